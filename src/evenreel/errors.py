@@ -1,0 +1,41 @@
+"""Every error a user can meet: one sentence each that says what came, what was wanted, and what to do.
+
+    EvenreelError
+    ├── SettingsError    a setting, prompt or option out of range (exit status 2)
+    ├── ClipError        a video or image folder that cannot be read as asked
+    ├── OutputError      a result that cannot be written
+    ├── WeightsError     model weights that are absent, damaged or unsafe to load
+    └── PluginError      a host, backbone, control or metric that is unknown or fails to load
+
+Command-line exit statuses follow from the class: 2 for wrong usage, 1 for everything else, 130 when interrupted.
+"""
+
+
+class EvenreelError(Exception):
+    """Base of all errors raised on purpose; its text is meant for the user."""
+
+    exit_status = 1
+
+
+class SettingsError(EvenreelError, ValueError):
+    """A setting, prompt or option is out of range."""
+
+    exit_status = 2
+
+
+class ClipError(EvenreelError):
+    """A video or image folder cannot be read as asked."""
+
+
+class OutputError(EvenreelError):
+    """A result cannot be written."""
+
+
+class WeightsError(EvenreelError):
+    """Model weights are absent, damaged or unsafe to load."""
+
+
+class PluginError(EvenreelError, LookupError):
+    """A host, backbone, control or metric is unknown or fails to load."""
+
+    exit_status = 2
