@@ -1,0 +1,1 @@
+"""Text-guided video editing with Stable-Diffusion-type models."""
