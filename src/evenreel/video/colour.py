@@ -1,0 +1,70 @@
+"""From decoded frames, whatever their colours, to 8-bit RGB pixels."""
+
+import av.video.frame
+import numpy as np
+import torch
+from av.video.reformatter import Interpolation
+
+from evenreel.types import Pixels
+from evenreel.video.hdr import HLG, PQ, tone_map
+
+SCALING = (
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+)
+"""Without the last three, swscale shifts colours by two levels and blurs chroma."""
+
+BT709, UNSPECIFIED, BT470BG, SMPTE170M, BT2020 = 1, 2, 5, 6, 9
+
+
+def is_hdr(frame: av.video.frame.VideoFrame) -> bool:
+    """Whether a frame's transfer function is PQ or HLG."""
+    return frame.color_trc in (PQ, HLG)
+
+
+def has_alpha(frame: av.video.frame.VideoFrame) -> bool:
+    """Whether a frame's pixel format may hold transparency."""
+    name = frame.format.name
+    return name == "pal8" or any(
+        part in name for part in ("rgba", "bgra", "argb", "abgr", "yuva", "gbrap", "ya8", "ya16")
+    )
+
+
+def guess_matrix(frame: av.video.frame.VideoFrame) -> int:
+    """The YUV matrix of a frame that names none: players take BT.601 up to PAL size and BT.709 above it."""
+    if is_hdr(frame):
+        return BT2020
+    return SMPTE170M if frame.width < 1280 and frame.height <= 576 else BT709
+
+
+def to_rgb(
+    frame: av.video.frame.VideoFrame, width: int, height: int, background: tuple[int, int, int]
+) -> Pixels:
+    """One frame scaled to `width` x `height`, as (1, height, width, 3); transparency lies on `background`."""
+    matrix = frame.colorspace
+    if frame.format.components and not frame.format.is_rgb and matrix in (0, UNSPECIFIED, 3):
+        frame.colorspace = guess_matrix(frame)
+    try:
+        if is_hdr(frame):
+            deep = _reformat(frame, width, height, "rgb48le")
+            return tone_map(torch.from_numpy(deep.astype(np.int32)), frame.color_trc)[None]
+        if has_alpha(frame):
+            return composite(torch.from_numpy(_reformat(frame, width, height, "rgba")), background)[None]
+        return torch.from_numpy(_reformat(frame, width, height, "rgb24"))[None]
+    finally:
+        frame.colorspace = matrix
+
+
+def composite(rgba: torch.Tensor, background: tuple[int, int, int]) -> torch.Tensor:
+    """Lay (..., 4) uint8 pixels with straight alpha on a colour: (..., 3) uint8, rounded to nearest."""
+    alpha = rgba[..., 3:].to(torch.int32)
+    colour = torch.tensor(background, dtype=torch.int32)
+    mixed = rgba[..., :3].to(torch.int32) * alpha + colour * (255 - alpha)
+    return ((mixed + 127) // 255).to(torch.uint8)
+
+
+def _reformat(frame: av.video.frame.VideoFrame, width: int, height: int, name: str) -> np.ndarray:
+    out = frame.reformat(width=width, height=height, format=name, interpolation=SCALING, threads=1)
+    return np.array(out.to_ndarray())  # a copy that owns its memory and is writable, as torch wants

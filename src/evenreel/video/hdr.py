@@ -1,0 +1,62 @@
+"""PQ and HLG frames as ordinary RGB: decode to light, narrow the gamut, roll off highlights, encode (BT.2100, BT.2408)."""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+PQ, HLG = 16, 18
+"""FFmpeg's numbers (those of ITU-T H.273) for the transfer functions SMPTE ST 2084 and ARIB STD-B67."""
+
+WHITE_NITS = 203.0
+"""Luminance of diffuse white in HDR (BT.2408); it lands just below the white of the result."""
+PEAK_NITS = 1000.0
+"""Luminance that becomes full white: what most HDR video is graded to."""
+KNEE = 0.7
+"""Light, as a part of the result's range, up to which nothing is compressed."""
+
+BT2020_TO_BT709 = (
+    (1.660491, -0.587641, -0.072850),
+    (-0.124550, 1.132900, -0.008349),
+    (-0.018151, -0.100579, 1.118730),
+)
+"""Linear-light primaries (BT.2087)."""
+
+
+def tone_map(codes: Tensor, transfer: int) -> Tensor:
+    """Turn BT.2020 RGB codes (..., 3), integers from 0 to 65535, into BT.709 pixels (..., 3), uint8.
+
+    The roll-off acts on the brightest channel and scales the three together, so hues stay.
+    """
+    light = _light_table(transfer)[codes.long()]
+    if transfer == HLG:
+        # the HLG system gamma for a 1000-nit display acts on luminance (BT.2100, table 5)
+        luminance = light @ light.new_tensor((0.2627, 0.6780, 0.0593))
+        light = light * luminance.clamp(min=1e-6).pow(0.2)[..., None] * (PEAK_NITS / WHITE_NITS)
+    light = (light @ light.new_tensor(BT2020_TO_BT709).T).clamp(min=0)
+    brightest = light.amax(-1, keepdim=True)
+    light = light * (roll_off(brightest) / brightest.clamp(min=1e-6))
+    # display light back to codes: what a BT.1886 screen would need to show it
+    return (light.clamp(0, 1).pow(1 / 2.4) * 255).round().to(torch.uint8)
+
+
+def roll_off(light: Tensor) -> Tensor:
+    """Leave light below the knee, and bend what is above so that PEAK_NITS becomes 1 (an extended Reinhard shoulder)."""
+    room, peak = 1 - KNEE, (PEAK_NITS / WHITE_NITS - KNEE) / (1 - KNEE)
+    above = ((light - KNEE) / room).clamp(min=0)
+    bent = above * (1 + above / peak**2) / (1 + above)
+    return torch.where(light <= KNEE, light, KNEE + room * bent).clamp(max=1)
+
+
+@cache
+def _light_table(transfer: int) -> Tensor:
+    """Light for each 16-bit code: for PQ relative to diffuse white, for HLG scene light in [0, 1]."""
+    code = torch.arange(65536, dtype=torch.float64) / 65535
+    if transfer == PQ:
+        power = code ** (1 / 78.84375)
+        nits = 10000 * ((power - 0.8359375).clamp(min=0) / (18.8515625 - 18.6875 * power)) ** (
+            1 / 0.1593017578125
+        )
+        return (nits / WHITE_NITS).float()
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    return torch.where(code <= 0.5, code**2 / 3, (((code - c) / a).exp() + b) / 12).float()

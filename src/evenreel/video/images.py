@@ -1,0 +1,153 @@
+"""Single images and folders of them, read as clips with Pillow."""
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from evenreel.errors import ClipError
+from evenreel.types import Pixels
+from evenreel.video.colour import composite
+from evenreel.video.info import ReadSettings, VideoInfo
+from evenreel.video.source import reason_of, shown
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+EXIF_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file says of itself before any pixel is decoded."""
+
+    width: int
+    height: int
+    mode: str
+    format: str
+
+
+def probe(path: Path, settings: ReadSettings) -> VideoInfo:
+    """Look at an image, or at every image of a folder; ClipError for none, unreadable ones and mixed sizes."""
+    files = (path,) if path.is_file() else listed(path)
+    first = header(files[0], settings)
+    for file in files[1:]:
+        other = header(file, settings)
+        if (other.width, other.height) != (first.width, first.height):
+            raise ClipError(
+                f"{shown(file)} is {other.width} x {other.height} pixels and {shown(files[0].name)} is "
+                f"{first.width} x {first.height}; make all images of the folder one size."
+            )
+    return VideoInfo(
+        path=path,
+        width=first.width,
+        height=first.height,
+        frame_count=len(files),
+        average_rate=settings.image_rate,
+        duration=len(files) / settings.image_rate,
+        time_base=1 / settings.image_rate,
+        container="images",
+        codec=first.format.lower(),
+        pixel_format=first.mode.lower(),
+        has_alpha=first.mode in ("RGBA", "LA", "PA"),
+        images=files,
+    )
+
+
+def listed(folder: Path) -> tuple[Path, ...]:
+    """The visible images of a folder, with numbers in names counted: frame2 comes before frame10."""
+    try:
+        files = [f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")]
+        files = [f for f in files if f.is_file()]
+    except OSError as error:
+        raise ClipError(
+            f"{shown(folder)} cannot be listed ({reason_of(error)}); check its permissions."
+        ) from error
+    if not files:
+        raise ClipError(
+            f"{shown(folder)} holds no images; give a folder of {', '.join(sorted(SUFFIXES))} files."
+        )
+    return tuple(sorted(files, key=natural_key))
+
+
+def natural_key(file: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """Sorts runs of digits by value; the name itself settles ties such as 1 and 01."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", os.fspath(file.name))
+    return [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p.lower()) for p in parts], file.name
+
+
+def header(file: Path, settings: ReadSettings) -> Header:
+    """Size as displayed, from the header alone; ClipError where it is too large or no image."""
+    with _opened(file) as image:
+        width, height = image.size
+        if width * height > settings.max_pixels:
+            raise ClipError(
+                f"{shown(file)} is {width} x {height} pixels and at most {settings.max_pixels} pixels are read; "
+                "scale it down first."
+            )
+        if image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8):
+            width, height = height, width
+        return Header(width, height, image.mode, image.format or "")
+
+
+def decode(
+    info: VideoInfo, settings: ReadSettings, start: int = 0
+) -> Iterator[tuple[Pixels, Fraction, Fraction]]:
+    """Upright RGB images from number `start` on, each as (1, height, width, 3) with its start and end in seconds."""
+    for index, file in enumerate(info.images[start:], start):
+        pixels = read(file, settings)
+        if pixels.shape[1:3] != (info.height, info.width):
+            raise ClipError(
+                f"{shown(file)} is now {pixels.shape[2]} x {pixels.shape[1]} pixels and was "
+                f"{info.width} x {info.height}; leave the folder alone while it is read."
+            )
+        yield pixels, index / settings.image_rate, (index + 1) / settings.image_rate
+
+
+def read(file: Path, settings: ReadSettings) -> Pixels:
+    """One image, upright, as (1, height, width, 3); ClipError where it is damaged."""
+    header(file, settings)  # the size is checked again: a file may change between a probe and a read
+    with _opened(file) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I") or upright.mode == "F":
+            # 16-bit grey: Pillow would clip it at 255 instead of scaling it
+            grey = np.asarray(upright).astype(np.float64)
+            levels = np.rint(grey.clip(0, 65535) / 257).astype(np.uint8)
+            return torch.from_numpy(np.repeat(levels[..., None], 3, axis=-1))[None]
+        if upright.has_transparency_data:
+            rgba = torch.from_numpy(np.array(upright.convert("RGBA")))
+            return composite(rgba, settings.background)[None]
+        return torch.from_numpy(np.array(upright.convert("RGB")))[None]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    try:
+        with warnings.catch_warnings():
+            # our own limit is tighter, and is an error
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=FORMATS) as image:
+                yield image
+    except ClipError:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise ClipError(
+            f"{shown(file)} is not an image that can be read ({_reason(error)}); "
+            "give a whole PNG, JPEG, WebP or BMP file."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Pillow's messages may repeat the file's name, which need not be printable."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "its contents are not recognised"
+    if isinstance(error, Image.DecompressionBombError):
+        return "it would be too large"
+    return ascii(reason_of(error))[1:-1]

@@ -1,0 +1,131 @@
+"""What a file or folder holds, from its header and first frame."""
+
+import os
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.audio.stream
+import av.container
+import av.error
+import av.sidedata.sidedata
+import av.video.frame
+import av.video.stream
+
+from evenreel.errors import ClipError
+from evenreel.video import images
+from evenreel.video.colour import has_alpha, is_hdr
+from evenreel.video.decode import decoder_for, declared_duration, sane_rate
+from evenreel.video.info import ReadSettings, VideoInfo
+from evenreel.video.orientation import Orientation
+from evenreel.video.source import head_of, is_image, local_path, opened, shown, video_stream
+
+
+def probe(path: str | os.PathLike[str], settings: ReadSettings = ReadSettings()) -> VideoInfo:
+    """Look at a video, an image or a folder of images; ClipError where it is none of these or is unreadable."""
+    source = local_path(path)
+    if source.is_dir() or is_image(head_of(source)):
+        return images.probe(source, settings)
+    with opened(source, settings) as container:
+        stream = video_stream(container, source)
+        _check_size(source, stream.width, stream.height, settings)
+        # rotation, fields and transfer function are only certain on a decoded frame
+        first = _first_frame(container, stream, source, settings)
+        _check_size(source, first.width, first.height, settings)
+        orientation = orientation_of(first)
+        aspect = pixel_aspect(stream)
+        width, height = orientation.size(*square(first.width, first.height, aspect))
+        _check_size(source, width, height, settings)
+        time_base = stream.time_base
+        info = VideoInfo(
+            path=source,
+            width=width,
+            height=height,
+            frame_count=_declared_frames(stream),
+            average_rate=sane_rate(stream),
+            duration=declared_duration(stream) or _file_duration(container),
+            start_time=first.pts * time_base if first.pts is not None and time_base else Fraction(0),
+            time_base=time_base,
+            container=container.format.name,
+            codec=stream.codec_context.codec.canonical_name,
+            pixel_format=first.format.name,
+            orientation=orientation,
+            pixel_aspect=aspect,
+            interlaced=first.interlaced_frame,
+            hdr=is_hdr(first),
+            has_alpha=has_alpha(first),
+        )
+        audio = audio_stream(container)
+        if audio is None:
+            return info
+        begins = (
+            audio.start_time * audio.time_base if audio.start_time is not None and audio.time_base else None
+        )
+        return replace(
+            info,
+            has_audio=True,
+            audio_codec=audio.codec_context.codec.canonical_name if audio.codec_context else None,
+            audio_start=begins,
+        )
+
+
+def audio_stream(container: av.container.InputContainer) -> av.audio.stream.AudioStream | None:
+    """The stream of sound that players choose; None where there is none."""
+    return container.streams.audio[0] if container.streams.audio else None
+
+
+def orientation_of(frame: av.video.frame.VideoFrame) -> Orientation:
+    """How to set a frame upright, from the display matrix that travels with it."""
+    for data in frame.side_data:
+        if data.type == av.sidedata.sidedata.Type.DISPLAYMATRIX:
+            return Orientation.from_display_matrix(bytes(data))
+    return Orientation()
+
+
+def pixel_aspect(stream: av.video.stream.VideoStream) -> Fraction:
+    """Width over height of a stored pixel; 1 where the file gives none, or one beyond 10:1 (a damaged header)."""
+    aspect = stream.sample_aspect_ratio
+    return Fraction(aspect) if aspect and Fraction(1, 10) <= aspect <= 10 else Fraction(1)
+
+
+def square(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    """The size with square pixels of a stored size: rows stay, and even widths stay even, for codecs' sake."""
+    if aspect == 1:
+        return width, height
+    step = 2 if width % 2 == 0 else 1
+    return max(step, round(width * aspect / step) * step), height
+
+
+def _first_frame(
+    container: av.container.InputContainer,
+    stream: av.video.stream.VideoStream,
+    path: Path,
+    settings: ReadSettings,
+) -> av.video.frame.VideoFrame:
+    decoder = decoder_for(stream, settings)
+    for packet in container.demux(stream):
+        try:
+            for frame in decoder.decode(packet if packet.size else None):
+                return frame
+        except (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.ExternalError):
+            continue  # `decode` tells where the damage is; here any frame will do
+    raise ClipError(f"{shown(path)} holds no frames that decode; download or export it again.")
+
+
+def _check_size(path: Path, width: int, height: int, settings: ReadSettings) -> None:
+    if width * height > settings.max_pixels:
+        raise ClipError(
+            f"{shown(path)} has frames of {width} x {height} pixels and at most {settings.max_pixels} pixels are read; "
+            "scale it down first."
+        )
+
+
+def _declared_frames(stream: av.video.stream.VideoStream) -> int | None:
+    return stream.frames if stream.frames > 0 else None
+
+
+def _file_duration(container: av.container.InputContainer) -> Fraction | None:
+    return (
+        Fraction(container.duration, av.time_base) if container.duration and container.duration > 0 else None
+    )

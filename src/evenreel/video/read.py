@@ -1,0 +1,197 @@
+"""Clips as windows of upright RGB frames with exact timestamps, in constant memory; or whole, in memory."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+
+from evenreel.errors import ClipError, SettingsError
+from evenreel.types import Pixels
+from evenreel.video import images
+from evenreel.video.colour import to_rgb
+from evenreel.video.decode import decode
+from evenreel.video.info import Clip, ReadSettings, VideoInfo
+from evenreel.video.probe import probe
+from evenreel.video.source import shown
+
+DEFAULTS = ReadSettings()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One upright RGB frame, (1, height, width, 3), shown from `start` to `end` (exact seconds)."""
+
+    pixels: Pixels
+    start: Fraction
+    end: Fraction
+
+
+class FrameStream:
+    """Frames `start` to `end` of a file, as windows; iterating again reads the file again.
+
+    After an iteration, `frame_count` and `end_time` (seconds) tell what came, and `is_tail` whether it was all there is.
+    """
+
+    def __init__(
+        self,
+        info: VideoInfo,
+        start: int,
+        end: int | None,
+        *,
+        allow_truncated: bool = False,
+        window: int = 16,
+        settings: ReadSettings = DEFAULTS,
+    ) -> None:
+        if window < 1:
+            raise SettingsError(f"window must be at least 1 frame, got {window}.")
+        _check_range(info, start, end)
+        self.info = info
+        self.start = start
+        # reading to the very end also checks that nothing is missing, so the full range is left open
+        self.end = None if end == info.frame_count else end
+        self.allow_truncated = allow_truncated
+        self.window = window
+        self.settings = settings
+        self.frame_count: int | None = None
+        self.end_time: Fraction | None = None
+
+    @property
+    def is_tail(self) -> bool:
+        """Whether the range runs to the last frame of the source: its audio then plays to its own end."""
+        return self.end is None
+
+    @property
+    def audio_range(self) -> tuple[int, int | None]:
+        """What `VideoWriter` wants as `audio_range` to give an edit of these frames their sound."""
+        return self.start, self.end
+
+    def __iter__(self) -> Iterator[tuple[Pixels, tuple[Fraction, ...]]]:
+        """Windows of (frames height width 3) uint8 RGB and each frame's start in seconds; the last may be shorter."""
+        held: list[Picture] = []
+        count = 0
+        for picture in self._pictures():
+            held.append(picture)
+            count += 1
+            self.end_time = picture.end
+            if len(held) == self.window:
+                yield _joined(held)
+                held = []
+        if held:
+            yield _joined(held)
+        self.frame_count = count
+
+    def _pictures(self) -> Iterator[Picture]:
+        seen = 0
+        for index, picture in self._numbered():
+            seen = index + 1
+            yield picture
+            if seen == self.end:
+                return
+        if seen <= self.start or self.end is not None:
+            there = max(seen, self._seen)
+            raise _out_of_range(self.info, self.start, self.end, there)
+
+    def _numbered(self) -> Iterator[tuple[int, Picture]]:
+        """Frames from `start` on, with their numbers; those before it are decoded but not converted."""
+        self._seen = 0
+        if self.info.is_images:
+            self._seen = len(self.info.images)
+            for index, (pixels, start, end) in enumerate(
+                images.decode(self.info, self.settings, self.start), self.start
+            ):
+                yield index, Picture(pixels, start, end)
+            return
+        frames = decode(self.info, self.settings, allow_truncated=self.allow_truncated)
+        orientation = self.info.orientation
+        # every frame takes the size of the first, also after a change of resolution mid-stream
+        width, height = orientation.size(self.info.width, self.info.height)
+        for index, timed in enumerate(frames):
+            self._seen = index + 1
+            if index >= self.start:
+                pixels = to_rgb(timed.frame, width, height, self.settings.background)
+                yield index, Picture(orientation.apply(pixels).contiguous(), timed.start, timed.end)
+
+
+def open_clip(
+    path: str | os.PathLike[str],
+    start: int = 0,
+    end: int | None = None,
+    *,
+    allow_truncated: bool = False,
+    window: int = 16,
+    settings: ReadSettings = DEFAULTS,
+) -> FrameStream:
+    """Open frames `start` to `end` (half-open; None for all) of a video, an image or a folder of images.
+
+    Raises ClipError for what cannot be read, and, when iterated, for damage, missing frames (unless `allow_truncated`)
+    and a range beyond the last frame.
+    """
+    return FrameStream(
+        probe(path, settings), start, end, allow_truncated=allow_truncated, window=window, settings=settings
+    )
+
+
+def load(
+    path: str | os.PathLike[str],
+    start: int = 0,
+    end: int | None = None,
+    *,
+    allow_truncated: bool = False,
+    settings: ReadSettings = DEFAULTS,
+) -> Clip:
+    """Read frames `start` to `end` (half-open; None for all) into memory; errors as for `open_clip`.
+
+    Raises ClipError as well where the frames would take more than `settings.max_clip_bytes`.
+    """
+    stream = open_clip(path, start, end, allow_truncated=allow_truncated, settings=settings)
+    info = stream.info
+    windows: list[Pixels] = []
+    timestamps: list[Fraction] = []
+    most = max(1, settings.max_clip_bytes // (info.width * info.height * 3))
+    for pixels, times in stream:
+        windows.append(pixels)
+        timestamps.extend(times)
+        if len(timestamps) > most:
+            raise ClipError(
+                f"{shown(info.path)} has more than the {most} frames of {info.width} x {info.height} that fit into "
+                f"{settings.max_clip_bytes} bytes of memory; choose fewer with --frames START:END."
+            )
+    assert stream.end_time is not None
+    return Clip(
+        frames=torch.cat(windows),
+        timestamps=tuple(timestamps),
+        end_time=stream.end_time,
+        info=info,
+        start=start,
+        end=start + len(timestamps),
+        is_tail=stream.is_tail,
+    )
+
+
+def _joined(pictures: list[Picture]) -> tuple[Pixels, tuple[Fraction, ...]]:
+    return torch.cat([p.pixels for p in pictures]), tuple(p.start for p in pictures)
+
+
+def _check_range(info: VideoInfo, start: int, end: int | None) -> None:
+    if start < 0 or (end is not None and end <= start):
+        there = f" of {info.frame_count}" if info.frame_count is not None else ""
+        raise ClipError(
+            f"{shown(info.path)}: frames {_range(start, end)}{there} hold nothing; "
+            "give START:END with 0 <= START < END."
+        )
+    count = info.frame_count
+    if count is not None and (start >= count or (end is not None and end > count)):
+        raise _out_of_range(info, start, end, count)
+
+
+def _out_of_range(info: VideoInfo, start: int, end: int | None, count: int) -> ClipError:
+    return ClipError(
+        f"{shown(info.path)} has {count} frames and {_range(start, end)} was asked for; "
+        f"choose --frames START:END within 0:{count}."
+    )
+
+
+def _range(start: int, end: int | None) -> str:
+    return f"{start}:{'' if end is None else end}"

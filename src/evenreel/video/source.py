@@ -1,0 +1,159 @@
+"""Opening files without being led elsewhere: only regular local files, only formats that hold their own frames."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import av.container
+import av.error
+import av.stream
+import av.video.stream
+
+from evenreel.errors import ClipError
+from evenreel.video.info import ReadSettings
+
+DEMUXERS = (
+    "mov",
+    "matroska",
+    "avi",
+    "gif",
+    "mpegts",
+    "mpeg",
+    "flv",
+    "asf",
+    "ogg",
+    "ivf",
+    "yuv4mpegpipe",
+    "nut",
+    "mxf",
+)
+"""Formats that carry their frames inside. Playlists (hls, dash, concat, sdp) point at other files and are absent."""
+
+IMAGE_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
+PLAYLIST_SIGNATURES = (
+    b"#extm3u",
+    b"ffconcat",
+    b"[playlist]",
+    b"[reference]",
+    b"<mpd",
+    b"<asx",
+    b"<smil",
+    b"v=0",
+)
+ADDRESSES = ("concat:", "pipe:", "data:", "subfile:", "crypto:", "async:", "cache:", "lavfi:", "fd:")
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Check that a path names a regular, readable file or folder on this machine.
+
+    Raises ClipError otherwise.
+    """
+    name = os.fspath(path)
+    if not name or "\0" in name:
+        raise ClipError(
+            f"{name!r} is not a file name; give the path of a video, an image or a folder of images."
+        )
+    result = Path(name)
+    try:
+        mode = result.stat().st_mode
+    except (OSError, ValueError) as error:
+        if "://" in name or name.lower().startswith(ADDRESSES):
+            raise ClipError(
+                f"{shown(name)} is an address, and only local files are read; download the video and give its path."
+            ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise ClipError(f"{shown(name)} cannot be read ({reason}); check the path.") from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ClipError(
+            f"{shown(name)} is a device or pipe; give a regular video file or a folder of images."
+        )
+    if not os.access(result, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
+        raise ClipError(
+            f"{shown(name)} cannot be read (permission denied); change its permissions or give a copy."
+        )
+    return result
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path on one line of printable text, whatever its name holds."""
+    name = os.fspath(path)
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
+def head_of(path: Path) -> bytes:
+    """The first bytes of a file, to tell images and playlists from videos; ClipError when there are none."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise ClipError(
+            f"{shown(path)} cannot be read ({error.strerror}); check the disk and permissions."
+        ) from error
+    if not head:
+        raise ClipError(f"{shown(path)} is empty; download or export it again.")
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(PLAYLIST_SIGNATURES) or (text.startswith(b"<?xml") and b"<mpd" in text):
+        raise ClipError(
+            f"{shown(path)} is a playlist, which points at other files; give the video file itself."
+        )
+    return head
+
+
+def is_image(head: bytes) -> bool:
+    """Whether a file that starts like this is a PNG, JPEG, BMP or WebP picture."""
+    return head.startswith(IMAGE_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+@contextmanager
+def opened(path: Path, settings: ReadSettings) -> Iterator[av.container.InputContainer]:
+    """Open a video file for demuxing; every FFmpeg error becomes a ClipError, also inside the `with` block."""
+    try:
+        container = av.open(
+            # the prefix keeps FFmpeg from reading "concat:..." or "-" in a file's own name as an address
+            f"file:{path}",
+            metadata_errors="replace",
+            # bounds what FFmpeg allocates while it looks at the streams, too
+            options={"max_pixels": str(settings.max_pixels)},
+            container_options={
+                "format_whitelist": ",".join(DEMUXERS),
+                "protocol_whitelist": "file",
+                "max_streams": "100",
+            },
+        )
+    except (av.error.FFmpegError, ValueError, OverflowError, MemoryError) as error:
+        raise ClipError(
+            f"{shown(path)} is not a video that can be read ({reason_of(error)}); "
+            "give an mp4, mov, mkv, webm, avi or gif file, or a folder of images."
+        ) from error
+    try:
+        yield container
+    except (av.error.FFmpegError, OverflowError, MemoryError) as error:
+        raise ClipError(
+            f"{shown(path)} is damaged ({reason_of(error)}); download or export it again."
+        ) from error
+    finally:
+        container.close()
+
+
+def reason_of(error: BaseException) -> str:
+    """FFmpeg's words for an error, without its number and file name."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:]
+
+
+def video_stream(container: av.container.InputContainer, path: Path) -> av.video.stream.VideoStream:
+    """The stream of moving pictures: the first that is not a cover image; ClipError when there is none."""
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        kinds = sorted({stream.type for stream in container.streams if stream.type})
+        held = f"holds only {' and '.join(kinds)}" if kinds else "holds no streams"
+        raise ClipError(f"{shown(path)} {held}; give a file with pictures in it.")
+    stream = streams[0]
+    if stream.codec_context is None:
+        raise ClipError(
+            f"{shown(path)} uses a video codec that this FFmpeg cannot decode; convert it to H.264 and try again."
+        )
+    return stream
