@@ -1,10 +1,12 @@
 """Videos in and out: probe, read, resize, write."""
 
+from evenreel.video.encoders import WriteSettings
 from evenreel.video.info import Clip, ReadSettings, VideoInfo
 from evenreel.video.orientation import Orientation
 from evenreel.video.probe import probe
 from evenreel.video.read import FrameStream, load, open_clip
 from evenreel.video.resize import fit, from_model, to_model
+from evenreel.video.write import VideoWriter
 
 __all__ = [
     "Clip",
@@ -12,6 +14,8 @@ __all__ = [
     "Orientation",
     "ReadSettings",
     "VideoInfo",
+    "VideoWriter",
+    "WriteSettings",
     "fit",
     "from_model",
     "load",

@@ -1,0 +1,103 @@
+"""How each kind of output is encoded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from evenreel.errors import OutputError, SettingsError
+from evenreel.video.source import shown
+
+X264_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteSettings:
+    """How results are encoded."""
+
+    crf: int = 16
+    """Constant quality of H.264, 0 (lossless) to 51; VP9 takes the value of like quality."""
+    preset: str = "medium"
+    """Time that x264 spends on making files smaller."""
+    audio_bit_rate: int = 160_000
+    """Bits a second where sound must be encoded anew."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crf <= 51:
+            raise SettingsError(f"crf must be from 0 to 51, got {self.crf}.")
+        if self.preset not in X264_PRESETS:
+            raise SettingsError(f"preset must be one of {', '.join(X264_PRESETS)}, got {self.preset!r}.")
+        if not 6_000 <= self.audio_bit_rate <= 512_000:
+            raise SettingsError(f"audio_bit_rate must be from 6000 to 512000, got {self.audio_bit_rate}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What goes into a container, and how."""
+
+    codec: str
+    pixel_format: str
+    options: dict[str, str]
+    container_options: dict[str, str]
+    audio_copied: frozenset[str] | None
+    """Sound codecs copied as they are; None for all that the container takes."""
+    audio_encoder: str | None
+    """Encoder for all other sound; None where the container holds no sound."""
+
+
+MP4_AUDIO = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
+MOV_AUDIO = frozenset(
+    {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_f32le"}
+)
+WEBM_AUDIO = frozenset({"opus", "vorbis"})
+MAX_SIDE = 16384
+"""Pixels to a side that H.264 and VP9 encode."""
+
+
+def recipe(path: Path, width: int, height: int, settings: WriteSettings) -> Recipe | None:
+    """The recipe for a file name, None for a folder of PNGs (no suffix); OutputError for an unknown suffix or size.
+
+    H.264 with 4:2:0 chroma, which plays everywhere, only takes even sizes. Odd ones keep their exact size with 4:4:4
+    chroma, which desktop players and Chromium show; scale to even sizes for phones.
+    """
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise OutputError(
+            f"{shown(path)} would be {width} x {height} pixels and sides from 1 to {MAX_SIDE} can be written; "
+            "choose another --size."
+        )
+    suffix = path.suffix.lower()
+    even = width % 2 == 0 and height % 2 == 0
+    x264 = {"crf": str(settings.crf), "preset": settings.preset}
+    if suffix in (".mp4", ".mov", ".mkv"):
+        return Recipe(
+            codec="libx264",
+            pixel_format="yuv420p" if even else "yuv444p",
+            options=x264,
+            # the index goes first, so that browsers start playing at once
+            container_options={} if suffix == ".mkv" else {"movflags": "+faststart"},
+            audio_copied={".mp4": MP4_AUDIO, ".mov": MOV_AUDIO, ".mkv": None}[suffix],
+            audio_encoder="aac",
+        )
+    if suffix == ".webm":
+        vp9 = {"crf": str(min(63, settings.crf + 8)), "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
+        return Recipe(
+            codec="libvpx-vp9",
+            pixel_format="yuv420p",
+            options=vp9,
+            container_options={},
+            audio_copied=WEBM_AUDIO,
+            audio_encoder="libopus",
+        )
+    if suffix == ".gif":
+        return Recipe(
+            codec="gif",
+            pixel_format="pal8",
+            options={},
+            container_options={},
+            audio_copied=frozenset(),
+            audio_encoder=None,
+        )
+    if not suffix:
+        return None
+    raise OutputError(
+        f"{shown(path)} ends in {shown(suffix)}, which cannot be written; "
+        "choose .mp4, .mov, .mkv, .webm, .gif, or no suffix for a folder of PNGs."
+    )

@@ -1,0 +1,145 @@
+"""Clips written to video files or folders of PNGs, whole or not at all."""
+
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av.error
+
+from evenreel.errors import OutputError
+from evenreel.types import Pixels
+from evenreel.video.aside import Aside, unwritable
+from evenreel.video.encoders import WriteSettings, recipe
+from evenreel.video.info import VideoInfo
+from evenreel.video.sinks import ContainerSink, FolderSink, Timing
+from evenreel.video.source import shown
+
+DEFAULTS = WriteSettings()
+
+
+class VideoWriter:
+    """Writes frames to `path`: .mp4, .mov, .mkv, .webm, .gif, or without suffix to a folder of PNGs.
+
+        with VideoWriter("out.mp4", clip.info.width, clip.info.height,
+                         audio_from=clip.info, audio_range=clip.audio_range) as writer:
+            writer.write(frames, clip.timestamps, clip.end_time)
+
+    Nothing appears under the final name before the `with` block ends well; after an exception or an interrupt an earlier
+    result is still there and no other trace is left. Raises OutputError where the result cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        width: int,
+        height: int,
+        *,
+        rate: Fraction | int | None = None,
+        audio_from: VideoInfo | None = None,
+        audio_range: tuple[int, int | None] = (0, None),
+        settings: WriteSettings = DEFAULTS,
+    ) -> None:
+        """Check that the result can be written; nothing is created before the `with` block.
+
+        `rate` (frames a second) times frames that are written without timestamps. `audio_from` is the clip whose sound
+        is carried over. `audio_range` are the numbers of its frames that are written, as START, END: sound before the
+        first and after the last of them is left out; (0, None) keeps every packet.
+        """
+        if "\0" in os.fspath(path) or not os.fspath(path):
+            raise OutputError(f"{os.fspath(path)!r} is not a file name; choose another --out.")
+        if rate is not None and rate <= 0:
+            raise OutputError(f"a rate of {rate} frames a second cannot be written; choose one above 0.")
+        self.path = Path(path)
+        self._recipe = recipe(self.path, width, height, settings)
+        self._size = width, height
+        self._rate = Fraction(rate) if rate is not None else None
+        self._audio_from = audio_from
+        self._audio_range = audio_range
+        self._settings = settings
+        self._aside: Aside | None = None
+        self._sink: ContainerSink | FolderSink | None = None
+        self.frame_count = 0
+        """Frames written so far."""
+
+    def __enter__(self) -> Self:
+        self._aside = Aside(self.path, folder=self._recipe is None)
+        return self
+
+    def write(
+        self,
+        frames: Pixels,
+        timestamps: Sequence[Fraction] | None = None,
+        end_time: Fraction | None = None,
+    ) -> None:
+        """Append frames, each shown from its timestamp (seconds on the source's clock) until the next.
+
+        The very last is shown until `end_time`; by default for as long as the one before it.
+        """
+        assert self._aside is not None, "write only inside the `with` block"
+        if (frames.shape[2], frames.shape[1]) != self._size:
+            raise OutputError(
+                f"{shown(self.path)} was opened for {self._size[0]} x {self._size[1]} pixels and got frames of "
+                f"{frames.shape[2]} x {frames.shape[1]}; resize them first."
+            )
+        times = self._times(len(frames), timestamps)
+        if not times:
+            return
+        try:
+            if self._sink is None:
+                self._sink = self._opened_sink(times)
+            self._sink.write(frames, times, end_time)
+        except (av.error.FFmpegError, OSError) as error:
+            raise unwritable(self.path, error) from error
+        self.frame_count += len(frames)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._aside is not None
+        try:
+            if kind is None:
+                self._finish()
+        except (av.error.FFmpegError, OSError) as failure:
+            raise unwritable(self.path, failure) from failure
+        finally:
+            if self._sink is not None:
+                self._sink.abandon()
+            self._aside.discard()
+            self._aside = None
+
+    def _finish(self) -> None:
+        assert self._aside is not None
+        if self._sink is None:
+            raise OutputError(f"{shown(self.path)} was given no frames; choose a range that holds some.")
+        self._sink.finish()
+        self._aside.commit()
+
+    def _times(self, count: int, timestamps: Sequence[Fraction] | None) -> list[Fraction]:
+        if timestamps is None:
+            if self._rate is None:
+                raise OutputError(f"{shown(self.path)} needs timestamps for its frames, or a rate; give one of them.")
+            return [(self.frame_count + index) / self._rate for index in range(count)]
+        if len(timestamps) != count:
+            raise OutputError(f"{shown(self.path)} got {count} frames and {len(timestamps)} timestamps; give one each.")
+        return [Fraction(time) for time in timestamps]
+
+    def _opened_sink(self, times: list[Fraction]) -> ContainerSink | FolderSink:
+        assert self._aside is not None
+        if self._recipe is None:
+            return FolderSink(self._aside.path)
+        timing = Timing.of(times, self._rate, self._audio_from, from_start=self._audio_range[0] == 0)
+        return ContainerSink(
+            self._aside.path,
+            self._size,
+            timing,
+            self._recipe,
+            self._settings,
+            audio_from=self._audio_from,
+            audio_range=self._audio_range,
+        )
