@@ -1,10 +1,92 @@
-"""The `evenreel` command."""
+"""The `evenreel` command: its groups of commands, and how errors leave it."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-app = typer.Typer()
+from evenreel._version import __version__
+from evenreel.cli import demo, edit, inspect, train
+from evenreel.cli.console import complain
+from evenreel.errors import EvenreelError
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C or SIGTERM, as shells give it."""
+
+app = typer.Typer(
+    name="evenreel",
+    help="Edit videos with text, on Stable-Diffusion-type models.",
+    epilog="A first try: [bold]evenreel demo[/]   Your own clip: "
+    '[bold]evenreel edit in.mp4 --prompt "a blue star rolling over snow" -o out.mp4[/]',
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (edit, demo, inspect, train):
+    module.register(app)
 
 
-def main() -> None:
-    """Run the command line."""
-    app()
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"evenreel {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status: 0, 1, 2 (wrong usage) or 130 (interrupted)."""
+    debug = os.environ.get("EVENREEL_DEBUG", "") not in ("", "0")
+    # `kill` must clean up as Ctrl-C does: context managers run, nothing partial stays.
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status = app(list(arguments) if arguments is not None else sys.argv[1:], standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        complain("interrupted; nothing was written.")
+        return INTERRUPTED
+    except EvenreelError as error:
+        if debug:
+            raise
+        complain(str(error))
+        return error.exit_status
+    except typer.TyperException as error:
+        complain(_usage(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader (`| head`) has left; point stdout elsewhere, or Python complains once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001 - the last resort: a user must never be shown a traceback
+        if debug:
+            raise
+        complain(
+            f"unexpected {type(error).__name__}: {error}; this is a fault of evenreel: set EVENREEL_DEBUG=1 to see "
+            "where it happens, and please report it."
+        )
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _usage(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "evenreel"
+    return f"{error.format_message().rstrip('.')}; see `{command} --help`."

@@ -1,0 +1,105 @@
+"""What reaches the terminal: results on stdout; progress, warnings and errors on stderr."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from rich.console import Console
+
+from evenreel.workflows.progress import Progress, silent
+
+
+@cache
+def stdout() -> Console:
+    """Where results go."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """One line on stderr; what cannot be encoded (hostile file names) is escaped rather than fatal."""
+    line = f"evenreel: {' '.join(message.split())}\n"
+    encoding = sys.stderr.encoding or "utf-8"
+    sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stderr.flush()
+
+
+@contextmanager
+def shown_progress(quiet: bool) -> Iterator[Progress]:
+    """Bars with the time left on a terminal, one plain line for each finished stage elsewhere, nothing when quiet."""
+    if quiet:
+        yield silent
+    elif sys.stderr.isatty():
+        with _bars() as progress:
+            yield progress
+    else:
+        yield StageLines()
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bars
+
+    columns = (
+        SpinnerColumn(finished_text="[green]✓[/]"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]left[/]"),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        yield StageBars(bars)
+
+
+class StageBars:
+    """One bar for each stage of a workflow."""
+
+    def __init__(self, bars) -> None:
+        self.bars = bars
+        self.tasks: dict[str, int] = {}
+        self.current: str | None = None
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        if stage not in self.tasks:
+            self.tasks[stage] = self.bars.add_task(stage, total=total)
+        if stage != self.current and self.current is not None:
+            self._finish(self.current)
+        self.current = stage
+        self.bars.update(self.tasks[stage], completed=done, total=total)
+
+    def _finish(self, stage: str) -> None:
+        # A stage whose length nobody knew is complete when the next begins.
+        task = next(task for task in self.bars.tasks if task.id == self.tasks[stage])
+        if task.total is None:
+            self.bars.update(task.id, total=max(task.completed, 1), completed=max(task.completed, 1))
+
+
+class StageLines:
+    """A line when a stage begins and another when it ends: readable in a log file."""
+
+    def __init__(self) -> None:
+        self.current: str | None = None
+        self.start = 0.0
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        if stage != self.current:
+            self.current, self.start = stage, time.perf_counter()
+            self._line(f"{stage} ..." if total is None else f"{stage} (0 of {total}) ...")
+        if total is not None and done >= total > 0:
+            self._line(f"{stage} done in {time.perf_counter() - self.start:.1f} s")
+
+    @staticmethod
+    def _line(text: str) -> None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()

@@ -1,0 +1,188 @@
+"""`evenreel edit` and `evenreel repeat`."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evenreel.cli.console import shown_progress, stdout
+from evenreel.errors import SettingsError
+from evenreel.settings import DTYPES, EditSettings, OptionValue
+
+if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
+    from evenreel.workflows.edit import EditResult
+
+DEFAULTS = EditSettings(prompt="defaults")
+
+EDIT_EPILOG = """[bold]Examples[/]
+
+evenreel edit ball.mp4 --prompt "a blue star rolling over snow" -o star.mp4
+
+evenreel edit ski.mov --model runwayml/stable-diffusion-v1-5 --size 512 --frames 0:32 --source-prompt "a man skiing"
+--prompt "an astronaut skiing on the moon" --negative-prompt "blurry" -o moon.mp4
+
+evenreel edit in.mp4 --prompt "..." --host frame --steps 20 --seed 7
+
+evenreel edit --prompt "..." -- -name-with-a-dash.mp4
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.command("edit", epilog=EDIT_EPILOG)(edit)
+    app.command("repeat")(repeat)
+
+
+def edit(
+    clip: Annotated[Path, typer.Argument(help="A video (mp4, mov, mkv, webm, gif, ...) or a folder of images.")],
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="What the edited clip shows.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The edited clip; default: CLIP-edited.mp4. Replaced only on success."),
+    ] = None,
+    source_prompt: Annotated[
+        str, typer.Option(help="What the source clip shows; makes the inversion more faithful.")
+    ] = DEFAULTS.source_prompt,
+    negative_prompt: Annotated[str, typer.Option(help="What the edited clip must not show.")] = DEFAULTS.negative_prompt,
+    host: Annotated[
+        str, typer.Option(help="The algorithm that keeps frames consistent; see `evenreel hosts`.")
+    ] = DEFAULTS.host,
+    host_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="A setting of the host, as often as needed; see `evenreel hosts NAME`."),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(help="`mini` (packaged), a diffusers folder, or a Stable Diffusion 1.x/2.x name on the hub."),
+    ] = DEFAULTS.model,
+    steps: Annotated[int, typer.Option(help="Denoising steps: more is slower and finer.")] = DEFAULTS.steps,
+    inversion_steps: Annotated[
+        int | None, typer.Option(help="Noising steps, a multiple of --steps.", show_default="as --steps")
+    ] = None,
+    guidance_scale: Annotated[
+        float, typer.Option(help="How strongly the prompt pulls; 1 is none.")
+    ] = DEFAULTS.guidance_scale,
+    seed: Annotated[int, typer.Option(help="Where randomness starts.")] = DEFAULTS.seed,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIDE|WxH",
+            help="Size at which the model works; the result has the size of the source.",
+            show_default="the model's own",
+        ),
+    ] = None,
+    frames: Annotated[
+        str, typer.Option(metavar="START:END", help="Frames to edit, from 0; END is the one after the last.")
+    ] = ":",
+    batch: Annotated[int, typer.Option(help="Frames in the model at once: less needs less memory.")] = DEFAULTS.batch,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = DEFAULTS.device,
+    dtype: Annotated[str, typer.Option(help=f"{', '.join(DTYPES)}; auto is float16 on a GPU.")] = DEFAULTS.dtype,
+    allow_truncated: Annotated[
+        bool, typer.Option("--allow-truncated", help="Edit what can be read of a clip that is cut short.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Edit CLIP with text.
+
+    The result keeps the source's frame rate (also a variable one), duration, size, orientation and sound. Beside
+    it, OUTPUT.json records all that is needed to repeat the edit: see `evenreel repeat`.
+    """
+    settings = EditSettings(
+        prompt=prompt,
+        source_prompt=source_prompt,
+        negative_prompt=negative_prompt,
+        model=model,
+        host=host,
+        host_options=parse_host_options(host_option or []),
+        steps=steps,
+        inversion_steps=inversion_steps,
+        guidance_scale=guidance_scale,
+        seed=seed,
+        size=parse_size(size),
+        frames=parse_frames(frames),
+        batch=batch,
+        device=device,
+        dtype=dtype,
+        allow_truncated=allow_truncated,
+    )
+    from evenreel.workflows.edit import edit_file
+
+    target = output if output is not None else clip.with_name(f"{clip.stem}-edited.mp4")
+    with shown_progress(quiet) as progress:
+        result = edit_file(clip, target, settings, progress=progress)
+    if not quiet:
+        _print_result(result)
+
+
+def repeat(
+    record: Annotated[Path, typer.Argument(help="The .json file that lies beside an edited clip.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where the result goes.", show_default="NAME-repeated.mp4")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Run an edit again from its record.
+
+    Source clip and model must be those of the record (their hashes are compared). On the same machine and versions
+    the frames come out the same, bit for bit.
+    """
+    from evenreel.workflows.repeat import repeat_edit
+
+    with shown_progress(quiet) as progress:
+        result = repeat_edit(record, output, progress=progress)
+    if not quiet:
+        _print_result(result)
+
+
+def _print_result(result: "EditResult") -> None:
+    seconds = sum(result.record["seconds"].values())
+    count = result.record["frames"]["written"]
+    stdout().print(
+        f"{result.path}: {count} frame{'' if count == 1 else 's'} in {seconds:.1f} s; "
+        f"settings and figures in {result.record_path}",
+        markup=False,
+    )
+
+
+def parse_frames(text: str) -> tuple[int, int | None]:
+    """`START:END`, either of which may be left out."""
+    match = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", text, flags=re.ASCII)
+    if match is None:
+        raise SettingsError(f"--frames must be START:END, for example 0:16 or 8:, got {text!r}.")
+    start, end = match.groups()
+    return int(start or 0), int(end) if end else None
+
+
+def parse_size(text: str | None) -> int | tuple[int, int] | None:
+    """`SIDE` or `WIDTHxHEIGHT`."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*(\d{1,6})(?:\s*[x*X]\s*(\d{1,6}))?\s*", text, flags=re.ASCII)
+    if match is None:
+        raise SettingsError(f"--size must be SIDE or WIDTHxHEIGHT, for example 512 or 768x512, got {text!r}.")
+    first, second = match.groups()
+    return int(first) if second is None else (int(first), int(second))
+
+
+def parse_host_options(pairs: list[str]) -> dict[str, OptionValue]:
+    """`key=value` pairs; a value is read as true/false, none, a number, or else text."""
+    options: dict[str, OptionValue] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise SettingsError(f"--host-option must be KEY=VALUE, got {pair!r}.")
+        options[key.strip()] = _plain_value(value.strip())
+    return options
+
+
+def _plain_value(text: str) -> OptionValue:
+    named: dict[str, OptionValue] = {"true": True, "false": False, "none": None}
+    if text.lower() in named:
+        return named[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,97 @@
+"""`evenreel info`, `evenreel hosts` and `evenreel doctor`: commands that only look."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from evenreel.cli.console import stdout
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.command("hosts")(hosts)
+    app.command("info")(info)
+    app.command("doctor")(doctor)
+
+
+def info(
+    clip: Annotated[Path, typer.Argument(help="A video or a folder of images.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what CLIP says about itself: size as displayed, frame rate, duration, sound."""
+    from evenreel.video import probe
+    from evenreel.workflows.record import plain
+
+    found = probe(clip)
+    values = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
+    if as_json:
+        typer.echo(json.dumps(plain(values), indent=2))
+        return
+    table = _table("property", "value")
+    for name, value in values.items():
+        if name == "images" and value:
+            value = f"{len(value)} files"
+        if value not in (None, "", ()):
+            table.add_row(name.replace("_", " "), _shown(value))
+    stdout().print(table)
+
+
+def hosts(name: Annotated[str | None, typer.Argument(help="One host, to see its settings.")] = None) -> None:
+    """List the hosts (the algorithms that keep frames consistent), or the settings of one."""
+    from evenreel.workflows.hosts import describe_host, host_summaries
+
+    if name is None:
+        table = _table("host", "what it does")
+        for host, summary in host_summaries().items():
+            table.add_row(host, summary)
+        stdout().print(table)
+        stdout().print("Settings of one: evenreel hosts NAME. Use: evenreel edit --host NAME --host-option KEY=VALUE")
+        return
+    description = describe_host(name)
+    stdout().print(description.summary, markup=False)
+    table = _table("setting", "default", "what it means")
+    for setting in description.settings:
+        table.add_row(setting.name, str(setting.default), setting.meaning)
+    if description.settings:
+        stdout().print(table)
+    else:
+        stdout().print("It has no settings.")
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check what is installed, which device will be used, and what is missing and how to get it.
+
+    The exit status is 1 when something essential is missing.
+    """
+    from evenreel.workflows.doctor import examine
+
+    findings = examine()
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    else:
+        marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[red]missing[/]"}
+        table = _table("", "what", "found", "what to do")
+        for finding in findings:
+            table.add_row(marks[finding.state], finding.name, finding.found, finding.advice)
+        stdout().print(table)
+    if any(finding.state == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _shown(value: Any) -> str:
+    from rich.markup import escape
+
+    return escape(str(value))

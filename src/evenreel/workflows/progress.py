@@ -1,0 +1,31 @@
+"""How a workflow says what it is doing: one callable, so that a terminal, a web page or a test can listen."""
+
+from collections.abc import Iterable, Iterator, Sized
+from typing import Protocol, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Progress(Protocol):
+    """Called whenever a stage begins or moves on.
+
+    `stage` is a short name for people ("invert"), `done` counts from 0, and `total` is None while it is unknown.
+    A stage is over when another begins or `done` reaches `total`.
+    """
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None: ...
+
+
+def silent(stage: str, done: int, total: int | None) -> None:
+    """Listen to nothing."""
+    del stage, done, total
+
+
+def tracked(items: Iterable[Item], progress: Progress, stage: str, total: int | None = None) -> Iterator[Item]:
+    """Pass items on, reporting each when the consumer comes back for the next."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    progress(stage, 0, total)
+    for done, item in enumerate(items, 1):
+        yield item
+        progress(stage, done, total)
