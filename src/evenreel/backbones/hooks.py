@@ -1,0 +1,36 @@
+"""Ways to attach to a model that are undone without a trace, also after an exception."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+AttnProcessor = Callable[..., Tensor]
+"""Called as (attn, hidden_states, encoder_hidden_states=None, attention_mask=None, ...) -> hidden_states."""
+
+
+@contextmanager
+def processors_installed(unet: Any, replace: Mapping[str, AttnProcessor]) -> Iterator[None]:
+    """Use other attention processors, by diffusers' names ("mid_block. ... .attn1.processor"), while inside.
+
+    Raises: KeyError when the model has no layer of such a name.
+    """
+    original = dict(unet.attn_processors)
+    if unknown := replace.keys() - original.keys():
+        raise KeyError(f"no such attention layers: {sorted(unknown)}")
+    try:
+        unet.set_attn_processor({**original, **replace})
+        yield
+    finally:
+        unet.set_attn_processor(dict(original))  # a copy: diffusers empties its argument
+
+
+@contextmanager
+def forward_hooked(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Pass what `module` returns through `change` while inside."""
+    handle = module.register_forward_hook(lambda _module, _inputs, output: change(output))
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,47 @@
+"""Rules that name layers on any diffusers UNet: SD 1.x and 2.x, SDXL, tiny ones."""
+
+import re
+from typing import Any
+
+from torch import nn
+
+_PROCESSOR = ".processor"
+_TRANSFORMER = re.compile(r"^(up_blocks\.\d+\.attentions\.\d+)\.")
+
+
+def self_attentions(unet: Any) -> tuple[str, ...]:
+    """Processor names of all self-attentions, in diffusers' order (down, up, middle)."""
+    return tuple(name for name in unet.attn_processors if name.endswith(".attn1" + _PROCESSOR))
+
+
+def decoder_self_attentions(unet: Any) -> tuple[str, ...]:
+    """Processor names of the decoder's self-attentions except those of its first transformer.
+
+    On SD 1.x these are up_blocks 1:[1, 2], 2:[0, 1, 2], 3:[0, 1, 2], the layers that plug-and-play features inject
+    into (arXiv:2211.12572, section 4: layers 4 to 11).
+    """
+    names = [name for name in self_attentions(unet) if _TRANSFORMER.match(name)]
+    first = _transformer_of(names[0]) if names else ""
+    return tuple(name for name in names if _transformer_of(name) != first)
+
+
+def injection_resnet(unet: Any) -> tuple[str, nn.Module]:
+    """Name and module of the resnet whose features plug-and-play injects: up_blocks.1.resnets.1 on SD 1.x.
+
+    The rule: the second resnet of the first decoder block that has attention (arXiv:2211.12572, section 4: layer 4).
+    """
+    for index, block in enumerate(unet.up_blocks):
+        if getattr(block, "attentions", None):
+            resnet = min(1, len(block.resnets) - 1)
+            return f"up_blocks.{index}.resnets.{resnet}", block.resnets[resnet]
+    raise ValueError("this UNet has no attention in its decoder")
+
+
+def attention(unet: Any, processor_name: str) -> nn.Module:
+    """The attention module that a processor name belongs to."""
+    return unet.get_submodule(processor_name.removesuffix(_PROCESSOR))
+
+
+def _transformer_of(name: str) -> str:
+    match = _TRANSFORMER.match(name)
+    return match.group(1) if match else ""

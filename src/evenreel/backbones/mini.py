@@ -1,0 +1,25 @@
+"""The small model that comes with evenreel."""
+
+from pathlib import Path
+
+import torch
+
+from evenreel.backbones import stable_diffusion
+from evenreel.errors import WeightsError
+
+FOLDER = Path(__file__).parent.parent / "weights" / "mini"
+
+
+def load(
+    location: str = "",  # noqa: ARG001 - every loader takes one, and this model is in one place only
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    download: bool = False,  # noqa: ARG001 - there is nothing to fetch
+) -> stable_diffusion.StableDiffusion:
+    """Open the packaged model: 128 x 128 pixels, trained on evenreel's own synthetic clips."""
+    if not FOLDER.is_dir():
+        raise WeightsError(f"the packaged model is missing ({FOLDER}); install evenreel again.")
+    backbone = stable_diffusion.load(str(FOLDER), device=device, dtype=dtype)
+    backbone.name = "mini"
+    return backbone

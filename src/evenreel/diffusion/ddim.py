@@ -1,0 +1,30 @@
+"""One DDIM step, in both directions, and the conversions between what networks predict."""
+
+from evenreel.diffusion.schedule import PredictionType
+from evenreel.types import Latents
+
+
+def pred_original_sample(latents: Latents, noise_pred: Latents, alpha: float) -> Latents:
+    """The clean latents that a noise prediction implies (DDIM, arXiv:2010.02502, eq. 9)."""
+    return (latents - (1 - alpha) ** 0.5 * noise_pred) / alpha**0.5
+
+
+def step(latents: Latents, noise_pred: Latents, alpha_from: float, alpha_to: float) -> Latents:
+    """Move latents between noise levels, either way (DDIM, arXiv:2010.02502, eq. 12 with sigma = 0)."""
+    return (
+        alpha_to**0.5 * pred_original_sample(latents, noise_pred, alpha_from)
+        + (1 - alpha_to) ** 0.5 * noise_pred
+    )
+
+
+def to_noise(
+    model_output: Latents, latents: Latents, alpha: float, prediction_type: PredictionType
+) -> Latents:
+    """The noise that a network's output implies (v: progressive distillation, arXiv:2202.00512, appendix D)."""
+    match prediction_type:
+        case "epsilon":
+            return model_output
+        case "v_prediction":
+            return alpha**0.5 * model_output + (1 - alpha) ** 0.5 * latents
+        case "sample":
+            return (latents - alpha**0.5 * model_output) / (1 - alpha) ** 0.5

@@ -1,0 +1,39 @@
+"""The sampling loop: from noisy latents to clean ones."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from evenreel.diffusion import ddim
+from evenreel.diffusion.schedule import NoiseSchedule
+from evenreel.errors import WeightsError
+from evenreel.types import Latents
+
+PredictNoise = Callable[[Latents, int, int], Latents]
+"""(latents, step_index, timestep) -> noise_pred."""
+
+
+@torch.inference_mode()
+def sample(
+    latents: Latents, predict_noise: PredictNoise, schedule: NoiseSchedule, timesteps: Sequence[int]
+) -> Iterator[tuple[int, Latents]]:
+    """Denoise `latents`, which have the noise level of the first of the descending `timesteps`.
+
+    Yields, after each step, the timestep just left and the latents reached; the last ones are clean.
+    Raises: WeightsError when the model returns NaN or infinity.
+    """
+    levels = [schedule.alpha(timestep) for timestep in timesteps] + [schedule.final_alpha_cumprod]
+    for step_index, timestep in enumerate(timesteps):
+        noise_pred = predict_noise(latents, step_index, timestep)
+        latents = ddim.step(latents, noise_pred, levels[step_index], levels[step_index + 1])
+        check_finite(latents, timestep)
+        yield timestep, latents
+
+
+def check_finite(latents: Latents, timestep: int) -> None:
+    """Stop a run at the step where it breaks, not with black frames at its end."""
+    if not bool(torch.isfinite(latents).all()):
+        raise WeightsError(
+            f"the model returned NaN or infinity at timestep {timestep}; "
+            "use float32 (or bfloat16), or fetch the weights again."
+        )

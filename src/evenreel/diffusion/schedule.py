@@ -1,0 +1,118 @@
+"""How much signal is left at each training timestep, and which timesteps a run visits."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+import torch
+
+from evenreel.errors import SettingsError, WeightsError
+
+PredictionType = Literal["epsilon", "v_prediction", "sample"]
+"""What a network returns: the noise, the velocity, or the clean latents."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseSchedule:
+    """The noise levels a model was trained on."""
+
+    alphas_cumprod: tuple[float, ...]
+    """Share of signal variance left at each training timestep, in (0, 1), decreasing."""
+    final_alpha_cumprod: float
+    """Share of signal variance of clean latents, where sampling ends and inversion starts."""
+    prediction_type: PredictionType = "epsilon"
+    """What the network returns."""
+    steps_offset: int = 0
+    """Added to every timestep that a run visits; 1 for Stable Diffusion."""
+
+    def __post_init__(self) -> None:
+        if self.prediction_type not in get_args(PredictionType):
+            raise WeightsError(
+                f"the scheduler's prediction_type must be one of {', '.join(get_args(PredictionType))}, "
+                f"got {self.prediction_type!r}."
+            )
+        if not all(0.0 < alpha <= 1.0 for alpha in (*self.alphas_cumprod, self.final_alpha_cumprod)):
+            # Zero-terminal-SNR schedules end at alpha 0, where noise cannot be told from signal.
+            raise WeightsError(
+                "the scheduler's alphas_cumprod must lie in (0, 1]; this schedule is not supported."
+            )
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build from a diffusers scheduler config, with the defaults of its `DDIMScheduler`.
+
+        Raises: WeightsError when the config describes a schedule that is not supported.
+        """
+        if config.get("rescale_betas_zero_snr"):
+            raise WeightsError("the scheduler rescales to zero terminal SNR, which is not supported.")
+        alphas_cumprod = _alphas_cumprod(config)
+        return cls(
+            alphas_cumprod=alphas_cumprod,
+            final_alpha_cumprod=1.0 if config.get("set_alpha_to_one", True) else alphas_cumprod[0],
+            prediction_type=config.get("prediction_type", "epsilon"),
+            steps_offset=config.get("steps_offset", 0),
+        )
+
+    def timesteps(self, steps: int) -> tuple[int, ...]:
+        """The `steps` training timesteps of a sampling run, descending, spaced as DDIM does ("leading").
+
+        Raises: SettingsError when `steps` does not fit the schedule.
+        """
+        trained = len(self.alphas_cumprod)
+        if not 1 <= steps <= trained:
+            raise SettingsError(f"steps must be from 1 to {trained}, got {steps}.")
+        spacing = trained // steps
+        # With as many steps as were trained, the offset would point behind the last of them.
+        offset = min(self.steps_offset, trained - 1 - (steps - 1) * spacing)
+        return tuple(step * spacing + offset for step in reversed(range(steps)))
+
+    def alpha(self, timestep: int) -> float:
+        """Share of signal variance at a training timestep; a negative one means clean latents."""
+        return self.final_alpha_cumprod if timestep < 0 else self.alphas_cumprod[timestep]
+
+
+def refine(timesteps: Sequence[int], factor: int) -> tuple[int, ...]:
+    """Put `factor` - 1 timesteps before each of the descending `timesteps`, evenly, for an inversion in smaller steps.
+
+    Every one of `timesteps` is kept, so that sampling finds its latents; below the last one there is nothing to split.
+    """
+    if factor < 1:
+        raise SettingsError(
+            f"the inversion must take a whole multiple of the steps, got a factor of {factor}."
+        )
+    fine: set[int] = {timesteps[-1]}
+    for upper, lower in zip(timesteps, timesteps[1:], strict=False):
+        fine.update(upper - (upper - lower) * part // factor for part in range(factor))
+    return tuple(sorted(fine, reverse=True))
+
+
+def _alphas_cumprod(config: Mapping[str, Any]) -> tuple[float, ...]:
+    # Computed in float32 as diffusers does, so that every model sees exactly the levels it was trained on.
+    return tuple(torch.cumprod(1.0 - _betas(config), dim=0).tolist())
+
+
+def _betas(config: Mapping[str, Any]) -> torch.Tensor:
+    if config.get("trained_betas") is not None:
+        return torch.tensor(config["trained_betas"], dtype=torch.float32)
+    start, end = config.get("beta_start", 0.0001), config.get("beta_end", 0.02)
+    count = config.get("num_train_timesteps", 1000)
+    match config.get("beta_schedule", "linear"):
+        case "linear":
+            return torch.linspace(start, end, count, dtype=torch.float32)
+        case "scaled_linear":
+            return torch.linspace(start**0.5, end**0.5, count, dtype=torch.float32) ** 2
+        case "squaredcos_cap_v2":
+            return _cosine_betas(count)
+        case other:
+            raise WeightsError(f"the scheduler's beta_schedule {other!r} is not supported.")
+
+
+def _cosine_betas(count: int) -> torch.Tensor:
+    """The cosine schedule (Nichol & Dhariwal, arXiv:2102.09672, eq. 17)."""
+
+    def signal(share: float) -> float:
+        return math.cos((share + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    betas = [min(1 - signal((i + 1) / count) / signal(i / count), 0.999) for i in range(count)]
+    return torch.tensor(betas, dtype=torch.float32)

@@ -1,0 +1,1 @@
+"""Algorithms that turn a text-to-image model into a video editor."""

@@ -1,0 +1,123 @@
+"""What a host is, what it is given, and the one network call that all of them make."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
+
+import torch
+
+from evenreel import registry
+from evenreel.backbones.base import Backbone
+from evenreel.diffusion import guidance
+from evenreel.diffusion.trajectory import Trajectory
+from evenreel.errors import SettingsError
+from evenreel.types import Latents, PromptEmbeds
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditJob:
+    """One edit of one clip. Embeddings have one row, or one for each frame."""
+
+    timesteps: tuple[int, ...]
+    """Where sampling goes, descending."""
+    prompt_embeds: PromptEmbeds
+    """What the edit shows."""
+    negative_prompt_embeds: PromptEmbeds
+    """What it must not show."""
+    source_prompt_embeds: PromptEmbeds
+    """What the source shows: text of the source branch, from which features are injected."""
+    source: Trajectory | None = None
+    """The inverted source clip at every one of `timesteps`; None where nothing is injected."""
+    guidance_scale: float = 7.5
+    """How strongly the prompt pulls; 1 switches guidance off."""
+    seed: int = 0
+    """Where all randomness of the host starts."""
+    batch: int = 8
+    """Frames that pass through the model together, where the host does not decide it."""
+
+
+class Session(Protocol):
+    """A host at work on a model. It holds all state, and dies when the `with` block ends."""
+
+    def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
+        """Guided noise prediction for a whole clip; the host cuts it into chunks itself."""
+        ...
+
+
+class Host(Protocol):
+    """A frozen dataclass whose fields are the host's settings, found through the `evenreel.hosts` entry points."""
+
+    name: ClassVar[str]
+
+    def attach(self, backbone: Backbone, job: EditJob) -> AbstractContextManager[Session]:
+        """Take over a model's layers while inside; afterwards the model is as it was, bit for bit."""
+        ...
+
+
+def create_host(name: str, options: Mapping[str, Any] | None = None) -> Host:
+    """A registered host with some settings changed. Raises: PluginError, SettingsError."""
+    host_class = registry.find(registry.HOSTS, name)
+    options = dict(options or {})
+    known = {field.name for field in fields(host_class) if field.init}
+    if unknown := sorted(options.keys() - known):
+        listed = ", ".join(sorted(known)) or "none"
+        raise SettingsError(f"host {name} has no setting {', '.join(unknown)}; its settings are: {listed}.")
+    kinds = get_type_hints(host_class)
+    return host_class(
+        **{option: _as_kind(name, option, kinds[option], value) for option, value in options.items()}
+    )
+
+
+def _as_kind(host: str, option: str, kind: type, value: object) -> object:
+    """Accept 1 for a float; refuse what is of another type, so that no host meets text where it counts."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise SettingsError(f"{host}.{option} must be of type {kind.__name__}, got {value!r}.")
+    return value
+
+
+def predict_guided(
+    backbone: Backbone,
+    job: EditJob,
+    latents: Latents,
+    frames: Sequence[int],
+    timestep: int,
+    *,
+    with_source: bool,
+) -> Latents:
+    """Noise prediction for some frames in one network call, guided; `latents` are those frames' own.
+
+    Branches are stacked in the order (source, uncond, cond). Without guidance the uncond branch is left out.
+    """
+    parts, embeds = [latents], [_select(job.prompt_embeds, frames)]
+    if job.guidance_scale != 1:
+        parts.insert(0, latents)
+        embeds.insert(0, _select(job.negative_prompt_embeds, frames))
+    if with_source:
+        assert job.source is not None, "a source branch needs the source's trajectory"
+        parts.insert(0, job.source.read(timestep, frames).to(latents))
+        embeds.insert(0, _select(job.source_prompt_embeds, frames))
+    if len({len(rows) for rows in embeds}) > 1:
+        embeds = [rows.expand(len(frames), -1, -1) for rows in embeds]
+    noise_pred = backbone.predict_noise(guidance.stack(parts), timestep, torch.cat(embeds))
+    uncond, cond = guidance.split(noise_pred, len(parts))[-2:] if len(parts) > 1 else (noise_pred, noise_pred)
+    return cond if job.guidance_scale == 1 else guidance.combine(uncond, cond, job.guidance_scale)
+
+
+def branches(job: EditJob, *, with_source: bool) -> int:
+    """How many branches `predict_guided` stacks."""
+    return 1 + (job.guidance_scale != 1) + with_source
+
+
+def _select(embeds: PromptEmbeds, frames: Sequence[int]) -> torch.Tensor:
+    return embeds if len(embeds) == 1 else embeds[list(frames)]
+
+
+def check_share(host: str, field: str, value: float) -> None:
+    """Raise SettingsError unless a setting is a share of the whole."""
+    if not 0.0 <= value <= 1.0:
+        raise SettingsError(f"{host}.{field} must be from 0 to 1, got {value}.")

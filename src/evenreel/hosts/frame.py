@@ -1,0 +1,61 @@
+"""Every frame edited by itself: the floor that hosts with a consistency mechanism are compared with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from evenreel.backbones.base import Backbone
+from evenreel.backbones.hooks import processors_installed
+from evenreel.hosts.base import EditJob, Session, branches, check_share, predict_guided
+from evenreel.hosts.injection import Injecting, InjectionPlan, features_injected, source_attentions
+from evenreel.types import Latents
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameHost:
+    """Plain per-frame editing with plug-and-play injection (arXiv:2211.12572)."""
+
+    name: ClassVar[str] = "frame"
+
+    pnp_attn: float = 0.5
+    """Share of the steps, from the first, at which self-attention takes queries and keys from the source."""
+    pnp_conv: float = 0.8
+    """Share of the steps, from the first, at which a decoder resnet takes its features from the source."""
+
+    def __post_init__(self) -> None:
+        check_share(self.name, "pnp_attn", self.pnp_attn)
+        check_share(self.name, "pnp_conv", self.pnp_conv)
+
+    @contextmanager
+    def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:
+        """Install the injection while inside."""
+        session = FrameSession(backbone, job, InjectionPlan.of(job, self.pnp_attn, self.pnp_conv))
+        with (
+            processors_installed(backbone.unet, source_attentions(backbone.unet, session.state)),
+            features_injected(backbone.unet, session.state),
+        ):
+            yield session
+
+
+class FrameSession:
+    """One edit, frame by frame."""
+
+    def __init__(self, backbone: Backbone, job: EditJob, plan: InjectionPlan) -> None:
+        self.backbone, self.job, self.plan = backbone, job, plan
+        self.state = Injecting()
+
+    def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
+        """Guided noise prediction, `job.batch` frames at a time; the source takes part only while it is injected."""
+        self.state.attention = step_index < self.plan.attention_steps
+        self.state.features = step_index < self.plan.feature_steps
+        with_source = self.state.attention or self.state.features
+        self.state.branches = branches(self.job, with_source=with_source)
+        noise_pred = torch.empty_like(latents)
+        for frames in torch.arange(len(latents)).split(self.job.batch):
+            noise_pred[frames] = predict_guided(
+                self.backbone, self.job, latents[frames], frames.tolist(), timestep, with_source=with_source
+            )
+        return noise_pred

@@ -1,0 +1,111 @@
+"""Plug-and-play injection (arXiv:2211.12572): the edit takes layout from the source's attention and features."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evenreel.backbones import hooks, layers
+from evenreel.errors import SettingsError
+from evenreel.hosts.base import EditJob
+
+
+@dataclass(frozen=True, kw_only=True)
+class InjectionPlan:
+    """At which steps of a run what is injected."""
+
+    attention_steps: int
+    """First steps at which queries and keys of the decoder's self-attentions come from the source."""
+    feature_steps: int
+    """First steps at which a decoder resnet's features come from the source."""
+
+    @classmethod
+    def of(cls, job: EditJob, pnp_attn: float, pnp_conv: float) -> "InjectionPlan":
+        """Shares of the run as whole steps. Raises: SettingsError when the job has no source to inject from."""
+        steps = len(job.timesteps)
+        plan = cls(attention_steps=int(steps * pnp_attn), feature_steps=int(steps * pnp_conv))
+        if plan.steps and job.source is None:
+            raise SettingsError(
+                "injection needs an inverted source; set pnp_attn and pnp_conv to 0 without one."
+            )
+        return plan
+
+    @property
+    def steps(self) -> int:
+        """First steps at which anything is injected."""
+        return max(self.attention_steps, self.feature_steps)
+
+
+@dataclass
+class Injecting:
+    """What the layers are to do in the network call at hand; the session sets it."""
+
+    branches: int = 1
+    """Branches in the batch; the source is the first."""
+    attention: bool = False
+    """Whether queries and keys come from the source."""
+    features: bool = False
+    """Whether resnet features come from the source."""
+
+
+class SourceAttention:
+    """Attention probabilities of the source branch, applied to each branch's own values."""
+
+    def __init__(self, inner: hooks.AttnProcessor, state: Injecting) -> None:
+        self.inner, self.state = inner, state
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if self.state.attention:
+            attn = _QueriesOfSource(attn, self.state.branches)
+        return self.inner(attn, hidden_states, *args, **kwargs)
+
+
+class _QueriesOfSource:
+    """An attention module whose query and key projections see the source branch in every branch.
+
+    Standing in for the module, not for its arithmetic, keeps whatever computes the attention (LoRA, fused kernels).
+    """
+
+    def __init__(self, attn: Any, branches: int) -> None:
+        if getattr(attn, "fused_projections", False):
+            raise SettingsError(
+                "injection needs separate query and key layers; unfuse the model's projections."
+            )
+        self._attn, self._branches = attn, branches
+
+    def to_q(self, hidden_states: Tensor) -> Tensor:
+        return self._of_source(self._attn.to_q, hidden_states)
+
+    def to_k(self, hidden_states: Tensor) -> Tensor:
+        return self._of_source(self._attn.to_k, hidden_states)
+
+    def _of_source(self, project: Any, hidden_states: Tensor) -> Tensor:
+        return project(hidden_states.chunk(self._branches)[0]).repeat(self._branches, 1, 1)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._attn, name)
+
+
+def source_attentions(unet: Any, state: Injecting) -> dict[str, SourceAttention]:
+    """Processors that inject attention, by name, wrapping those in place."""
+    return {
+        name: SourceAttention(unet.attn_processors[name], state)
+        for name in layers.decoder_self_attentions(unet)
+    }
+
+
+@contextmanager
+def features_injected(unet: Any, state: Injecting) -> Iterator[None]:
+    """Inject a resnet's features: the output of its second convolution, before the shortcut is added."""
+    _, resnet = layers.injection_resnet(unet)
+
+    def from_source(output: Tensor) -> Tensor:
+        if not state.features:
+            return output
+        return torch.cat([output.chunk(state.branches)[0]] * state.branches)
+
+    with hooks.forward_hooked(resnet.conv2, from_source):
+        yield
