@@ -12,6 +12,9 @@ from evenreel.types import Frames, Latents, PromptEmbeds
 EncodedFrames = Float[Tensor, "frames channels latent_height latent_width"]
 """`Latents`, where they stand beside frames of another height and width."""
 
+PromptRows = Float[Tensor, "_ tokens features"]
+"""`PromptEmbeds`, where they stand beside latents, whose width is another, or beside more prompts."""
+
 
 @runtime_checkable
 class Backbone(Protocol):
@@ -69,7 +72,7 @@ class Backbone(Protocol):
         """Hidden states of prompts. Raises: SettingsError for a prompt that cannot be read in full."""
         ...
 
-    def predict_noise(self, latents: Latents, timestep: int, prompt_embeds: PromptEmbeds) -> Latents:
+    def predict_noise(self, latents: Latents, timestep: int, prompt_embeds: PromptRows) -> Latents:
         """The noise in `latents`, whatever the network predicts natively.
 
         The batch is a multiple of the prompts: each prompt serves as many consecutive latents.

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evenreel.backbones import folder
-from evenreel.backbones.base import EncodedFrames
+from evenreel.backbones.base import EncodedFrames, PromptRows
 from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.backbones.text import PromptEncoder
 from evenreel.diffusion import ddim
@@ -107,7 +107,7 @@ class StableDiffusion:
         """Hidden states of prompts. Raises: SettingsError for a prompt that cannot be read in full."""
         return self.text.embed(prompts).to(self.device)
 
-    def predict_noise(self, latents: Latents, timestep: int, prompt_embeds: PromptEmbeds) -> Latents:
+    def predict_noise(self, latents: Latents, timestep: int, prompt_embeds: PromptRows) -> Latents:
         """The noise in `latents`; each prompt serves as many consecutive latents."""
         repeated = prompt_embeds.repeat_interleave(len(latents) // len(prompt_embeds), dim=0)
         output = self.unet(

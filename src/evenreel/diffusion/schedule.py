@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -39,7 +39,7 @@ class NoiseSchedule:
             )
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
+    def from_config(cls, config: Mapping[str, Any]) -> "NoiseSchedule":
         """Build from a diffusers scheduler config, with the defaults of its `DDIMScheduler`.
 
         Raises: WeightsError when the config describes a schedule that is not supported.

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Self
+from typing import IO
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ class Trajectory:
             self._latents = torch.empty(full, dtype=dtype)
 
     @classmethod
-    def of(cls, latents_by_timestep: dict[int, Latents]) -> Self:
+    def of(cls, latents_by_timestep: dict[int, Latents]) -> "Trajectory":
         """A trajectory in memory from latents that exist already."""
         first = next(iter(latents_by_timestep.values()))
         frames, channels, height, width = first.shape
@@ -92,7 +92,7 @@ class Trajectory:
         self._latents = None
         self._resources.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Trajectory":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,18 +3,16 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
+from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
 
 import torch
 
 from evenreel import registry
-from evenreel.backbones.base import Backbone
+from evenreel.backbones.base import Backbone, PromptRows
 from evenreel.diffusion import guidance
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
-from evenreel.types import Latents, PromptEmbeds
-
-Item = TypeVar("Item")
+from evenreel.types import Latents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +21,11 @@ class EditJob:
 
     timesteps: tuple[int, ...]
     """Where sampling goes, descending."""
-    prompt_embeds: PromptEmbeds
+    prompt_embeds: PromptRows
     """What the edit shows."""
-    negative_prompt_embeds: PromptEmbeds
+    negative_prompt_embeds: PromptRows
     """What it must not show."""
-    source_prompt_embeds: PromptEmbeds
+    source_prompt_embeds: PromptRows
     """What the source shows: text of the source branch, from which features are injected."""
     source: Trajectory | None = None
     """The inverted source clip at every one of `timesteps`; None where nothing is injected."""
@@ -39,6 +37,7 @@ class EditJob:
     """Frames that pass through the model together, where the host does not decide it."""
 
 
+@runtime_checkable
 class Session(Protocol):
     """A host at work on a model. It holds all state, and dies when the `with` block ends."""
 
@@ -47,6 +46,7 @@ class Session(Protocol):
         ...
 
 
+@runtime_checkable
 class Host(Protocol):
     """A frozen dataclass whose fields are the host's settings, found through the `evenreel.hosts` entry points."""
 
@@ -113,7 +113,7 @@ def branches(job: EditJob, *, with_source: bool) -> int:
     return 1 + (job.guidance_scale != 1) + with_source
 
 
-def _select(embeds: PromptEmbeds, frames: Sequence[int]) -> torch.Tensor:
+def _select(embeds: PromptRows, frames: Sequence[int]) -> torch.Tensor:
     return embeds if len(embeds) == 1 else embeds[list(frames)]
 
 

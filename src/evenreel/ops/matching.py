@@ -4,15 +4,14 @@ Token merging (arXiv:2210.09461) as VidToMe uses it across frames (arXiv:2312.10
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 Tokens = Float[Tensor, "samples tokens channels"]
-Positions = Int[Tensor, " positions"]
-Table = Int[Tensor, "tables entries"]
+Positions = Int[Tensor, "_"]
+Table = Int[Tensor, "_ _"]
 
 _SCORES_AT_ONCE = 2**24
 """Similarities held together; bounds memory at 64 MiB in float32."""
@@ -28,7 +27,7 @@ class Merge:
     """For each token of the full sequence, the position in the merged one of the token that stands for it."""
 
     @classmethod
-    def nothing(cls, tokens: int, device: torch.device) -> Self:
+    def nothing(cls, tokens: int, device: torch.device) -> "Merge":
         """The merge that leaves a sequence as it is."""
         table = torch.arange(tokens, device=device)[None]
         return cls(kept=table, origin=table)
