@@ -5,6 +5,7 @@
     ├── ClipError        a video or image folder that cannot be read as asked
     ├── OutputError      a result that cannot be written
     ├── WeightsError     model weights that are absent, damaged or unsafe to load
+    ├── ResourceError    a machine without the memory for what was asked
     └── PluginError      a host, backbone, control or metric that is unknown or fails to load
 
 Command-line exit statuses follow from the class: 2 for wrong usage, 1 for everything else, 130 when interrupted.
@@ -33,6 +34,10 @@ class OutputError(EvenreelError):
 
 class WeightsError(EvenreelError):
     """Model weights are absent, damaged or unsafe to load."""
+
+
+class ResourceError(EvenreelError):
+    """The machine lacks the memory for what was asked."""
 
 
 class PluginError(EvenreelError, LookupError):

@@ -39,7 +39,7 @@ def edit(
     prompt: Annotated[str, typer.Option("--prompt", "-p", help="What the edited clip shows.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The edited clip; default: CLIP-edited.mp4. Replaced only on success."),
+        typer.Option("--out", "-o", help="The edited clip; default: CLIP-edited.mp4. Replaced only on success."),
     ] = None,
     source_prompt: Annotated[
         str, typer.Option(help="What the source clip shows; makes the inversion more faithful.")
@@ -81,12 +81,16 @@ def edit(
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Edit what can be read of a clip that is cut short.")
     ] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the model from the hub if it is not there: about 4 GB.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Edit CLIP with text.
 
-    The result keeps the source's frame rate (also a variable one), duration, size, orientation and sound. Beside
-    it, OUTPUT.json records all that is needed to repeat the edit: see `evenreel repeat`.
+    The result keeps the frame rate (also a variable one), duration, size, orientation and sound of CLIP.
+
+    Beside it, a .json file records all that is needed to repeat the edit: see `evenreel repeat`.
     """
     settings = EditSettings(
         prompt=prompt,
@@ -110,7 +114,7 @@ def edit(
 
     target = output if output is not None else clip.with_name(f"{clip.stem}-edited.mp4")
     with shown_progress(quiet) as progress:
-        result = edit_file(clip, target, settings, progress=progress)
+        result = edit_file(clip, target, settings, progress=progress, download=download)
     if not quiet:
         _print_result(result)
 
@@ -118,7 +122,7 @@ def edit(
 def repeat(
     record: Annotated[Path, typer.Argument(help="The .json file that lies beside an edited clip.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where the result goes.", show_default="NAME-repeated.mp4")
+        Path | None, typer.Option("--out", "-o", help="Where the result goes.", show_default="NAME-repeated.mp4")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:

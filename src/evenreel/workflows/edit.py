@@ -1,0 +1,219 @@
+"""An edit of a clip: files in and files out, or clips in memory."""
+
+import dataclasses
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evenreel.backbones import Backbone, load_backbone
+from evenreel.errors import OutputError, SettingsError
+from evenreel.hosts.base import Host, create_host
+from evenreel.settings import EditSettings
+from evenreel.types import Pixels
+from evenreel.video import Clip, VideoInfo, VideoWriter, open_clip
+from evenreel.workflows import measure, record
+from evenreel.workflows.measure import Stopwatch
+from evenreel.workflows.pipeline import Pipeline, memory_errors_explained, model_size, window_length
+from evenreel.workflows.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """What `edit_file` wrote."""
+
+    path: Path
+    """The edited clip."""
+    record_path: Path
+    """The record beside it."""
+    record: dict[str, Any]
+    """What that file holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditedClip(Clip):
+    """A clip that an edit made; timestamps and `info` are those of its source, whose sound `save` adds."""
+
+    record: dict[str, Any]
+    """All that is needed to repeat the edit."""
+
+
+def edit_file(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    settings: EditSettings,
+    *,
+    progress: Progress = silent,
+    backbone: Backbone | None = None,
+    download: bool = False,
+) -> EditResult:
+    """Edit a video file or image folder into `output`, window by window, and write the record beside it.
+
+    Both results appear whole at the end, in place of earlier ones, or not at all. `backbone` is a model that is loaded
+    already, in place of `settings.model`; `download` allows fetching one from the hub. Raises any EvenreelError.
+    """
+    target = Path(output)
+    record_path = record.record_path(target)
+    start, end = settings.frames
+    stream = open_clip(source, start, end, allow_truncated=settings.allow_truncated)
+    info = stream.info
+    _check_apart(info, target, record_path)
+    stream.window = window_length(info.width, info.height, settings.batch)
+    size = info.width, info.height
+    writer = VideoWriter(target, *size, audio_from=info, audio_range=stream.audio_range)
+    with memory_errors_explained():
+        pipeline = _pipeline(settings, backbone, progress, download=download)
+        with writer:
+            working = model_size(*size, settings.size, pipeline.backbone)
+            latents, times = pipeline.encode(stream, working, _expected(info, start, end))
+            latents = pipeline.edit(latents)
+            windows = pipeline.decode(latents, size)
+            _write(writer, windows, times, stream.end_time)
+    values = _record(pipeline, info, working, len(times))
+    values["output"] = {
+        "path": str(target.absolute()),
+        "sha256": None if target.is_dir() else record.hash_of((target,)),
+    }
+    record.write_record(record_path, values)
+    return EditResult(target, record_path, values)
+
+
+def edit_clip(
+    clip: Clip,
+    settings: EditSettings,
+    *,
+    progress: Progress = silent,
+    backbone: Backbone | None = None,
+    download: bool = False,
+) -> EditedClip:
+    """Edit a clip in memory; `settings.frames` counts from the clip's first frame. Raises any EvenreelError."""
+    start, end = settings.frames
+    if start or (end is not None and end < len(clip.frames)):
+        clip = _part(clip, start, len(clip.frames) if end is None else end)
+    height, width = clip.frames.shape[1:3]
+    with memory_errors_explained():
+        pipeline = _pipeline(settings, backbone, progress, download=download)
+        working = model_size(width, height, settings.size, pipeline.backbone)
+        length = window_length(width, height, settings.batch)
+        windows = (
+            (clip.frames[i : i + length], clip.timestamps[i : i + length]) for i in range(0, len(clip.frames), length)
+        )
+        latents, _ = pipeline.encode(windows, working, len(clip.frames))
+        frames = torch.cat(list(pipeline.decode(pipeline.edit(latents), (width, height))))
+    values = _record(pipeline, clip.info, working, len(frames))
+    # The record counts from the start of the file, as `repeat` will.
+    values["settings"]["frames"] = [clip.start, None if clip.is_tail else clip.end]
+    values["frames"]["first"] = clip.start
+    fields = {f.name: getattr(clip, f.name) for f in dataclasses.fields(Clip)}
+    return EditedClip(**{**fields, "frames": frames}, record=values)
+
+
+def save_clip(clip: Clip, output: str | os.PathLike[str]) -> None:
+    """Write a clip with its timestamps and its source's sound, and the record beside it if it was edited."""
+    target = Path(output)
+    record_path = record.record_path(target)
+    _check_apart(clip.info, target, record_path)
+    height, width = clip.frames.shape[1:3]
+    with VideoWriter(target, width, height, audio_from=clip.info, audio_range=clip.audio_range) as writer:
+        writer.write(clip.frames, clip.timestamps, clip.end_time)
+    if isinstance(clip, EditedClip):
+        digest = None if target.is_dir() else record.hash_of((target,))
+        record.write_record(
+            record_path, {**clip.record, "output": {"path": str(target.absolute()), "sha256": digest}}
+        )
+
+
+def _pipeline(
+    settings: EditSettings, backbone: Backbone | None, progress: Progress, *, download: bool
+) -> Pipeline:
+    host: Host = create_host(settings.host, settings.host_options)  # wrong options fail before weights load
+    progress("load model", 0, None)
+    stopwatch = Stopwatch(torch.device("cpu"))
+    with stopwatch.stage("load"):
+        if backbone is None:
+            backbone = load_backbone(
+                settings.model, device=settings.device, dtype=settings.dtype, download=download
+            )
+        backbone.schedule.timesteps(settings.steps)  # too many steps, or
+        backbone.embed([settings.prompt, settings.negative_prompt, settings.source_prompt])  # too long a prompt
+        _ = backbone.unet
+    stopwatch.device = backbone.device
+    measure.reset_device_peak(backbone.device)
+    return Pipeline(backbone, host, settings, progress, stopwatch)
+
+
+def _write(
+    writer: VideoWriter, windows: Iterable[Pixels], times: list[Fraction], end_time: Fraction | None
+) -> None:
+    for pixels in windows:
+        start, end = writer.frame_count, writer.frame_count + len(pixels)
+        writer.write(pixels, times[start:end], end_time if end == len(times) else None)
+
+
+def _record(pipeline: Pipeline, info: VideoInfo, working: tuple[int, int], written: int) -> dict[str, Any]:
+    backbone, settings = pipeline.backbone, pipeline.settings
+    model = Path(settings.model)
+    if model.is_dir():  # found again from another working directory
+        settings = dataclasses.replace(settings, model=str(model.absolute()))
+    return {
+        "record_version": record.RECORD_VERSION,
+        "made": record.now(),
+        "settings": settings.to_json(),
+        "source": record.described(info),
+        "model": {"name": backbone.name, "fingerprint": backbone.fingerprint},
+        "host": {"name": settings.host, "settings": record.plain(pipeline.host)},
+        "working_size": list(working),
+        "frames": {"first": settings.frames[0], "written": written},
+        "versions": record.versions(),
+        "machine": record.machine(backbone.device, backbone.dtype),
+        "seconds": {stage: round(seconds, 3) for stage, seconds in pipeline.stopwatch.seconds.items()},
+        "peak_memory": {
+            "process_bytes": measure.peak_process_bytes(),
+            "device_bytes": measure.peak_device_bytes(backbone.device),
+        },
+    }
+
+
+def _expected(info: VideoInfo, start: int, end: int | None) -> int | None:
+    count = info.estimated_frame_count
+    if end is not None:
+        return end - start
+    return max(1, count - start) if count is not None else None
+
+
+def _part(clip: Clip, start: int, end: int) -> Clip:
+    count = len(clip.frames)
+    if not 0 <= start < end <= count:
+        raise SettingsError(f"the clip has {count} frames, and {start}:{end} was asked for; choose within 0:{count}.")
+    tail = end == count
+    return dataclasses.replace(
+        clip,
+        frames=clip.frames[start:end],
+        timestamps=clip.timestamps[start:end],
+        end_time=clip.end_time if tail else clip.timestamps[end],
+        start=clip.start + start,
+        end=clip.start + end,
+        is_tail=clip.is_tail and tail,
+    )
+
+
+def _check_apart(info: VideoInfo, target: Path, record_path: Path) -> None:
+    """Refuse to write over the source, under whatever name, or over a JSON file that is not ours."""
+    for source in (info.path, *info.images):
+        for written in (target, record_path):
+            if _same_place(source, written):
+                raise OutputError(f"{written} is the source itself; choose another --out.")
+    if info.is_images and _same_place(info.path, target.parent) and not target.suffix:
+        raise OutputError(f"{target} lies inside the source folder; choose another --out.")
+    record.check_record_place(record_path)
+
+
+def _same_place(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return one.resolve() == other.resolve()

@@ -1,0 +1,151 @@
+"""The numbers of an edit: pixels to latents, noise and back, on a model and a host that are there already.
+
+Memory is bounded by windows of frames; only latents are held for the whole clip, and their trajectory goes to disk
+when it is large.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+
+from evenreel.backbones import Backbone
+from evenreel.diffusion import inversion, sampling
+from evenreel.diffusion.schedule import refine
+from evenreel.diffusion.trajectory import Trajectory
+from evenreel.errors import ResourceError
+from evenreel.hosts.base import EditJob, Host
+from evenreel.settings import EditSettings
+from evenreel.types import Latents, Pixels
+from evenreel.video import fit, from_model, to_model
+from evenreel.workflows.measure import Stopwatch
+from evenreel.workflows.progress import Progress, tracked
+
+LARGEST_ASPECT = 8
+"""Pixels of a working frame may be at most this many times those of a square one: a banner must not take all memory."""
+WINDOW_PIXELS = 2**23
+"""Source pixels read at once (four frames of full HD), which cost about 30 bytes each while they are resized."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A model, a host and settings, ready for one edit."""
+
+    backbone: Backbone
+    host: Host
+    settings: EditSettings
+    progress: Progress
+    stopwatch: Stopwatch
+
+    def encode(
+        self, windows: Iterable[tuple[Pixels, tuple[Fraction, ...]]], size: tuple[int, int], total: int | None
+    ) -> tuple[Latents, list[Fraction]]:
+        """Latents and timestamps of all frames, which pass through memory window by window."""
+        latents: list[Latents] = []
+        times: list[Fraction] = []
+        self.progress("read and encode", 0, total)
+        with self.stopwatch.stage("encode"):
+            for pixels, timestamps in windows:
+                latents.append(self.backbone.encode(to_model(pixels, size)))
+                times.extend(timestamps)
+                self.progress("read and encode", len(times), total)
+        if len(times) != total:
+            self.progress("read and encode", len(times), len(times))
+        return torch.cat(latents), times
+
+    def edit(self, latents: Latents) -> Latents:
+        """Latents of the edited clip."""
+        settings, backbone = self.settings, self.backbone
+        schedule = backbone.schedule
+        timesteps = schedule.timesteps(settings.steps)
+        factor = (settings.inversion_steps or settings.steps) // settings.steps
+        embeds = backbone.embed([settings.prompt, settings.negative_prompt, settings.source_prompt])
+        prompt, negative, source = embeds.split(1)
+        frames, channels, height, width = latents.shape
+        with Trajectory(timesteps, (frames, channels, height, width)) as trajectory:
+            self._invert(latents, trajectory, refine(timesteps, factor), source)
+            job = EditJob(
+                timesteps=timesteps,
+                prompt_embeds=prompt,
+                negative_prompt_embeds=negative,
+                source_prompt_embeds=source,
+                source=trajectory,
+                guidance_scale=settings.guidance_scale,
+                seed=settings.seed,
+                batch=settings.batch,
+            )
+            noise = trajectory.read(timesteps[0]).to(backbone.device)
+            with self.stopwatch.stage("sample"), self.host.attach(backbone, job) as session:
+                steps = sampling.sample(noise, session.predict_noise, schedule, timesteps)
+                for _, latents in tracked(steps, self.progress, "edit", len(timesteps)):
+                    pass
+        return latents
+
+    def _invert(
+        self, latents: Latents, trajectory: Trajectory, timesteps: Sequence[int], source: torch.Tensor
+    ) -> None:
+        total = len(latents) * len(timesteps)
+        self.progress("invert", 0, total)
+        with self.stopwatch.stage("invert"):
+            for done in inversion.record(
+                trajectory,
+                latents,
+                lambda noisy, timestep: self.backbone.predict_noise(noisy, timestep, source),
+                self.backbone.schedule,
+                timesteps,
+                batch=self.settings.batch,
+            ):
+                self.progress("invert", done, total)
+
+    def decode(self, latents: Latents, size: tuple[int, int]) -> Iterator[Pixels]:
+        """Frames of the source's size, window by window."""
+        stage, total = "decode and write", len(latents)
+        self.progress(stage, 0, total)
+        done = 0
+        for window in latents.split(window_length(*size, self.settings.batch)):
+            with self.stopwatch.stage("decode"):
+                pixels = from_model(self.backbone.decode(window), size).cpu()
+            with self.stopwatch.stage("write"):
+                yield pixels
+            done += len(window)
+            self.progress(stage, done, total)
+
+
+def model_size(width: int, height: int, size: int | tuple[int, int] | None, backbone: Backbone) -> tuple[int, int]:
+    """(width, height) at which `backbone` works on frames of `width` x `height`."""
+    multiple = backbone.size_multiple
+    if isinstance(size, tuple):
+        # fit() rounds one side at a time when it is given a picture that has the size already
+        return fit(*size, None, multiple)
+    shorter = size or backbone.native_size
+    stretch = max(width, height) / min(width, height)
+    if stretch > LARGEST_ASPECT:
+        shorter = max(multiple, round(shorter * (LARGEST_ASPECT / stretch) ** 0.5))
+        # Beyond what the model's multiple allows, the long side gives way; the way back stretches it again.
+        longer = min(round(shorter * stretch), round((size or backbone.native_size) ** 2 * LARGEST_ASPECT / shorter))
+        width, height = (longer, shorter) if width > height else (shorter, longer)
+        return fit(width, height, None, multiple)
+    return fit(width, height, shorter, multiple)
+
+
+def window_length(width: int, height: int, batch: int) -> int:
+    """Frames of a size that are read, or written, at once."""
+    return max(1, min(batch, WINDOW_PIXELS // (width * height)))
+
+
+@contextmanager
+def memory_errors_explained() -> Iterator[None]:
+    """Turn running out of memory into advice."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ResourceError(_OUT_OF_MEMORY) from error
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error) and "not enough memory" not in str(error):
+            raise
+        raise ResourceError(_OUT_OF_MEMORY) from error
+
+
+_OUT_OF_MEMORY = "memory ran out; use a smaller --batch, a smaller --size, fewer --frames, or --dtype bfloat16."

@@ -1,0 +1,135 @@
+"""The record of an edit: a JSON file beside the result with all that is needed to repeat it."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from fractions import Fraction
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evenreel._version import __version__
+from evenreel.errors import OutputError, SettingsError
+from evenreel.video import VideoInfo
+
+RECORD_VERSION = 1
+"""Raised when a record changes in a way that older readers would misread."""
+LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "av", "numpy")
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it; fractions stay exact as "a/b"."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that can change a result."""
+    found = {"evenreel": __version__, "python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            found[library] = "unknown"
+    return found
+
+
+def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Where and in what numbers an edit was computed."""
+    return {
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def described(info: VideoInfo) -> dict[str, Any]:
+    """A source as the record keeps it: where, what, and a hash by which it is known again."""
+    values = plain(info)
+    values["path"] = str(info.path.absolute())
+    # A folder may hold thousands of images; their number and hash say enough.
+    values["images"] = len(info.images)
+    return {**values, "sha256": hash_of(info.images or (info.path,))}
+
+
+def hash_of(files: Iterable[Path]) -> str:
+    """SHA-256 of one file, as `sha256sum` prints it; of several, that of their names and hashes."""
+    files = tuple(files)
+    if len(files) == 1:
+        with files[0].open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    total = hashlib.sha256()
+    for file in files:
+        total.update(f"{file.name} {hash_of((file,))}\n".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
+
+
+def now() -> str:
+    """The time, for people; nothing depends on it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def record_path(output: Path) -> Path:
+    """Where the record of a result lies: the same name, ending in .json."""
+    return output.with_suffix(".json")
+
+
+def check_record_place(path: Path) -> None:
+    """Refuse to replace a file that happens to have the record's name but is something else."""
+    if not path.exists():
+        return
+    try:
+        read_record(path)
+    except SettingsError as error:
+        raise OutputError(
+            f"{path} exists and is no record of evenreel, which would go there; move it or choose another --out."
+        ) from error
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record whole or not at all. Raises OutputError where that fails."""
+    aside = path.with_name(f".evenreel-{secrets.token_hex(4)}.json")
+    try:
+        with aside.open("x", encoding="utf-8", errors="backslashreplace") as file:
+            json.dump(plain(record), file, indent=2, ensure_ascii=False, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror}); free space or choose another --out.") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A record as `write_record` left it. Raises SettingsError for anything else."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "it is not JSON"
+        raise SettingsError(f"{path} cannot be read ({reason}); give the .json beside an edited clip.") from error
+    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
+        raise SettingsError(f"{path} is no record of an edit; give the .json beside an edited clip.")
+    if record.get("record_version") != RECORD_VERSION:
+        raise SettingsError(
+            f"{path} is a record of version {record.get('record_version')} and this evenreel reads {RECORD_VERSION}; "
+            "use the evenreel that wrote it."
+        )
+    return record

@@ -1,0 +1,42 @@
+"""An edit run again from its record."""
+
+import os
+from pathlib import Path
+
+from evenreel.backbones import load_backbone
+from evenreel.errors import ClipError, SettingsError, WeightsError
+from evenreel.settings import EditSettings
+from evenreel.video import probe
+from evenreel.workflows import record
+from evenreel.workflows.edit import EditResult, edit_file
+from evenreel.workflows.progress import Progress, silent
+
+
+def repeat_edit(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    progress: Progress = silent,
+) -> EditResult:
+    """Run the edit that a record describes, on the same source and the same weights.
+
+    `output` defaults to the recorded name with "-repeated" added. Raises ClipError and WeightsError where source or
+    weights have changed, and any EvenreelError that an edit raises.
+    """
+    values = record.read_record(Path(path))
+    try:
+        source, digest = Path(values["source"]["path"]), values["source"]["sha256"]
+        written, fingerprint = Path(values["output"]["path"]), values["model"]["fingerprint"]
+    except (KeyError, TypeError) as error:
+        raise SettingsError(f"{path} is damaged: it lacks {error}; give another record.") from error
+    settings = EditSettings.from_json(values["settings"])
+    info = probe(source)
+    if record.hash_of(info.images or (info.path,)) != digest:
+        raise ClipError(f"{source} is no longer the clip that was edited; restore it, or use `evenreel edit`.")
+    backbone = load_backbone(settings.model, device=settings.device, dtype=settings.dtype)
+    if backbone.fingerprint != fingerprint:
+        raise WeightsError(
+            f"the model {settings.model} is no longer the one that was used; restore it, or use `evenreel edit`."
+        )
+    target = Path(output) if output is not None else written.with_name(f"{written.stem}-repeated{written.suffix}")
+    return edit_file(source, target, settings, progress=progress, backbone=backbone)
