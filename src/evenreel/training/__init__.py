@@ -1,0 +1,1 @@
+"""Trainers, and the report on what they reached."""

@@ -1,0 +1,116 @@
+"""The mini model's CLIP: its text tower conditions the UNet, its vision tower gives 50 tokens of width 128."""
+
+import random
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from evenreel.training.loop import Loss
+from evenreel.training.pool import Pool
+from evenreel.world import ATTRIBUTES, Scene, caption, random_scene
+
+WIDTH = 128
+IMAGE_SIZE, PATCH = 112, 16
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""CLIP's own normalisation."""
+
+
+def build(tokenizer: CLIPTokenizer) -> CLIPModel:
+    """An untrained CLIP of about 1.7 million parameters."""
+    marks = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    tower = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 4 * WIDTH,
+        "num_attention_heads": 4,
+        "projection_dim": WIDTH,
+    }
+    text = {
+        **tower,
+        **marks,
+        "num_hidden_layers": 3,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 77,
+    }
+    vision = {**tower, "num_hidden_layers": 4, "image_size": IMAGE_SIZE, "patch_size": PATCH}
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH, **marks))
+
+
+class Trainee(nn.Module):
+    """CLIP with linear heads that name attributes from the picture's embedding; the heads only speed learning up."""
+
+    def __init__(self, clip: CLIPModel) -> None:
+        super().__init__()
+        self.clip = clip
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(WIDTH, len(values)) for name, values in ATTRIBUTES.items()}
+        )
+
+
+def preprocess(pictures: Tensor) -> Tensor:
+    """Frames in [0, 1] of any size to what the vision tower takes."""
+    small = functional.interpolate(
+        pictures, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True, align_corners=False
+    )
+    return (small - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+
+
+def labels(scenes: list[Scene], name: str) -> Tensor:
+    """Class index of an attribute in each scene."""
+    return torch.tensor([ATTRIBUTES[name].index(scene.attribute(name)) for scene in scenes])
+
+
+def near_miss(scene: Scene, rng: random.Random) -> Scene:
+    """The scene with one attribute changed."""
+    name = rng.choice(list(ATTRIBUTES))
+    return scene.edited(
+        **{name: rng.choice([value for value in ATTRIBUTES[name] if value != scene.attribute(name)])}
+    )
+
+
+def embed_text(model: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """Normalised text embeddings. Attention is causal, so padding beyond the longest text changes nothing."""
+    tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    return functional.normalize(model.get_text_features(**tokens).pooler_output, dim=-1)
+
+
+def embed_pictures(model: CLIPModel, pictures: Tensor) -> Tensor:
+    """Normalised picture embeddings of frames in [0, 1]."""
+    return functional.normalize(model.get_image_features(preprocess(pictures)).pooler_output, dim=-1)
+
+
+def loss(trainee: Trainee, tokenizer: CLIPTokenizer, pool: Pool, batch: int = 48) -> Loss:
+    """Contrast against the batch and against one-attribute-off captions, plus the attribute heads."""
+
+    def step(generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        seeds, pictures = pool.batch(generator, batch)
+        rng = random.Random(int(seeds.sum()))
+        scenes = [random_scene(int(seed)) for seed in seeds]
+        texts = [caption(scene, rng) for scene in scenes] + [
+            caption(near_miss(scene, rng), rng) for scene in scenes
+        ]
+        with torch.autocast("cpu", torch.bfloat16):
+            model = trainee.clip
+            seen = model.get_image_features(preprocess(pictures)).pooler_output
+            read = embed_text(model, tokenizer, texts)
+        seen = seen.float()
+        named = torch.stack(
+            [
+                functional.cross_entropy(head(seen), labels(scenes, name))
+                for name, head in trainee.heads.items()
+            ]
+        ).sum()
+        scores = functional.normalize(seen, dim=-1) @ read.float().T * model.logit_scale.exp().clamp(max=100)
+        truth = torch.arange(batch)
+        contrast = functional.cross_entropy(scores, truth) + functional.cross_entropy(
+            scores[:, :batch].T, truth
+        )
+        right = (scores.argmax(-1) == truth).float().mean().item()
+        return contrast + 0.3 * named, {"contrast": contrast.item(), "named": named.item(), "right": right}
+
+    return step

@@ -1,0 +1,20 @@
+"""The procedural captioned video world, in which every edit has an exact answer."""
+
+from evenreel.world.captions import caption, captions
+from evenreel.world.render import Rendering, render
+from evenreel.world.sampling import HELD_OUT, random_scene
+from evenreel.world.scene import ATTRIBUTES, Camera, Motion, Scene, SceneObject
+
+__all__ = [
+    "ATTRIBUTES",
+    "HELD_OUT",
+    "Camera",
+    "Motion",
+    "Rendering",
+    "Scene",
+    "SceneObject",
+    "caption",
+    "captions",
+    "random_scene",
+    "render",
+]

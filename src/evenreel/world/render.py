@@ -1,0 +1,135 @@
+"""From a scene to pixels, with the masks, depth and flow that are exactly true of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from evenreel.errors import SettingsError
+from evenreel.types import Frames
+from evenreel.world import figure
+from evenreel.world.scene import Scene, SceneObject
+from evenreel.world.shapes import SIGNED_DISTANCE, Distance, Points
+from evenreel.world.styles import STYLE
+from evenreel.world.surfaces import BACKGROUND, RGB, texture
+
+OUTLINE = 0.06
+"""Width of the dark rim of objects, in radii."""
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A rendered clip and what is known of it."""
+
+    frames: Frames
+    """RGB in [0, 1]."""
+    masks: Float[Tensor, "frames objects height width"]
+    """How much of each pixel shows each object (farthest object first), in [0, 1]."""
+    depth: Float[Tensor, "frames 1 height width"]
+    """Distance from the camera: 1 for the background, less for what is nearer."""
+    flow: Float[Tensor, "frames 2 height width"]
+    """Pixels (x, y) that the point seen here moves until the next frame."""
+
+
+def _grid(height: int, width: int) -> Float[Tensor, "height width 2"]:
+    """Pixel centres; the shorter side spans [-1, 1]."""
+    unit = min(height, width) / 2
+    y = (torch.arange(height) + 0.5 - height / 2) / unit
+    x = (torch.arange(width) + 0.5 - width / 2) / unit
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+
+
+def _column(values: Sequence[float] | Sequence[tuple[float, float]]) -> Tensor:
+    """Per-frame values, shaped to broadcast over a picture."""
+    return torch.tensor(values, dtype=torch.float32).view(len(values), 1, 1, -1)
+
+
+class _Placement:
+    """Maps between scene points and the own coordinates of an object, at every frame."""
+
+    def __init__(self, thing: SceneObject, frames: Sequence[float]) -> None:
+        angle = _column([thing.angle + thing.motion.angle(frame) for frame in frames])
+        self.cos, self.sin = angle.cos(), angle.sin()
+        self.centre = _column([thing.motion.position(frame) for frame in frames])
+        self.radius = thing.radius
+        self.pose = figure.joints(torch.tensor(frames)) if thing.shape == "figure" else None
+        self.shape = thing.shape
+
+    def to_own(self, p: Points) -> Points:
+        offset = (p - self.centre) / self.radius
+        x, y = offset[..., :1], offset[..., 1:]
+        return torch.cat([self.cos * x + self.sin * y, self.cos * y - self.sin * x], dim=-1)
+
+    def to_scene(self, own: Points) -> Points:
+        x, y = own[..., :1], own[..., 1:]
+        return (
+            torch.cat([self.cos * x - self.sin * y, self.sin * x + self.cos * y], dim=-1) * self.radius
+            + self.centre
+        )
+
+    def distance(self, own: Points) -> Distance:
+        if self.pose is not None:
+            return figure.signed_distance(own, self.pose)
+        return SIGNED_DISTANCE[self.shape](own)
+
+
+def _paint(thing: SceneObject, own: Points, distance: Distance, pixel: Tensor) -> Tensor:
+    """Colour of an object at its own coordinates: texture, then a dark rim."""
+    base = torch.tensor(RGB[thing.colour])
+    second = texture(thing.texture, own, float(pixel.mean()))[..., None]
+    colour = base * (1 - 0.45 * second)
+    rim = ((distance + OUTLINE) / pixel + 0.5).clamp(0, 1)[..., None]
+    return colour * (1 - 0.65 * rim)
+
+
+def render(
+    scene: Scene, frame_indices: Sequence[float], size: int | tuple[int, int] = 128, *, maps: bool = True
+) -> Rendering:
+    """Render frames of a scene, deterministically.
+
+    size: side of a square, or (height, width), in pixels, at least 8. maps=False leaves flow and depth zero (faster).
+    Raises SettingsError for sizes below 8 or no frames.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 8 or not len(frame_indices):
+        raise SettingsError(
+            f"render needs at least one frame of at least 8 x 8 px, got {len(frame_indices)} of {width} x {height}."
+        )
+    frames = [float(index) for index in frame_indices]
+    later = [frame + 1 for frame in frames]
+    screen = _grid(height, width)
+    scale, offset = (
+        _column([scene.camera.scale(f) for f in frames]),
+        _column([scene.camera.offset(f) for f in frames]),
+    )
+    points = screen / scale + offset
+    pixel = 2 / min(height, width) / scale[..., 0]
+
+    colour = BACKGROUND[scene.background](points, torch.Generator().manual_seed(scene.seed))
+    depth = torch.ones_like(points[..., 0])
+    target = points
+    masks: list[Tensor] = []
+    for order, thing in enumerate(scene.objects):
+        placement = _Placement(thing, frames)
+        own = placement.to_own(points)
+        distance = placement.distance(own)
+        own_pixel = pixel / thing.radius
+        alpha = (0.5 - distance / own_pixel).clamp(0, 1)
+        colour = colour + alpha[..., None] * (_paint(thing, own, distance, own_pixel) - colour)
+        masks = [mask * (1 - alpha) for mask in masks] + [alpha]
+        if maps:
+            following = _Placement(thing, later)
+            if placement.pose is not None and following.pose is not None:
+                own = figure.carried(own, placement.pose, following.pose)
+            inside = alpha > 0.5
+            target = torch.where(inside[..., None], following.to_scene(own), target)
+            depth = torch.where(inside, 0.75 - 0.35 * order / max(1, len(scene.objects) - 1), depth)
+    picture = STYLE[scene.style](colour.movedim(-1, 1).clamp(0, 1))
+    flow = torch.zeros_like(points)
+    if maps:
+        next_scale = _column([scene.camera.scale(f) for f in later])
+        next_offset = _column([scene.camera.offset(f) for f in later])
+        flow = ((target - next_offset) * next_scale - screen) * (min(height, width) / 2)
+    return Rendering(picture, torch.stack(masks, 1), depth[:, None], flow.movedim(-1, 1))
