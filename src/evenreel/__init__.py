@@ -1,1 +1,85 @@
-"""Text-guided video editing with Stable-Diffusion-type models."""
+"""Text-guided video editing with Stable-Diffusion-type models.
+
+    import evenreel
+
+    clip = evenreel.load("in.mp4")
+    edited = evenreel.edit(clip, prompt="a blue star rolling over snow")
+    evenreel.save(edited, "out.mp4")
+
+`clip.frames` is a uint8 tensor of RGB, (frames, height, width, 3); `clip.timestamps` are exact seconds. Everything that
+goes wrong for a reason the caller can mend raises an `EvenreelError`. Long clips: `edit_file` never holds one in memory.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from evenreel._version import __version__
+
+if TYPE_CHECKING:
+    from evenreel.backbones import load_backbone
+    from evenreel.errors import (
+        ClipError,
+        EvenreelError,
+        OutputError,
+        PluginError,
+        ResourceError,
+        SettingsError,
+        WeightsError,
+    )
+    from evenreel.settings import EditSettings
+    from evenreel.video import Clip, VideoInfo, load, probe
+    from evenreel.workflows.api import edit, save
+    from evenreel.workflows.edit import EditedClip, EditResult, edit_file
+
+__all__ = [
+    "Clip",
+    "ClipError",
+    "EditResult",
+    "EditSettings",
+    "EditedClip",
+    "EvenreelError",
+    "OutputError",
+    "PluginError",
+    "ResourceError",
+    "SettingsError",
+    "VideoInfo",
+    "WeightsError",
+    "__version__",
+    "edit",
+    "edit_file",
+    "load",
+    "load_backbone",
+    "probe",
+    "save",
+]
+
+# Names load when they are first used: torch takes a second to import, and `evenreel --help` must not wait for it.
+_HOMES = {
+    "evenreel.backbones": ("load_backbone",),
+    "evenreel.errors": (
+        "ClipError",
+        "EvenreelError",
+        "OutputError",
+        "PluginError",
+        "ResourceError",
+        "SettingsError",
+        "WeightsError",
+    ),
+    "evenreel.settings": ("EditSettings",),
+    "evenreel.video": ("Clip", "VideoInfo", "load", "probe"),
+    "evenreel.workflows.api": ("edit", "save"),
+    "evenreel.workflows.edit": ("EditResult", "EditedClip", "edit_file"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'evenreel' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
