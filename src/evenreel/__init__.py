@@ -6,8 +6,9 @@
     edited = evenreel.edit(clip, prompt="a blue star rolling over snow")
     evenreel.save(edited, "out.mp4")
 
-`clip.frames` is a uint8 tensor of RGB, (frames, height, width, 3); `clip.timestamps` are exact seconds. Everything that
-goes wrong for a reason the caller can mend raises an `EvenreelError`. Long clips: `edit_file` never holds one in memory.
+`clip.frames` is a uint8 tensor of RGB, (frames, height, width, 3); `clip.timestamps` are exact seconds. Whatever goes
+wrong for a reason the caller can mend raises an `EvenreelError`. `edit_file` edits clips of any length: it never holds
+one in memory.
 """
 
 from importlib import import_module

@@ -63,7 +63,9 @@ class EditSettings:
         # A private, read-only copy: settings that are frozen must not change through the caller's dictionary.
         object.__setattr__(self, "host_options", MappingProxyType(dict(self.host_options)))
         if not self.prompt.strip():
-            raise SettingsError("prompt is empty; say what the edited clip shows, for example --prompt 'a blue car'.")
+            raise SettingsError(
+                "prompt is empty; say what the edited clip shows, for example --prompt 'a blue car'."
+            )
         for name in ("prompt", "source_prompt", "negative_prompt"):
             _check_text(name, getattr(self, name))
         for name in ("model", "host", "device"):
@@ -107,10 +109,12 @@ class EditSettings:
         """Settings from what `to_json` gave, checked like any other input."""
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(values.keys() - known):
-            raise SettingsError(f"unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}.")
+            raise SettingsError(
+                f"unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}."
+            )
         if "prompt" not in values:
             raise SettingsError("the settings have no prompt; add one.")
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         _check_values(plain)
         return cls(**plain)
 
@@ -120,11 +124,20 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_size(value: object) -> bool:
-    return value is None or _is_whole(value) or (isinstance(value, tuple) and len(value) == 2 and all(map(_is_whole, value)))
+    return (
+        value is None
+        or _is_whole(value)
+        or (isinstance(value, tuple) and len(value) == 2 and all(map(_is_whole, value)))
+    )
 
 
 def _is_range(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and _is_whole(value[0]) and (value[1] is None or _is_whole(value[1]))
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and _is_whole(value[0])
+        and (value[1] is None or _is_whole(value[1]))
+    )
 
 
 def _is_options(value: object) -> bool:

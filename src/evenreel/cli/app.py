@@ -40,7 +40,10 @@ def _print_version(wanted: bool) -> None:
 def _root(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+        ),
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
@@ -64,13 +67,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(str(error))
         return error.exit_status
     except typer.TyperException as error:
-        complain(_usage(error))
+        if error.format_message():  # empty where a group without a command has shown its help instead
+            complain(_usage(error))
         return error.exit_code
+    except ImportError as error:
+        if debug:
+            raise
+        complain(
+            f"a library is missing or broken ({error}); install evenreel again, then try `evenreel doctor`."
+        )
+        return 1
     except BrokenPipeError:
         # The reader (`| head`) has left; point stdout elsewhere, or Python complains once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:  # noqa: BLE001 - the last resort: a user must never be shown a traceback
+    except Exception as error:  # the last resort: a user must never be shown a traceback
         if debug:
             raise
         complain(

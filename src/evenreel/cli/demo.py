@@ -23,13 +23,16 @@ def demo(
     frames: Annotated[int, typer.Option(min=1, max=512, help="Length of the clip.")] = 16,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="Where randomness starts.")] = 0,
+    model: Annotated[str, typer.Option(help="Another model than the packaged one.")] = "mini",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """See an edit happen: render a clip with sound, edit it with a prompt, and measure it against the exact answer."""
     from evenreel.workflows.demo import run_demo
 
     with shown_progress(quiet) as progress:
-        result = run_demo(out, host=host, frames=frames, steps=steps, seed=seed, progress=progress)
+        result = run_demo(
+            out, host=host, frames=frames, steps=steps, seed=seed, model=model, progress=progress
+        )
     if not quiet:
         _print(result)
 

@@ -35,26 +35,36 @@ def register(app: typer.Typer) -> None:
 
 
 def edit(
-    clip: Annotated[Path, typer.Argument(help="A video (mp4, mov, mkv, webm, gif, ...) or a folder of images.")],
+    clip: Annotated[
+        Path, typer.Argument(help="A video (mp4, mov, mkv, webm, gif, ...) or a folder of images.")
+    ],
     prompt: Annotated[str, typer.Option("--prompt", "-p", help="What the edited clip shows.")],
     output: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The edited clip; default: CLIP-edited.mp4. Replaced only on success."),
+        typer.Option(
+            "--out", "-o", help="The edited clip; default: CLIP-edited.mp4. Replaced only on success."
+        ),
     ] = None,
     source_prompt: Annotated[
         str, typer.Option(help="What the source clip shows; makes the inversion more faithful.")
     ] = DEFAULTS.source_prompt,
-    negative_prompt: Annotated[str, typer.Option(help="What the edited clip must not show.")] = DEFAULTS.negative_prompt,
+    negative_prompt: Annotated[
+        str, typer.Option(help="What the edited clip must not show.")
+    ] = DEFAULTS.negative_prompt,
     host: Annotated[
         str, typer.Option(help="The algorithm that keeps frames consistent; see `evenreel hosts`.")
     ] = DEFAULTS.host,
     host_option: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="A setting of the host, as often as needed; see `evenreel hosts NAME`."),
+        typer.Option(
+            metavar="KEY=VALUE", help="A setting of the host, as often as needed; see `evenreel hosts NAME`."
+        ),
     ] = None,
     model: Annotated[
         str,
-        typer.Option(help="`mini` (packaged), a diffusers folder, or a Stable Diffusion 1.x/2.x name on the hub."),
+        typer.Option(
+            help="`mini` (packaged), a diffusers folder, or a Stable Diffusion 1.x/2.x name on the hub."
+        ),
     ] = DEFAULTS.model,
     steps: Annotated[int, typer.Option(help="Denoising steps: more is slower and finer.")] = DEFAULTS.steps,
     inversion_steps: Annotated[
@@ -75,9 +85,13 @@ def edit(
     frames: Annotated[
         str, typer.Option(metavar="START:END", help="Frames to edit, from 0; END is the one after the last.")
     ] = ":",
-    batch: Annotated[int, typer.Option(help="Frames in the model at once: less needs less memory.")] = DEFAULTS.batch,
+    batch: Annotated[
+        int, typer.Option(help="Frames in the model at once: less needs less memory.")
+    ] = DEFAULTS.batch,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = DEFAULTS.device,
-    dtype: Annotated[str, typer.Option(help=f"{', '.join(DTYPES)}; auto is float16 on a GPU.")] = DEFAULTS.dtype,
+    dtype: Annotated[
+        str, typer.Option(help=f"{', '.join(DTYPES)}; auto is float16 on a GPU.")
+    ] = DEFAULTS.dtype,
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Edit what can be read of a clip that is cut short.")
     ] = False,
@@ -122,7 +136,8 @@ def edit(
 def repeat(
     record: Annotated[Path, typer.Argument(help="The .json file that lies beside an edited clip.")],
     output: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where the result goes.", show_default="NAME-repeated.mp4")
+        Path | None,
+        typer.Option("--out", "-o", help="Where the result goes.", show_default="NAME-repeated.mp4"),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:

@@ -2,13 +2,18 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from evenreel.cli.console import stdout
+
+if TYPE_CHECKING:
+    from evenreel.video import VideoInfo
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -34,12 +39,31 @@ def info(
         typer.echo(json.dumps(plain(values), indent=2))
         return
     table = _table("property", "value")
-    for name, value in values.items():
-        if name == "images" and value:
-            value = f"{len(value)} files"
-        if value not in (None, "", ()):
-            table.add_row(name.replace("_", " "), _shown(value))
+    for name, value in _summary(found):
+        table.add_row(name, escape(value))
     stdout().print(table)
+
+
+def _summary(found: "VideoInfo") -> Iterator[tuple[str, str]]:
+    yield "path", str(found.path)
+    yield "format", f"{found.container or 'unknown'}, {found.codec} {found.pixel_format}".strip()
+    yield "size", f"{found.width} x {found.height} as displayed"
+    turned = f"by {found.rotation} degrees{', mirrored' if found.mirrored else ''}"
+    if found.rotation or found.mirrored:
+        yield "turned", turned
+    if found.pixel_aspect != 1:
+        yield "pixel aspect", str(found.pixel_aspect)
+    declared = "not declared" if found.frame_count is None else str(found.frame_count)
+    yield "frames", f"{len(found.images)} images" if found.images else declared
+    if found.average_rate is not None:
+        exact = "" if found.average_rate.denominator == 1 else f" ({found.average_rate})"
+        yield "frames a second", f"{float(found.average_rate):.6g}{exact}"
+    if found.duration is not None:
+        yield "duration", f"{float(found.duration):.3f} s"
+    yield "sound", str(found.audio_codec or "yes") if found.has_audio else "none"
+    special = [name for name in ("interlaced", "hdr", "has_alpha") if getattr(found, name)]
+    if special:
+        yield "special", ", ".join(name.replace("has_", "") for name in special)
 
 
 def hosts(name: Annotated[str | None, typer.Argument(help="One host, to see its settings.")] = None) -> None:
@@ -49,15 +73,17 @@ def hosts(name: Annotated[str | None, typer.Argument(help="One host, to see its 
     if name is None:
         table = _table("host", "what it does")
         for host, summary in host_summaries().items():
-            table.add_row(host, summary)
+            table.add_row(host, escape(summary))
         stdout().print(table)
-        stdout().print("Settings of one: evenreel hosts NAME. Use: evenreel edit --host NAME --host-option KEY=VALUE")
+        stdout().print(
+            "Settings of one: evenreel hosts NAME. Use: evenreel edit --host NAME --host-option KEY=VALUE"
+        )
         return
     description = describe_host(name)
     stdout().print(description.summary, markup=False)
     table = _table("setting", "default", "what it means")
     for setting in description.settings:
-        table.add_row(setting.name, str(setting.default), setting.meaning)
+        table.add_row(setting.name, escape(str(setting.default)), escape(setting.meaning))
     if description.settings:
         stdout().print(table)
     else:
@@ -78,7 +104,7 @@ def doctor(as_json: AsJson = False) -> None:
         marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[red]missing[/]"}
         table = _table("", "what", "found", "what to do")
         for finding in findings:
-            table.add_row(marks[finding.state], finding.name, finding.found, finding.advice)
+            table.add_row(marks[finding.state], finding.name, escape(finding.found), escape(finding.advice))
         stdout().print(table)
     if any(finding.state == "missing" for finding in findings):
         raise typer.Exit(1)
@@ -89,9 +115,3 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
-
-
-def _shown(value: Any) -> str:
-    from rich.markup import escape
-
-    return escape(str(value))

@@ -24,9 +24,12 @@ def _train() -> None:
 
 
 def mini(
-    out: Annotated[Path, typer.Option(help="Where states, logs and the finished model go.")] = Path("runs/mini"),
+    out: Annotated[Path, typer.Option(help="Where states, logs and the finished model go.")] = Path(
+        "runs/mini"
+    ),
     parts: Annotated[
-        str, typer.Option(help=f"Which parts, comma-separated: {', '.join(PARTS)}; each needs those before it.")
+        str,
+        typer.Option(help=f"Which parts, comma-separated: {', '.join(PARTS)}; each needs those before it."),
     ] = ",".join(PARTS),
     report: Annotated[
         bool, typer.Option("--report", help="Only measure the model in OUT and write its model card.")
@@ -40,7 +43,6 @@ def mini(
     from evenreel.training import mini as trainer
 
     with shown_progress(quiet) as progress:
-        if report:
-            trainer.report(out, progress=progress)
-        else:
-            trainer.train_mini(out, chosen, progress=progress)
+        trainer.train_mini(
+            out, chosen, lambda part, done, total, figures: progress(f"train {part}", done, total)
+        )

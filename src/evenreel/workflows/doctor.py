@@ -20,7 +20,17 @@ from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.errors import EvenreelError
 from evenreel.video.codecs import has_encoder
 
-LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "huggingface-hub", "av", "numpy", "pillow", "einops")
+LIBRARIES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "safetensors",
+    "huggingface-hub",
+    "av",
+    "numpy",
+    "pillow",
+    "einops",
+)
 EXTRAS = {
     "train": ("accelerate", "peft"),
     "dev": ("pytest", "beartype", "hypothesis", "ruff", "pyright", "import-linter"),
@@ -61,11 +71,7 @@ def _version(library: str) -> str | None:
 
 def _versions() -> Iterator[Finding]:
     yield Finding("ok", "evenreel", __version__)
-    python = platform.python_version()
-    if sys.version_info >= (3, 11):
-        yield Finding("ok", "python", f"{python} ({sys.executable})")
-    else:
-        yield Finding("missing", "python", python, "install Python 3.11 or newer")
+    yield Finding("ok", "python", f"{platform.python_version()} ({sys.executable})")
     for library in LIBRARIES:
         version = _version(library)
         if version is None:
@@ -82,7 +88,10 @@ def _machine() -> Iterator[Finding]:
         yield Finding("ok", "device", f"{torch.cuda.get_device_name(device)}, {_gib(size)}, {dtype}")
     elif device.type == "cpu" and shutil.which("nvidia-smi") and torch.version.cuda is None:
         yield Finding(
-            "note", "device", f"cpu, {dtype}", "there is an NVIDIA driver, but this PyTorch has no CUDA: reinstall torch"
+            "note",
+            "device",
+            f"cpu, {dtype}",
+            "there is an NVIDIA driver, but this PyTorch has no CUDA: reinstall torch",
         )
     else:
         yield Finding("ok", "device", f"{device.type}, {torch.get_num_threads()} threads, {dtype}")
@@ -109,7 +118,9 @@ def _codecs() -> Iterator[Finding]:
             yield Finding("ok", encoder, f"writes {use}")
         else:
             state = "missing" if encoder in ESSENTIAL_ENCODERS else "note"
-            yield Finding(state, encoder, f"no encoder: {use} cannot be written", "pip install --force-reinstall av")
+            yield Finding(
+                state, encoder, f"no encoder: {use} cannot be written", "pip install --force-reinstall av"
+            )
 
 
 def _plugins() -> Iterator[Finding]:
@@ -118,11 +129,15 @@ def _plugins() -> Iterator[Finding]:
             try:
                 registry.find(group, name)
             except EvenreelError as error:
-                yield Finding("note", f"{what} {name}", str(error), "update or uninstall the package it comes from")
+                yield Finding(
+                    "note", f"{what} {name}", str(error), "update or uninstall the package it comes from"
+                )
             else:
                 yield Finding("ok", f"{what} {name}", "loads")
     if not registry.names(registry.HOSTS):
-        yield Finding("missing", "hosts", "none is registered", "pip install evenreel again: its metadata is missing")
+        yield Finding(
+            "missing", "hosts", "none is registered", "pip install evenreel again: its metadata is missing"
+        )
 
 
 def _weights() -> Iterator[Finding]:
@@ -145,7 +160,9 @@ def _extras() -> Iterator[Finding]:
     for extra, libraries in EXTRAS.items():
         absent = [library for library in libraries if _version(library) is None]
         if absent:
-            yield Finding("note", f"extra {extra}", f"without {', '.join(absent)}", f"pip install 'evenreel[{extra}]'")
+            yield Finding(
+                "note", f"extra {extra}", f"without {', '.join(absent)}", f"pip install 'evenreel[{extra}]'"
+            )
         else:
             yield Finding("ok", f"extra {extra}", "complete")
 

@@ -100,7 +100,8 @@ def edit_clip(
         working = model_size(width, height, settings.size, pipeline.backbone)
         length = window_length(width, height, settings.batch)
         windows = (
-            (clip.frames[i : i + length], clip.timestamps[i : i + length]) for i in range(0, len(clip.frames), length)
+            (clip.frames[i : i + length], clip.timestamps[i : i + length])
+            for i in range(0, len(clip.frames), length)
         )
         latents, _ = pipeline.encode(windows, working, len(clip.frames))
         frames = torch.cat(list(pipeline.decode(pipeline.edit(latents), (width, height))))
@@ -139,7 +140,9 @@ def _pipeline(
                 settings.model, device=settings.device, dtype=settings.dtype, download=download
             )
         backbone.schedule.timesteps(settings.steps)  # too many steps, or
-        backbone.embed([settings.prompt, settings.negative_prompt, settings.source_prompt])  # too long a prompt
+        backbone.embed(
+            [settings.prompt, settings.negative_prompt, settings.source_prompt]
+        )  # too long a prompt
         _ = backbone.unet
     stopwatch.device = backbone.device
     measure.reset_device_peak(backbone.device)
@@ -188,7 +191,9 @@ def _expected(info: VideoInfo, start: int, end: int | None) -> int | None:
 def _part(clip: Clip, start: int, end: int) -> Clip:
     count = len(clip.frames)
     if not 0 <= start < end <= count:
-        raise SettingsError(f"the clip has {count} frames, and {start}:{end} was asked for; choose within 0:{count}.")
+        raise SettingsError(
+            f"the clip has {count} frames, and {start}:{end} was asked for; choose within 0:{count}."
+        )
     tail = end == count
     return dataclasses.replace(
         clip,

@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import textwrap
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from evenreel import registry
@@ -53,7 +54,7 @@ def field_meanings(described: type) -> dict[str, str]:
         return {}
     body = next((node.body for node in tree.body if isinstance(node, ast.ClassDef)), [])
     meanings = {}
-    for field, text in zip(body, body[1:], strict=False):
+    for field, text in pairwise(body):
         if (
             isinstance(field, ast.AnnAssign)
             and isinstance(field.target, ast.Name)

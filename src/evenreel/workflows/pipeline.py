@@ -79,9 +79,10 @@ class Pipeline:
             noise = trajectory.read(timesteps[0]).to(backbone.device)
             with self.stopwatch.stage("sample"), self.host.attach(backbone, job) as session:
                 steps = sampling.sample(noise, session.predict_noise, schedule, timesteps)
-                for _, latents in tracked(steps, self.progress, "edit", len(timesteps)):
+                clean = noise
+                for _, clean in tracked(steps, self.progress, "edit", len(timesteps)):  # noqa: B007 - the last counts
                     pass
-        return latents
+        return clean
 
     def _invert(
         self, latents: Latents, trajectory: Trajectory, timesteps: Sequence[int], source: torch.Tensor
@@ -113,7 +114,9 @@ class Pipeline:
             self.progress(stage, done, total)
 
 
-def model_size(width: int, height: int, size: int | tuple[int, int] | None, backbone: Backbone) -> tuple[int, int]:
+def model_size(
+    width: int, height: int, size: int | tuple[int, int] | None, backbone: Backbone
+) -> tuple[int, int]:
     """(width, height) at which `backbone` works on frames of `width` x `height`."""
     multiple = backbone.size_multiple
     if isinstance(size, tuple):
@@ -124,7 +127,9 @@ def model_size(width: int, height: int, size: int | tuple[int, int] | None, back
     if stretch > LARGEST_ASPECT:
         shorter = max(multiple, round(shorter * (LARGEST_ASPECT / stretch) ** 0.5))
         # Beyond what the model's multiple allows, the long side gives way; the way back stretches it again.
-        longer = min(round(shorter * stretch), round((size or backbone.native_size) ** 2 * LARGEST_ASPECT / shorter))
+        longer = min(
+            round(shorter * stretch), round((size or backbone.native_size) ** 2 * LARGEST_ASPECT / shorter)
+        )
         width, height = (longer, shorter) if width > height else (shorter, longer)
         return fit(width, height, None, multiple)
     return fit(width, height, shorter, multiple)
@@ -148,4 +153,6 @@ def memory_errors_explained() -> Iterator[None]:
         raise ResourceError(_OUT_OF_MEMORY) from error
 
 
-_OUT_OF_MEMORY = "memory ran out; use a smaller --batch, a smaller --size, fewer --frames, or --dtype bfloat16."
+_OUT_OF_MEMORY = (
+    "memory ran out; use a smaller --batch, a smaller --size, fewer --frames, or --dtype bfloat16."
+)

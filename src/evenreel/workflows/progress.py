@@ -21,7 +21,9 @@ def silent(stage: str, done: int, total: int | None) -> None:
     del stage, done, total
 
 
-def tracked(items: Iterable[Item], progress: Progress, stage: str, total: int | None = None) -> Iterator[Item]:
+def tracked(
+    items: Iterable[Item], progress: Progress, stage: str, total: int | None = None
+) -> Iterator[Item]:
     """Pass items on, reporting each when the consumer comes back for the next."""
     if total is None and isinstance(items, Sized):
         total = len(items)

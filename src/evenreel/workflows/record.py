@@ -8,7 +8,6 @@ import platform
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -113,7 +112,9 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}); free space or choose another --out.") from error
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror}); free space or choose another --out."
+        ) from error
     finally:
         aside.unlink(missing_ok=True)
 
@@ -124,7 +125,9 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or "it is not JSON"
-        raise SettingsError(f"{path} cannot be read ({reason}); give the .json beside an edited clip.") from error
+        raise SettingsError(
+            f"{path} cannot be read ({reason}); give the .json beside an edited clip."
+        ) from error
     if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
         raise SettingsError(f"{path} is no record of an edit; give the .json beside an edited clip.")
     if record.get("record_version") != RECORD_VERSION:

@@ -1,7 +1,11 @@
 """An edit run again from its record."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from evenreel.backbones import load_backbone
 from evenreel.errors import ClipError, SettingsError, WeightsError
@@ -27,16 +31,35 @@ def repeat_edit(
     try:
         source, digest = Path(values["source"]["path"]), values["source"]["sha256"]
         written, fingerprint = Path(values["output"]["path"]), values["model"]["fingerprint"]
-    except (KeyError, TypeError) as error:
-        raise SettingsError(f"{path} is damaged: it lacks {error}; give another record.") from error
+        threads = int(values["machine"]["threads"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SettingsError(
+            f"{path} is damaged: {error} is missing or wrong; give another record."
+        ) from error
     settings = EditSettings.from_json(values["settings"])
     info = probe(source)
     if record.hash_of(info.images or (info.path,)) != digest:
-        raise ClipError(f"{source} is no longer the clip that was edited; restore it, or use `evenreel edit`.")
+        raise ClipError(
+            f"{source} is no longer the clip that was edited; restore it, or use `evenreel edit`."
+        )
     backbone = load_backbone(settings.model, device=settings.device, dtype=settings.dtype)
     if backbone.fingerprint != fingerprint:
         raise WeightsError(
             f"the model {settings.model} is no longer the one that was used; restore it, or use `evenreel edit`."
         )
-    target = Path(output) if output is not None else written.with_name(f"{written.stem}-repeated{written.suffix}")
-    return edit_file(source, target, settings, progress=progress, backbone=backbone)
+    target = (
+        Path(output) if output is not None else written.with_name(f"{written.stem}-repeated{written.suffix}")
+    )
+    with _threads(threads):
+        return edit_file(source, target, settings, progress=progress, backbone=backbone)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Sums are split between threads, so another number of them gives other last digits, and then other frames."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(count, os.cpu_count() or 1)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,58 @@
+"""Sound that was made here, added to a clip that has none."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.audio.resampler
+import av.error
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from jaxtyping import Float32
+
+from evenreel.video.aside import Aside, unwritable
+from evenreel.video.info import ReadSettings
+from evenreel.video.source import opened, video_stream
+
+Samples = Float32[np.ndarray, " samples"]
+"""Sound pressure in [-1, 1], one channel."""
+
+
+def add_sound(path: Path, samples: Samples, rate: int) -> None:
+    """Encode `samples` as AAC beside the pictures of a clip, which are copied; the file is replaced in one step.
+
+    Raises: ClipError where the clip cannot be read, OutputError where it cannot be written.
+    """
+    aside = Aside(path, folder=False)
+    try:
+        with opened(path, ReadSettings()) as source, av.open(str(aside.path), "w") as output:
+            pictures = video_stream(source, path)
+            copied = output.add_stream_from_template(pictures)
+            sound = output.add_stream("aac", rate=rate, layout="mono")
+            assert isinstance(sound, AudioStream)
+            sound.codec_context.open()  # only an open encoder tells how many samples it takes at once
+            for packet in source.demux(pictures):
+                if packet.size:
+                    packet.stream = copied
+                    output.mux(packet)
+            _encode(output, sound, samples, rate)
+        aside.commit()
+    except (av.error.FFmpegError, OSError) as error:
+        raise unwritable(path, error) from error
+    finally:
+        aside.discard()
+
+
+def _encode(output: OutputContainer, stream: AudioStream, samples: Samples, rate: int) -> None:
+    frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+    frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), 0
+    resampler = av.audio.resampler.AudioResampler(
+        format=stream.codec_context.format,
+        layout="mono",
+        rate=rate,
+        frame_size=stream.codec_context.frame_size,
+    )
+    for part in (*resampler.resample(frame), *resampler.resample(None)):
+        output.mux(stream.encode(part))
+    output.mux(stream.encode(None))
