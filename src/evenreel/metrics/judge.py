@@ -1,4 +1,4 @@
-"""An independent judge of what a picture of the world shows: a small network that shares nothing with the editing model."""
+"""An independent judge of what a picture of the world shows; it shares nothing with the editing model."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,6 +1,7 @@
 """The mini model's CLIP: its text tower conditions the UNet, its vision tower gives 50 tokens of width 128."""
 
 import random
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from evenreel.training.loop import Loss
 from evenreel.training.pool import Pool
+from evenreel.types import Frames
 from evenreel.world import ATTRIBUTES, Scene, caption, random_scene
 
 WIDTH = 128
@@ -114,3 +116,15 @@ def loss(trainee: Trainee, tokenizer: CLIPTokenizer, pool: Pool, batch: int = 48
         return contrast + 0.3 * named, {"contrast": contrast.item(), "named": named.item(), "right": right}
 
     return step
+
+
+def load(folder: Path) -> tuple[CLIPModel, CLIPTokenizer]:
+    """The CLIP that is packed with a mini model, and its tokenizer."""
+    model = CLIPModel.from_pretrained(folder / "clip", dtype=torch.float32, local_files_only=True)
+    return model.eval(), CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+
+
+@torch.inference_mode()
+def similarities(model: CLIPModel, tokenizer: CLIPTokenizer, frames: Frames, texts: list[str]) -> Tensor:
+    """Cosines (frames, texts) of embeddings."""
+    return embed_pictures(model, frames) @ embed_text(model, tokenizer, texts).T

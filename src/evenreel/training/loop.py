@@ -48,17 +48,20 @@ class LoopSettings:
 def write_aside(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """Save tensors so that `path` is at every moment either the old file or the whole new one."""
     aside = path.with_suffix(f".{os.getpid()}.partial")
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, aside, metadata)
-    with open(aside, "rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, aside, metadata)
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 class Optimizer:
     """Muon for matrices and kernels, AdamW for everything else (embeddings, norms, biases, first and last layers).
 
-    Muon's updates are scaled to AdamW's size, so one learning rate serves both. It takes matrices only: a kernel is shown to
-    it as (out, in x height x width), sharing memory with the model's own tensor.
+    Muon's updates are scaled to AdamW's size, so one learning rate serves both. It takes matrices only: a kernel is
+    shown to it as (out, in x height x width), sharing memory with the model's own tensor.
     """
 
     OUTSIDE = ("embedding", "embed", "conv_in", "conv_out", "heads", "projection")
@@ -147,7 +150,7 @@ class Training:
             self.optimizer.load(
                 {
                     key.removeprefix(prefix): file.get_tensor(key)
-                    for key in file.keys()
+                    for key in list(file.keys())
                     if key.startswith(prefix)
                 }
             )
@@ -167,7 +170,7 @@ class Training:
         self.model.train()
         saved = started = time.monotonic()
         before = self.seconds
-        with open(self.folder / f"{self.name}.log.jsonl", "a") as log:
+        with (self.folder / f"{self.name}.log.jsonl").open("a") as log:
             while self.step < self.settings.steps:
                 generator = torch.Generator().manual_seed(
                     zlib.crc32(f"{self.settings.seed} {self.name} {self.step}".encode())
@@ -175,7 +178,7 @@ class Training:
                 value, figures = loss(generator)
                 if not torch.isfinite(value):
                     raise FloatingPointError(
-                        f"{self.name}: the loss is {value.item()} at step {self.step}; {self.path} is the last good state."
+                        f"{self.name}: loss {value.item()} at step {self.step}; {self.path} is the last good state."
                     )
                 self.model.zero_grad(set_to_none=True)
                 value.backward()

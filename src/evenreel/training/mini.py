@@ -44,7 +44,7 @@ class MiniTraining:
         training = self._training(part, model)
         if training.step < SETTINGS[part].steps:
             raise SettingsError(
-                f"{self.folder}: part {part} is trained for {training.step} of {SETTINGS[part].steps} steps; train it first."
+                f"{self.folder}: {part} is trained for {training.step} of {SETTINGS[part].steps} steps; train it first."
             )
         return training.use_average().requires_grad_(False)
 
@@ -157,7 +157,7 @@ _INDEX = {
 def train_mini(
     folder: Path, parts: Sequence[str] = tuple(SETTINGS), progress: Progress = lambda *_: None
 ) -> None:
-    """Train parts of the mini model in `folder`, going on where a run was cut; packs it in `folder/model` when all are done.
+    """Train parts of the mini model in `folder`, going on where a run was cut; the whole is packed in `folder/model`.
 
     Raises SettingsError for an unknown part, or one whose inputs are not trained yet; FloatingPointError when a loss is
     not finite (the last good state is kept).

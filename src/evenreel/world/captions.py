@@ -26,7 +26,7 @@ BACKGROUND_WORDS = {
     "clouds": ("clouds", "a cloudy sky"),
 }
 STYLE_FRAMES = {
-    "none": ("{}", "{}", "{}", "a picture of {}"),
+    "none": ("{}", "{}", "{}", "a picture of {}", "a picture with {}"),
     "pixel art": ("{}, pixel art", "{} in pixel art style", "pixel art of {}"),
     "pencil sketch": ("{}, pencil sketch", "{} in pencil sketch style", "a pencil sketch of {}"),
     "poster": ("{}, poster", "{} in poster style", "a poster of {}"),

@@ -49,7 +49,7 @@ def _column(values: Sequence[float] | Sequence[tuple[float, float]]) -> Tensor:
 class _Placement:
     """Maps between scene points and the own coordinates of an object, at every frame."""
 
-    def __init__(self, thing: SceneObject, frames: Sequence[float]) -> None:
+    def __init__(self, thing: SceneObject, frames: Sequence[int | float]) -> None:
         angle = _column([thing.angle + thing.motion.angle(frame) for frame in frames])
         self.cos, self.sin = angle.cos(), angle.sin()
         self.centre = _column([thing.motion.position(frame) for frame in frames])
@@ -85,7 +85,11 @@ def _paint(thing: SceneObject, own: Points, distance: Distance, pixel: Tensor) -
 
 
 def render(
-    scene: Scene, frame_indices: Sequence[float], size: int | tuple[int, int] = 128, *, maps: bool = True
+    scene: Scene,
+    frame_indices: Sequence[int | float],
+    size: int | tuple[int, int] = 128,
+    *,
+    maps: bool = True,
 ) -> Rendering:
     """Render frames of a scene, deterministically.
 

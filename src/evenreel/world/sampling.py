@@ -58,7 +58,10 @@ def _object(
 
 
 def random_scene(seed: int, *, objects: int | None = None) -> Scene:
-    """A scene drawn from a seed: one object, or (one time in five, unless `objects` says) a smaller second one behind it."""
+    """A scene drawn from a seed.
+
+    It has one object or, one time in five (unless `objects` says how many), a smaller second one behind it.
+    """
     rng = random.Random(f"evenreel scene {seed}")
     count = objects if objects is not None else (2 if rng.random() < 0.2 else 1)
     side = rng.choice((-1, 1))

@@ -102,7 +102,7 @@ class Camera:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A clip: a background, one or two objects (farthest first), a style, a camera, and the seed of the background's pattern."""
+    """A clip: a background and the seed of its pattern, one or two objects (farthest first), a style, a camera."""
 
     background: str
     objects: tuple[SceneObject, ...]

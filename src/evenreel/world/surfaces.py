@@ -29,7 +29,7 @@ RGB = {
 
 
 def noise(
-    p: Points, generator: torch.Generator, frequency: float, stretch: tuple[float, float] = (1, 1)
+    p: Points, generator: torch.Generator, frequency: float, stretch: tuple[float, float] = (1.0, 1.0)
 ) -> Value:
     """Smooth noise in about [-1, 1]: eight sines of random direction and phase."""
     count = 8
@@ -47,7 +47,7 @@ def _ramp(value: Value, low: tuple[float, ...], high: tuple[float, ...]) -> Colo
 
 
 def grass(p: Points, g: torch.Generator) -> Colours:
-    return _ramp(0.5 + 0.35 * noise(p, g, 5, (2, 0.7)), (0.20, 0.45, 0.12), (0.46, 0.72, 0.28))
+    return _ramp(0.5 + 0.35 * noise(p, g, 5.0, (2.0, 0.7)), (0.20, 0.45, 0.12), (0.46, 0.72, 0.28))
 
 
 def sand(p: Points, g: torch.Generator) -> Colours:
@@ -56,7 +56,7 @@ def sand(p: Points, g: torch.Generator) -> Colours:
 
 
 def water(p: Points, g: torch.Generator) -> Colours:
-    waves = (p[..., 1] * 9 + 2.0 * noise(p, g, 3, (1, 0.4))).sin()
+    waves = (p[..., 1] * 9 + 2.0 * noise(p, g, 3.0, (1.0, 0.4))).sin()
     return _ramp(0.5 + 0.4 * waves, (0.10, 0.42, 0.62), (0.32, 0.68, 0.80))
 
 
@@ -74,12 +74,12 @@ def night_sky(p: Points, g: torch.Generator) -> Colours:
     )
     centre = (index + 0.25 + 0.5 * hashed) * cell
     bright = torch.exp(-(((p - centre).norm(dim=-1) / 0.035) ** 2)) * (hashed[..., 0] > 0.45)
-    base = _ramp(0.5 + 0.4 * noise(p, g, 2), (0.03, 0.04, 0.16), (0.10, 0.10, 0.30))
+    base = _ramp(0.5 + 0.4 * noise(p, g, 2.0), (0.03, 0.04, 0.16), (0.10, 0.10, 0.30))
     return base + 0.75 * bright[..., None] * (1 - base)
 
 
 def snow(p: Points, g: torch.Generator) -> Colours:
-    return _ramp(0.5 + 0.4 * noise(p, g, 3), (0.82, 0.88, 0.96), (0.97, 0.98, 1.0))
+    return _ramp(0.5 + 0.4 * noise(p, g, 3.0), (0.82, 0.88, 0.96), (0.97, 0.98, 1.0))
 
 
 def bricks(p: Points, g: torch.Generator) -> Colours:
@@ -88,13 +88,13 @@ def bricks(p: Points, g: torch.Generator) -> Colours:
     x = torch.remainder(p[..., 0] + 0.5 * width * torch.remainder(row, 2), width) - width / 2
     y = torch.remainder(p[..., 1], height) - height / 2
     to_joint = torch.minimum(width / 2 - x.abs(), height / 2 - y.abs())
-    face = _ramp(0.5 + 0.4 * noise(p, g, 4), (0.52, 0.25, 0.18), (0.68, 0.36, 0.26))
+    face = _ramp(0.5 + 0.4 * noise(p, g, 4.0), (0.52, 0.25, 0.18), (0.68, 0.36, 0.26))
     mortar = torch.sigmoid((joint - to_joint) / 0.012)[..., None]
     return face + mortar * (torch.tensor([0.74, 0.70, 0.64]) - face)
 
 
 def wood(p: Points, g: torch.Generator) -> Colours:
-    grain = (p[..., 0] * 10 + 3.0 * noise(p, g, 2, (1, 0.25))).sin()
+    grain = (p[..., 0] * 10 + 3.0 * noise(p, g, 2.0, (1.0, 0.25))).sin()
     return _ramp(0.5 + 0.4 * grain, (0.36, 0.22, 0.11), (0.56, 0.38, 0.20))
 
 

@@ -1,0 +1,226 @@
+"""What the mini model reached, beside what it must reach: measured on scenes it was never trained on."""
+
+import json
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from evenreel.backbones import Backbone, load_backbone
+from evenreel.diffusion import sampling
+from evenreel.hosts.base import EditJob, create_host
+from evenreel.metrics.fidelity import psnr
+from evenreel.metrics.judge import Judge
+from evenreel.settings import EditSettings
+from evenreel.training import clip
+from evenreel.training.pool import CLIP_FRAMES, SIZE
+from evenreel.types import Frames
+from evenreel.workflows.measure import Stopwatch
+from evenreel.workflows.pipeline import Pipeline
+from evenreel.workflows.progress import Progress, silent, tracked
+from evenreel.world import ATTRIBUTES, HELD_OUT, Scene, caption, random_scene, render
+
+CANDIDATES = 64
+EDIT_FRAMES = 8
+EDIT_HOSTS = ("frame", "vidtome")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One measured figure."""
+
+    part: str
+    name: str
+    value: float
+    wanted: float | None
+    """What it should be at least; None where nothing was asked for."""
+    unit: str = "%"
+    count: int
+    """Samples that it was measured on."""
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95% interval of a percentage (Wilson)."""
+        if self.unit != "%":
+            return None
+        share, z, n = self.value / 100, 1.96, self.count
+        middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+        return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
+
+    @property
+    def reached(self) -> bool:
+        """Whether it is what was wanted."""
+        return self.wanted is None or self.value >= self.wanted
+
+
+def _share(part: str, name: str, hits: Sequence[bool], wanted: float | None) -> Figure:
+    return Figure(part=part, name=name, value=100 * sum(hits) / len(hits), wanted=wanted, count=len(hits))
+
+
+def _scenes(first: int, count: int) -> list[Scene]:
+    """Held-out scenes with one object, of which the judge can say what they show."""
+    return [random_scene(HELD_OUT + first + i, objects=1) for i in range(count)]
+
+
+def _pictures(scenes: Sequence[Scene]) -> Frames:
+    frames = [
+        render(scene, [(7 * i) % CLIP_FRAMES], SIZE, maps=False).frames for i, scene in enumerate(scenes)
+    ]
+    return torch.cat(frames)
+
+
+def autoencoder_figures(backbone: Backbone, scenes: Sequence[Scene]) -> Iterator[Figure]:
+    """How well pictures survive the way to latents and back (mean of each picture's PSNR)."""
+    values = []
+    for start in range(0, len(scenes), 32):
+        pictures = _pictures(scenes[start : start + 32])
+        decoded = backbone.decode(backbone.encode(pictures))
+        values += [psnr(one[None], other[None]) for one, other in zip(decoded, pictures, strict=True)]
+    mean = sum(values) / len(values)
+    yield Figure(part="VAE", name="reconstruction PSNR", value=mean, wanted=30, unit="dB", count=len(values))
+
+
+def clip_figures(folder: Path, scenes: Sequence[Scene]) -> Iterator[Figure]:
+    """How often CLIP finds a picture's caption among those of scenes that differ in one or more attributes."""
+    model, tokenizer = clip.load(folder)
+    hits = []
+    for index, scene in enumerate(scenes):
+        rng = random.Random(f"evenreel candidates {scene.seed}")
+        others: dict[Scene, None] = {}
+        while len(others) < CANDIDATES - 1:
+            other = clip.near_miss(scene, rng)
+            while rng.random() < 0.5:
+                other = clip.near_miss(other, rng)
+            if other != scene:
+                others.setdefault(other)
+        texts = [caption(candidate) for candidate in (scene, *others)]
+        picture = render(scene, [(7 * index) % CLIP_FRAMES], SIZE, maps=False).frames
+        hits.append(clip.similarities(model, tokenizer, picture, texts).argmax().item() == 0)
+    yield _share("CLIP", f"right caption among {CANDIDATES}", hits, 90)
+
+
+def judge_figures(judge: Judge, scenes: Sequence[Scene]) -> Iterator[Figure]:
+    """How often the judge names what was rendered."""
+    verdicts = [
+        v
+        for start in range(0, len(scenes), 64)
+        for v in judge.verdicts(_pictures(scenes[start : start + 64]))
+    ]
+    for name in ATTRIBUTES:
+        hits = [
+            verdict[name] == scene.attribute(name) for verdict, scene in zip(verdicts, scenes, strict=True)
+        ]
+        yield _share("judge", name, hits, None if name == "texture" else 99)
+
+
+def text_to_image(
+    backbone: Backbone, prompts: list[str], *, steps: int, guidance_scale: float, seed: int
+) -> Frames:
+    """One picture for each prompt, by DDIM from noise."""
+    host = create_host("frame", {"pnp_attn": 0.0, "pnp_conv": 0.0})
+    timesteps = backbone.schedule.timesteps(steps)
+    empty = backbone.embed([""]).expand(len(prompts), -1, -1)
+    job = EditJob(
+        timesteps=timesteps,
+        prompt_embeds=backbone.embed(prompts),
+        negative_prompt_embeds=empty,
+        source_prompt_embeds=empty,
+        guidance_scale=guidance_scale,
+        batch=16,
+    )
+    side = backbone.native_size // 8
+    noise = torch.randn(len(prompts), 4, side, side, generator=torch.Generator().manual_seed(seed))
+    with host.attach(backbone, job) as session:
+        *_, (_, latents) = sampling.sample(noise, session.predict_noise, backbone.schedule, timesteps)
+    return backbone.decode(latents)
+
+
+def generation_figures(
+    backbone: Backbone, judge: Judge, scenes: Sequence[Scene], progress: Progress = silent
+) -> Iterator[Figure]:
+    """How often generated pictures show what their captions say."""
+    verdicts = []
+    for start in tracked(range(0, len(scenes), 16), progress, "text to image"):
+        prompts = [caption(scene) for scene in scenes[start : start + 16]]
+        pictures = text_to_image(backbone, prompts, steps=25, guidance_scale=4.0, seed=start)
+        verdicts += judge.verdicts(pictures)
+    for name, wanted in (("colour", 95), ("shape", 90), ("background", 95), ("style", 95), ("texture", None)):
+        hits = [
+            verdict[name] == scene.attribute(name) for verdict, scene in zip(verdicts, scenes, strict=True)
+        ]
+        yield _share("text to image", name, hits, wanted)
+
+
+def edit_frames(backbone: Backbone, frames: Frames, settings: EditSettings) -> Frames:
+    """Edit frames that have the model's own size already."""
+    host = create_host(settings.host, settings.host_options)
+    pipeline = Pipeline(backbone, host, settings, silent, Stopwatch(backbone.device))
+    return backbone.decode(pipeline.edit(backbone.encode(frames)))
+
+
+def some_change(scene: Scene, index: int) -> dict[str, str]:
+    """One attribute changed at random; which one goes round with the index."""
+    rng = random.Random(f"evenreel change {scene.seed}")
+    name = list(ATTRIBUTES)[index % len(ATTRIBUTES)]
+    return {name: rng.choice([value for value in ATTRIBUTES[name] if value != scene.attribute(name)])}
+
+
+def editing_figures(
+    backbone: Backbone, judge: Judge, scenes: Sequence[Scene], host: str, progress: Progress = silent
+) -> Iterator[Figure]:
+    """How often an edit shows what was asked for, and keeps what was not."""
+    asked: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
+    kept: list[bool] = []
+    truth_psnr: list[float] = []
+    for index, scene in enumerate(tracked(scenes, progress, f"edit with {host}")):
+        change = some_change(scene, index)
+        target = scene.edited(**change)
+        frames = render(scene, range(EDIT_FRAMES), SIZE, maps=False).frames
+        settings = EditSettings(prompt=caption(target), source_prompt=caption(scene), host=host)
+        edited = edit_frames(backbone, frames, settings)
+        verdict = judge.verdict(edited)
+        for name in ATTRIBUTES:
+            hit = verdict[name] == target.attribute(name)
+            (asked[name] if name in change else kept).append(hit)
+        truth_psnr.append(psnr(edited, render(target, range(EDIT_FRAMES), SIZE, maps=False).frames))
+    part = f"editing, {host}"
+    yield _share(part, "asked for is there", [hit for hits in asked.values() for hit in hits], 85)
+    yield _share(part, "not asked for is kept", kept, 90)
+    for name, hits in asked.items():
+        yield _share(part, f"asked for: {name}", hits, None)
+    mean = sum(truth_psnr) / len(truth_psnr)
+    yield Figure(part=part, name="truth PSNR", value=mean, wanted=None, unit="dB", count=len(truth_psnr))
+
+
+def report(
+    folder: Path, *, first: int = 0, pictures: int = 256, clips: int = 40, progress: Progress = silent
+) -> list[Figure]:
+    """Measure the model in `folder` on held-out scenes `first` and up; writes report.json and README.md there."""
+    from evenreel.workflows.model_card import write_card
+
+    backbone = load_backbone(str(folder))
+    judge = Judge.load(folder / "judge.safetensors")
+    scenes = _scenes(first, pictures)
+    progress("autoencoder, CLIP, judge", 0, None)
+    figures = [
+        *autoencoder_figures(backbone, scenes),
+        *clip_figures(folder, scenes),
+        *judge_figures(judge, _scenes(first, 4 * pictures)),
+        *generation_figures(backbone, judge, scenes, progress),
+    ]
+    for host in EDIT_HOSTS:
+        figures += editing_figures(backbone, judge, _scenes(first + 10_000, clips), host, progress)
+    rows = [{**asdict(figure), "interval": figure.interval, "reached": figure.reached} for figure in figures]
+    record = {
+        "held_out_from": first,
+        "torch": torch.__version__,
+        "fingerprint": backbone.fingerprint,
+        "figures": rows,
+    }
+    (folder / "report.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_card(folder, figures)
+    return figures

@@ -1,0 +1,78 @@
+"""The README of a mini model: what it is, how it was made, and what was measured beside what was wanted."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evenreel.workflows.mini_report import Figure
+
+_TEXT = """\
+# evenreel mini
+
+A small text-to-image diffusion model in the exact layout of Stable Diffusion 1.x (factor-8 autoencoder with 4
+latent channels, CLIP text encoder, UNet with the same layer names and order, epsilon prediction, scaled-linear
+schedule), trained from nothing on evenreel's procedural world of captioned clips. 128 x 128 pixels. It knows that
+world and nothing else: it is there to see, test and measure the editing algorithms without a download.
+
+Besides the parts of a diffusers folder there are `clip/` (the CLIP whose text tower conditions the UNet; its vision
+tower gives 50 tokens of width 128) and `judge.safetensors` (an independent classifier of the world's attributes).
+Weights are float16 safetensors. Licence: Apache-2.0, like the rest of evenreel; the training pictures are rendered
+by evenreel itself.
+
+## How it was made
+
+`evenreel train mini --out runs/mini` (resumable; every batch follows from its step number and the seed):
+
+{training}
+
+## What it reaches
+
+Measured by `evenreel train mini --report --out FOLDER` on scenes with one object whose seeds were never trained on.
+Intervals are 95% (Wilson). `editing` changes one attribute of an {frames}-frame clip with the default settings of
+`evenreel edit`; the judge's verdict on most frames counts.
+
+{table}
+{missed}"""
+
+
+def write_card(folder: Path, figures: "Sequence[Figure]", frames: int = 8) -> None:
+    """Write README.md into a model's folder."""
+    lines = [
+        "| part | figure | wanted | measured | 95% interval | samples |",
+        "|---|---|---|---|---|---|",
+    ]
+    for figure in figures:
+        wanted = "" if figure.wanted is None else f">= {figure.wanted:g} {figure.unit}"
+        interval = "" if figure.interval is None else f"{figure.interval[0]:.1f} to {figure.interval[1]:.1f}"
+        measured = f"{figure.value:.1f} {figure.unit}" + ("" if figure.reached else " (not reached)")
+        lines.append(
+            f"| {figure.part} | {figure.name} | {wanted} | {measured} | {interval} | {figure.count} |"
+        )
+    missed = [f"{figure.part}: {figure.name}" for figure in figures if not figure.reached]
+    text = _TEXT.format(
+        training=_training_table(folder),
+        frames=frames,
+        table="\n".join(lines),
+        missed=f"\nNot reached: {'; '.join(missed)}.\n" if missed else "",
+    )
+    (folder / "README.md").write_text(text)
+
+
+def _training_table(folder: Path) -> str:
+    made = json.loads((folder / "training.json").read_text())
+    lines = ["| part | steps | learning rate | seed | minutes |", "|---|---|---|---|---|"]
+    for part, settings in made["parts"].items():
+        row = (
+            part,
+            settings["steps"],
+            settings["learning_rate"],
+            settings["seed"],
+            round(settings["seconds"] / 60),
+        )
+        lines.append("| " + " | ".join(map(str, row)) + " |")
+    return (
+        "\n".join(lines)
+        + f"\n\nPool of {made['pool']} rendered pictures; torch {made['torch']}, two CPU cores."
+    )
