@@ -44,6 +44,6 @@ def _entries(group: str, name: str) -> list[EntryPoint]:
 def _load(kind: str, entry: EntryPoint) -> Any:
     try:
         return entry.load()
-    except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way at all
+    except Exception as error:  # a plug-in may fail in any way at all
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise PluginError(f"the {kind} {entry.name!r} ({entry.value}) fails to load ({reason}).") from error

@@ -45,7 +45,9 @@ def recordings(host: str) -> list[Recording]:
 
 def cases(host: str, having: str) -> list:
     """Test parameters: the recordings that have tensors starting so, or one that skips with a reason."""
-    found = [recording for recording in recordings(host) if any(n.startswith(having) for n in recording.names)]
+    found = [
+        recording for recording in recordings(host) if any(n.startswith(having) for n in recording.names)
+    ]
     if not found:
         reason = f"no golden recordings of {host} under {ROOT} (set EVENREEL_GOLDEN)"
         return [pytest.param(None, marks=pytest.mark.skip(reason=reason), id="absent")]

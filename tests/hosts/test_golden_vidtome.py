@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from hosts import golden
 from evenreel.backbones import load_backbone
 from evenreel.diffusion.inversion import invert
 from evenreel.diffusion.sampling import sample
@@ -16,6 +15,8 @@ from evenreel.hosts.injection import Injecting, SourceAttention, features_inject
 from evenreel.hosts.merging import MergedAttention, MergeSettings, Merging, merge_global, split_frames
 from evenreel.hosts.vidtome import VidToMeHost
 from evenreel.ops.matching import match
+from hosts import golden
+from hosts.jobs import Around
 
 INVERSION, FIRST_STEP, ALL_STEPS, FRAMES, ATTENTION = 2e-5, 2e-4, 1e-3, 2e-4, 1e-5
 
@@ -35,7 +36,9 @@ def backbone():
 @units
 def test_local_matching_is_exact(recording):
     for case in recording.meta["local"]:
-        tensors = {name: recording[f"{case['case']}.{name}"] for name in ("metric", "x", "merged", "y", "unmerged")}
+        tensors = {
+            name: recording[f"{case['case']}.{name}"] for name in ("metric", "x", "merged", "y", "unmerged")
+        }
         stride = min(case["stride"], case["F"])
         sources, destinations = split_frames(
             case["unm"], case["F"], case["t"], stride, case["rand_frame"], torch.device("cpu")
@@ -55,7 +58,9 @@ def test_global_matching_is_exact(recording):
         both = recording[f"{name}.tokens"]
         sources, destinations = both[:, : case["ls"]], both[:, case["ls"] :]
         own, earlier = (sources, destinations) if first else (destinations, sources)
-        merge, merged, part = merge_global(own, earlier, 0.9 if first else 0.1, merging(case, ratio=case["ratio"]))
+        merge, merged, part = merge_global(
+            own, earlier, 0.9 if first else 0.1, merging(case, ratio=case["ratio"])
+        )
         assert torch.equal(merged, recording[f"{name}.merged"])
         assert torch.equal(merge.undo(recording[f"{name}.y"])[:, part], recording[f"{name}.unmerged"])
         assert torch.equal(merge.undo(merged)[:, part], recording[f"{name}.roundtrip"])
@@ -174,12 +179,20 @@ def test_inversion_and_reconstruction(recording, backbone):
     sampling = backbone.schedule.timesteps(recording.meta["config"]["inversion"]["steps"])
     _, recorded = recorded_inversion(recording)
     inverted = dict(
-        invert(recording["latents.source"], lambda x, t: backbone.predict_noise(x, t, embeds), backbone.schedule, sampling)
+        invert(
+            recording["latents.source"],
+            lambda x, t: backbone.predict_noise(x, t, embeds),
+            backbone.schedule,
+            sampling,
+        )
     )
     for timestep, latents in recorded.items():
         assert difference(inverted[timestep], latents) <= INVERSION
     *_, (_, rebuilt) = sample(
-        inverted[sampling[0]], lambda x, _, t: backbone.predict_noise(x, t, embeds), backbone.schedule, sampling
+        inverted[sampling[0]],
+        lambda x, _, t: backbone.predict_noise(x, t, embeds),
+        backbone.schedule,
+        sampling,
     )
     assert difference(rebuilt, recording["inversion.reconstruction"]) <= ALL_STEPS
 
@@ -253,17 +266,15 @@ def test_whole_edit(recording, backbone):
     assert shown <= FRAMES
 
 
-class RawOutputs:
+class RawOutputs(Around):
     """A backbone that remembers its outputs of the step at hand."""
 
     def __init__(self, backbone):
-        self.backbone, self.outputs, self.worst = backbone, [], 0.0
-
-    def __getattr__(self, name):
-        return getattr(self.backbone, name)
+        super().__init__(backbone)
+        self.outputs, self.worst = [], 0.0
 
     def predict_noise(self, *args):
-        self.outputs.append(self.backbone.predict_noise(*args))
+        self.outputs.append(self.inner.predict_noise(*args))
         return self.outputs[-1]
 
     def compare(self, recording, step_index):

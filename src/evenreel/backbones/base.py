@@ -1,6 +1,7 @@
 """What a text-to-image model must offer to be edited with."""
 
-from typing import Any, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,65 +17,56 @@ PromptRows = Float[Tensor, "_ tokens features"]
 """`PromptEmbeds`, where they stand beside latents, whose width is another, or beside more prompts."""
 
 
-@runtime_checkable
-class Backbone(Protocol):
-    """A latent diffusion model. Tensors go in and come out as float32 on `device`; inside, it computes in `dtype`."""
+class Backbone(ABC):
+    """A latent diffusion model. Tensors come in any type and leave as float32 on `device`.
+
+    Any class with its four methods counts as one; subclassing is not required. (A protocol's `isinstance` would read
+    `unet` and so load the weights; this one looks at the class alone.)
+    """
+
+    name: str
+    """What it was loaded by."""
+    schedule: NoiseSchedule
+    """The noise levels it was trained on."""
+    device: torch.device
+    """Where it computes."""
+    dtype: torch.dtype
+    """In which number type it computes inside."""
+    size_multiple: int
+    """Width and height of frames must be multiples of this, in pixels."""
+    native_size: int
+    """Side of the square frames it was trained on, in pixels."""
 
     @property
-    def name(self) -> str:
-        """What it was loaded by."""
-        ...
-
-    @property
+    @abstractmethod
     def unet(self) -> Any:
         """The noise predictor, a diffusers UNet: hosts attach to its layers."""
-        ...
 
     @property
-    def schedule(self) -> NoiseSchedule:
-        """The noise levels it was trained on."""
-        ...
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        ...
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """In which number type it computes."""
-        ...
-
-    @property
-    def size_multiple(self) -> int:
-        """Width and height of frames must be multiples of this, in pixels."""
-        ...
-
-    @property
-    def native_size(self) -> int:
-        """Side of the square frames it was trained on, in pixels."""
-        ...
-
-    @property
+    @abstractmethod
     def fingerprint(self) -> str:
         """Hash of the weights, as hexadecimal digits: equal models have equal ones."""
-        ...
 
+    @abstractmethod
     def encode(self, frames: Frames) -> EncodedFrames:
         """Latents of frames (the mean of the posterior, so that encoding is deterministic)."""
-        ...
 
+    @abstractmethod
     def decode(self, latents: EncodedFrames) -> Frames:
         """Frames of latents, clamped to [0, 1]."""
-        ...
 
+    @abstractmethod
     def embed(self, prompts: list[str]) -> PromptEmbeds:
         """Hidden states of prompts. Raises: SettingsError for a prompt that cannot be read in full."""
-        ...
 
+    @abstractmethod
     def predict_noise(self, latents: Latents, timestep: int, prompt_embeds: PromptRows) -> Latents:
         """The noise in `latents`, whatever the network predicts natively.
 
         The batch is a multiple of the prompts: each prompt serves as many consecutive latents.
         """
-        ...
+
+    @classmethod
+    def __subclasshook__(cls, other: type) -> Any:
+        methods = ("encode", "decode", "embed", "predict_noise")
+        return (cls is Backbone and all(hasattr(other, method) for method in methods)) or NotImplemented

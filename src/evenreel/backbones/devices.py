@@ -28,15 +28,13 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """The number type of a name; None and `auto` mean float16 on CUDA, else float32. Raises: SettingsError."""
+    """The number type of a name; None and `auto`: float16 on CUDA, else float32. Raises: SettingsError."""
     if dtype is None or dtype == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
     chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if chosen not in _DTYPES.values():
+    if chosen is None or chosen not in _DTYPES.values():
         raise SettingsError(f"dtype must be one of auto, {', '.join(_DTYPES)}, got {dtype!r}.")
     if chosen is torch.float16 and device.type == "cpu":
         # Measured: 0.3 GFLOP/s against 200.
-        raise SettingsError(
-            "float16 on a CPU is hundreds of times slower than float32; use float32 or bfloat16."
-        )
+        raise SettingsError("float16 is unusably slow on a CPU; use float32 or bfloat16.")
     return chosen

@@ -17,18 +17,18 @@ def self_attentions(unet: Any) -> tuple[str, ...]:
 def decoder_self_attentions(unet: Any) -> tuple[str, ...]:
     """Processor names of the decoder's self-attentions except those of its first transformer.
 
-    On SD 1.x these are up_blocks 1:[1, 2], 2:[0, 1, 2], 3:[0, 1, 2], the layers that plug-and-play features inject
-    into (arXiv:2211.12572, section 4: layers 4 to 11).
+    On SD 1.x these are up_blocks 1:[1, 2], 2:[0, 1, 2], 3:[0, 1, 2]: the layers into which plug-and-play
+    injects (arXiv:2211.12572, section 4: layers 4 to 11).
     """
     names = [name for name in self_attentions(unet) if _TRANSFORMER.match(name)]
     first = _transformer_of(names[0]) if names else ""
     return tuple(name for name in names if _transformer_of(name) != first)
 
 
-def injection_resnet(unet: Any) -> tuple[str, nn.Module]:
+def injection_resnet(unet: Any) -> tuple[str, Any]:
     """Name and module of the resnet whose features plug-and-play injects: up_blocks.1.resnets.1 on SD 1.x.
 
-    The rule: the second resnet of the first decoder block that has attention (arXiv:2211.12572, section 4: layer 4).
+    The rule: the second resnet of the first decoder block with attention (arXiv:2211.12572, section 4: layer 4).
     """
     for index, block in enumerate(unet.up_blocks):
         if getattr(block, "attentions", None):

@@ -17,8 +17,8 @@ def load_backbone(
     """Open a model.
 
     `name` is `mini` (packaged), the name of a plug-in, `plug-in:location`, a folder in diffusers' layout, or
-    owner/model on the Hugging Face hub; nothing is fetched unless `download` is set. `device` and `dtype` default
-    to a GPU and float16 where there is one, else the CPU and float32. Weights load when they are first used.
+    owner/model on the Hugging Face hub; nothing is fetched unless `download` is set. `device` and `dtype`
+    default to a GPU and float16 where there is one, else the CPU and float32. Weights load when they are first used.
     Raises: WeightsError, SettingsError, PluginError.
     """
     if name == "mini":

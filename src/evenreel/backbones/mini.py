@@ -11,11 +11,11 @@ FOLDER = Path(__file__).parent.parent / "weights" / "mini"
 
 
 def load(
-    location: str = "",  # noqa: ARG001 - every loader takes one, and this model is in one place only
+    location: str = "",  # every loader takes one, though this model is in one place only
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    download: bool = False,  # noqa: ARG001 - there is nothing to fetch
+    download: bool = False,  # and there is nothing to fetch
 ) -> stable_diffusion.StableDiffusion:
     """Open the packaged model: 128 x 128 pixels, trained on evenreel's own synthetic clips."""
     if not FOLDER.is_dir():

@@ -44,7 +44,8 @@ def _check_header(path: Path, header: bytes, data_size: int) -> None:
         ) from error
     if max(ends, default=0) != data_size:
         raise WeightsError(
-            f"{path}: the header speaks of {max(ends, default=0)} bytes of weights but {data_size} follow; fetch it again."
+            f"{path}: the header speaks of {max(ends, default=0)} bytes of weights but {data_size} follow; "
+            "fetch it again."
         )
 
 

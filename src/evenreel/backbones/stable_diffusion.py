@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from evenreel.backbones import folder
-from evenreel.backbones.base import EncodedFrames, PromptRows
+from evenreel.backbones.base import Backbone, EncodedFrames, PromptRows
 from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.backbones.text import PromptEncoder
 from evenreel.diffusion import ddim
@@ -25,7 +25,7 @@ _PIXELS_PER_BATCH = 2**19
 """Pixels that the autoencoder sees together: two frames of 512 x 512, whose activations take about 2 GB."""
 
 
-class StableDiffusion:
+class StableDiffusion(Backbone):
     """A Stable Diffusion model whose parts load when they are first used."""
 
     def __init__(

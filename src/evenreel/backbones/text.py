@@ -1,5 +1,7 @@
 """Prompts to hidden states: CLIP's tokenizer and text encoder."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from evenreel.types import PromptEmbeds
 class PromptEncoder:
     """A CLIP text model with its tokenizer."""
 
-    def __init__(self, tokenizer: object, text_encoder: torch.nn.Module) -> None:
+    def __init__(self, tokenizer: Any, text_encoder: Any) -> None:
         self.tokenizer, self.text_encoder = tokenizer, text_encoder
 
     @property
@@ -43,5 +45,6 @@ class PromptEncoder:
         tokens = len(self.tokenizer(prompt, verbose=False).input_ids)
         if tokens > self.length:
             raise SettingsError(
-                f"the prompt '{prompt[:40]}...' has {tokens - 2} tokens, but this model reads {self.length - 2}; shorten it."
+                f"the prompt '{prompt[:40]}...' has {tokens - 2} tokens, but this model reads {self.length - 2}; "
+                "shorten it."
             )

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,7 +18,7 @@ PredictionType = Literal["epsilon", "v_prediction", "sample"]
 class NoiseSchedule:
     """The noise levels a model was trained on."""
 
-    alphas_cumprod: tuple[float, ...]
+    alphas_cumprod: tuple[float, ...] = field(repr=False)
     """Share of signal variance left at each training timestep, in (0, 1), decreasing."""
     final_alpha_cumprod: float
     """Share of signal variance of clean latents, where sampling ends and inversion starts."""
@@ -27,11 +28,6 @@ class NoiseSchedule:
     """Added to every timestep that a run visits; 1 for Stable Diffusion."""
 
     def __post_init__(self) -> None:
-        if self.prediction_type not in get_args(PredictionType):
-            raise WeightsError(
-                f"the scheduler's prediction_type must be one of {', '.join(get_args(PredictionType))}, "
-                f"got {self.prediction_type!r}."
-            )
         if not all(0.0 < alpha <= 1.0 for alpha in (*self.alphas_cumprod, self.final_alpha_cumprod)):
             # Zero-terminal-SNR schedules end at alpha 0, where noise cannot be told from signal.
             raise WeightsError(
@@ -46,11 +42,16 @@ class NoiseSchedule:
         """
         if config.get("rescale_betas_zero_snr"):
             raise WeightsError("the scheduler rescales to zero terminal SNR, which is not supported.")
+        prediction_type = config.get("prediction_type", "epsilon")
+        if prediction_type not in (known := get_args(PredictionType)):
+            raise WeightsError(
+                f"the scheduler's prediction_type must be one of {', '.join(known)}, got {prediction_type!r}."
+            )
         alphas_cumprod = _alphas_cumprod(config)
         return cls(
             alphas_cumprod=alphas_cumprod,
             final_alpha_cumprod=1.0 if config.get("set_alpha_to_one", True) else alphas_cumprod[0],
-            prediction_type=config.get("prediction_type", "epsilon"),
+            prediction_type=prediction_type,
             steps_offset=config.get("steps_offset", 0),
         )
 
@@ -82,7 +83,7 @@ def refine(timesteps: Sequence[int], factor: int) -> tuple[int, ...]:
             f"the inversion must take a whole multiple of the steps, got a factor of {factor}."
         )
     fine: set[int] = {timesteps[-1]}
-    for upper, lower in zip(timesteps, timesteps[1:], strict=False):
+    for upper, lower in pairwise(timesteps):
         fine.update(upper - (upper - lower) * part // factor for part in range(factor))
     return tuple(sorted(fine, reverse=True))
 

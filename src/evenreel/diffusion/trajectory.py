@@ -104,7 +104,8 @@ class Trajectory:
         return self._latents[self._row[timestep]]
 
     def _scratch(self, size: int, directory: Path | None) -> Tensor:
-        file = self._resources.enter_context(tempfile.TemporaryFile(dir=directory))
+        scratch = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives as long as the trajectory
+        file = self._resources.enter_context(scratch)
         _reserve(file, size)
         # The mapping goes when its last tensor does; closing it here would fail while one is alive.
         return torch.frombuffer(mmap.mmap(file.fileno(), size), dtype=torch.uint8)

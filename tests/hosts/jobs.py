@@ -1,0 +1,47 @@
+"""Small edits to try hosts on."""
+
+import torch
+
+from evenreel.backbones import Backbone
+from evenreel.diffusion.sampling import sample
+from evenreel.diffusion.trajectory import Trajectory
+from evenreel.hosts.base import EditJob
+
+
+@Backbone.register
+class Around:
+    """A backbone around another one; tests override what they watch."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def random_latents(frames, seed=0, size=8):
+    return torch.randn(frames, 4, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def job_for(backbone, frames, *, steps=3, source=True, size=8, **changes):
+    """An edit of made-up source latents."""
+    embeds = backbone.embed(["a red ball", "blurry", ""])
+    timesteps = backbone.schedule.timesteps(steps)
+    source_latents = {t: random_latents(frames, seed=t, size=size) for t in timesteps}
+    fields = {
+        "timesteps": timesteps,
+        "prompt_embeds": embeds[:1],
+        "negative_prompt_embeds": embeds[1:2],
+        "source_prompt_embeds": embeds[2:],
+        "source": Trajectory.of(source_latents) if source else None,
+    }
+    return EditJob(**(fields | changes))
+
+
+def edit(backbone, host, job, frames, *, size=8, **attach):
+    """Latents at the end of an edit."""
+    with host.attach(backbone, job, **attach) as session:
+        *_, (_, latents) = sample(
+            random_latents(frames, size=size), session.predict_noise, backbone.schedule, job.timesteps
+        )
+    return latents

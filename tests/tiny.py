@@ -1,0 +1,105 @@
+"""A tiny Stable Diffusion with random weights, so that tests need no files from anywhere.
+
+    from tiny import save_tiny                     # a diffusers folder, 5 MB
+    backbone = load_backbone(str(save_tiny(tmp_path)), device="cpu")
+
+It has the layout of SD 1.x (four levels, so frames are multiples of 64 pixels) and works at 64 x 64.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+WIDTH = 32
+
+
+def tiny_unet(seed: int = 0, *, levels: int = 4, **changes) -> UNet2DConditionModel:
+    """A UNet of SD 1.x's layout."""
+    torch.manual_seed(seed)
+    cross = levels - 1
+    settings = {
+        "sample_size": 8,
+        "block_out_channels": (32,) * levels,
+        "down_block_types": ("CrossAttnDownBlock2D",) * cross + ("DownBlock2D",),
+        "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * cross,
+        "layers_per_block": 2,
+        "attention_head_dim": 4,
+        "cross_attention_dim": WIDTH,
+        "norm_num_groups": 8,
+    }
+    return UNet2DConditionModel(**(settings | changes)).eval()
+
+
+def tiny_vae(seed: int = 0) -> AutoencoderKL:
+    """An autoencoder that makes latents eight times smaller."""
+    torch.manual_seed(seed)
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=64,
+    ).eval()
+
+
+def tiny_tokenizer() -> CLIPTokenizer:
+    """CLIP's tokenizer with single bytes for a vocabulary: every letter is a token."""
+    symbols = sorted(ByteLevel.alphabet())
+    words = [*symbols, *(symbol + "</w>" for symbol in symbols), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={word: row for row, word in enumerate(words)}, merges=[], model_max_length=77)
+
+
+def tiny_text_encoder(seed: int = 0) -> CLIPTextModel:
+    """CLIP's text model with one layer."""
+    torch.manual_seed(seed)
+    config = CLIPTextConfig(
+        vocab_size=514,
+        hidden_size=WIDTH,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        bos_token_id=512,
+        eos_token_id=513,
+        pad_token_id=513,
+    )
+    return CLIPTextModel(config).eval()
+
+
+def save_tiny(folder: Path, *, seed: int = 0, smooth: bool = False, **scheduler) -> Path:
+    """Write the model in diffusers' layout and return its folder.
+
+    `smooth` makes the noise prediction nearly constant, so that DDIM inverts it; random weights do not invert.
+    `scheduler` changes entries of its configuration.
+    """
+    unet = tiny_unet(seed)
+    if smooth:
+        unet.conv_out.weight.data *= 0.02
+    settings = {
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "clip_sample": False,
+        "set_alpha_to_one": False,
+        "steps_offset": 1,
+    }
+    unet.save_pretrained(folder / "unet")
+    tiny_vae(seed).save_pretrained(folder / "vae")
+    tiny_text_encoder(seed).save_pretrained(folder / "text_encoder")
+    tiny_tokenizer().save_pretrained(folder / "tokenizer")
+    DDIMScheduler(**(settings | scheduler)).save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    return folder
