@@ -51,15 +51,14 @@ class StableDiffusion(Backbone):
         """The noise predictor."""
         from diffusers import UNet2DConditionModel
 
-        # Convolutions on a CPU are faster with the channels innermost.
-        return self._load("unet", UNet2DConditionModel).to(memory_format=torch.channels_last)
+        return self._load("unet", UNet2DConditionModel)
 
     @cached_property
     def vae(self) -> Any:
         """The autoencoder between frames and latents."""
         from diffusers import AutoencoderKL
 
-        return self._load("vae", AutoencoderKL).to(memory_format=torch.channels_last)
+        return self._load("vae", AutoencoderKL)
 
     @cached_property
     def text(self) -> PromptEncoder:
