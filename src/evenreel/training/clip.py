@@ -1,4 +1,8 @@
-"""The mini model's CLIP: its text tower conditions the UNet, its vision tower gives 50 tokens of width 128."""
+"""The mini model's CLIP: its text tower conditions the UNet, its vision tower gives 50 tokens of width 192.
+
+It is trained in two parts, so that the UNet need not wait for the slower one: `text` with a narrow vision tower that is
+thrown away, then `vision` against the finished text tower (locked-image tuning the other way round, arXiv:2111.07991).
+"""
 
 import random
 from pathlib import Path
@@ -14,33 +18,54 @@ from evenreel.types import Frames
 from evenreel.world import ATTRIBUTES, Scene, caption, random_scene
 
 WIDTH = 128
+"""Of the text tower, and of the space where texts and pictures meet."""
+VISION_WIDTH = 192
 IMAGE_SIZE, PATCH = 112, 16
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """CLIP's own normalisation."""
 
 
-def build(tokenizer: CLIPTokenizer) -> CLIPModel:
-    """An untrained CLIP of about 1.7 million parameters."""
+def build(tokenizer: CLIPTokenizer, vision_width: int) -> CLIPModel:
+    """An untrained CLIP: 3 layers read, 4 layers of `vision_width` see."""
     marks = {
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    tower = {
-        "hidden_size": WIDTH,
-        "intermediate_size": 4 * WIDTH,
-        "num_attention_heads": 4,
-        "projection_dim": WIDTH,
-    }
+    tower = {"num_attention_heads": 4, "projection_dim": WIDTH}
     text = {
         **tower,
         **marks,
+        "hidden_size": WIDTH,
+        "intermediate_size": 4 * WIDTH,
         "num_hidden_layers": 3,
         "vocab_size": len(tokenizer),
         "max_position_embeddings": 77,
     }
-    vision = {**tower, "num_hidden_layers": 4, "image_size": IMAGE_SIZE, "patch_size": PATCH}
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH, **marks))
+    vision = {
+        **tower,
+        "hidden_size": vision_width,
+        "intermediate_size": 4 * vision_width,
+        "num_hidden_layers": 4,
+        "image_size": IMAGE_SIZE,
+        "patch_size": PATCH,
+    }
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH, **marks))
+    # Plain attention: on a CPU the fused kernel's backward pass is slower for so few tokens.
+    model.set_attn_implementation("eager")
+    return model
+
+
+def with_text_of(model: CLIPModel, other: CLIPModel) -> CLIPModel:
+    """Give `model` the text tower of `other`, and freeze it there."""
+    own = model.state_dict()
+    model.load_state_dict(
+        own | {name: value for name, value in other.state_dict().items() if name.startswith("text_")}
+    )
+    for name, parameter in model.named_parameters():
+        if name.startswith("text_"):
+            parameter.requires_grad_(False)
+    return model
 
 
 class Trainee(nn.Module):

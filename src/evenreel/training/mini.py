@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from evenreel.errors import SettingsError
@@ -18,10 +19,12 @@ from evenreel.training.pool import Pool
 
 POOL_SIZE = 30_000
 SETTINGS = {
-    "vae": LoopSettings(steps=4500, learning_rate=2.5e-3, weight_decay=0.0),
-    "clip": LoopSettings(steps=2200, warmup=300),
+    "vae": LoopSettings(steps=3000, learning_rate=2.5e-3, weight_decay=0.0),
+    "text": LoopSettings(steps=2200, warmup=300),
+    "vision": LoopSettings(steps=4000, learning_rate=2e-3, warmup=300),
+    "decoder": LoopSettings(steps=800, learning_rate=1e-3, warmup=50, weight_decay=0.0, average=0.995),
     "judge": LoopSettings(steps=1500),
-    "unet": LoopSettings(steps=4000, average=0.9985),
+    "unet": LoopSettings(steps=3600, average=0.998),
 }
 """The parts, in the order in which they need each other."""
 
@@ -53,8 +56,17 @@ class MiniTraining:
         match part:
             case "vae":
                 return vae.build()
-            case "clip":
-                return clip.Trainee(clip.build(self.tokenizer))
+            case "text":
+                return clip.Trainee(clip.build(self.tokenizer, clip.WIDTH))
+            case "vision":
+                model = clip.build(self.tokenizer, clip.VISION_WIDTH)
+                return clip.Trainee(clip.with_text_of(model, self._clip("text")))
+            case "decoder":
+                model = self.encoder()
+                model.requires_grad_(False)
+                for half in (model.post_quant_conv, model.decoder):
+                    half.requires_grad_(True)
+                return model
             case "judge":
                 return Judge()
             case "unet":
@@ -64,22 +76,31 @@ class MiniTraining:
                 return model
         raise SettingsError(f"no such part of the mini model: {part}; there are {', '.join(SETTINGS)}.")
 
-    def autoencoder(self) -> AutoencoderKL:
-        """The trained autoencoder, its scaling factor set."""
+    def encoder(self) -> AutoencoderKL:
+        """The autoencoder whose latents everything else is trained on; its decoder has seen crops only."""
         model = self._finished("vae", self._build("vae"))
         assert isinstance(model, AutoencoderKL)
         model.register_to_config(scaling_factor=vae.scaling_factor(model, self.pool))
         return model
 
-    def clip(self) -> CLIPModel:
-        """The trained CLIP."""
-        trainee = self._finished("clip", self._build("clip"))
+    def autoencoder(self) -> AutoencoderKL:
+        """The finished autoencoder."""
+        model = self._finished("decoder", self._build("decoder"))
+        assert isinstance(model, AutoencoderKL)
+        return model
+
+    def latents(self) -> Tensor:
+        """Scaled latents of pictures of the pool, encoded once."""
+        return unet.encoded(self.pool, self.encoder(), self.folder / "latents.safetensors")
+
+    def _clip(self, part: str) -> CLIPModel:
+        trainee = self._finished(part, self._build(part))
         assert isinstance(trainee, clip.Trainee)
         return trainee.clip
 
     def text_encoder(self) -> CLIPTextModel:
         """The text tower by itself."""
-        whole = self.clip()
+        whole = self._clip("text")
         tower = CLIPTextModel(whole.config.text_config)
         weights = {name.removeprefix("text_model."): value for name, value in whole.state_dict().items()}
         tower.load_state_dict(
@@ -93,13 +114,14 @@ class MiniTraining:
         match part:
             case "vae":
                 loss = vae.loss(model, self.pool)
-            case "clip":
+            case "text" | "vision":
                 loss = clip.loss(model, self.tokenizer, self.pool)
             case "judge":
                 loss = judge.loss(model, self.pool)
+            case "decoder":
+                loss = vae.decoder_loss(model, self.pool, self.latents())
             case _:
-                latents = unet.encoded(self.pool, self.autoencoder(), self.folder / "latents.safetensors")
-                loss = unet.loss(model, latents, self.tokenizer, self.text_encoder())
+                loss = unet.loss(model, self.latents(), self.tokenizer, self.text_encoder())
         yield from self._training(part, model).run(loss)
 
     def run(self, parts: Sequence[str]) -> None:
@@ -117,7 +139,7 @@ class MiniTraining:
             "vae": self.autoencoder(),
             "unet": network,
             "text_encoder": self.text_encoder(),
-            "clip": self.clip(),
+            "clip": self._clip("vision"),
         }
         for name, model in parts.items():
             model.half().save_pretrained(out / name, safe_serialization=True)

@@ -17,6 +17,8 @@ UNCONDITIONAL = 0.1
 """Share of captions left out, for classifier-free guidance."""
 SNR_CAP = 5.0
 """Weight of a noise level: min(SNR, cap) / SNR (min-SNR, arXiv:2303.09556)."""
+PICTURES = 20_000
+"""How many of the pool are encoded."""
 
 
 def build(text_width: int) -> UNet2DConditionModel:
@@ -43,11 +45,11 @@ def scheduler() -> DDPMScheduler:
 
 @torch.inference_mode()
 def encoded(pool: Pool, vae: AutoencoderKL, path: Path) -> Tensor:
-    """Scaled latents of the whole pool (pictures 4 16 16), computed once and kept in a file."""
+    """Scaled latents of PICTURES of the pool (pictures 4 16 16), computed once and kept in a file."""
     if not path.exists():
         parts = []
         with torch.autocast("cpu", torch.bfloat16):
-            for first in range(0, pool.count, 50):
+            for first in range(0, PICTURES, 50):
                 pictures = pool[torch.arange(first, first + 50)] * 2 - 1
                 parts.append(vae.encode(pictures).latent_dist.mean.float() * vae.config.scaling_factor)
         write_aside({"latents": torch.cat(parts)}, path)

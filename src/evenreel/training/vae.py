@@ -51,7 +51,22 @@ def loss(model: AutoencoderKL, pool: Pool, batch: int = 16) -> Loss:
         squared = (output - target).square().mean()
         divergence = 0.5 * (moments.mean.square() + moments.var - 1 - moments.logvar).float().mean()
         value = squared + 0.1 * (output - target).abs().mean() + KL_WEIGHT * divergence
-        return value, {"psnr": -10 * (squared / 4).log10().item(), "kl": divergence.item()}
+        return value, {"psnr": -10 * (squared.detach() / 4).log10().item(), "kl": divergence.item()}
+
+    return step
+
+
+def decoder_loss(model: AutoencoderKL, pool: Pool, latents: Tensor, batch: int = 8) -> Loss:
+    """The same errors on whole pictures, from cached (scaled) latents: only the decoder learns."""
+
+    def step(generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        seeds = torch.randint(len(latents), (batch,), generator=generator)
+        target = pool[seeds] * 2 - 1
+        with torch.autocast("cpu", torch.bfloat16):
+            output = model.decode(latents[seeds] / model.config.scaling_factor).sample.float()
+        squared = (output - target).square().mean()
+        value = squared + 0.1 * (output - target).abs().mean()
+        return value, {"psnr": -10 * (squared.detach() / 4).log10().item()}
 
     return step
 
