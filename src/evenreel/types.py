@@ -12,5 +12,5 @@ Pixels = UInt8[Tensor, "frames height width 3"]
 Latents = Float[Tensor, "frames channels height width"]
 """VAE latents, multiplied by `vae.config.scaling_factor`."""
 
-PromptEmbeds = Float[Tensor, "prompts tokens width"]
+PromptEmbeds = Float[Tensor, "prompts tokens features"]
 """Last hidden states of the text encoder."""
