@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 from evenreel.errors import SettingsError
 
@@ -105,7 +105,7 @@ class EditSettings:
         return values
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
+    def from_json(cls, values: Mapping[str, Any]) -> "EditSettings":
         """Settings from what `to_json` gave, checked like any other input."""
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(values.keys() - known):
@@ -114,8 +114,12 @@ class EditSettings:
             )
         if "prompt" not in values:
             raise SettingsError("the settings have no prompt; add one.")
-        plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
         _check_values(plain)
+        if "guidance_scale" in plain:
+            plain["guidance_scale"] = float(plain["guidance_scale"])  # JSON, and people, write 7 for 7.0
         return cls(**plain)
 
 
@@ -180,7 +184,7 @@ def _check_types(settings: EditSettings) -> None:
     _check_values({f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)})
 
 
-def _check_range(name: str, value: float, smallest: float, largest: float) -> None:
+def _check_range(name: str, value: int | float, smallest: int | float, largest: int | float) -> None:
     if not math.isfinite(value) or not smallest <= value <= largest:
         raise SettingsError(f"{name} must be from {smallest} to {largest}, got {value}.")
 

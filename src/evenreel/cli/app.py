@@ -30,15 +30,15 @@ for module in (edit, demo, inspect, train):
     module.register(app)
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"evenreel {__version__}")
         raise typer.Exit
+    return wanted
 
 
-@app.callback(invoke_without_command=True)
+@app.callback()
 def _root(
-    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -46,21 +46,20 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+    del version  # its callback has done the work
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, 1, 2 (wrong usage) or 130 (interrupted)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     debug = os.environ.get("EVENREEL_DEBUG", "") not in ("", "0")
     # `kill` must clean up as Ctrl-C does: context managers run, nothing partial stays.
     before = signal.signal(signal.SIGTERM, _interrupt)
+    status: object = 0
     try:
-        status = app(list(arguments) if arguments is not None else sys.argv[1:], standalone_mode=False)
-        return status if isinstance(status, int) else 0
+        status = app(given or ["--help"], standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        complain("interrupted; nothing was written.")
-        return INTERRUPTED
+        status = INTERRUPTED
     except EvenreelError as error:
         if debug:
             raise
@@ -91,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     finally:
         signal.signal(signal.SIGTERM, before)
+    if status == INTERRUPTED:  # typer too turns Ctrl-C into this status
+        complain("interrupted; nothing was written.")
+    return status if isinstance(status, int) else 0
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -1,11 +1,12 @@
 """How a workflow says what it is doing: one callable, so that a terminal, a web page or a test can listen."""
 
 from collections.abc import Iterable, Iterator, Sized
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 Item = TypeVar("Item")
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Called whenever a stage begins or moves on.
 

@@ -1,0 +1,31 @@
+"""What all tests share: no network, one thread (several workers run beside each other), a tiny model, a small clip."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+    """A tiny Stable Diffusion with random weights, as a diffusers folder; not to be changed."""
+    from tiny import save_tiny
+
+    return save_tiny(tmp_path_factory.mktemp("tiny-model"))
+
+
+@pytest.fixture(scope="session")
+def clip_with_sound(tmp_path_factory) -> Path:
+    """Seven frames of 96 x 64 at 25 a second, with sound; not to be changed.
+
+    Not smaller: on frames three macroblocks high, x264 itself gives now one result and now another.
+    """
+    from video.making import moving, write_clip
+
+    return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", moving(7, 96, 64), audio="aac")

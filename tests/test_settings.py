@@ -1,0 +1,94 @@
+"""Settings check themselves, and travel through JSON unchanged."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evenreel.errors import SettingsError
+from evenreel.settings import LARGEST_SEED, EditSettings
+
+
+def test_defaults_are_valid():
+    assert EditSettings(prompt="a blue star").steps == 50
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": " \n"}, "prompt is empty"),
+        ({"prompt": "a\0b"}, "U\\+0000"),
+        ({"prompt": "a\ud800"}, "U\\+D800"),
+        ({"source_prompt": "\x1b[2J"}, "source_prompt contains .* U\\+001B"),
+        ({"negative_prompt": "\udfff"}, "negative_prompt"),
+        ({"steps": 0}, "steps must be from 1 to 1000, got 0"),
+        ({"steps": 1001}, "steps"),
+        ({"guidance_scale": -0.1}, "guidance_scale"),
+        ({"guidance_scale": float("nan")}, "guidance_scale"),
+        ({"guidance_scale": float("inf")}, "guidance_scale"),
+        ({"seed": -1}, "seed"),
+        ({"seed": LARGEST_SEED + 1}, "seed"),
+        ({"batch": 0}, "batch"),
+        ({"size": 4}, "size"),
+        ({"size": (512, 0)}, "size"),
+        ({"size": 100_000}, "size"),
+        ({"frames": (-1, None)}, "frames must be START:END"),
+        ({"frames": (4, 4)}, "got 4:4"),
+        ({"steps": 20, "inversion_steps": 30}, "multiple of steps"),
+        ({"steps": 20, "inversion_steps": 10}, "inversion_steps must be from 20"),
+        ({"dtype": "int8"}, "dtype must be one of"),
+        ({"model": " "}, "model is empty"),
+        ({"host": "a\0"}, "host contains"),
+    ],
+)
+def test_out_of_range_is_one_sentence(changes, words):
+    with pytest.raises(SettingsError, match=words) as caught:
+        EditSettings(**{"prompt": "x", **changes})
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"prompt": 3},
+        {"prompt": "x", "steps": "50"},
+        {"prompt": "x", "steps": True},
+        {"prompt": "x", "size": [1, 2, 3]},
+        {"prompt": "x", "frames": [0]},
+        {"prompt": "x", "host_options": {"a": [1]}},
+        {"prompt": "x", "allow_truncated": 1},
+        {"prompt": "x", "no_such_setting": 1},
+        {},
+    ],
+)
+def test_json_of_another_shape_is_refused(values):
+    with pytest.raises(SettingsError):
+        EditSettings.from_json(values)
+
+
+@given(
+    prompt=st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1).filter(str.strip),
+    steps=st.integers(1, 1000),
+    guidance_scale=st.floats(0, 100),
+    seed=st.integers(0, LARGEST_SEED),
+    size=st.none() | st.integers(8, 8192) | st.tuples(st.integers(8, 8192), st.integers(8, 8192)),
+    frames=st.tuples(st.integers(0, 99), st.none() | st.integers(100, 200)),
+    host_options=st.dictionaries(
+        st.text(max_size=5), st.integers() | st.booleans() | st.none() | st.text(max_size=5)
+    ),
+)
+def test_settings_survive_json(**values):
+    settings = EditSettings(**values)
+    assert EditSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
+def test_host_options_cannot_change_behind_its_back():
+    options = {"pnp_attn": 0.5}
+    settings = EditSettings(prompt="x", host_options=options)
+    options["pnp_attn"] = 0.9
+    assert settings.host_options["pnp_attn"] == 0.5
+    with pytest.raises(TypeError):
+        settings.host_options["pnp_attn"] = 0.9  # type: ignore[index]
