@@ -87,6 +87,22 @@ def preprocess(pictures: Tensor) -> Tensor:
     return (small - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
+def varied(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Each picture mirrored or not, slightly turned, zoomed and shifted, lest the tower learn them by heart."""
+    count = len(pictures)
+
+    def between(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=generator)
+
+    angle, zoom = between(-0.15, 0.15), between(0.85, 1.1)
+    mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
+    rows = [angle.cos() * zoom * mirror, -angle.sin() * zoom, between(-0.15, 0.15)]
+    rows += [angle.sin() * zoom * mirror, angle.cos() * zoom, between(-0.15, 0.15)]
+    maps = torch.stack(rows, dim=-1).view(count, 2, 3)
+    grid = functional.affine_grid(maps, [count, 3, IMAGE_SIZE, IMAGE_SIZE], align_corners=False)
+    return functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+
+
 def labels(scenes: list[Scene], name: str) -> Tensor:
     """Class index of an attribute in each scene."""
     return torch.tensor([ATTRIBUTES[name].index(scene.attribute(name)) for scene in scenes])
@@ -123,7 +139,7 @@ def loss(trainee: Trainee, tokenizer: CLIPTokenizer, pool: Pool, batch: int = 48
         ]
         with torch.autocast("cpu", torch.bfloat16):
             model = trainee.clip
-            seen = model.get_image_features(preprocess(pictures)).pooler_output
+            seen = model.get_image_features(preprocess(varied(pictures, generator))).pooler_output
             read = embed_text(model, tokenizer, texts)
         seen = seen.float()
         named = torch.stack(
