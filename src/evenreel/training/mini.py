@@ -21,10 +21,10 @@ POOL_SIZE = 30_000
 SETTINGS = {
     "vae": LoopSettings(steps=3000, learning_rate=2.5e-3, weight_decay=0.0),
     "text": LoopSettings(steps=2200, warmup=300),
-    "vision": LoopSettings(steps=5500, learning_rate=2e-3, warmup=300),
+    "vision": LoopSettings(steps=5000, learning_rate=2e-3, warmup=300),
     "decoder": LoopSettings(steps=800, learning_rate=1e-3, warmup=50, weight_decay=0.0, average=0.995),
     "judge": LoopSettings(steps=1500),
-    "unet": LoopSettings(steps=3200, average=0.998),
+    "unet": LoopSettings(steps=3000, average=0.998),
 }
 """The parts, in the order in which they need each other."""
 
