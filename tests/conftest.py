@@ -22,10 +22,7 @@ def tiny_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def clip_with_sound(tmp_path_factory) -> Path:
-    """Seven frames of 96 x 64 at 25 a second, with sound; not to be changed.
-
-    Not smaller: on frames three macroblocks high, x264 itself gives now one result and now another.
-    """
+    """Seven frames of 96 x 64 at 25 a second, with sound; not to be changed."""
     from video.making import moving, write_clip
 
     return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", moving(7, 96, 64), audio="aac")

@@ -1,14 +1,20 @@
 """`evenreel train mini`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
-from evenreel.cli.console import shown_progress
-from evenreel.errors import SettingsError
+from evenreel.cli.console import shown_progress, stdout
+from evenreel.errors import SettingsError, WeightsError
 
-PARTS = ("vae", "clip", "judge", "unet")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from evenreel.workflows.mini_report import Figure
+
+DEFAULT_FOLDER = Path("runs/mini")
 
 
 def register(app: typer.Typer) -> None:
@@ -24,25 +30,73 @@ def _train() -> None:
 
 
 def mini(
-    out: Annotated[Path, typer.Option(help="Where states, logs and the finished model go.")] = Path(
-        "runs/mini"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where states, logs and, in OUT/model, the finished model go. With --report: the model to measure.",
+            show_default="runs/mini; with --report the packaged model",
+        ),
+    ] = None,
     parts: Annotated[
-        str,
-        typer.Option(help=f"Which parts, comma-separated: {', '.join(PARTS)}; each needs those before it."),
-    ] = ",".join(PARTS),
+        str | None,
+        typer.Option(
+            help="Only these parts, comma-separated; each needs those before it.",
+            show_default="vae,text,vision,decoder,judge,unet",
+        ),
+    ] = None,
     report: Annotated[
-        bool, typer.Option("--report", help="Only measure the model in OUT and write its model card.")
+        bool,
+        typer.Option("--report", help="Train nothing: measure a finished model and write its model card."),
     ] = False,
+    first_seed: Annotated[
+        int, typer.Option(min=0, help="With --report: measure on other held-out scenes, from this one on.")
+    ] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
-    """Train the packaged `mini` model from nothing; started again, it goes on where it stopped."""
-    chosen = tuple(part.strip() for part in parts.split(",") if part.strip())
-    if not chosen or any(part not in PARTS for part in chosen):
-        raise SettingsError(f"--parts must name some of {', '.join(PARTS)}, comma-separated, got {parts!r}.")
-    from evenreel.training import mini as trainer
+    """Train the packaged `mini` model from nothing; started again, it goes on where it stopped.
 
+    It takes hours on two cores and less on more. Seeds and settings are recorded in OUT/model/training.json.
+    """
     with shown_progress(quiet) as progress:
-        trainer.train_mini(
-            out, chosen, lambda part, done, total, figures: progress(f"train {part}", done, total)
-        )
+        if not report:
+            from evenreel.training.mini import SETTINGS, train_mini
+
+            chosen = _chosen(parts, tuple(SETTINGS))
+            try:
+                train_mini(
+                    out or DEFAULT_FOLDER,
+                    chosen,
+                    lambda part, done, total, _: progress(f"train {part}", done, total),
+                )
+            except FloatingPointError as error:
+                raise WeightsError(str(error)) from error
+            return
+        from evenreel.backbones import mini as packaged
+        from evenreel.workflows.mini_report import report as measure
+
+        folder = out or packaged.FOLDER
+        folder = folder / "model" if (folder / "model").is_dir() else folder
+        figures = measure(folder, first=first_seed, progress=progress)
+    if not quiet:
+        _print(figures)
+        stdout().print(f"Model card: {folder / 'README.md'}", markup=False)
+
+
+def _chosen(parts: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    if parts is None:
+        return known
+    chosen = tuple(part.strip() for part in parts.split(",") if part.strip())
+    if not chosen or any(part not in known for part in chosen):
+        raise SettingsError(f"--parts must name some of {', '.join(known)}, comma-separated, got {parts!r}.")
+    return chosen
+
+
+def _print(figures: "Sequence[Figure]") -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("part", "figure", "wanted", "measured"):
+        table.add_column(column, justify="right" if column in ("wanted", "measured") else "left")
+    for figure in figures:
+        wanted = "" if figure.wanted is None else f">= {figure.wanted:g}"
+        measured = f"{figure.value:.1f} {figure.unit}"
+        table.add_row(figure.part, figure.name, wanted, measured if figure.reached else f"[red]{measured}[/]")
+    stdout().print(table)

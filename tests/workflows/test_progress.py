@@ -1,0 +1,70 @@
+"""Progress, the stopwatch, and the record's plain values."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+
+from evenreel.errors import OutputError
+from evenreel.workflows import measure
+from evenreel.workflows.measure import Stopwatch
+from evenreel.workflows.progress import tracked
+from evenreel.workflows.record import hash_of, plain, write_record
+
+
+def test_tracked_reports_each_item_after_its_use():
+    told = []
+    items = tracked([10, 20], lambda *report: told.append(report), "count")
+    told.extend(items)
+    assert told == [("count", 0, 2), 10, ("count", 1, 2), 20, ("count", 2, 2)]
+
+
+def test_tracked_without_a_length():
+    told = []
+    assert list(tracked(iter("ab"), lambda *report: told.append(report), "count")) == ["a", "b"]
+    assert told[0] == ("count", 0, None)
+
+
+def test_stages_add_up_also_when_they_fail(monkeypatch):
+    clock = iter([0.0, 1.0, 10.0, 12.0])
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock))
+    stopwatch = Stopwatch(torch.device("cpu"))
+    with stopwatch.stage("work"):
+        pass
+    with pytest.raises(ValueError, match="stop"), stopwatch.stage("work"):
+        raise ValueError("stop")
+    assert stopwatch.seconds == {"work": 3.0}
+
+
+def test_peak_memory_grows_with_what_is_held():
+    before = measure.peak_process_bytes()
+    held = torch.ones(2**26)
+    assert before is not None
+    assert measure.peak_process_bytes() >= before
+    assert held.sum() > 0
+    assert measure.peak_device_bytes(torch.device("cpu")) is None
+
+
+def test_plain_values_are_json():
+    value = {"rate": Fraction(24000, 1001), "path": Path("a"), "pair": (1, None), "dtype": torch.float16}
+    assert json.loads(json.dumps(plain(value))) == {
+        "rate": "24000/1001",
+        "path": "a",
+        "pair": [1, None],
+        "dtype": "torch.float16",
+    }
+
+
+def test_the_hash_of_a_file_is_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "b").write_bytes(b"")
+    assert hash_of([tmp_path / "a"]).startswith("ba7816bf8f01cfea")
+    assert hash_of([tmp_path / "a", tmp_path / "b"]) != hash_of([tmp_path / "b", tmp_path / "a"])
+
+
+def test_a_record_that_cannot_be_written_leaves_nothing(tmp_path):
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_record(tmp_path / "missing" / "out.json", {"a": 1})
+    assert list(tmp_path.iterdir()) == []
