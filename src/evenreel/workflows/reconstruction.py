@@ -1,6 +1,5 @@
 """How well a model gets a clip back after inversion: the ceiling of every edit that starts from one."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ import torch
 from evenreel.backbones.base import Backbone
 from evenreel.diffusion.inversion import invert
 from evenreel.diffusion.sampling import sample
+from evenreel.metrics.fidelity import psnr
 from evenreel.types import Frames, Latents
 
 
@@ -50,10 +50,5 @@ def reconstruction_psnr(
     for count in steps:
         rebuilt = backbone.decode(reconstruct(backbone, latents, count, prompt=prompt, batch=batch)).cpu()
         yield Reconstruction(
-            steps=count, psnr=_psnr(rebuilt, frames.cpu()), psnr_to_autoencoder=_psnr(rebuilt, ceiling)
+            steps=count, psnr=psnr(rebuilt, frames.cpu()), psnr_to_autoencoder=psnr(rebuilt, ceiling)
         )
-
-
-def _psnr(frames: Frames, reference: Frames) -> float:
-    error = float((frames - reference).double().square().mean())
-    return math.inf if error == 0 else -10 * math.log10(error)
