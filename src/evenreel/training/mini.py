@@ -24,7 +24,7 @@ SETTINGS = {
     "vision": LoopSettings(steps=5000, learning_rate=2e-3, warmup=300),
     "decoder": LoopSettings(steps=800, learning_rate=1e-3, warmup=50, weight_decay=0.0, average=0.995),
     "judge": LoopSettings(steps=1500),
-    "unet": LoopSettings(steps=3000, average=0.998),
+    "unet": LoopSettings(steps=2500, average=0.998),
 }
 """The parts, in the order in which they need each other."""
 
