@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 BASELINE = "frame"
-STAGES = ("load", "encode", "invert", "sample", "decode", "write")
+STAGES = ("load", "hash", "encode", "invert", "sample", "decode", "write")
 
 MEASURED = """
 import json, sys

@@ -75,7 +75,7 @@ def test_no_command_shows_the_help(run):
     ("arguments", "words"),
     [
         (["frobnicate"], "No such command 'frobnicate'"),
-        (["edit"], "Missing argument"),
+        (["edit"], "Missing argument .CLIP"),
         (["edit", "in.mp4"], "--prompt"),
         (["edit", "in.mp4", "--prompt", "x", "--no-such"], "--no-such"),
         (["edit", "in.mp4", "--prompt", "x", "--steps", "many"], "--steps"),

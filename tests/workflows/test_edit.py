@@ -129,7 +129,7 @@ class TestRecord:
         assert record["host"]["settings"]["chunk_size"] == 2
         assert record["frames"] == {"first": 1, "written": 5}
         assert {"evenreel", "python", "torch", "diffusers"} <= record["versions"].keys()
-        assert {"load", "encode", "invert", "sample", "decode", "write"} == record["seconds"].keys()
+        assert {"load", "hash", "encode", "invert", "sample", "decode", "write"} == record["seconds"].keys()
         assert record["source"]["average_rate"] == "25"
         assert len(record["model"]["fingerprint"]) == 64
 

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
     from evenreel.workflows.edit import EditResult
 
 DEFAULTS = EditSettings(prompt="defaults")
+
+PROMPTS, ALGORITHM, FRAMES, MACHINE = "Prompts", "Algorithm", "Frames", "Machine"
+"""Groups of options on the help page."""
 
 EDIT_EPILOG = """[bold]Examples[/]
 
@@ -28,6 +31,10 @@ evenreel edit --prompt "..." -- -name-with-a-dash.mp4
 """
 
 
+def _option(panel: str, help_text: str, **details: Any) -> Any:
+    return typer.Option(help=help_text, rich_help_panel=panel, **details)
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     app.command("edit", epilog=EDIT_EPILOG)(edit)
@@ -36,68 +43,72 @@ def register(app: typer.Typer) -> None:
 
 def edit(
     clip: Annotated[
-        Path, typer.Argument(help="A video (mp4, mov, mkv, webm, gif, ...) or a folder of images.")
+        Path,
+        typer.Argument(metavar="CLIP", help="A video (mp4, mov, mkv, webm, gif, ...) or a folder of images."),
     ],
     prompt: Annotated[str, typer.Option("--prompt", "-p", help="What the edited clip shows.")],
     output: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="The edited clip; default: CLIP-edited.mp4. Replaced only on success."
+            "--out",
+            "-o",
+            help=".mp4, .mov, .mkv, .webm, .gif, or no suffix for a folder of PNGs; replaced only on success.",
+            show_default="CLIP-edited.mp4",
         ),
     ] = None,
     source_prompt: Annotated[
-        str, typer.Option(help="What the source clip shows; makes the inversion more faithful.")
+        str, _option(PROMPTS, "What CLIP shows; makes the inversion more faithful.")
     ] = DEFAULTS.source_prompt,
     negative_prompt: Annotated[
-        str, typer.Option(help="What the edited clip must not show.")
+        str, _option(PROMPTS, "What the edited clip must not show.")
     ] = DEFAULTS.negative_prompt,
+    guidance_scale: Annotated[
+        float, _option(PROMPTS, "How strongly the prompt pulls; 1 is none.")
+    ] = DEFAULTS.guidance_scale,
+    model: Annotated[
+        str, _option(ALGORITHM, "`mini` (packaged), a diffusers folder, or an SD 1.x/2.x name on the hub.")
+    ] = DEFAULTS.model,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch a model from the hub.", rich_help_panel=ALGORITHM)
+    ] = False,
     host: Annotated[
-        str, typer.Option(help="The algorithm that keeps frames consistent; see `evenreel hosts`.")
+        str, _option(ALGORITHM, "What keeps frames consistent; see `evenreel hosts`.")
     ] = DEFAULTS.host,
     host_option: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE", help="A setting of the host, as often as needed; see `evenreel hosts NAME`."
-        ),
+        _option(ALGORITHM, "A setting of the host; see `evenreel hosts NAME`.", metavar="KEY=VALUE"),
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            help="`mini` (packaged), a diffusers folder, or a Stable Diffusion 1.x/2.x name on the hub."
-        ),
-    ] = DEFAULTS.model,
-    steps: Annotated[int, typer.Option(help="Denoising steps: more is slower and finer.")] = DEFAULTS.steps,
+    steps: Annotated[int, _option(ALGORITHM, "Denoising steps: more is slower and finer.")] = DEFAULTS.steps,
     inversion_steps: Annotated[
-        int | None, typer.Option(help="Noising steps, a multiple of --steps.", show_default="as --steps")
+        int | None, _option(ALGORITHM, "Noising steps, a multiple of --steps.", show_default="as --steps")
     ] = None,
-    guidance_scale: Annotated[
-        float, typer.Option(help="How strongly the prompt pulls; 1 is none.")
-    ] = DEFAULTS.guidance_scale,
-    seed: Annotated[int, typer.Option(help="Where randomness starts.")] = DEFAULTS.seed,
+    seed: Annotated[int, _option(ALGORITHM, "Where randomness starts.")] = DEFAULTS.seed,
+    frames: Annotated[
+        str,
+        _option(FRAMES, "Frames to edit, from 0; END is the one after the last.", metavar="START:END"),
+    ] = ":",
     size: Annotated[
         str | None,
-        typer.Option(
+        _option(
+            FRAMES,
+            "Size at which the model works; the result has that of CLIP.",
             metavar="SIDE|WxH",
-            help="Size at which the model works; the result has the size of the source.",
             show_default="the model's own",
         ),
     ] = None,
-    frames: Annotated[
-        str, typer.Option(metavar="START:END", help="Frames to edit, from 0; END is the one after the last.")
-    ] = ":",
-    batch: Annotated[
-        int, typer.Option(help="Frames in the model at once: less needs less memory.")
-    ] = DEFAULTS.batch,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = DEFAULTS.device,
-    dtype: Annotated[
-        str, typer.Option(help=f"{', '.join(DTYPES)}; auto is float16 on a GPU.")
-    ] = DEFAULTS.dtype,
     allow_truncated: Annotated[
-        bool, typer.Option("--allow-truncated", help="Edit what can be read of a clip that is cut short.")
+        bool,
+        typer.Option(
+            "--allow-truncated", help="Edit what there is of a clip cut short.", rich_help_panel=FRAMES
+        ),
     ] = False,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch the model from the hub if it is not there: about 4 GB.")
-    ] = False,
+    device: Annotated[str, _option(MACHINE, "auto, cpu, cuda, cuda:1 or mps.")] = DEFAULTS.device,
+    dtype: Annotated[
+        str, _option(MACHINE, f"{', '.join(DTYPES)}; auto is float16 on a GPU, else float32.")
+    ] = DEFAULTS.dtype,
+    batch: Annotated[
+        int, _option(MACHINE, "Frames in the model at once: less needs less memory.")
+    ] = DEFAULTS.batch,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Edit CLIP with text.
@@ -134,7 +145,9 @@ def edit(
 
 
 def repeat(
-    record: Annotated[Path, typer.Argument(help="The .json file that lies beside an edited clip.")],
+    record: Annotated[
+        Path, typer.Argument(metavar="RECORD", help="The .json file that lies beside an edited clip.")
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Where the result goes.", show_default="NAME-repeated.mp4"),

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    clip: Annotated[Path, typer.Argument(help="A video or a folder of images.")],
+    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="A video or a folder of images.")],
     as_json: AsJson = False,
 ) -> None:
     """Show what CLIP says about itself: size as displayed, frame rate, duration, sound."""
@@ -66,7 +66,9 @@ def _summary(found: "VideoInfo") -> Iterator[tuple[str, str]]:
         yield "special", ", ".join(name.replace("has_", "") for name in special)
 
 
-def hosts(name: Annotated[str | None, typer.Argument(help="One host, to see its settings.")] = None) -> None:
+def hosts(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One host, to see its settings.")] = None,
+) -> None:
     """List the hosts (the algorithms that keep frames consistent), or the settings of one."""
     from evenreel.workflows.hosts import describe_host, host_summaries
 

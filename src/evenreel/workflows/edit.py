@@ -68,12 +68,13 @@ def edit_file(
     with memory_errors_explained():
         pipeline = _pipeline(settings, backbone, progress, download=download)
         with writer:
+            described = _hashed(pipeline, info)
             working = model_size(*size, settings.size, pipeline.backbone)
             latents, times = pipeline.encode(stream, working, _expected(info, start, end))
             latents = pipeline.edit(latents)
             windows = pipeline.decode(latents, size)
             _write(writer, windows, times, stream.end_time)
-    values = _record(pipeline, info, working, len(times))
+    values = _record(pipeline, described, working, len(times))
     values["output"] = {
         "path": str(target.absolute()),
         "sha256": None if target.is_dir() else record.hash_of((target,)),
@@ -103,9 +104,10 @@ def edit_clip(
             (clip.frames[i : i + length], clip.timestamps[i : i + length])
             for i in range(0, len(clip.frames), length)
         )
+        described = _hashed(pipeline, clip.info)
         latents, _ = pipeline.encode(windows, working, len(clip.frames))
         frames = torch.cat(list(pipeline.decode(pipeline.edit(latents), (width, height))))
-    values = _record(pipeline, clip.info, working, len(frames))
+    values = _record(pipeline, described, working, len(frames))
     # The record counts from the start of the file, as `repeat` will.
     values["settings"]["frames"] = [clip.start, None if clip.is_tail else clip.end]
     values["frames"]["first"] = clip.start
@@ -157,7 +159,16 @@ def _write(
         writer.write(pixels, times[start:end], end_time if end == len(times) else None)
 
 
-def _record(pipeline: Pipeline, info: VideoInfo, working: tuple[int, int], written: int) -> dict[str, Any]:
+def _hashed(pipeline: Pipeline, info: VideoInfo) -> dict[str, Any]:
+    """The source as the record keeps it, hashed before the long work: afterwards it may be another file."""
+    with pipeline.stopwatch.stage("hash"):
+        _ = pipeline.backbone.fingerprint  # kept by the model
+        return record.described(info)
+
+
+def _record(
+    pipeline: Pipeline, source: dict[str, Any], working: tuple[int, int], written: int
+) -> dict[str, Any]:
     backbone, settings = pipeline.backbone, pipeline.settings
     model = Path(settings.model)
     if model.is_dir():  # found again from another working directory
@@ -166,7 +177,7 @@ def _record(pipeline: Pipeline, info: VideoInfo, working: tuple[int, int], writt
         "record_version": record.RECORD_VERSION,
         "made": record.now(),
         "settings": settings.to_json(),
-        "source": record.described(info),
+        "source": source,
         "model": {"name": backbone.name, "fingerprint": backbone.fingerprint},
         "host": {"name": settings.host, "settings": record.plain(pipeline.host)},
         "working_size": list(working),
