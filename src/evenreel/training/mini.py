@@ -1,5 +1,6 @@
 """The embedded model, made from nothing: every part in its order, resumable, then packed as a diffusers folder."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -159,6 +160,9 @@ class MiniTraining:
         }
         made = {"pool": POOL_SIZE, "torch": torch.__version__, "parts": record}
         (out / "training.json").write_text(json.dumps(made, indent=2) + "\n")
+        weights = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.safetensors"))
+        sums = [f"{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {name}\n" for name in weights]
+        (out / "SHA256SUMS").write_text("".join(sums))
 
 
 _INDEX = {
