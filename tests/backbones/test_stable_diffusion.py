@@ -7,8 +7,8 @@ from safetensors.torch import load_file, save_file
 
 from evenreel.backbones import Backbone, load_backbone, stable_diffusion
 from evenreel.backbones.devices import choose_device, choose_dtype
-from evenreel.workflows.reconstruction import reconstruct, reconstruction_psnr
 from evenreel.errors import SettingsError
+from evenreel.workflows.reconstruction import reconstruct, reconstruction_psnr
 from tiny import save_tiny
 
 

@@ -14,7 +14,9 @@ SETTINGS = LoopSettings(steps=12, learning_rate=1e-2, warmup=3, checkpoint_secon
 
 def model() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.SiLU(), nn.Conv2d(8, 3, 3, padding=1))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.SiLU(), nn.Conv2d(8, 3, 3, padding=1)
+    )
 
 
 def loss_of(network: nn.Module):
@@ -79,7 +81,9 @@ def test_learning_rate_warms_up_and_falls() -> None:
     assert rates[100] == pytest.approx(0.01)
 
 
-def test_nothing_partial_appears_under_the_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_partial_appears_under_the_final_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "x.safetensors"
     write_aside({"a": torch.zeros(2)}, path)
     before = path.read_bytes()

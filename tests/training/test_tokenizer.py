@@ -13,7 +13,10 @@ def test_every_word_of_a_caption_is_one_token() -> None:
 
 def test_other_words_survive_as_bytes() -> None:
     built = tokenizer.build()
-    assert built.decode(built("a zebra naïve 7", add_special_tokens=False).input_ids).strip() == "a zebra naïve 7"
+    assert (
+        built.decode(built("a zebra naïve 7", add_special_tokens=False).input_ids).strip()
+        == "a zebra naïve 7"
+    )
 
 
 def test_building_it_again_gives_the_same() -> None:
