@@ -6,6 +6,7 @@ from evenreel.video.orientation import Orientation
 from evenreel.video.probe import probe
 from evenreel.video.read import FrameStream, load, open_clip
 from evenreel.video.resize import fit, from_model, to_model
+from evenreel.video.strip import film_strip
 from evenreel.video.write import VideoWriter
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "VideoInfo",
     "VideoWriter",
     "WriteSettings",
+    "film_strip",
     "fit",
     "from_model",
     "load",

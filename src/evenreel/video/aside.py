@@ -71,7 +71,9 @@ def unwritable(path: Path, error: BaseException) -> OutputError:
     """The error to raise for a result that cannot be written."""
     number = getattr(error, "errno", None)
     reason = os.strerror(number) if isinstance(number, int) and number in errno.errorcode else str(error)
-    return OutputError(f"{shown(path)} cannot be written ({reason}); free space there or choose another --out.")
+    return OutputError(
+        f"{shown(path)} cannot be written ({reason}); free space there or choose another --out."
+    )
 
 
 def _check(final: Path, folder: bool) -> None:

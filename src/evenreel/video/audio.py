@@ -60,6 +60,7 @@ class AudioTrack:
     def advance(self, until: Fraction | None) -> None:
         """Write all sound that starts before `until`; None: all there is."""
         while (packet := self._next()) is not None:
+            assert packet.pts is not None  # `_demuxed` leaves others out
             start = packet.pts * self._time_base
             if until is not None and start >= until:
                 self._held = packet
@@ -87,7 +88,9 @@ class AudioTrack:
             except ValueError:
                 pass  # this container takes many codecs, not this one
         assert recipe.audio_encoder is not None
-        rate = 48000 if recipe.audio_encoder == "libopus" else min(self._input.codec_context.sample_rate, 48000)
+        rate = (
+            48000 if recipe.audio_encoder == "libopus" else min(self._input.codec_context.sample_rate, 48000)
+        )
         layout = "mono" if self._input.codec_context.channels == 1 else "stereo"
         stream = self._output.add_stream(
             recipe.audio_encoder, rate=rate, layout=layout, bit_rate=settings.audio_bit_rate
@@ -117,6 +120,7 @@ class AudioTrack:
     def _write(self, packet: av.packet.Packet) -> None:
         if self._resampler is None:
             shift = round(self._origin / self._time_base)
+            assert packet.pts is not None
             packet.pts -= shift
             if packet.dts is not None:
                 packet.dts -= shift
@@ -138,7 +142,11 @@ class AudioTrack:
         self._output.mux(self._stream.encode(frame))
 
     def _warn(self, error: BaseException) -> None:
-        log.warning("%s: the sound is damaged (%s); what could be read of it is kept.", shown(self._source.path), error)
+        log.warning(
+            "%s: the sound is damaged (%s); what could be read of it is kept.",
+            shown(self._source.path),
+            error,
+        )
 
 
 def audio_track(

@@ -60,6 +60,7 @@ def decoder_for(
     if library and stream.metadata.get("alpha_mode") == "1" and library in av.codecs_available:
         # FFmpeg's own VP8 and VP9 decoders drop the alpha channel
         context = av.CodecContext.create(library, "r")
+        assert isinstance(context, av.video.codeccontext.VideoCodecContext)
     context.options = {"max_pixels": str(settings.max_pixels)}
     context.thread_type = "AUTO"
     return context
@@ -79,7 +80,7 @@ def decode(info: VideoInfo, settings: ReadSettings, *, allow_truncated: bool) ->
         for frame in _deinterlaced(_frames(container, stream, info, settings, tally, allow_truncated)):
             timed = _timed(frame, stream, previous, nominal)
             if previous is not None:
-                # a frame is shown until the next one; what it says of its own duration only counts for the last
+                # a frame is shown until the next one; its own duration only counts for the last
                 yield TimedFrame(previous.frame, previous.start, timed.start)
             tally.video_end = timed.end
             previous = timed
@@ -167,7 +168,8 @@ def _check_complete(
     declared = info.frame_count
     if declared is not None and tally.packet_count < declared:
         raise ClipError(
-            f"{shown(info.path)}: decoded {tally.frames} of {declared} declared frames; the file is cut short; {advice}"
+            f"{shown(info.path)}: decoded {tally.frames} of {declared} declared frames; "
+            f"the file is cut short; {advice}"
         )
     first = tally.first_pts
     # frames before the first that decodes lean on pictures cut away on purpose; players skip them as well
@@ -194,19 +196,20 @@ def _missing_seconds(
     stream: av.video.stream.VideoStream,
     tally: Tally,
 ) -> Fraction:
-    own = declared_duration(stream)
-    if own is not None:
-        return info.start_time + own - tally.video_end
+    end = declared_end(stream, info.start_time)
+    if end is not None:
+        return end - tally.video_end
     if container.duration is None:
         return Fraction(0)
     # the container's duration is that of its longest stream, so only what all streams miss is missing
     return Fraction(container.duration, av.time_base) - max(tally.any_end, tally.video_end)
 
 
-def declared_duration(stream: av.video.stream.VideoStream) -> Fraction | None:
-    """Seconds that the video stream itself is said to last; None where only the whole file's length is known."""
+def declared_end(stream: av.video.stream.VideoStream, start: Fraction) -> Fraction | None:
+    """Second at which the stream's pictures, the first shown at `start`, are said to end; None where not told."""
     if stream.duration and stream.time_base:
-        return stream.duration * stream.time_base
+        return start + stream.duration * stream.time_base
+    # Matroska's tag: FFmpeg counts from zero, others from the first picture; the smaller claim is held against a file
     tag = stream.metadata.get("DURATION") or stream.metadata.get("DURATION-eng")
     try:
         hours, minutes, seconds = (tag or "").split(":")

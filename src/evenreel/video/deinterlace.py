@@ -13,8 +13,8 @@ VideoFrame = av.video.frame.VideoFrame
 class Deinterlacer:
     """Passes progressive frames through untouched until the first interlaced one is seen.
 
-    From then on frames go through the filter, which holds back one frame, leaves progressive ones alone and gives
-    exactly one frame for each that it gets.
+    From then on frames go through the filter, which holds back one frame, leaves progressive ones alone and
+    gives exactly one frame for each that it gets.
     """
 
     def __init__(self) -> None:

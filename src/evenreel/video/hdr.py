@@ -1,4 +1,4 @@
-"""PQ and HLG frames as ordinary RGB: decode to light, narrow the gamut, roll off highlights, encode (BT.2100, BT.2408)."""
+"""PQ and HLG frames as ordinary RGB (BT.2100, BT.2408): to light, to BT.709 primaries, roll off, back to codes."""
 
 from functools import cache
 
@@ -41,7 +41,7 @@ def tone_map(codes: Tensor, transfer: int) -> Tensor:
 
 
 def roll_off(light: Tensor) -> Tensor:
-    """Leave light below the knee, and bend what is above so that PEAK_NITS becomes 1 (an extended Reinhard shoulder)."""
+    """Leave light below the knee; bend what is above (extended Reinhard) so that PEAK_NITS becomes 1."""
     room, peak = 1 - KNEE, (PEAK_NITS / WHITE_NITS - KNEE) / (1 - KNEE)
     above = ((light - KNEE) / room).clamp(min=0)
     bent = above * (1 + above / peak**2) / (1 + above)

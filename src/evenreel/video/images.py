@@ -35,7 +35,7 @@ class Header:
 
 
 def probe(path: Path, settings: ReadSettings) -> VideoInfo:
-    """Look at an image, or at every image of a folder; ClipError for none, unreadable ones and mixed sizes."""
+    """Look at an image, or at all of a folder; ClipError for none, unreadable ones and mixed sizes."""
     files = (path,) if path.is_file() else listed(path)
     first = header(files[0], settings)
     for file in files[1:]:
@@ -89,8 +89,8 @@ def header(file: Path, settings: ReadSettings) -> Header:
         width, height = image.size
         if width * height > settings.max_pixels:
             raise ClipError(
-                f"{shown(file)} is {width} x {height} pixels and at most {settings.max_pixels} pixels are read; "
-                "scale it down first."
+                f"{shown(file)} is {width} x {height} pixels and at most {settings.max_pixels} pixels "
+                "are read; scale it down first."
             )
         if image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8):
             width, height = height, width
@@ -100,7 +100,7 @@ def header(file: Path, settings: ReadSettings) -> Header:
 def decode(
     info: VideoInfo, settings: ReadSettings, start: int = 0
 ) -> Iterator[tuple[Pixels, Fraction, Fraction]]:
-    """Upright RGB images from number `start` on, each as (1, height, width, 3) with its start and end in seconds."""
+    """Upright RGB images from number `start` on, (1, height, width, 3), with their start and end in seconds."""
     for index, file in enumerate(info.images[start:], start):
         pixels = read(file, settings)
         if pixels.shape[1:3] != (info.height, info.width):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evenreel.errors import SettingsError
 from evenreel.types import Pixels
-from evenreel.video.orientation import Orientation
+from evenreel.video.orientation import UPRIGHT, Orientation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class VideoInfo:
     audio_codec: str | None = None
     audio_start: Fraction | None = None
     """Seconds at which the first sound is heard."""
-    orientation: Orientation = Orientation()
+    orientation: Orientation = UPRIGHT
     pixel_aspect: Fraction = Fraction(1)
     """Width of a stored pixel over its height."""
     interlaced: bool = False

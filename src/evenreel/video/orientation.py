@@ -3,6 +3,9 @@
 import struct
 from dataclasses import dataclass
 
+from jaxtyping import UInt8
+from torch import Tensor
+
 from evenreel.types import Pixels
 
 DISPLAY_MATRIX = struct.Struct("=9i")
@@ -33,7 +36,7 @@ class Orientation:
 
     @property
     def mirrored(self) -> bool:
-        """Whether the picture is stored as in a mirror: flipped left to right before `rotation` is applied."""
+        """Whether pictures are stored as in a mirror: flip them left to right, then apply `rotation`."""
         return (self.transposed + self.flipped_left_right + self.flipped_top_bottom) % 2 == 1
 
     @property
@@ -47,9 +50,13 @@ class Orientation:
         """Width and height as shown of a picture stored with these."""
         return (height, width) if self.transposed else (width, height)
 
-    def apply(self, pixels: Pixels) -> Pixels:
+    def apply(self, pixels: Pixels) -> UInt8[Tensor, "frames shown_height shown_width 3"]:
         """Set pictures upright; may return a view."""
         if self.transposed:
             pixels = pixels.transpose(1, 2)
         flips = [dim for dim, flip in ((2, self.flipped_left_right), (1, self.flipped_top_bottom)) if flip]
         return pixels.flip(flips) if flips else pixels
+
+
+UPRIGHT = Orientation()
+"""Stored as shown."""

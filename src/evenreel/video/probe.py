@@ -16,14 +16,16 @@ import av.video.stream
 from evenreel.errors import ClipError
 from evenreel.video import images
 from evenreel.video.colour import has_alpha, is_hdr
-from evenreel.video.decode import decoder_for, declared_duration, sane_rate
+from evenreel.video.decode import declared_end, decoder_for, sane_rate
 from evenreel.video.info import ReadSettings, VideoInfo
 from evenreel.video.orientation import Orientation
 from evenreel.video.source import head_of, is_image, local_path, opened, shown, video_stream
 
+DEFAULTS = ReadSettings()
 
-def probe(path: str | os.PathLike[str], settings: ReadSettings = ReadSettings()) -> VideoInfo:
-    """Look at a video, an image or a folder of images; ClipError where it is none of these or is unreadable."""
+
+def probe(path: str | os.PathLike[str], settings: ReadSettings = DEFAULTS) -> VideoInfo:
+    """Look at a video, an image or a folder of images; ClipError where it is none of these, or damaged."""
     source = local_path(path)
     if source.is_dir() or is_image(head_of(source)):
         return images.probe(source, settings)
@@ -38,14 +40,15 @@ def probe(path: str | os.PathLike[str], settings: ReadSettings = ReadSettings())
         width, height = orientation.size(*square(first.width, first.height, aspect))
         _check_size(source, width, height, settings)
         time_base = stream.time_base
+        start = first.pts * time_base if first.pts is not None and time_base else Fraction(0)
         info = VideoInfo(
             path=source,
             width=width,
             height=height,
             frame_count=_declared_frames(stream),
             average_rate=sane_rate(stream),
-            duration=declared_duration(stream) or _file_duration(container),
-            start_time=first.pts * time_base if first.pts is not None and time_base else Fraction(0),
+            duration=_declared_seconds(stream, start) or _file_duration(container),
+            start_time=start,
             time_base=time_base,
             container=container.format.name,
             codec=stream.codec_context.codec.canonical_name,
@@ -77,20 +80,19 @@ def audio_stream(container: av.container.InputContainer) -> av.audio.stream.Audi
 
 def orientation_of(frame: av.video.frame.VideoFrame) -> Orientation:
     """How to set a frame upright, from the display matrix that travels with it."""
-    for data in frame.side_data:
-        if data.type == av.sidedata.sidedata.Type.DISPLAYMATRIX:
-            return Orientation.from_display_matrix(bytes(data))
-    return Orientation()
+    # the stubs promise string keys, and only numbers and members of the enumeration work
+    matrix = frame.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return Orientation() if matrix is None else Orientation.from_display_matrix(bytes(matrix))
 
 
 def pixel_aspect(stream: av.video.stream.VideoStream) -> Fraction:
-    """Width over height of a stored pixel; 1 where the file gives none, or one beyond 10:1 (a damaged header)."""
+    """Width over height of a stored pixel; 1 where the file gives none, or one beyond 10:1 (damage)."""
     aspect = stream.sample_aspect_ratio
     return Fraction(aspect) if aspect and Fraction(1, 10) <= aspect <= 10 else Fraction(1)
 
 
 def square(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
-    """The size with square pixels of a stored size: rows stay, and even widths stay even, for codecs' sake."""
+    """The size with square pixels of a stored size: rows stay; even widths stay even, as codecs want."""
     if aspect == 1:
         return width, height
     step = 2 if width % 2 == 0 else 1
@@ -116,13 +118,18 @@ def _first_frame(
 def _check_size(path: Path, width: int, height: int, settings: ReadSettings) -> None:
     if width * height > settings.max_pixels:
         raise ClipError(
-            f"{shown(path)} has frames of {width} x {height} pixels and at most {settings.max_pixels} pixels are read; "
-            "scale it down first."
+            f"{shown(path)} has frames of {width} x {height} pixels and at most {settings.max_pixels} pixels "
+            "are read; scale it down first."
         )
 
 
 def _declared_frames(stream: av.video.stream.VideoStream) -> int | None:
     return stream.frames if stream.frames > 0 else None
+
+
+def _declared_seconds(stream: av.video.stream.VideoStream, start: Fraction) -> Fraction | None:
+    end = declared_end(stream, start)
+    return end - start if end is not None and end > start else None
 
 
 def _file_duration(container: av.container.InputContainer) -> Fraction | None:

@@ -31,7 +31,8 @@ class Picture:
 class FrameStream:
     """Frames `start` to `end` of a file, as windows; iterating again reads the file again.
 
-    After an iteration, `frame_count` and `end_time` (seconds) tell what came, and `is_tail` whether it was all there is.
+    `end_time` is the second at which the last frame that was read so far ends; `frame_count` is known after a whole
+    iteration.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class FrameStream:
         return self.start, self.end
 
     def __iter__(self) -> Iterator[tuple[Pixels, tuple[Fraction, ...]]]:
-        """Windows of (frames height width 3) uint8 RGB and each frame's start in seconds; the last may be shorter."""
+        """Windows of (frames height width 3) uint8 RGB with each frame's start in seconds; the last may be short."""
         held: list[Picture] = []
         count = 0
         for picture in self._pictures():
@@ -125,8 +126,8 @@ def open_clip(
 ) -> FrameStream:
     """Open frames `start` to `end` (half-open; None for all) of a video, an image or a folder of images.
 
-    Raises ClipError for what cannot be read, and, when iterated, for damage, missing frames (unless `allow_truncated`)
-    and a range beyond the last frame.
+    Raises ClipError for what cannot be read, and, when iterated, for damage, missing frames (unless
+    `allow_truncated`) and a range beyond the last frame.
     """
     return FrameStream(
         probe(path, settings), start, end, allow_truncated=allow_truncated, window=window, settings=settings
@@ -155,8 +156,8 @@ def load(
         timestamps.extend(times)
         if len(timestamps) > most:
             raise ClipError(
-                f"{shown(info.path)} has more than the {most} frames of {info.width} x {info.height} that fit into "
-                f"{settings.max_clip_bytes} bytes of memory; choose fewer with --frames START:END."
+                f"{shown(info.path)} has more than the {most} frames of {info.width} x {info.height} that fit "
+                f"into {settings.max_clip_bytes} bytes of memory; choose fewer with --frames START:END."
             )
     assert stream.end_time is not None
     return Clip(

@@ -1,7 +1,9 @@
 """From a clip's size to one a model takes, and back."""
 
 import torch
-import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from evenreel.errors import SettingsError
 from evenreel.types import Frames, Pixels
@@ -12,8 +14,8 @@ def fit(
 ) -> tuple[int, int]:
     """The (width, height) at which a model works on a picture of `width` x `height` pixels.
 
-    The shorter side becomes `size` pixels (None: stays), the aspect ratio is kept, and then each side goes to the
-    nearest multiple of `multiple`, but not below `minimum` (None: one multiple).
+    The shorter side becomes `size` pixels (None: stays), the aspect ratio is kept, and then each side goes to
+    the nearest multiple of `multiple`, but not below `minimum` (None: one multiple).
     """
     if min(width, height, multiple) < 1:
         raise SettingsError(
@@ -28,20 +30,20 @@ def fit(
     return sides[0], sides[1]
 
 
-def to_model(pixels: Pixels, size: tuple[int, int]) -> Frames:
+def to_model(pixels: Pixels, size: tuple[int, int]) -> Float[Tensor, "frames 3 model_height model_width"]:
     """Frames in [0, 1] at `size` (width, height), antialiased; the aspect ratio follows `size`."""
     return _resized(pixels.permute(0, 3, 1, 2).to(torch.float32) / 255, size)
 
 
-def from_model(frames: Frames, size: tuple[int, int]) -> Pixels:
-    """Pixels at `size` (width, height), rounded to nearest; the inverse of `to_model` at an unchanged size."""
+def from_model(frames: Frames, size: tuple[int, int]) -> UInt8[Tensor, "frames clip_height clip_width 3"]:
+    """Pixels at `size` (width, height), rounded to nearest; undoes `to_model` exactly at an unchanged size."""
     levels = _resized(frames.to(torch.float32), size) * 255
     return levels.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def _resized(frames: Frames, size: tuple[int, int]) -> Frames:
+def _resized(frames: Frames, size: tuple[int, int]) -> Float[Tensor, "frames 3 new_height new_width"]:
     width, height = size
     if frames.shape[2:] == (height, width):
         return frames.clamp(0, 1)
-    resized = F.interpolate(frames, (height, width), mode="bicubic", antialias=True, align_corners=False)
+    resized = interpolate(frames, (height, width), mode="bicubic", antialias=True, align_corners=False)
     return resized.clamp(0, 1)  # bicubic overshoots at edges

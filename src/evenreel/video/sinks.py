@@ -15,7 +15,9 @@ import av.packet
 import av.video.frame
 import av.video.stream
 from av.video.reformatter import ColorRange, Colorspace
+from jaxtyping import UInt8
 from PIL import Image
+from torch import Tensor
 
 from evenreel.types import Pixels
 from evenreel.video.audio import audio_track
@@ -23,6 +25,7 @@ from evenreel.video.colour import BT709, SCALING
 from evenreel.video.encoders import Recipe, WriteSettings
 from evenreel.video.info import VideoInfo
 
+Picture = UInt8[Tensor, "height width 3"]
 FINEST = 1_000_000
 """Units of time to a second that containers are trusted with."""
 FALLBACK = Fraction(1, 90_000)
@@ -82,7 +85,9 @@ class ContainerSink:
         self._time_base = Fraction(1, 100) if recipe.codec == "gif" else timing.time_base
         # browsers slow frames shorter than 2 units of GIF time down to 10
         self._least = 2 if recipe.codec == "gif" else 1
-        self._container = av.open(f"file:{path}", "w", format=_muxer(path), container_options=recipe.container_options)
+        self._container = av.open(
+            f"file:{path}", "w", format=_muxer(path), container_options=recipe.container_options
+        )
         self._stream = self._add_video(size, recipe)
         self._palette = _palette_graph(size) if recipe.codec == "gif" else None
         self._trimmed = audio_range[1] is not None
@@ -90,7 +95,7 @@ class ContainerSink:
         self._audio = audio_track(
             audio_from, self._container, recipe, settings, origin=timing.origin, begin=begin
         )
-        self._held: tuple[Pixels, Fraction] | None = None
+        self._held: tuple[Picture, Fraction] | None = None
         self._end: Fraction | None = None
         self._gap = 1 / timing.rate
         self._last_pts: int | None = None
@@ -148,7 +153,7 @@ class ContainerSink:
             context.colorspace = context.color_primaries = context.color_trc = BT709
         return stream
 
-    def _encode(self, pixels: Pixels, start: Fraction, until: Fraction) -> None:
+    def _encode(self, pixels: Picture, start: Fraction, until: Fraction) -> None:
         pts = self._units(start)
         if self._last_pts is not None:
             pts = max(pts, self._last_pts + self._least)
@@ -182,7 +187,9 @@ class ContainerSink:
     def _mux(self, packets: Iterable[av.packet.Packet]) -> None:
         for packet in packets:
             # encoders drop durations; without them the last frame would last for no time at all
-            packet.duration = self._durations.pop(packet.pts, packet.duration) if packet.pts is not None else 0
+            packet.duration = (
+                self._durations.pop(packet.pts, packet.duration) if packet.pts is not None else 0
+            )
             self._container.mux(packet)
 
     def _units(self, time: Fraction) -> int:
@@ -196,7 +203,7 @@ class FolderSink:
         self._folder = folder
         self._count = 0
 
-    def write(self, frames: Pixels, times: Sequence[Fraction], end_time: Fraction | None) -> None:  # noqa: ARG002
+    def write(self, frames: Pixels, times: Sequence[Fraction], end_time: Fraction | None) -> None:
         for frame in frames:
             with (self._folder / f"{self._count:06d}.png").open("wb") as file:
                 Image.fromarray(frame.cpu().numpy()).save(file, format="PNG", compress_level=3)

@@ -1,4 +1,4 @@
-"""Opening files without being led elsewhere: only regular local files, only formats that hold their own frames."""
+"""Opening files without being led elsewhere: regular local files, in formats that hold their own frames."""
 
 import os
 import stat
@@ -30,7 +30,7 @@ DEMUXERS = (
     "nut",
     "mxf",
 )
-"""Formats that carry their frames inside. Playlists (hls, dash, concat, sdp) point at other files and are absent."""
+"""Formats that carry their frames inside; playlists (hls, dash, concat, sdp) point at other files."""
 
 IMAGE_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
 PLAYLIST_SIGNATURES = (
@@ -62,7 +62,8 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     except (OSError, ValueError) as error:
         if "://" in name or name.lower().startswith(ADDRESSES):
             raise ClipError(
-                f"{shown(name)} is an address, and only local files are read; download the video and give its path."
+                f"{shown(name)} is an address, and only local files are read; "
+                "download the video and give its path."
             ) from error
         reason = getattr(error, "strerror", None) or error
         raise ClipError(f"{shown(name)} cannot be read ({reason}); check the path.") from error
@@ -109,7 +110,7 @@ def is_image(head: bytes) -> bool:
 
 @contextmanager
 def opened(path: Path, settings: ReadSettings) -> Iterator[av.container.InputContainer]:
-    """Open a video file for demuxing; every FFmpeg error becomes a ClipError, also inside the `with` block."""
+    """Open a video file for demuxing; FFmpeg's errors become ClipErrors, also inside the `with` block."""
     try:
         container = av.open(
             # the prefix keeps FFmpeg from reading "concat:..." or "-" in a file's own name as an address
@@ -154,6 +155,6 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.video
     stream = streams[0]
     if stream.codec_context is None:
         raise ClipError(
-            f"{shown(path)} uses a video codec that this FFmpeg cannot decode; convert it to H.264 and try again."
+            f"{shown(path)} uses a video codec that cannot be decoded here; convert it to H.264 and try again."
         )
     return stream

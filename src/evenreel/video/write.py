@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import av.error
 
@@ -27,8 +26,8 @@ class VideoWriter:
                          audio_from=clip.info, audio_range=clip.audio_range) as writer:
             writer.write(frames, clip.timestamps, clip.end_time)
 
-    Nothing appears under the final name before the `with` block ends well; after an exception or an interrupt an earlier
-    result is still there and no other trace is left. Raises OutputError where the result cannot be written.
+    Nothing appears under the final name before the `with` block ends well; after an exception or an interrupt an
+    earlier result is still there and no other trace is left. Raises OutputError where the result cannot be written.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class VideoWriter:
         self.frame_count = 0
         """Frames written so far."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "VideoWriter":
         self._aside = Aside(self.path, folder=self._recipe is None)
         return self
 
@@ -123,10 +122,14 @@ class VideoWriter:
     def _times(self, count: int, timestamps: Sequence[Fraction] | None) -> list[Fraction]:
         if timestamps is None:
             if self._rate is None:
-                raise OutputError(f"{shown(self.path)} needs timestamps for its frames, or a rate; give one of them.")
+                raise OutputError(
+                    f"{shown(self.path)} needs timestamps for its frames, or a rate; give one of them."
+                )
             return [(self.frame_count + index) / self._rate for index in range(count)]
         if len(timestamps) != count:
-            raise OutputError(f"{shown(self.path)} got {count} frames and {len(timestamps)} timestamps; give one each.")
+            raise OutputError(
+                f"{shown(self.path)} got {count} frames and {len(timestamps)} timestamps; give one each."
+            )
         return [Fraction(time) for time in timestamps]
 
     def _opened_sink(self, times: list[Fraction]) -> ContainerSink | FolderSink:
