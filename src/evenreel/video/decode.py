@@ -125,6 +125,8 @@ def _frames(
             tally.frames += 1
             if tally.first_pts is None:
                 tally.first_pts = frame.pts
+            if frame.time_base is None and stream.time_base is not None:
+                frame.time_base = stream.time_base  # frames that a flush brings out come without one
             yield frame
 
 
