@@ -3,7 +3,7 @@
     from tiny import save_tiny                     # a diffusers folder, 5 MB
     backbone = load_backbone(str(save_tiny(tmp_path)), device="cpu")
 
-It has the layout of SD 1.x (four levels, so frames are multiples of 64 pixels) and works at 64 x 64.
+It has the layout of SD 1.x (four levels; frames are multiples of 16 pixels) and works at 64 x 64.
 """
 
 import json

@@ -24,7 +24,7 @@ def rewrite(file, change):
 
 def test_it_is_a_backbone(tiny, saved):
     assert isinstance(tiny, Backbone)
-    assert (tiny.name, tiny.size_multiple, tiny.native_size) == (str(saved), 64, 64)
+    assert (tiny.name, tiny.size_multiple, tiny.native_size) == (str(saved), 16, 64)
     assert (tiny.device, tiny.dtype) == (torch.device("cpu"), torch.float32)
 
 

@@ -86,6 +86,18 @@ def test_every_frame_is_predicted(host, tiny, frames):
 
 
 @every_host
+@pytest.mark.parametrize("size", [(16, 22), (10, 18), (2, 6)])
+def test_latents_need_not_halve_evenly(host, tiny, size):
+    job = job_for(tiny, 5, steps=1)
+    source = torch.randn(5, 4, *size, generator=torch.Generator().manual_seed(0))
+    job = replace(job, source=type(job.source).of(dict.fromkeys(job.timesteps, source)))
+    with host.attach(tiny, job) as session, torch.no_grad():
+        noise_pred = session.predict_noise(source.flip(0), 0, job.timesteps[0])
+    assert noise_pred.shape == source.shape
+    assert torch.isfinite(noise_pred).all()
+
+
+@every_host
 def test_equal_seeds_give_equal_edits(host, tiny):
     job = job_for(tiny, 7)
     torch.manual_seed(1)

@@ -43,7 +43,9 @@ class StableDiffusion(Backbone):
             )
         self.schedule = NoiseSchedule.from_config(model.config("scheduler", "scheduler_config.json"))
         factor = 2 ** (len(autoencoder.get("block_out_channels", (0, 0, 0, 0))) - 1)
-        self.size_multiple: int = factor * 2 ** (len(config.get("block_out_channels", (0, 0, 0, 0))) - 1)
+        # Latents of even sides; the UNet passes odd ones of deeper levels on to the way up by itself. Coarser
+        # sizes would distort: at 128 pixels, multiples of 64 make 3:2 of 4:3.
+        self.size_multiple: int = 2 * factor
         self.native_size: int = factor * config.get("sample_size", 64)
 
     @cached_property
