@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evenreel.backbones import mini
 from evenreel.errors import OutputError
 from evenreel.video import probe
 from evenreel.workflows.demo import SAMPLE_RATE, SCENE, melody, run_demo
@@ -60,9 +59,8 @@ def test_the_melody_is_soft():
     assert np.abs(np.diff(sound)).max() < 0.05, "a click between notes"
 
 
-@pytest.mark.skipif(not mini.FOLDER.is_dir(), reason="the packaged model is not trained yet")
 def test_the_packaged_model_makes_the_edit(tmp_path):
-    result = run_demo(tmp_path, frames=4, steps=10)
+    result = run_demo(tmp_path, frames=2, steps=5)
     figures = {figure.name: figure.value for figure in result.figures}
     before, after = (float(figures[f"PSNR of the {what}"].split()[0]) for what in ("source", "edit"))
     assert after > before + 1
