@@ -173,7 +173,7 @@ class TestProcess:
                 time.sleep(0.1)
             process.send_signal(number)
             assert process.wait(timeout=120) == 130
-        assert (tmp_path / "errors").read_text().endswith("evenreel: interrupted; nothing was written.\n")
+        assert (tmp_path / "errors").read_text().endswith("evenreel: interrupted; earlier results are untouched.\n")
         assert list((tmp_path / "work").iterdir()) == []
 
     @pytest.mark.skipif(os.name == "nt", reason="counts seconds of the processor")

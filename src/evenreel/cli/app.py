@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     if status == INTERRUPTED:  # typer too turns Ctrl-C into this status
-        complain("interrupted; nothing was written.")
+        complain("interrupted; earlier results are untouched.")
     return status if isinstance(status, int) else 0
 
 
