@@ -22,8 +22,8 @@ EDIT_EPILOG = """[bold]Examples[/]
 
 evenreel edit ball.mp4 --prompt "a blue star rolling over snow" -o star.mp4
 
-evenreel edit ski.mov --model runwayml/stable-diffusion-v1-5 --size 512 --frames 0:32 --source-prompt "a man skiing"
---prompt "an astronaut skiing on the moon" --negative-prompt "blurry" -o moon.mp4
+evenreel edit ski.mov --model stable-diffusion-v1-5/stable-diffusion-v1-5 --download --size 512 --frames 0:32
+--source-prompt "a man skiing" --prompt "an astronaut skiing on the moon" --negative-prompt "blurry" -o moon.mp4
 
 evenreel edit in.mp4 --prompt "..." --host frame --steps 20 --seed 7
 
