@@ -1,6 +1,8 @@
 """Settings check themselves, and travel through JSON unchanged."""
 
+import copy
 import json
+import pickle
 
 import pytest
 from hypothesis import given
@@ -92,3 +94,16 @@ def test_host_options_cannot_change_behind_its_back():
     assert settings.host_options["pnp_attn"] == 0.5
     with pytest.raises(TypeError):
         settings.host_options["pnp_attn"] = 0.9  # type: ignore[index]
+
+
+def test_settings_can_be_copied_and_pickled():
+    settings = EditSettings(prompt="a", host_options={"chunk_size": 2})
+    for other in (copy.deepcopy(settings), pickle.loads(pickle.dumps(settings))):  # noqa: S301 - our own bytes
+        assert other == settings
+        with pytest.raises(TypeError):
+            other.host_options["chunk_size"] = 3
+
+
+def test_numbers_of_any_length_are_refused_in_words():
+    with pytest.raises(SettingsError, match="guidance_scale"):
+        EditSettings.from_json({"prompt": "a", "guidance_scale": 10**400})

@@ -1,7 +1,6 @@
 """What an edit can be told: one frozen, self-checking dataclass that travels through JSON unchanged."""
 
 import dataclasses
-import math
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -90,6 +89,13 @@ class EditSettings:
         if self.dtype not in DTYPES:
             raise SettingsError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}.")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and deepcopy, which refuse read-only views."""
+        return {**self.__dict__, "host_options": dict(self.host_options)}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state, host_options=MappingProxyType(dict(state["host_options"])))
+
     @property
     def frame_range(self) -> str:
         """The frames as the command line writes them, for messages."""
@@ -119,6 +125,7 @@ class EditSettings:
         }
         _check_values(plain)
         if "guidance_scale" in plain:
+            _check_range("guidance_scale", plain["guidance_scale"], 0.0, LARGEST_GUIDANCE)
             plain["guidance_scale"] = float(plain["guidance_scale"])  # JSON, and people, write 7 for 7.0
         return cls(**plain)
 
@@ -185,7 +192,8 @@ def _check_types(settings: EditSettings) -> None:
 
 
 def _check_range(name: str, value: int | float, smallest: int | float, largest: int | float) -> None:
-    if not math.isfinite(value) or not smallest <= value <= largest:
+    # comparisons refuse NaN and infinity too, and integers of any length
+    if not smallest <= value <= largest:
         raise SettingsError(f"{name} must be from {smallest} to {largest}, got {value}.")
 
 
