@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import shutil
 import struct
 import warnings
 from importlib.metadata import EntryPoint
@@ -231,3 +232,14 @@ def test_a_plugin_that_fails_to_load(plugin):
     plugin("evenreel.backbones.nowhere:load")
     with pytest.raises(PluginError, match=r"the backbone 'toy' .* fails to load"):
         load_backbone("toy:somewhere", device="cpu")
+
+
+def test_a_folder_goes_before_a_backbone_of_its_name(saved, tmp_path, monkeypatch):
+    shutil.copytree(saved, tmp_path / "stable-diffusion")
+    monkeypatch.chdir(tmp_path)
+    assert load_backbone("stable-diffusion", device="cpu").name == "stable-diffusion"
+
+
+def test_a_backbone_without_a_location_is_refused():
+    with pytest.raises(WeightsError, match="needs a model folder"):
+        load_backbone("stable-diffusion:", device="cpu")

@@ -1,9 +1,11 @@
 """Models by name."""
 
+from pathlib import Path
+
 import torch
 
 from evenreel import registry
-from evenreel.backbones import mini, stable_diffusion
+from evenreel.backbones import stable_diffusion
 from evenreel.backbones.base import Backbone
 
 
@@ -21,10 +23,10 @@ def load_backbone(
     default to a GPU and float16 where there is one, else the CPU and float32. Weights load when they are first used.
     Raises: WeightsError, SettingsError, PluginError.
     """
-    if name == "mini":
-        return mini.load(device=device, dtype=dtype)
     family, _, location = name.partition(":")
-    if family in registry.names(registry.BACKBONES):
+    # a folder of the user's goes before a plug-in of that name, though not before the packaged model
+    is_folder = name != "mini" and Path(name).expanduser().is_dir()
+    if not is_folder and family in registry.names(registry.BACKBONES):
         load = registry.find(registry.BACKBONES, family)
         return load(location, device=device, dtype=dtype, download=download)
     return stable_diffusion.load(name, device=device, dtype=dtype, download=download)

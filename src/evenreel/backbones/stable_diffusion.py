@@ -174,6 +174,8 @@ def load(
     download: bool = False,
 ) -> StableDiffusion:
     """Open a model folder, or a model on the Hugging Face hub (fetched only with `download`)."""
+    if not location.strip():
+        raise WeightsError("stable-diffusion needs a model folder; write stable-diffusion:FOLDER.")
     folder.forbid_remote_code()
     chosen = choose_device(device)
     found = folder.find(location, download=download)
