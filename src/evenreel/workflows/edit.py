@@ -1,6 +1,7 @@
 """An edit of a clip: files in and files out, or clips in memory."""
 
 import dataclasses
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from typing import Any
 
 import torch
 
+from evenreel import registry
 from evenreel.backbones import Backbone, load_backbone
 from evenreel.errors import OutputError, SettingsError
 from evenreel.hosts.base import Host, create_host
-from evenreel.settings import EditSettings
+from evenreel.settings import DTYPES, EditSettings
 from evenreel.types import Pixels
 from evenreel.video import Clip, VideoInfo, VideoWriter, open_clip
 from evenreel.workflows import measure, record
@@ -138,9 +140,9 @@ def _pipeline(
     stopwatch = Stopwatch(torch.device("cpu"))
     with stopwatch.stage("load"):
         if backbone is None:
-            backbone = load_backbone(
-                settings.model, device=settings.device, dtype=settings.dtype, download=download
-            )
+            backbone = _loaded(settings, download=download)
+        else:
+            settings = _settings_of(backbone, settings)
         backbone.schedule.timesteps(settings.steps)  # too many steps, or
         backbone.embed(
             [settings.prompt, settings.negative_prompt, settings.source_prompt]
@@ -149,6 +151,35 @@ def _pipeline(
     stopwatch.device = backbone.device
     measure.reset_device_peak(backbone.device)
     return Pipeline(backbone, host, settings, progress, stopwatch)
+
+
+def _loaded(settings: EditSettings, *, download: bool) -> Backbone:
+    try:
+        return load_backbone(settings.model, device=settings.device, dtype=settings.dtype, download=download)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise SettingsError(
+            f"model {settings.model[:40]!r}... is too long a name; give a shorter one."
+        ) from error
+
+
+def _settings_of(backbone: Backbone, settings: EditSettings) -> EditSettings:
+    """Settings that name the model that is used, not the one that would have been loaded."""
+    same = backbone.name == settings.model or _is_registered(settings.model, backbone.name)
+    dtype = str(backbone.dtype).removeprefix("torch.")
+    return dataclasses.replace(
+        settings,
+        model=settings.model if same else backbone.name,
+        device=str(backbone.device),
+        dtype=dtype if dtype in DTYPES else settings.dtype,
+    )
+
+
+def _is_registered(model: str, name: str | None = None) -> bool:
+    """Whether `model` is `name`, or `name:location`, of a registered backbone (any when None)."""
+    family = model.partition(":")[0]
+    return family in registry.names(registry.BACKBONES) and name in (None, family)
 
 
 def _write(
@@ -171,7 +202,7 @@ def _record(
 ) -> dict[str, Any]:
     backbone, settings = pipeline.backbone, pipeline.settings
     model = Path(settings.model)
-    if model.is_dir():  # found again from another working directory
+    if not _is_registered(settings.model) and model.is_dir():  # found again from another working directory
         settings = dataclasses.replace(settings, model=str(model.absolute()))
     return {
         "record_version": record.RECORD_VERSION,
