@@ -87,6 +87,8 @@ def test_no_command_shows_the_help(run):
         (["edit", "in.mp4", "--prompt", ""], "prompt is empty"),
         (["edit", "in.mp4", "--prompt", "x", "--seed", "-1"], "seed"),
         (["edit", "in.mp4", "--prompt", "x", "--guidance-scale", "nan"], "guidance_scale"),
+        (["edit", "in.mp4", "--prompt", "x", "--frames", "9" * 5000 + ":"], "--frames must be START:END"),
+        (["edit", ".", "--prompt", "x"], "choose one with --out"),
         (["hosts", "no-such-host"], "there are: frame, vidtome"),
         (["repeat", "none.json"], "cannot be read"),
         (["train", "mini", "--parts", "vae,nose"], "--parts must name"),
@@ -103,6 +105,16 @@ def test_a_missing_clip_is_status_1(run, quick):
 def test_a_missing_model_says_how_to_get_it(run, clip_with_sound):
     done = run("edit", str(clip_with_sound), "--prompt", "x", "--model", "owner/model", "-o", "out.mp4")
     assert_one_sentence(done, 1, "owner/model.*not on this machine.*fetch")
+
+
+@pytest.mark.parametrize("name", [".", "/", "", "..", "x" * 300 + ".mp4"])
+def test_an_output_that_is_no_name(name, run, quick, clip_with_sound):
+    assert_one_sentence(run("edit", str(clip_with_sound), *quick, "-o", name), 1, "choose another --out")
+
+
+def test_a_model_with_too_long_a_name(run, clip_with_sound):
+    done = run("edit", str(clip_with_sound), "--prompt", "x", "--model", "m" * 300, "-o", "out.mp4")
+    assert_one_sentence(done, 2, "too long a name")
 
 
 def test_an_edit(run, quick, clip_with_sound, tmp_path):
@@ -173,7 +185,11 @@ class TestProcess:
                 time.sleep(0.1)
             process.send_signal(number)
             assert process.wait(timeout=120) == 130
-        assert (tmp_path / "errors").read_text().endswith("evenreel: interrupted; earlier results are untouched.\n")
+        assert (
+            (tmp_path / "errors")
+            .read_text()
+            .endswith("evenreel: interrupted; earlier results are untouched.\n")
+        )
         assert list((tmp_path / "work").iterdir()) == []
 
     @pytest.mark.skipif(os.name == "nt", reason="counts seconds of the processor")

@@ -135,6 +135,8 @@ def edit(
         dtype=dtype,
         allow_truncated=allow_truncated,
     )
+    if output is None and clip.name in ("", ".."):
+        raise SettingsError(f"{str(clip)!r} gives the result no name; choose one with --out.")
     from evenreel.workflows.edit import edit_file
 
     target = output if output is not None else clip.with_name(f"{clip.stem}-edited.mp4")
@@ -179,9 +181,9 @@ def _print_result(result: "EditResult") -> None:
 
 def parse_frames(text: str) -> tuple[int, int | None]:
     """`START:END`, either of which may be left out."""
-    match = re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", text, flags=re.ASCII)
+    match = re.fullmatch(r"\s*(\d{0,12})\s*:\s*(\d{0,12})\s*", text, flags=re.ASCII)
     if match is None:
-        raise SettingsError(f"--frames must be START:END, for example 0:16 or 8:, got {text!r}.")
+        raise SettingsError(f"--frames must be START:END, for example 0:16 or 8:, got {text[:40]!r}.")
     start, end = match.groups()
     return int(start or 0), int(end) if end else None
 

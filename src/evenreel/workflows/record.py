@@ -85,14 +85,19 @@ def now() -> str:
 
 
 def record_path(output: Path) -> Path:
-    """Where the record of a result lies: the same name, ending in .json."""
+    """Where the record of a result lies: the same name, ending in .json. Raises OutputError where there is no name."""
+    if output.name in ("", ".."):
+        raise OutputError(f"{str(output)!r} names no file or folder to write; choose another --out.")
     return output.with_suffix(".json")
 
 
 def check_record_place(path: Path) -> None:
     """Refuse to replace a file that happens to have the record's name but is something else."""
-    if not path.exists():
-        return
+    try:
+        if not path.exists():
+            return
+    except OSError as error:  # a name that is too long, or a folder that may not be entered
+        raise OutputError(f"{path} cannot be written ({error.strerror}); choose another --out.") from error
     try:
         read_record(path)
     except SettingsError as error:
