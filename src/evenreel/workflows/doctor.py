@@ -23,6 +23,7 @@ from evenreel.video.codecs import has_encoder
 LIBRARIES = (
     "torch",
     "diffusers",
+    "accelerate",
     "transformers",
     "safetensors",
     "huggingface-hub",
@@ -32,8 +33,7 @@ LIBRARIES = (
     "einops",
 )
 EXTRAS = {
-    "train": ("accelerate", "peft"),
-    "dev": ("pytest", "beartype", "hypothesis", "ruff", "pyright", "import-linter"),
+    "dev": ("pytest", "beartype", "hypothesis", "peft", "ruff", "pyright", "import-linter"),
 }
 ENCODERS = {
     "libx264": "mp4, mov and mkv",
