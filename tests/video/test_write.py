@@ -63,6 +63,17 @@ def test_pictures_survive(tmp_path, name, least):
     assert [float(t) for t in clip.timestamps] == pytest.approx([i / 8 for i in range(8)], abs=0.006)
 
 
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+@pytest.mark.parametrize(("start", "end"), [(0, None), (7, 31)])
+def test_exact_rates_outlive_matroskas_milliseconds(tmp_path, name, start, end):
+    rate = Fraction(24000, 1001)
+    source = write_clip(tmp_path / "in.mkv", moving(40), rate=rate)
+    assert rewrite(source, tmp_path / name, start, end).average_rate == rate
+    if name == "out.mp4":
+        times = load(tmp_path / name).timestamps
+        assert times == tuple(k / rate for k in range((end or 40) - start))
+
+
 @pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30000, 1001), 25, Fraction(25, 2), 1, 120])
 def test_constant_rates_are_exact(tmp_path, rate):
     with VideoWriter(tmp_path / "a.mp4", 64, 48, rate=rate, settings=QUICK) as writer:
