@@ -7,15 +7,16 @@ import pytest
 import torch
 from peft import LoraConfig
 
+from evenreel import registry
 from evenreel.diffusion.sampling import sample
 from evenreel.errors import SettingsError
+from evenreel.hosts.base import create_host
 from evenreel.hosts.frame import FrameHost
 from evenreel.hosts.vidtome import VidToMeHost
 from hosts.jobs import Around, edit, job_for, random_latents
 
 HOSTS = [
-    FrameHost(),
-    VidToMeHost(),
+    *(create_host(name) for name in registry.names(registry.HOSTS)),
     VidToMeHost(chunk_size=2, chunk_order="rand"),
     VidToMeHost(merge_global=False),
 ]
