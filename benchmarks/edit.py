@@ -46,7 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--hosts", default="frame,vidtome", help="hosts, comma-separated")
     parser.add_argument("--model", default="mini")
     parser.add_argument("--size", type=int, default=128, help="side of the source, in pixels")
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")

@@ -35,7 +35,7 @@ class EditSettings:
     """The algorithm that keeps frames consistent; `evenreel hosts` lists them."""
     host_options: Mapping[str, OptionValue] = field(default_factory=dict)
     """Settings of that host, by name; `evenreel hosts NAME` lists them with their defaults."""
-    steps: int = 50
+    steps: int = 25
     """Denoising steps."""
     inversion_steps: int | None = None
     """Noising steps of the inversion; must be a multiple of `steps`. None: as many as `steps`."""

@@ -650,3 +650,32 @@ def test_one_damaged_header_byte_never_raises_anything_else(whole, place, bits):
     damaged[start + int(place * (end - start - 1))] ^= bits
     path.write_bytes(damaged)
     frames_or_refusal(path)
+
+
+HEADS = [
+    b"",
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+    b"\xff\xd8\xff\xe0\0\x10JFIF\0",
+    b"RIFF\x40\0\0\0WEBPVP8 ",
+    b"BM",
+    b"GIF89a\x40\0\x30\0",
+    b"\x1a\x45\xdf\xa3",
+    b"\0\0\0\x18ftypmp42",
+    b"RIFF\xff\xff\0\0AVI LIST",
+    b"FLV\x01\x05\0\0\0\x09",
+    b"OggS",
+    b"\x47\x40\0\x10",
+    b"\0\0\x01\xba",
+    b"DKIF\0\0\x20\0VP90",
+    b"YUV4MPEG2 W64 H48 F25:1\nFRAME\n",
+]
+"""Beginnings that send random bytes to each of the parsers."""
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(head=st.sampled_from(HEADS), tail=st.binary(max_size=400))
+def test_random_bytes_never_raise_anything_else(whole, head, tail):
+    path, _ = whole
+    path.write_bytes(head + tail)
+    frames_or_refusal(path, allow_truncated=True)
+    frames_or_refusal(path)

@@ -21,7 +21,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the clips and the film strip.")] = Path("demo"),
     host: Annotated[str, typer.Option(help="The algorithm that keeps frames consistent.")] = "vidtome",
     frames: Annotated[int, typer.Option(min=1, max=512, help="Length of the clip.")] = 16,
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 50,
+    steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 25,
     seed: Annotated[int, typer.Option(min=0, help="Where randomness starts.")] = 0,
     model: Annotated[str, typer.Option(help="Another model than the packaged one.")] = "mini",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,

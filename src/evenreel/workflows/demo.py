@@ -69,7 +69,7 @@ def run_demo(
     *,
     host: str = "vidtome",
     frames: int = 16,
-    steps: int = 50,
+    steps: int = 25,
     seed: int = 0,
     model: str = "mini",
     progress: Progress = silent,
@@ -94,6 +94,9 @@ def run_demo(
         prompt=world.caption(answer),
         source_prompt=world.caption(SCENE),
         host=host,
+        # A circle cannot become a star while its own attention is injected.
+        host_options={"pnp_attn": 0.0, "pnp_conv": 0.0},
+        guidance_scale=5.0,
         steps=steps,
         seed=seed,
         model=model,

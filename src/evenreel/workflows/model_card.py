@@ -17,7 +17,7 @@ schedule), trained from nothing on evenreel's procedural world of captioned clip
 world and nothing else: it is there to see, test and measure the editing algorithms without a download.
 
 Besides the parts of a diffusers folder there are `clip/` (the CLIP whose text tower conditions the UNet; its vision
-tower gives 50 tokens of width 128) and `judge.safetensors` (an independent classifier of the world's attributes).
+tower gives 50 tokens of width 192) and `judge.safetensors` (an independent classifier of the world's attributes).
 Weights are float16 safetensors. Licence: Apache-2.0, like the rest of evenreel; the training pictures are rendered
 by evenreel itself.
 
@@ -72,7 +72,4 @@ def _training_table(folder: Path) -> str:
             round(settings["seconds"] / 60),
         )
         lines.append("| " + " | ".join(map(str, row)) + " |")
-    return (
-        "\n".join(lines)
-        + f"\n\nPool of {made['pool']} rendered pictures; torch {made['torch']}, two CPU cores."
-    )
+    return "\n".join(lines) + f"\n\nPool of {made['pool']} rendered pictures; torch {made['torch']}."
