@@ -13,7 +13,7 @@ from evenreel.settings import LARGEST_SEED, EditSettings
 
 
 def test_defaults_are_valid():
-    assert EditSettings(prompt="a blue star").steps == 50
+    assert EditSettings(prompt="a blue star").steps == 25
 
 
 @pytest.mark.parametrize(
