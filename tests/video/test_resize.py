@@ -69,7 +69,7 @@ def test_shapes_channels_and_range():
     frames = to_model(pixels, (64, 32))
     assert frames.shape == (2, 3, 32, 64)
     assert frames.dtype == torch.float32
-    assert frames[:, 0].min() == 1
+    assert frames[:, 0].min() > 0.999
     assert 0 <= frames.min() <= frames.max() <= 1
     back = from_model(frames, (40, 24))
     assert back.shape == pixels.shape

@@ -1,5 +1,7 @@
 """Film strips: every row where it belongs."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,12 @@ from evenreel.video import film_strip
 
 def flat(levels: list[int], width: int = 64, height: int = 48) -> torch.Tensor:
     return torch.stack([torch.full((height, width, 3), level, dtype=torch.uint8) for level in levels])
+
+
+def picture(path: Path) -> np.ndarray:
+    """A written strip, in grey."""
+    with Image.open(path) as image:
+        return np.array(image.convert("L"))
 
 
 def runs(line: np.ndarray) -> list[int]:
@@ -27,7 +35,7 @@ def runs(line: np.ndarray) -> list[int]:
 def test_frames_are_spread_from_first_to_last(tmp_path):
     rows = [flat(list(range(10, 210, 20))), flat([100, 150])]
     path = film_strip(rows, ["before", "after"], tmp_path / "s.png", columns=4, height=48)
-    sheet = np.asarray(Image.open(path).convert("L"))
+    sheet = picture(path)
     middles = sheet.shape[0] // 4, sheet.shape[0] * 3 // 4
     assert [level for level in runs(sheet[middles[0] + 8]) if level != 255] == [10, 70, 130, 190]
     assert [level for level in runs(sheet[middles[1] + 8]) if level != 255] == [100, 150]
@@ -36,16 +44,16 @@ def test_frames_are_spread_from_first_to_last(tmp_path):
 @pytest.mark.parametrize("columns", [1, 2, 50])
 def test_any_number_of_columns(tmp_path, columns):
     path = film_strip([flat([1, 2, 3], 20, 90)], ["x"], tmp_path / "s.png", columns=columns, height=90)
-    picture = Image.open(path)
-    assert picture.height > 90
-    assert picture.width >= min(columns, 3) * 20
+    height, width = picture(path).shape
+    assert height > 90
+    assert width >= min(columns, 3) * 20
 
 
 def test_labels_are_drawn_whole_and_on_one_line(tmp_path):
-    short = Image.open(film_strip([flat([9])], ["a"], tmp_path / "short.png"))
-    long = Image.open(film_strip([flat([9])], ["a long\nlabel " * 20], tmp_path / "long.png"))
-    assert long.width > 5 * short.width
-    assert long.height == short.height
+    short = picture(film_strip([flat([9])], ["a"], tmp_path / "short.png"))
+    long = picture(film_strip([flat([9])], ["a long\nlabel " * 20], tmp_path / "long.png"))
+    assert long.shape[1] > 5 * short.shape[1]
+    assert long.shape[0] == short.shape[0]
 
 
 @pytest.mark.parametrize(
