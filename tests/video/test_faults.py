@@ -171,13 +171,15 @@ def test_04_mp4_without_moov(tmp_path, left):
 
 @pytest.mark.parametrize("audio", [None, "aac"])
 @pytest.mark.parametrize("left", [0.4, 0.8])
-@pytest.mark.parametrize("name", ["a.mkv", "faststart.mp4"])
+@pytest.mark.parametrize("name", ["a.mkv", "faststart.mp4", "a.avi"])
 def test_05_cut_short(tmp_path, name, audio, left):
     muxing = {"movflags": "+faststart"} if name.endswith("mp4") else None
-    path = write_clip(tmp_path / name, smooth(20), audio=audio, muxing=muxing)
+    codec = "mpeg4" if name.endswith("avi") else "libx264"
+    path = write_clip(tmp_path / name, smooth(20), codec=codec, audio=audio, muxing=muxing)
     whole = load(path)
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * left)])
+    header = data.index(b"movi") + 4 if name.endswith("avi") else 0  # a large part of so small an AVI
+    path.write_bytes(data[: header + int((len(data) - header) * left)])
     assert "--allow-truncated" in refused(path)
     part = load(path, allow_truncated=True)
     assert 0 < len(part.frames) < 20
@@ -287,6 +289,18 @@ def test_12_deep_colour(tmp_path, pixel_format):
     assert psnr(clip.frames, np.stack(pictures)) > 36
 
 
+@pytest.mark.parametrize(("matrix", "readable"), [(3, True), (12, True), (10, True), (8, False), (14, False)])
+def test_12_matrices_that_no_converter_knows(tmp_path, matrix, readable):
+    """Reserved and rare numbers are guessed at; YCgCo and ICtCp are nothing that a guess comes near."""
+    path = write_clip(
+        tmp_path / "a.mkv", smooth(3), codec="ffv1", pixel_format="yuv444p", tags={"colorspace": matrix}
+    )
+    if readable:
+        assert psnr(load(path).frames, np.stack(smooth(3))) > 18
+    else:
+        assert "colours of frame 0" in refused(path)
+
+
 @pytest.mark.parametrize("transfer", [PQ, HLG])
 def test_12_hdr_becomes_sensible_pixels(tmp_path, transfer):
     # greys from black to the code of diffuse white (BT.2408: 58 % in PQ, 75 % in HLG), then to the end of the scale
@@ -384,6 +398,30 @@ def test_15_resolution_change_mid_stream(tmp_path, second):
     assert all(later > earlier for earlier, later in zip(clip.timestamps, clip.timestamps[1:], strict=False))
     assert psnr(clip.frames[:5], load(parts[0]).frames) > 60
     assert clip.frames[5:].float().std() > 20
+
+
+def test_15_a_stream_that_appears_mid_file(tmp_path):
+    """Broadcasts begin anywhere; sound that only comes later must not end the pictures."""
+    silent = write_clip(tmp_path / "0.ts", smooth(5))
+    with_sound = write_clip(tmp_path / "1.ts", smooth(60), audio="aac")
+    path = tmp_path / "a.ts"
+    path.write_bytes(silent.read_bytes() * 400 + with_sound.read_bytes())
+    assert frames_or_refusal(path) is not None
+
+
+def test_15_empty_packets_leave_the_picture_as_it_is(tmp_path):
+    """Screen recorders write empty packets for pictures that did not change."""
+    source = write_clip(tmp_path / "s.avi", moving(6), codec="mpeg4", options={"bf": "0"})
+    with av.open(str(source)) as given_, av.open(str(tmp_path / "a.avi"), "w") as output:
+        stream = output.add_stream_from_template(given_.streams.video[0])
+        for packet in given_.demux(video=0):
+            if packet.size:
+                sent = av.Packet(0) if packet.pts in (2, 5) else packet
+                sent.pts, sent.dts, sent.time_base = packet.pts, packet.pts, packet.time_base
+                sent.stream = stream
+                output.mux(sent)
+    clip = load(tmp_path / "a.avi")
+    assert [round(float(time * 25)) for time in clip.timestamps] == [0, 1, 3, 4]
 
 
 @pytest.mark.parametrize(("aspect", "width"), [((4, 3), 86), ((1, 2), 32), ((1, 1), 64), ((1000, 1), 64)])

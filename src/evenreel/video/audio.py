@@ -15,7 +15,7 @@ from evenreel.errors import ClipError
 from evenreel.video.encoders import Recipe, WriteSettings
 from evenreel.video.info import ReadSettings, VideoInfo
 from evenreel.video.probe import audio_stream
-from evenreel.video.source import opened, shown
+from evenreel.video.source import demuxed, opened, shown
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class AudioTrack:
 
     def _demuxed(self, container: av.container.InputContainer) -> Iterator[av.packet.Packet]:
         try:
-            for packet in container.demux(self._input):
+            for packet in demuxed(container, self._input):
                 if packet.size and packet.pts is not None:
                     yield packet
         except av.error.FFmpegError as error:

@@ -16,7 +16,11 @@ SCALING = (
 )
 """Without the last three, swscale shifts colours by two levels and blurs chroma."""
 
-BT709, UNSPECIFIED, BT470BG, SMPTE170M, BT2020 = 1, 2, 5, 6, 9
+BT709, SMPTE170M, BT2020, BT2020_CONSTANT = 1, 6, 9, 10
+KNOWN_MATRICES = (BT709, 4, 5, SMPTE170M, 7, BT2020)
+"""Numbers of ITU-T H.273 for the YUV matrices that swscale applies."""
+FOREIGN_MATRICES = (8, 14, 15, 16, 17)
+"""YCgCo, ICtCp and IPT: no guess comes near them, so swscale's refusal stands."""
 
 
 def is_hdr(frame: av.video.frame.VideoFrame) -> bool:
@@ -43,9 +47,11 @@ def to_rgb(
     frame: av.video.frame.VideoFrame, width: int, height: int, background: tuple[int, int, int]
 ) -> Pixels:
     """One frame scaled to `width` x `height`, as (1, height, width, 3); transparency lies on `background`."""
-    matrix = frame.colorspace
-    if frame.format.components and not frame.format.is_rgb and matrix in (0, UNSPECIFIED, 3):
-        frame.colorspace = guess_matrix(frame)
+    matrix, levels = frame.colorspace, frame.color_range
+    if not frame.format.is_rgb and matrix not in KNOWN_MATRICES + FOREIGN_MATRICES:
+        frame.colorspace = BT2020 if matrix == BT2020_CONSTANT else guess_matrix(frame)
+    if levels not in (0, 1, 2):
+        frame.color_range = 0
     try:
         if is_hdr(frame):
             deep = _reformat(frame, width, height, "rgb48le")
@@ -54,7 +60,7 @@ def to_rgb(
             return composite(torch.from_numpy(_reformat(frame, width, height, "rgba")), background)[None]
         return torch.from_numpy(_reformat(frame, width, height, "rgb24"))[None]
     finally:
-        frame.colorspace = matrix
+        frame.colorspace, frame.color_range = matrix, levels
 
 
 def composite(rgba: torch.Tensor, background: tuple[int, int, int]) -> torch.Tensor:

@@ -15,7 +15,7 @@ import av.video.stream
 from evenreel.errors import ClipError
 from evenreel.video.deinterlace import Deinterlacer
 from evenreel.video.info import ReadSettings, VideoInfo
-from evenreel.video.source import opened, reason_of, shown, video_stream
+from evenreel.video.source import demuxed, opened, reason_of, shown, video_stream
 
 MAX_RATE = 1000
 """Frames a second above which a declared rate is taken for a damaged header."""
@@ -99,21 +99,9 @@ def _frames(
     allow_truncated: bool,
 ) -> Iterator[av.video.frame.VideoFrame]:
     decoder = decoder_for(stream, settings)
-    # sound is read past as well: where both stop early, the file is cut short and not just longer in sound
-    streams = [stream, *container.streams.audio]
-    for packet in container.demux(streams):
-        if packet.dts is None and packet.pts is None and packet.size == 0 and packet.stream is not stream:
-            continue
-        _note_end(packet, tally)
-        if packet.stream is not stream:
-            continue
-        is_flush = packet.size == 0
-        if not is_flush:
-            tally.packet_count += 1
-            if not packet.is_discard and packet.pts is not None:
-                tally.packets.append(packet.pts)
+    for packet in _video_packets(container, stream, tally):
         try:
-            decoded = decoder.decode(None if is_flush else packet)
+            decoded = decoder.decode(packet)
         except (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.ExternalError) as error:
             if allow_truncated:
                 continue
@@ -128,6 +116,24 @@ def _frames(
             if frame.time_base is None and stream.time_base is not None:
                 frame.time_base = stream.time_base  # frames that a flush brings out come without one
             yield frame
+
+
+def _video_packets(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, tally: Tally
+) -> Iterator[av.packet.Packet | None]:
+    """What to decode, noted in the tally, and None at the end: the decoder is to give what it still holds."""
+    # sound is read past as well: where both stop early, the file is cut short and not just longer in sound
+    for packet in demuxed(container, stream, *container.streams.audio):
+        _note_end(packet, tally)
+        if packet.stream is not stream:
+            continue
+        tally.packet_count += 1
+        if packet.size == 0:
+            continue  # AVI and QuickTime: the picture before stays
+        if not packet.is_discard and packet.pts is not None:
+            tally.packets.append(packet.pts)
+        yield packet
+    yield None
 
 
 def _deinterlaced(frames: Iterator[av.video.frame.VideoFrame]) -> Iterator[av.video.frame.VideoFrame]:
@@ -167,7 +173,8 @@ def _check_complete(
     nominal: Fraction,
 ) -> None:
     advice = "re-download it, or pass --allow-truncated to edit what is there."
-    declared = info.frame_count
+    # AVI counts pictures that stay as frames, and may pack two frames into one packet: only its length is certain
+    declared = None if container.format.name == "avi" else info.frame_count
     if declared is not None and tally.packet_count < declared:
         raise ClipError(
             f"{shown(info.path)}: decoded {tally.frames} of {declared} declared frames; "

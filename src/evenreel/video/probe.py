@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -19,7 +20,7 @@ from evenreel.video.colour import has_alpha, is_hdr
 from evenreel.video.decode import declared_end, decoder_for, sane_rate
 from evenreel.video.info import ReadSettings, VideoInfo
 from evenreel.video.orientation import Orientation
-from evenreel.video.source import head_of, is_image, local_path, opened, shown, video_stream
+from evenreel.video.source import demuxed, head_of, is_image, local_path, opened, shown, video_stream
 
 DEFAULTS = ReadSettings()
 
@@ -106,9 +107,11 @@ def _first_frame(
     settings: ReadSettings,
 ) -> av.video.frame.VideoFrame:
     decoder = decoder_for(stream, settings)
-    for packet in container.demux(stream):
+    for packet in chain(demuxed(container, stream), [None]):
+        if packet is not None and packet.size == 0:
+            continue
         try:
-            for frame in decoder.decode(packet if packet.size else None):
+            for frame in decoder.decode(packet):
                 return frame
         except (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.ExternalError):
             continue  # `decode` tells where the damage is; here any frame will do

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+import av.error
+import av.video.frame
 import torch
 
 from evenreel.errors import ClipError, SettingsError
@@ -14,7 +16,7 @@ from evenreel.video.colour import to_rgb
 from evenreel.video.decode import decode
 from evenreel.video.info import Clip, ReadSettings, VideoInfo
 from evenreel.video.probe import probe
-from evenreel.video.source import shown
+from evenreel.video.source import reason_of, shown
 
 DEFAULTS = ReadSettings()
 
@@ -111,8 +113,17 @@ class FrameStream:
         for index, timed in enumerate(frames):
             self._seen = index + 1
             if index >= self.start:
-                pixels = to_rgb(timed.frame, width, height, self.settings.background)
+                pixels = self._rgb(index, timed.frame, width, height)
                 yield index, Picture(orientation.apply(pixels).contiguous(), timed.start, timed.end)
+
+    def _rgb(self, index: int, frame: av.video.frame.VideoFrame, width: int, height: int) -> Pixels:
+        try:
+            return to_rgb(frame, width, height, self.settings.background)
+        except av.error.FFmpegError as error:
+            raise ClipError(
+                f"{shown(self.info.path)}: the colours of frame {index} are stored in a way that cannot be read "
+                f"({reason_of(error)}); convert the clip to ordinary H.264 and try again."
+            ) from error
 
 
 def open_clip(

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import av.container
 import av.error
+import av.packet
 import av.stream
 import av.video.stream
 
@@ -137,6 +138,17 @@ def opened(path: Path, settings: ReadSettings) -> Iterator[av.container.InputCon
         ) from error
     finally:
         container.close()
+
+
+def demuxed(container: av.container.InputContainer, *streams: av.stream.Stream) -> Iterator[av.packet.Packet]:
+    """The packets of some streams, without the empty ones with which PyAV asks for decoders to be flushed."""
+    try:
+        for packet in container.demux(streams):
+            if packet.size or packet.pts is not None or packet.dts is not None:
+                yield packet
+    except IndexError:
+        # a stream that appeared mid-file, as in broadcasts, trips PyAV's flush after the last packet
+        return
 
 
 def reason_of(error: BaseException) -> str:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from evenreel.errors import OutputError, SettingsError
-from evenreel.types import Pixels
 from evenreel.video.aside import Aside, unwritable
 
 MARGIN = 6
@@ -17,7 +17,7 @@ INK, PAPER = (24, 24, 24), (255, 255, 255)
 
 
 def film_strip(
-    rows: Sequence[Pixels],
+    rows: Sequence[UInt8[Tensor, "_ _ _ 3"]],  # rows may differ in length and size
     labels: Sequence[str],
     path: str | os.PathLike[str],
     *,
