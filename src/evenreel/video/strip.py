@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from evenreel.errors import OutputError, SettingsError
 from evenreel.video.aside import Aside, unwritable
@@ -65,7 +65,7 @@ def _spread(count: int, columns: int) -> list[int]:
     return [round(i * (count - 1) / (columns - 1)) for i in range(columns)]
 
 
-def _scaled(frame: torch.Tensor, height: int) -> Image.Image:
+def _scaled(frame: Tensor, height: int) -> Image.Image:
     picture = Image.fromarray(frame.cpu().numpy())
     width = max(1, round(picture.width * height / picture.height))
     return picture.resize((width, height), Image.Resampling.LANCZOS)
