@@ -42,13 +42,13 @@ def test_stages_add_up_also_when_they_fail(monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not say")
 def test_peak_memory_is_what_was_held():
-    # A process of its own: in this one an earlier test may have held more.
+    # A process of its own: in this one an earlier test may have held more. (Linux hands a peak on to children.)
     code = (
         "from evenreel.workflows.measure import peak_process_bytes as peak\n"
-        "before = peak()\nheld = b'x' * 2**29\nprint(peak() - before)"
+        "held = b'x' * 2**29\nprint(peak())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 2**28 < int(done.stdout) < 2**30
+    assert int(done.stdout) > 2**29
 
 
 def test_a_cpu_has_no_device_memory():
