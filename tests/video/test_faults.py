@@ -178,8 +178,9 @@ def test_05_cut_short(tmp_path, name, audio, left):
     path = write_clip(tmp_path / name, smooth(20), codec=codec, audio=audio, muxing=muxing)
     whole = load(path)
     data = path.read_bytes()
-    header = data.index(b"movi") + 4 if name.endswith("avi") else 0  # a large part of so small an AVI
-    path.write_bytes(data[: header + int((len(data) - header) * left)])
+    # in so small an AVI, the header and the index take up more than the pictures
+    begin, end = (data.index(b"movi"), data.index(b"idx1")) if name == "a.avi" else (0, len(data))
+    path.write_bytes(data[: begin + int((end - begin) * left)])
     assert "--allow-truncated" in refused(path)
     part = load(path, allow_truncated=True)
     assert 0 < len(part.frames) < 20

@@ -173,8 +173,7 @@ def _check_complete(
     nominal: Fraction,
 ) -> None:
     advice = "re-download it, or pass --allow-truncated to edit what is there."
-    # AVI counts pictures that stay as frames, and may pack two frames into one packet: only its length is certain
-    declared = None if container.format.name == "avi" else info.frame_count
+    declared = None if container.format.name == "avi" else info.frame_count  # see `_missing_seconds`
     if declared is not None and tally.packet_count < declared:
         raise ClipError(
             f"{shown(info.path)}: decoded {tally.frames} of {declared} declared frames; "
@@ -206,6 +205,10 @@ def _missing_seconds(
     tally: Tally,
 ) -> Fraction:
     end = declared_end(stream, info.start_time)
+    if container.format.name == "avi" and info.frame_count is not None and info.average_rate is not None:
+        # AVI counts units of time: pictures that stay are among them, and two frames may share a packet. Its
+        # duration is of no use, for FFmpeg guesses one from the file's size where the index is missing.
+        end = info.start_time + info.frame_count / info.average_rate
     if end is not None:
         return end - tally.video_end
     if container.duration is None:
