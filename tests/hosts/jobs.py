@@ -29,19 +29,20 @@ def job_for(backbone, frames, *, steps=3, source=True, size=8, **changes):
     timesteps = backbone.schedule.timesteps(steps)
     source_latents = {t: random_latents(frames, seed=t, size=size) for t in timesteps}
     fields = {
+        "shape": (frames, 4, size, size),
         "timesteps": timesteps,
         "prompt_embeds": embeds[:1],
         "negative_prompt_embeds": embeds[1:2],
         "source_prompt_embeds": embeds[2:],
         "source": Trajectory.of(source_latents) if source else None,
+        "clean": random_latents(frames, seed=12345, size=size) if source else None,
     }
     return EditJob(**(fields | changes))
 
 
-def edit(backbone, host, job, frames, *, size=8, **attach):
+def edit(backbone, host, job, **attach):
     """Latents at the end of an edit."""
     with host.attach(backbone, job, **attach) as session:
-        *_, (_, latents) = sample(
-            random_latents(frames, size=size), session.predict_noise, backbone.schedule, job.timesteps
-        )
+        latents, timesteps = session.start()
+        *_, (_, latents) = sample(latents, session.predict_noise, backbone.schedule, timesteps)
     return latents

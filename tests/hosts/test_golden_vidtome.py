@@ -237,6 +237,7 @@ def recorded_job(recording):
     _, inverted = recorded_inversion(recording)
     source = Trajectory.of(inverted) if "text.pnp_source" in recording else None
     return EditJob(
+        shape=tuple(recording["edit.latents"].shape[1:]),
         timesteps=tuple(recording["edit.timesteps"].tolist()),
         prompt_embeds=recording["text.edit"],
         negative_prompt_embeds=recording["text.negative"],

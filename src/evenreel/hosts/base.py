@@ -1,8 +1,8 @@
 """What a host is, what it is given, and the one network call that all of them make."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
 
 import torch
@@ -19,16 +19,22 @@ from evenreel.types import Latents
 class EditJob:
     """One edit of one clip. Embeddings have one row, or one for each frame."""
 
+    shape: tuple[int, int, int, int]
+    """Of the clip's latents: frames, channels, height, width."""
     timesteps: tuple[int, ...]
     """Where sampling goes, descending."""
     prompt_embeds: PromptRows
     """What the edit shows."""
     negative_prompt_embeds: PromptRows
     """What it must not show."""
+    null_embeds: Mapping[int, PromptRows] = field(default_factory=dict)
+    """By timestep, what null-text inversion found in the place of `negative_prompt_embeds`."""
     source_prompt_embeds: PromptRows
     """What the source shows: text of the source branch, from which features are injected."""
     source: Trajectory | None = None
-    """The inverted source clip at every one of `timesteps`; None where nothing is injected."""
+    """The inverted source clip at every one of `timesteps`; None where there is no source."""
+    clean: Latents | None = None
+    """The source clip without noise; None where there is no source."""
     guidance_scale: float = 7.5
     """How strongly the prompt pulls; 1 switches guidance off."""
     seed: int = 0
@@ -41,8 +47,15 @@ class EditJob:
 class Session(Protocol):
     """A host at work on a model. It holds all state, and dies when the `with` block ends."""
 
+    def start(self) -> tuple[Latents, tuple[int, ...]]:
+        """Where sampling begins: noisy latents, and the timesteps (some or all of the job's) still to go."""
+        ...
+
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
-        """Guided noise prediction for a whole clip; the host cuts it into chunks itself."""
+        """Guided noise prediction for a whole clip; the host cuts it into chunks itself.
+
+        `step_index` counts the timesteps that `start` gave.
+        """
         ...
 
 
@@ -57,11 +70,29 @@ class Host(Protocol):
         ...
 
 
+def start_of(job: EditJob, device: torch.device) -> tuple[Latents, tuple[int, ...]]:
+    """Where most hosts begin: at the inverted source, or without one at noise that follows from the seed."""
+    if job.source is not None:
+        return job.source.read(job.timesteps[0]).to(device), job.timesteps
+    # Drawn on the CPU, so that a seed means the same on every device.
+    noise = torch.randn(job.shape, generator=torch.Generator().manual_seed(job.seed))
+    return noise.to(device), job.timesteps
+
+
+def inverting(host: Host, backbone: Backbone, frames: int) -> AbstractContextManager[int | None]:
+    """What a host does to the model while the source is inverted: nothing, unless it has an `attach_inversion`.
+
+    Yields how many frames must pass through the model together; None leaves that to the job's batch.
+    """
+    attach = getattr(host, "attach_inversion", None)
+    return nullcontext() if attach is None else attach(backbone, frames)
+
+
 def create_host(name: str, options: Mapping[str, Any] | None = None) -> Host:
     """A registered host with some settings changed. Raises: PluginError, SettingsError."""
     host_class = registry.find(registry.HOSTS, name)
     options = dict(options or {})
-    known = {field.name for field in fields(host_class) if field.init}
+    known = {one.name for one in fields(host_class) if one.init}
     if unknown := sorted(options.keys() - known):
         listed = ", ".join(sorted(known)) or "none"
         raise SettingsError(f"host {name} has no setting {', '.join(unknown)}; its settings are: {listed}.")
@@ -96,7 +127,8 @@ def predict_guided(
     parts, embeds = [latents], [_select(job.prompt_embeds, frames)]
     if job.guidance_scale != 1:
         parts.insert(0, latents)
-        embeds.insert(0, _select(job.negative_prompt_embeds, frames))
+        negative = job.null_embeds.get(timestep, job.negative_prompt_embeds)
+        embeds.insert(0, _select(negative, frames))
     if with_source:
         assert job.source is not None, "a source branch needs the source's trajectory"
         parts.insert(0, job.source.read(timestep, frames).to(latents))

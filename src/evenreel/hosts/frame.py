@@ -9,7 +9,7 @@ import torch
 
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
-from evenreel.hosts.base import EditJob, Session, branches, check_share, predict_guided
+from evenreel.hosts.base import EditJob, Session, branches, check_share, predict_guided, start_of
 from evenreel.hosts.injection import Injecting, InjectionPlan, features_injected, source_attentions
 from evenreel.types import Latents
 
@@ -46,6 +46,10 @@ class FrameSession:
     def __init__(self, backbone: Backbone, job: EditJob, plan: InjectionPlan) -> None:
         self.backbone, self.job, self.plan = backbone, job, plan
         self.state = Injecting()
+
+    def start(self) -> tuple[Latents, tuple[int, ...]]:
+        """At the inverted source, or at noise."""
+        return start_of(self.job, self.backbone.device)
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
         """Guided noise prediction, `job.batch` frames at a time; the source takes part only while it is injected."""

@@ -11,7 +11,7 @@ from evenreel.backbones import layers
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.errors import SettingsError
-from evenreel.hosts.base import EditJob, Session, branches, check_share, predict_guided
+from evenreel.hosts.base import EditJob, Session, branches, check_share, predict_guided, start_of
 from evenreel.hosts.chunks import StepPlanner, is_order, random_planner
 from evenreel.hosts.injection import Injecting, InjectionPlan, features_injected, source_attentions
 from evenreel.hosts.merging import MergedAttention, MergeSettings, Merging
@@ -25,7 +25,7 @@ class VidToMeHost:
     name: ClassVar[str] = "vidtome"
 
     chunk_size: int = 4
-    """Frames that are computed together; memory grows with it, not with the length of the clip."""
+    """Frames that are computed together, at most `--batch`; memory grows with it, not with the length of the clip."""
     local_merge_ratio: float = 0.9
     """Share of tokens inside a chunk that merge into those of one of its frames."""
     global_merge_ratio: float = 0.8
@@ -61,7 +61,7 @@ class VidToMeHost:
         self, backbone: Backbone, job: EditJob, *, planner: StepPlanner | None = None
     ) -> Iterator[Session]:
         """Install merging and injection while inside. `planner` replaces the draws, to replay recorded ones."""
-        planner = planner or random_planner(job.seed, self.chunk_size, self.chunk_order)
+        planner = planner or random_planner(job.seed, min(self.chunk_size, job.batch), self.chunk_order)
         session = VidToMeSession(backbone, job, self, planner)
         unet = backbone.unet
         processors = {**unet.attn_processors, **source_attentions(unet, session.injecting)}
@@ -91,6 +91,10 @@ class VidToMeSession:
             max_downsample=host.max_downsample,
         )
         self.merging = Merging(settings, branches=self.injecting.branches)
+
+    def start(self) -> tuple[Latents, tuple[int, ...]]:
+        """At the inverted source, or at noise."""
+        return start_of(self.job, self.backbone.device)
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
         """Guided noise prediction; chunks, their order and all draws are new at every step."""

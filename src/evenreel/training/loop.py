@@ -123,6 +123,8 @@ class Training:
         self.optimizer = Optimizer(self.parameters, settings)
         self.step = 0
         self.seconds = 0.0
+        self.stretched: list[tuple[int, int]] = []
+        """(step, steps) wherever a finished or begun run was given another number of steps, and so another rate."""
         self.path = folder / f"{name}.state.safetensors"
         folder.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
@@ -135,13 +137,21 @@ class Training:
 
     def save(self) -> None:
         """Write the whole state."""
-        record = {"step": self.step, "seconds": self.seconds, "settings": asdict(self.settings)}
+        record = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "settings": asdict(self.settings),
+            "stretched": self.stretched,
+        }
         write_aside(self._state(), self.path, {"evenreel": json.dumps(record)})
 
     def _load(self) -> None:
         with safe_open(self.path, "pt") as file:
             record = json.loads(file.metadata()["evenreel"])
             self.step, self.seconds = record["step"], record["seconds"]
+            self.stretched = [tuple(pair) for pair in record.get("stretched", ())]
+            if record["settings"]["steps"] != self.settings.steps:
+                self.stretched.append((self.step, self.settings.steps))
             with torch.no_grad():
                 for key, value in self.parameters.items():
                     value.copy_(file.get_tensor(f"model.{key}"))

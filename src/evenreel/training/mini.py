@@ -22,7 +22,7 @@ POOL_SIZE = 30_000
 SETTINGS = {
     "vae": LoopSettings(steps=3000, learning_rate=2.5e-3, weight_decay=0.0),
     "text": LoopSettings(steps=2200, warmup=300),
-    "vision": LoopSettings(steps=5000, learning_rate=2e-3, warmup=300),
+    "vision": LoopSettings(steps=9500, learning_rate=2e-3, warmup=300),
     "decoder": LoopSettings(steps=800, learning_rate=1e-3, warmup=50, weight_decay=0.0, average=0.995),
     "judge": LoopSettings(steps=1500),
     "unet": LoopSettings(steps=2500, average=0.998),
@@ -151,13 +151,12 @@ class MiniTraining:
             {name: value.half() for name, value in verdicts.state_dict().items()}, out / "judge.safetensors"
         )
         (out / "model_index.json").write_text(json.dumps(_INDEX, indent=2) + "\n")
-        record = {
-            part: {
-                **asdict(SETTINGS[part]),
-                "seconds": round(self._training(part, self._build(part)).seconds),
-            }
-            for part in SETTINGS
-        }
+        record = {}
+        for part, settings in SETTINGS.items():
+            training = self._training(part, self._build(part))
+            record[part] = {**asdict(settings), "seconds": round(training.seconds)}
+            if training.stretched:
+                record[part]["stretched"] = training.stretched
         made = {"pool": POOL_SIZE, "torch": torch.__version__, "parts": record}
         (out / "training.json").write_text(json.dumps(made, indent=2) + "\n")
         weights = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.safetensors"))

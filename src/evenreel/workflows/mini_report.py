@@ -124,17 +124,19 @@ def text_to_image(
     host = create_host("frame", {"pnp_attn": 0.0, "pnp_conv": 0.0})
     timesteps = backbone.schedule.timesteps(steps)
     empty = backbone.embed([""]).expand(len(prompts), -1, -1)
+    side = backbone.native_size // 8
     job = EditJob(
+        shape=(len(prompts), 4, side, side),
         timesteps=timesteps,
         prompt_embeds=backbone.embed(prompts),
         negative_prompt_embeds=empty,
         source_prompt_embeds=empty,
         guidance_scale=guidance_scale,
+        seed=seed,
         batch=16,
     )
-    side = backbone.native_size // 8
-    noise = torch.randn(len(prompts), 4, side, side, generator=torch.Generator().manual_seed(seed))
     with host.attach(backbone, job) as session:
+        noise, timesteps = session.start()
         *_, (_, latents) = sampling.sample(noise, session.predict_noise, backbone.schedule, timesteps)
     return backbone.decode(latents)
 

@@ -16,7 +16,7 @@ from evenreel.diffusion import inversion, sampling
 from evenreel.diffusion.schedule import refine
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import ResourceError
-from evenreel.hosts.base import EditJob, Host
+from evenreel.hosts.base import EditJob, Host, inverting
 from evenreel.settings import EditSettings
 from evenreel.types import Latents, Pixels
 from evenreel.video import fit, from_model, to_model
@@ -67,19 +67,20 @@ class Pipeline:
         with Trajectory(timesteps, (frames, channels, height, width)) as trajectory:
             self._invert(latents, trajectory, refine(timesteps, factor), source)
             job = EditJob(
+                shape=(frames, channels, height, width),
                 timesteps=timesteps,
                 prompt_embeds=prompt,
                 negative_prompt_embeds=negative,
                 source_prompt_embeds=source,
                 source=trajectory,
+                clean=latents,
                 guidance_scale=settings.guidance_scale,
                 seed=settings.seed,
                 batch=settings.batch,
             )
-            noise = trajectory.read(timesteps[0]).to(backbone.device)
             with self.stopwatch.stage("sample"), self.host.attach(backbone, job) as session:
-                steps = sampling.sample(noise, session.predict_noise, schedule, timesteps)
-                clean = noise
+                clean, timesteps = session.start()
+                steps = sampling.sample(clean, session.predict_noise, schedule, timesteps)
                 for _, clean in tracked(steps, self.progress, "edit", len(timesteps)):  # noqa: B007 - the last counts
                     pass
         return clean
@@ -89,14 +90,14 @@ class Pipeline:
     ) -> None:
         total = len(latents) * len(timesteps)
         self.progress("invert", 0, total)
-        with self.stopwatch.stage("invert"):
+        with self.stopwatch.stage("invert"), inverting(self.host, self.backbone, len(latents)) as together:
             for done in inversion.record(
                 trajectory,
                 latents,
                 lambda noisy, timestep: self.backbone.predict_noise(noisy, timestep, source),
                 self.backbone.schedule,
                 timesteps,
-                batch=self.settings.batch,
+                batch=together or self.settings.batch,
             ):
                 self.progress("invert", done, total)
 
