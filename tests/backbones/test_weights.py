@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from evenreel import registry
-from evenreel.backbones import load_backbone, mini, safetensors_file
+from evenreel.backbones import folder, load_backbone, mini, safetensors_file
 from evenreel.errors import PluginError, WeightsError
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -243,3 +243,21 @@ def test_a_folder_goes_before_a_backbone_of_its_name(saved, tmp_path, monkeypatc
 def test_a_backbone_without_a_location_is_refused():
     with pytest.raises(WeightsError, match="needs a model folder"):
         load_backbone("stable-diffusion:", device="cpu")
+
+
+def test_a_model_of_the_hub_that_comes_only_in_half_precision(tmp_path, monkeypatch):
+    """Its weights are asked for by their other names, and nothing is asked for twice."""
+    asked = []
+
+    def snapshot(name, *, allow_patterns, local_files_only):
+        asked.append((name, allow_patterns, local_files_only))
+        if len(asked) == 1:
+            for stem in ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model"):
+                (tmp_path / stem).parent.mkdir()
+                (tmp_path / f"{stem}.safetensors").touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    assert folder.find("someone/model", download=True).path == tmp_path
+    assert asked[1] == ("someone/model", ["text_encoder/model.fp16.safetensors"], False)

@@ -156,17 +156,25 @@ def _from_hub(name: str, *, download: bool) -> Path:
     offline = bool(constants.HF_HUB_OFFLINE)
     patterns = ["model_index.json", "scheduler/*.json", "tokenizer/*.json", "tokenizer/*.txt"]
     patterns += [f"{part}/config.json" for part in PARTS]
-    patterns += [f"{part}/{stem}.safetensors" for part, (_, stem) in PARTS.items()]
+    stems = [f"{part}/{stem}" for part, (_, stem) in PARTS.items()]
+    patterns += [
+        f"{stem}{end}"
+        for stem in stems
+        for end in (".safetensors", "-*.safetensors", ".safetensors.index.json")
+    ]
+    local = offline or not download
     try:
-        return Path(
-            snapshot_download(name, allow_patterns=patterns, local_files_only=offline or not download)
-        )
+        found = Path(snapshot_download(name, allow_patterns=patterns, local_files_only=local))
+        if lacking := [stem for stem in stems if not any(found.glob(f"{stem}*.safetensors"))]:
+            halves = [f"{stem}.fp16.safetensors" for stem in lacking]  # what some models have in their place
+            snapshot_download(name, allow_patterns=halves, local_files_only=local)
+        return found
     except LocalEntryNotFoundError as error:
         how = "HF_HUB_OFFLINE is set: unset it and " if offline else ""
         includes = " ".join(f"--include '{pattern}'" for pattern in patterns)
         raise WeightsError(
-            f"{name}: these weights are not on this machine; {how}fetch them with `hf download {name} {includes}`, "
-            f"about 4 GB for an SD 1.x or 2.x model, kept in {constants.HF_HUB_CACHE}."
+            f"{name}: these weights are not on this machine; {how}add --download, or fetch them with "
+            f"`hf download {name} {includes}`, about 4 GB for an SD 1.x or 2.x model, kept in {constants.HF_HUB_CACHE}."
         ) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

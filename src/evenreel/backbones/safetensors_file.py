@@ -4,6 +4,9 @@ import hashlib
 import json
 from pathlib import Path
 
+from safetensors.torch import load_file
+from torch import Tensor
+
 from evenreel.errors import WeightsError
 
 _LARGEST_HEADER = 100 * 2**20
@@ -32,6 +35,12 @@ def check(path: Path) -> None:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}).") from error
     _check_header(path, header, size - 8 - length)
+
+
+def load(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file, on the CPU. Raises: WeightsError unless it is whole."""
+    check(path)
+    return load_file(path)
 
 
 def _check_header(path: Path, header: bytes, data_size: int) -> None:

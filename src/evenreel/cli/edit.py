@@ -82,7 +82,9 @@ def edit(
     inversion_steps: Annotated[
         int | None, _option(ALGORITHM, "Noising steps, a multiple of --steps.", show_default="as --steps")
     ] = None,
-    seed: Annotated[int, _option(ALGORITHM, "Where randomness starts.")] = DEFAULTS.seed,
+    seed: Annotated[
+        int, _option(ALGORITHM, "Where the host's randomness starts; `frame` has none.")
+    ] = DEFAULTS.seed,
     frames: Annotated[
         str,
         _option(FRAMES, "Frames to edit, from 0; END is the one after the last.", metavar="START:END"),

@@ -36,7 +36,7 @@ class Trajectory:
     ) -> None:
         """Make room for latents of `shape` (frames, channels, height, width) at each of `timesteps`.
 
-        `directory` holds the scratch file; None means the system's place for temporary files.
+        `directory` holds the scratch file; None means `scratch_folder()`.
         Raises: OutputError when the disk has no room.
         """
         self._row = {timestep: row for row, timestep in enumerate(timesteps)}
@@ -49,7 +49,7 @@ class Trajectory:
                 self._latents: Tensor | None = self._scratch(size, directory).view(dtype).view(full)
             except OSError as error:
                 self._resources.close()
-                where = directory or tempfile.gettempdir()
+                where = directory or scratch_folder()
                 raise OutputError(
                     f"{where}: no room for {size / 2**20:.0f} MiB of latents ({error.strerror}); "
                     "free some space, or set TMPDIR to a larger disk."
@@ -104,11 +104,19 @@ class Trajectory:
         return self._latents[self._row[timestep]]
 
     def _scratch(self, size: int, directory: Path | None) -> Tensor:
-        scratch = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives as long as the trajectory
+        scratch = tempfile.TemporaryFile(dir=directory or scratch_folder())  # noqa: SIM115 - lives as long as the trajectory
         file = self._resources.enter_context(scratch)
         _reserve(file, size)
         # The mapping goes when its last tensor does; closing it here would fail while one is alive.
         return torch.frombuffer(mmap.mmap(file.fileno(), size), dtype=torch.uint8)
+
+
+def scratch_folder() -> str:
+    """Where large temporary files go: TMPDIR if it is set, else /var/tmp, a disk where /tmp may be memory."""
+    large = "/var/tmp"  # noqa: S108 - files get unpredictable names, or none
+    if not os.environ.get("TMPDIR") and os.access(large, os.W_OK):
+        return large
+    return tempfile.gettempdir()
 
 
 def _reserve(file: IO[bytes], size: int) -> None:

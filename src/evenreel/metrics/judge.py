@@ -4,10 +4,10 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evenreel.backbones import safetensors_file
 from evenreel.types import Frames
 from evenreel.world import ATTRIBUTES
 
@@ -56,9 +56,9 @@ class Judge(nn.Module):
 
     @classmethod
     def load(cls, path: Path) -> "Judge":
-        """Read trained weights, in float32, ready to judge."""
+        """Read trained weights, in float32, ready to judge. Raises: WeightsError when the file is damaged."""
         judge = cls()
-        judge.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+        judge.load_state_dict({name: value.float() for name, value in safetensors_file.load(path).items()})
         return judge.eval()
 
     @torch.inference_mode()

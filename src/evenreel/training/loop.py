@@ -57,6 +57,12 @@ def write_aside(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]
         aside.unlink(missing_ok=True)
 
 
+def recorded_step(path: Path) -> int:
+    """How far the training in a state file has come."""
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["evenreel"])["step"]
+
+
 class Optimizer:
     """Muon for matrices and kernels, AdamW for everything else (embeddings, norms, biases, first and last layers).
 

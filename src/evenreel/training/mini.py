@@ -12,10 +12,10 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from evenreel.errors import SettingsError
+from evenreel.errors import OutputError, SettingsError
 from evenreel.metrics.judge import Judge
 from evenreel.training import clip, judge, tokenizer, unet, vae
-from evenreel.training.loop import LoopSettings, Training, write_aside
+from evenreel.training.loop import LoopSettings, Training, recorded_step, write_aside
 from evenreel.training.pool import Pool
 
 POOL_SIZE = 30_000
@@ -131,6 +131,15 @@ class MiniTraining:
             for step, figures in self.train(part):
                 self.progress(part, step, SETTINGS[part].steps, figures)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every part has had all its steps."""
+        return all(
+            (path := self.folder / f"{part}.state.safetensors").exists()
+            and recorded_step(path) >= settings.steps
+            for part, settings in SETTINGS.items()
+        )
+
     def pack(self, out: Path) -> None:
         """Write the finished model as a diffusers folder in float16, with the CLIP and the judge beside it."""
         network = self._finished("unet", self._build("unet"))
@@ -184,14 +193,19 @@ def train_mini(
 ) -> None:
     """Train parts of the mini model in `folder`, going on where a run was cut; the whole is packed in `folder/model`.
 
-    Raises SettingsError for an unknown part, or one whose inputs are not trained yet; FloatingPointError when a loss is
+    Raises OutputError for a folder that cannot be made, SettingsError for an unknown part, or one whose inputs are not
+    trained yet; FloatingPointError when a loss is
     not finite (the last good state is kept).
     """
     if unknown := [part for part in parts if part not in SETTINGS]:
         raise SettingsError(
             f"no such part of the mini model: {', '.join(unknown)}; there are {', '.join(SETTINGS)}."
         )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made ({error.strerror}); choose another --out.") from error
     training = MiniTraining(folder, progress)
     training.run([part for part in SETTINGS if part in parts])
-    if "unet" in parts and (folder / "judge.state.safetensors").exists():
+    if training.complete:
         training.pack(folder / "model")

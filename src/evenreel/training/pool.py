@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from evenreel.errors import SettingsError
 from evenreel.world import random_scene, render
 
 SIZE = 128
@@ -58,7 +59,7 @@ class Pool:
             aside.replace(path)
         self._pictures = np.load(path, mmap_mode="r")
         if len(self._pictures) < count:
-            raise ValueError(
+            raise SettingsError(
                 f"{path} holds {len(self._pictures)} pictures, {count} are wanted; delete it to have it rendered again."
             )
         self.count = count

@@ -4,34 +4,15 @@ import os
 import platform
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Literal
-
-import psutil
-import torch
 
 from evenreel import registry
 from evenreel._version import __version__
-from evenreel.backbones import load_backbone
-from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.errors import EvenreelError
-from evenreel.video.codecs import has_encoder
+from evenreel.workflows.installed import LIBRARIES, version
 
-LIBRARIES = (
-    "torch",
-    "diffusers",
-    "accelerate",
-    "transformers",
-    "safetensors",
-    "huggingface-hub",
-    "av",
-    "numpy",
-    "pillow",
-    "einops",
-)
 EXTRAS = {
     "dev": ("pytest", "beartype", "hypothesis", "peft", "ruff", "pyright", "import-linter"),
 }
@@ -58,29 +39,34 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at everything an edit needs. Nothing is loaded, changed or fetched."""
-    return [*_versions(), *_machine(), *_codecs(), *_plugins(), *_weights(), *_extras()]
+    """Look at everything an edit needs. Nothing is loaded, changed or fetched.
 
-
-def _version(library: str) -> str | None:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return None
+    Without its libraries nothing else can be looked at, and nothing else is.
+    """
+    versions = list(_versions())
+    if any(finding.state == "missing" for finding in versions):
+        return versions
+    return [*versions, *_machine(), *_codecs(), *_plugins(), *_weights(), *_extras()]
 
 
 def _versions() -> Iterator[Finding]:
     yield Finding("ok", "evenreel", __version__)
     yield Finding("ok", "python", f"{platform.python_version()} ({sys.executable})")
     for library in LIBRARIES:
-        version = _version(library)
-        if version is None:
+        found = version(library)
+        if found is None:
             yield Finding("missing", library, "not installed", f"pip install {library}")
         else:
-            yield Finding("ok", library, version)
+            yield Finding("ok", library, found)
 
 
 def _machine() -> Iterator[Finding]:
+    import psutil
+    import torch
+
+    from evenreel.backbones.devices import choose_device, choose_dtype
+    from evenreel.diffusion.trajectory import scratch_folder
+
     device = choose_device("auto")
     dtype = str(choose_dtype("auto", device)).removeprefix("torch.")
     if device.type == "cuda":
@@ -103,16 +89,19 @@ def _machine() -> Iterator[Finding]:
         f"{_gib(memory.available)} free of {_gib(memory.total)}",
         "close other programs, or edit with --batch 1" if tight else "",
     )
-    free = shutil.disk_usage(tempfile.gettempdir()).free
+    scratch = scratch_folder()
+    free = shutil.disk_usage(scratch).free
     yield Finding(
         "note" if free < LITTLE_MEMORY else "ok",
         "scratch space",
-        f"{_gib(free)} free in {tempfile.gettempdir()}",
+        f"{_gib(free)} free in {scratch}",
         "long clips spill there; set TMPDIR to a larger disk" if free < LITTLE_MEMORY else "",
     )
 
 
 def _codecs() -> Iterator[Finding]:
+    from evenreel.video.codecs import has_encoder
+
     for encoder, use in ENCODERS.items():
         if has_encoder(encoder):
             yield Finding("ok", encoder, f"writes {use}")
@@ -141,6 +130,8 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
+    from evenreel.backbones import load_backbone
+
     try:
         fingerprint = load_backbone("mini", device="cpu").fingerprint
     except EvenreelError as error:
@@ -158,7 +149,7 @@ def _weights() -> Iterator[Finding]:
 
 def _extras() -> Iterator[Finding]:
     for extra, libraries in EXTRAS.items():
-        absent = [library for library in libraries if _version(library) is None]
+        absent = [library for library in libraries if version(library) is None]
         if absent:
             yield Finding(
                 "note", f"extra {extra}", f"without {', '.join(absent)}", f"pip install 'evenreel[{extra}]'"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ import torch
 
 from evenreel.backbones import Backbone, load_backbone
 from evenreel.diffusion import sampling
+from evenreel.errors import OutputError
 from evenreel.hosts.base import EditJob, create_host
 from evenreel.metrics.fidelity import psnr
 from evenreel.metrics.judge import Judge
@@ -78,7 +80,7 @@ def autoencoder_figures(backbone: Backbone, scenes: Sequence[Scene]) -> Iterator
     values = []
     for start in range(0, len(scenes), 32):
         pictures = _pictures(scenes[start : start + 32])
-        decoded = backbone.decode(backbone.encode(pictures))
+        decoded = backbone.decode(backbone.encode(pictures)).cpu()
         values += [psnr(one[None], other[None]) for one, other in zip(decoded, pictures, strict=True)]
     mean = sum(values) / len(values)
     yield Figure(part="VAE", name="reconstruction PSNR", value=mean, wanted=30, unit="dB", count=len(values))
@@ -138,7 +140,7 @@ def text_to_image(
     with host.attach(backbone, job) as session:
         noise, timesteps = session.start()
         *_, (_, latents) = sampling.sample(noise, session.predict_noise, backbone.schedule, timesteps)
-    return backbone.decode(latents)
+    return backbone.decode(latents).cpu()
 
 
 def generation_figures(
@@ -161,7 +163,7 @@ def edit_frames(backbone: Backbone, frames: Frames, settings: EditSettings) -> F
     """Edit frames that have the model's own size already."""
     host = create_host(settings.host, settings.host_options)
     pipeline = Pipeline(backbone, host, settings, silent, Stopwatch(backbone.device))
-    return backbone.decode(pipeline.edit(backbone.encode(frames)))
+    return backbone.decode(pipeline.edit(backbone.encode(frames))).cpu()
 
 
 def some_change(scene: Scene, index: int) -> dict[str, str]:
@@ -199,12 +201,26 @@ def editing_figures(
 
 
 def report(
-    folder: Path, *, first: int = 0, pictures: int = 256, clips: int = 40, progress: Progress = silent
+    folder: Path,
+    *,
+    first: int = 0,
+    pictures: int = 256,
+    clips: int = 40,
+    device: str = "cpu",
+    write: bool = True,
+    progress: Progress = silent,
 ) -> list[Figure]:
-    """Measure the model in `folder` on held-out scenes `first` and up; writes report.json and README.md there."""
+    """Measure the model in `folder` on held-out scenes `first` and up; `write` puts report.json and README.md there.
+
+    Raises: OutputError when they cannot be written, before anything is measured.
+    """
     from evenreel.workflows.model_card import write_card
 
-    backbone = load_backbone(str(folder))
+    if write and not os.access(folder, os.W_OK):
+        raise OutputError(
+            f"{folder}: the report cannot be written there; copy the folder and name it with --out."
+        )
+    backbone = load_backbone(str(folder), device=device)
     judge = Judge.load(folder / "judge.safetensors")
     scenes = _scenes(first, pictures)
     progress("autoencoder, CLIP, judge", 0, None)
@@ -217,12 +233,15 @@ def report(
     for host in EDIT_HOSTS:
         figures += editing_figures(backbone, judge, _scenes(first + 10_000, clips), host, progress)
     rows = [{**asdict(figure), "interval": figure.interval, "reached": figure.reached} for figure in figures]
+    if not write:
+        return figures
     record = {
         "held_out_from": first,
+        "device": str(backbone.device),
         "torch": torch.__version__,
         "fingerprint": backbone.fingerprint,
         "figures": rows,
     }
     (folder / "report.json").write_text(json.dumps(record, indent=2) + "\n")
-    write_card(folder, figures)
+    write_card(folder, figures, first=first)
     return figures

@@ -29,7 +29,8 @@ by evenreel itself.
 
 ## What it reaches
 
-Measured by `evenreel train mini --report --out FOLDER` on scenes with one object whose seeds were never trained on.
+Measured by `evenreel train mini --report --out FOLDER` on scenes with one object whose seeds were never trained on
+(held-out scenes {first} and up; `--first-seed N` measures on others and prints only).
 Intervals are 95% (Wilson). `editing` changes one attribute of an {frames}-frame clip with the default settings of
 `evenreel edit`; the judge's verdict on most frames counts.
 
@@ -37,7 +38,7 @@ Intervals are 95% (Wilson). `editing` changes one attribute of an {frames}-frame
 {missed}"""
 
 
-def write_card(folder: Path, figures: "Sequence[Figure]", frames: int = 8) -> None:
+def write_card(folder: Path, figures: "Sequence[Figure]", *, first: int = 0, frames: int = 8) -> None:
     """Write README.md into a model's folder."""
     lines = [
         "| part | figure | wanted | measured | 95% interval | samples |",
@@ -54,6 +55,7 @@ def write_card(folder: Path, figures: "Sequence[Figure]", frames: int = 8) -> No
     text = _TEXT.format(
         training=_training_table(folder),
         frames=frames,
+        first=first,
         table="\n".join(lines),
         missed=f"\nNot reached: {'; '.join(missed)}.\n" if missed else "",
     )
@@ -72,4 +74,14 @@ def _training_table(folder: Path) -> str:
             round(settings["seconds"] / 60),
         )
         lines.append("| " + " | ".join(map(str, row)) + " |")
-    return "\n".join(lines) + f"\n\nPool of {made['pool']} rendered pictures; torch {made['torch']}."
+    stretched = [
+        f"{part}: at step {step} given {steps} in all"
+        for part, settings in made["parts"].items()
+        for step, steps in settings.get("stretched", ())
+    ]
+    note = (
+        f"\n\nMade longer while they ran (the rate follows the new length): {'; '.join(stretched)}."
+        if stretched
+        else ""
+    )
+    return "\n".join(lines) + note + f"\n\nPool of {made['pool']} rendered pictures; torch {made['torch']}."

@@ -8,7 +8,6 @@ import platform
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ import torch
 from evenreel._version import __version__
 from evenreel.errors import OutputError, SettingsError
 from evenreel.video import VideoInfo
+from evenreel.workflows.installed import LIBRARIES, version
 
 RECORD_VERSION = 1
 """Raised when a record changes in a way that older readers would misread."""
-LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "av", "numpy")
 
 
 def plain(value: Any) -> Any:
@@ -38,13 +37,8 @@ def plain(value: Any) -> Any:
 
 def versions() -> dict[str, str]:
     """Versions of all that can change a result."""
-    found = {"evenreel": __version__, "python": platform.python_version()}
-    for library in LIBRARIES:
-        try:
-            found[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            found[library] = "unknown"
-    return found
+    libraries = {library: version(library) or "unknown" for library in LIBRARIES}
+    return {"evenreel": __version__, "python": platform.python_version(), **libraries}
 
 
 def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
