@@ -1,5 +1,6 @@
 """Progress, the stopwatch, and the record's plain values."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from evenreel.errors import OutputError
 from evenreel.workflows import measure
 from evenreel.workflows.measure import Stopwatch
 from evenreel.workflows.progress import tracked
-from evenreel.workflows.record import hash_of, plain, write_record
+from evenreel.workflows.record import PendingRecord, hash_of, plain
 
 
 def test_tracked_reports_each_item_after_its_use():
@@ -73,6 +74,23 @@ def test_the_hash_of_a_file_is_sha256(tmp_path):
 
 
 def test_a_record_that_cannot_be_written_leaves_nothing(tmp_path):
-    with pytest.raises(OutputError, match="cannot be written"):
-        write_record(tmp_path / "missing" / "out.json", {"a": 1})
+    with (
+        pytest.raises(OutputError, match="not a folder"),
+        PendingRecord(tmp_path / "missing" / "out.json") as record,
+    ):
+        record.write({"a": 1})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_appears_only_with_its_result(tmp_path):
+    """Whatever fails after the record was written, the earlier record stays beside the earlier result."""
+    path = tmp_path / "out.json"
+    with PendingRecord(path) as record:
+        record.write({"a": 1})
+        assert not path.exists()
+    before = path.read_bytes()
+    with contextlib.suppress(KeyboardInterrupt), PendingRecord(path) as record:
+        record.write({"a": 2})
+        raise KeyboardInterrupt
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -60,11 +60,12 @@ class VideoWriter:
         self._settings = settings
         self._aside: Aside | None = None
         self._sink: ContainerSink | FolderSink | None = None
+        self._finished = False
         self.frame_count = 0
         """Frames written so far."""
 
     def __enter__(self) -> "VideoWriter":
-        self._aside = Aside(self.path, folder=self._recipe is None)
+        self._aside, self._finished = Aside(self.path, folder=self._recipe is None), False
         return self
 
     def write(
@@ -103,7 +104,8 @@ class VideoWriter:
         assert self._aside is not None
         try:
             if kind is None:
-                self._finish()
+                self.finish()
+                self._aside.commit()
         except (av.error.FFmpegError, OSError) as failure:
             raise unwritable(self.path, failure) from failure
         finally:
@@ -112,12 +114,18 @@ class VideoWriter:
             self._aside.discard()
             self._aside = None
 
-    def _finish(self) -> None:
-        assert self._aside is not None
-        if self._sink is None:
-            raise OutputError(f"{shown(self.path)} was given no frames; choose a range that holds some.")
-        self._sink.finish()
-        self._aside.commit()
+    def finish(self) -> Path:
+        """Write all that is still to be written; returns where the whole result lies until the `with` block ends."""
+        assert self._aside is not None, "finish only inside the `with` block"
+        try:
+            if self._sink is None:
+                raise OutputError(f"{shown(self.path)} was given no frames; choose a range that holds some.")
+            if not self._finished:
+                self._sink.finish()
+                self._finished = True
+        except (av.error.FFmpegError, OSError) as failure:
+            raise unwritable(self.path, failure) from failure
+        return self._aside.path
 
     def _times(self, count: int, timestamps: Sequence[Fraction] | None) -> list[Fraction]:
         if timestamps is None:

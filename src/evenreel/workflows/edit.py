@@ -69,19 +69,17 @@ def edit_file(
     writer = VideoWriter(target, *size, audio_from=info, audio_range=stream.audio_range)
     with memory_errors_explained():
         pipeline = _pipeline(settings, backbone, progress, download=download)
-        with writer:
+        # Both lie finished beside their names before either is renamed: a crash leaves no result without its record.
+        with record.PendingRecord(record_path) as pending, writer:
             described = _hashed(pipeline, info)
             working = model_size(*size, settings.size, pipeline.backbone)
             latents, times = pipeline.encode(stream, working, _expected(info, start, end))
             latents = pipeline.edit(latents)
             windows = pipeline.decode(latents, size)
             _write(writer, windows, times, stream.end_time)
-    values = _record(pipeline, described, working, len(times))
-    values["output"] = {
-        "path": str(target.absolute()),
-        "sha256": None if target.is_dir() else record.hash_of((target,)),
-    }
-    record.write_record(record_path, values)
+            values = _record(pipeline, described, working, len(times))
+            values["output"] = _output(target, writer.finish())
+            pending.write(values)
     return EditResult(target, record_path, values)
 
 
@@ -123,13 +121,11 @@ def save_clip(clip: Clip, output: str | os.PathLike[str]) -> None:
     record_path = record.record_path(target)
     _check_apart(clip.info, target, record_path)
     height, width = clip.frames.shape[1:3]
-    with VideoWriter(target, width, height, audio_from=clip.info, audio_range=clip.audio_range) as writer:
+    writer = VideoWriter(target, width, height, audio_from=clip.info, audio_range=clip.audio_range)
+    with record.PendingRecord(record_path) as pending, writer:
         writer.write(clip.frames, clip.timestamps, clip.end_time)
-    if isinstance(clip, EditedClip):
-        digest = None if target.is_dir() else record.hash_of((target,))
-        record.write_record(
-            record_path, {**clip.record, "output": {"path": str(target.absolute()), "sha256": digest}}
-        )
+        if isinstance(clip, EditedClip):
+            pending.write({**clip.record, "output": _output(target, writer.finish())})
 
 
 def _pipeline(
@@ -220,6 +216,14 @@ def _record(
             "process_bytes": measure.peak_process_bytes(),
             "device_bytes": measure.peak_device_bytes(backbone.device),
         },
+    }
+
+
+def _output(target: Path, finished: Path) -> dict[str, Any]:
+    """A result as the record keeps it, from where it lies until it is renamed to `target`."""
+    return {
+        "path": str(target.absolute()),
+        "sha256": None if finished.is_dir() else record.hash_of((finished,)),
     }
 
 

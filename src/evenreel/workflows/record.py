@@ -3,9 +3,7 @@
 import dataclasses
 import hashlib
 import json
-import os
 import platform
-import secrets
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ import torch
 from evenreel._version import __version__
 from evenreel.errors import OutputError, SettingsError
 from evenreel.video import VideoInfo
+from evenreel.video.aside import Aside, unwritable
 from evenreel.workflows.installed import LIBRARIES, version
 
 RECORD_VERSION = 1
@@ -100,26 +99,40 @@ def check_record_place(path: Path) -> None:
         ) from error
 
 
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record whole or not at all. Raises OutputError where that fails."""
-    aside = path.with_name(f".evenreel-{secrets.token_hex(4)}.json")
-    try:
-        with aside.open("x", encoding="utf-8", errors="backslashreplace") as file:
-            json.dump(plain(record), file, indent=2, ensure_ascii=False, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror}); free space or choose another --out."
-        ) from error
-    finally:
-        aside.unlink(missing_ok=True)
+class PendingRecord:
+    """A record on its way: written aside inside the `with` block, renamed when it ends well, gone when it does not.
+
+    Raises OutputError where the record cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._aside: Aside | None = None
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Write everything, under another name."""
+        self._aside = Aside(self.path, folder=False)
+        try:
+            with self._aside.path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+                json.dump(plain(record), file, indent=2, ensure_ascii=False, allow_nan=False)
+                file.write("\n")
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+    def __enter__(self) -> "PendingRecord":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._aside is None:
+            return
+        if kind is None:
+            self._aside.commit()
+        else:
+            self._aside.discard()
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A record as `write_record` left it. Raises SettingsError for anything else."""
+    """A record as `PendingRecord` left it. Raises SettingsError for anything else."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
