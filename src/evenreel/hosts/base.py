@@ -79,6 +79,11 @@ def start_of(job: EditJob, device: torch.device) -> tuple[Latents, tuple[int, ..
     return noise.to(device), job.timesteps
 
 
+def step_generator(seed: int, step_index: int) -> torch.Generator:
+    """A generator of a step's own, so that its draws depend on nothing else; neighbouring seeds share no steps."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step_index * 7_919 + 12_345) % 2**63)
+
+
 def inverting(host: Host, backbone: Backbone, frames: int) -> AbstractContextManager[int | None]:
     """What a host does to the model while the source is inverted: nothing, unless it has an `attach_inversion`.
 

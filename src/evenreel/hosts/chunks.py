@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from evenreel.hosts.base import step_generator
+
 MERGED_TOGETHER = 4
 """Frames that one round of local merging collapses into one."""
 
@@ -32,7 +34,7 @@ def random_planner(seed: int, size: int, order: str) -> StepPlanner:
     """Draw plans from generators of their own, one for each step: equal seeds give equal plans."""
 
     def plan(step_index: int, frames: int) -> tuple[ChunkPlan, ...]:
-        generator = torch.Generator().manual_seed(_mixed(seed, step_index))
+        generator = step_generator(seed, step_index)
         first = int(torch.randint(size, (), generator=generator))
         flip = float(torch.rand((), generator=generator))
         pieces = cut(frames, size, first)
@@ -97,8 +99,3 @@ def _mix_divisor(order: str) -> int:
 def _chunk_draws(frames: int, generator: torch.Generator) -> tuple[tuple[int, ...], float]:
     destinations = rounds(frames, lambda stride: int(torch.randint(stride, (), generator=generator)))
     return destinations, float(torch.rand((), generator=generator))
-
-
-def _mixed(seed: int, step_index: int) -> int:
-    # Neighbouring seeds must not share steps, as seed + step_index would.
-    return (seed * 1_000_003 + step_index * 7_919 + 12_345) % 2**63
