@@ -23,7 +23,11 @@ class Recording:
     @cached_property
     def meta(self) -> dict[str, Any]:
         with safe_open(self.path, "pt") as file:
-            return json.loads(file.metadata()["json"])
+            metadata = file.metadata()
+        # One JSON document for everything, or one for each key.
+        if set(metadata) == {"json"}:
+            return json.loads(metadata["json"])
+        return {key: _parsed(value) for key, value in metadata.items()}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -36,6 +40,13 @@ class Recording:
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:  # plain text
+        return value
 
 
 def recordings(host: str) -> list[Recording]:
