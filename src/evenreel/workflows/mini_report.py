@@ -16,17 +16,14 @@ from evenreel.errors import OutputError
 from evenreel.hosts.base import EditJob, create_host
 from evenreel.metrics.fidelity import psnr
 from evenreel.metrics.judge import Judge
-from evenreel.settings import EditSettings
 from evenreel.training import clip
 from evenreel.training.pool import CLIP_FRAMES, SIZE
 from evenreel.types import Frames
-from evenreel.workflows.measure import Stopwatch
-from evenreel.workflows.pipeline import Pipeline
 from evenreel.workflows.progress import Progress, silent, tracked
+from evenreel.workflows.world_edits import WorldEdit, edit_frames, judged
 from evenreel.world import ATTRIBUTES, HELD_OUT, Scene, caption, random_scene, render
 
 CANDIDATES = 64
-EDIT_FRAMES = 8
 EDIT_HOSTS = ("frame", "vidtome")
 
 
@@ -159,38 +156,21 @@ def generation_figures(
         yield _share("text to image", name, hits, wanted)
 
 
-def edit_frames(backbone: Backbone, frames: Frames, settings: EditSettings) -> Frames:
-    """Edit frames that have the model's own size already."""
-    host = create_host(settings.host, settings.host_options)
-    pipeline = Pipeline(backbone, host, settings, silent, Stopwatch(backbone.device))
-    return backbone.decode(pipeline.edit(backbone.encode(frames))).cpu()
-
-
-def some_change(scene: Scene, index: int) -> dict[str, str]:
-    """One attribute changed at random; which one goes round with the index."""
-    rng = random.Random(f"evenreel change {scene.seed}")
-    name = list(ATTRIBUTES)[index % len(ATTRIBUTES)]
-    return {name: rng.choice([value for value in ATTRIBUTES[name] if value != scene.attribute(name)])}
-
-
 def editing_figures(
-    backbone: Backbone, judge: Judge, scenes: Sequence[Scene], host: str, progress: Progress = silent
+    backbone: Backbone, judge: Judge, first: int, clips: int, host: str, progress: Progress = silent
 ) -> Iterator[Figure]:
     """How often an edit shows what was asked for, and keeps what was not."""
     asked: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
     kept: list[bool] = []
     truth_psnr: list[float] = []
-    for index, scene in enumerate(tracked(scenes, progress, f"edit with {host}")):
-        change = some_change(scene, index)
-        target = scene.edited(**change)
-        frames = render(scene, range(EDIT_FRAMES), SIZE, maps=False).frames
-        settings = EditSettings(prompt=caption(target), source_prompt=caption(scene), host=host)
-        edited = edit_frames(backbone, frames, settings)
-        verdict = judge.verdict(edited)
-        for name in ATTRIBUTES:
-            hit = verdict[name] == target.attribute(name)
-            (asked[name] if name in change else kept).append(hit)
-        truth_psnr.append(psnr(edited, render(target, range(EDIT_FRAMES), SIZE, maps=False).frames))
+    for number in tracked(range(first, first + clips), progress, f"edit with {host}"):
+        edit = WorldEdit.held_out(number)
+        edited = edit_frames(backbone, edit.source.frames, edit.settings(host=host))
+        there, left = judged(edit, edited, judge)
+        for name, hit in there.items():
+            asked[name].append(hit)
+        kept += left.values()
+        truth_psnr.append(psnr(edited, edit.truth.frames))
     part = f"editing, {host}"
     yield _share(part, "asked for is there", [hit for hits in asked.values() for hit in hits], 85)
     yield _share(part, "not asked for is kept", kept, 90)
@@ -231,7 +211,7 @@ def report(
         *generation_figures(backbone, judge, scenes, progress),
     ]
     for host in EDIT_HOSTS:
-        figures += editing_figures(backbone, judge, _scenes(first + 10_000, clips), host, progress)
+        figures += editing_figures(backbone, judge, first + 10_000, clips, host, progress)
     rows = [{**asdict(figure), "interval": figure.interval, "reached": figure.reached} for figure in figures]
     if not write:
         return figures

@@ -1,0 +1,41 @@
+"""Means with intervals that respect what belongs together: clips are drawn anew, never single measurements."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+    """Clusters it rests on."""
+
+    def excludes(self, value: float) -> bool:
+        """Whether the interval leaves a value out."""
+        return not self.low <= value <= self.high
+
+
+def cluster_bootstrap(
+    values: Sequence[float], clusters: Sequence[int | str], *, resamples: int = 10_000, seed: int = 0
+) -> Estimate:
+    """Mean of values with a percentile interval from resampling whole clusters (Field & Welsh 2007).
+
+    Every value weighs the same, so a cluster weighs by its size. Raises ValueError where there is nothing to average.
+    """
+    if not len(values) or len(values) != len(clusters):
+        raise ValueError(
+            f"need as many clusters as values and at least one, got {len(values)} and {len(clusters)}."
+        )
+    names, index = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(index, weights=np.asarray(values, dtype=float))
+    sizes = np.bincount(index)
+    drawn = np.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))
+    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Estimate(float(np.mean(values)), float(low), float(high), len(names))
