@@ -81,8 +81,8 @@ def measured(edit: WorldEdit, edited: Frames, judge: Judge) -> dict[str, float |
     """Figures of one edit; None for one that the clip does not allow.
 
     asked, kept: shares of attributes (judge). truth_psnr: dB against the right answer; background_psnr: dB against the
-    source where neither it nor the right answer shows an object, None where the background was to change. warp_error and
-    flicker: along the source's motion; see `metrics.temporal`.
+    source where neither it nor the right answer shows an object, None where the background was to change. warp_error
+    and flicker: along the source's motion; see `metrics.temporal`.
     """
     asked, kept = judged(edit, edited, judge)
     flow = edit.source.flow[:-1]
