@@ -1,7 +1,7 @@
 """What a text-to-image model must offer to be edited with."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,23 @@ EncodedFrames = Float[Tensor, "frames channels latent_height latent_width"]
 
 PromptRows = Float[Tensor, "_ tokens features"]
 """`PromptEmbeds`, where they stand beside latents, whose width is another, or beside more prompts."""
+
+
+class Residuals(NamedTuple):
+    """What a ControlNet adds inside the UNet."""
+
+    down: tuple[Float[Tensor, "batch _ _ _"], ...]
+    """To the skip connections, in their order."""
+    mid: Float[Tensor, "batch _ _ _"]
+    """To the output of the middle block."""
+
+    def behind(self, rows: int) -> "Residuals":
+        """The same for a batch with `rows` rows more in front, to which nothing is added."""
+        return Residuals(tuple(_behind(rows, tensor) for tensor in self.down), _behind(rows, self.mid))
+
+
+def _behind(rows: int, tensor: Tensor) -> Tensor:
+    return torch.cat([tensor.new_zeros(rows, *tensor.shape[1:]), tensor])
 
 
 class Backbone(ABC):
@@ -60,10 +77,17 @@ class Backbone(ABC):
         """Hidden states of prompts. Raises: SettingsError for a prompt that cannot be read in full."""
 
     @abstractmethod
-    def predict_noise(self, latents: Latents, timestep: int, prompt_embeds: PromptRows) -> Latents:
+    def predict_noise(
+        self,
+        latents: Latents,
+        timestep: int,
+        prompt_embeds: PromptRows,
+        residuals: Residuals | None = None,
+    ) -> Latents:
         """The noise in `latents`, whatever the network predicts natively.
 
-        The batch is a multiple of the prompts: each prompt serves as many consecutive latents.
+        The batch is a multiple of the prompts: each prompt serves as many consecutive latents. `residuals` are what a
+        ControlNet adds for that batch; without one the argument is not passed.
         """
 
     @classmethod

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar
 
 from evenreel.backbones import safetensors_file
 from evenreel.errors import WeightsError
@@ -27,6 +28,13 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 class ModelFolder:
     """A Stable Diffusion model in diffusers' layout, checked before anything of it is loaded."""
 
+    parts: ClassVar[Mapping[str, tuple[str, str]]] = PARTS
+    """What has weights in it."""
+    wanted: ClassVar[str] = "an SD 1.x or 2.x model"
+    """What to use instead of something else."""
+    gigabytes: ClassVar[float] = 4
+    """What fetching one takes, about."""
+
     path: Path
     """Holds unet, vae, text_encoder, tokenizer and scheduler."""
 
@@ -34,10 +42,7 @@ class ModelFolder:
         """Raise WeightsError unless every part is there, whole, of a known class, and free of code."""
         if (self.path / "model_index.json").exists():
             self._check_trusted(read_json(self.path / "model_index.json"))
-        for part, (class_name, _) in PARTS.items():
-            self._check_class(part, class_name)
-            for file in self.weight_files(part):
-                safetensors_file.check(file)
+        self._check_weights()
         self.config("scheduler", "scheduler_config.json")
         if not (self.path / "tokenizer").is_dir():
             raise WeightsError(f"{self.path}: the tokenizer folder is missing; fetch the model again.")
@@ -49,7 +54,7 @@ class ModelFolder:
 
     def variant(self, part: str) -> str | None:
         """`fp16` when a part comes only in half precision, else None."""
-        stem = PARTS[part][1]
+        stem = self.parts[part][1]
         whole = any(
             (self.path / part / f"{stem}{end}").exists()
             for end in (".safetensors", ".safetensors.index.json")
@@ -58,7 +63,7 @@ class ModelFolder:
 
     def weight_files(self, part: str) -> tuple[Path, ...]:
         """The safetensors files of a part. Raises: WeightsError when there are none, or only pickles."""
-        folder, stem = self.path / part, PARTS[part][1]
+        folder, stem = self.path / part, self.parts[part][1]
         for name in (f"{stem}.safetensors", f"{stem}.fp16.safetensors"):
             if (folder / name).exists():
                 return (folder / name,)
@@ -75,7 +80,7 @@ class ModelFolder:
     def fingerprint(self) -> str:
         """Hash of all weights; the names of files count, their dates and places do not."""
         total = hashlib.sha256()
-        for part in PARTS:
+        for part in self.parts:
             for file in self.weight_files(part):
                 total.update(f"{part}/{file.name} {safetensors_file.sha256(file)}\n".encode())
         return total.hexdigest()
@@ -88,12 +93,18 @@ class ModelFolder:
             )
         return tuple(folder / name for name in names)
 
+    def _check_weights(self) -> None:
+        for part, (class_name, _) in self.parts.items():
+            self._check_class(part, class_name)
+            for file in self.weight_files(part):
+                safetensors_file.check(file)
+
     def _check_class(self, part: str, class_name: str) -> None:
         config = self.config(part)
         found = config.get("_class_name") or next(iter(config.get("architectures") or [class_name]))
         if found != class_name or "auto_map" in config:
             raise WeightsError(
-                f"{self.path / part}: must be a plain {class_name}, got {found}; use an SD 1.x or 2.x model."
+                f"{self.path / part}: must be a plain {class_name}, got {found}; use {self.wanted}."
             )
 
     def _check_trusted(self, index: Mapping[str, Any]) -> None:
@@ -118,6 +129,22 @@ class ModelFolder:
                 )
 
 
+class ControlFolder(ModelFolder):
+    """A ControlNet in diffusers' layout: one part, which is the folder itself."""
+
+    parts = MappingProxyType({"": ("ControlNetModel", "diffusion_pytorch_model")})
+    wanted = "a ControlNet for SD 1.x or 2.x"
+    gigabytes = 1.4
+
+    def check(self) -> None:
+        """Raise WeightsError unless the weights are there, whole, of a known class, and free of code."""
+        self._check_weights()
+        self._check_sums()
+
+
+AnyFolder = TypeVar("AnyFolder", bound=ModelFolder)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises: WeightsError when it is missing or damaged."""
     try:
@@ -131,32 +158,32 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def find(name: str, *, download: bool = False) -> ModelFolder:
+def find(name: str, *, download: bool = False, kind: type[AnyFolder] = ModelFolder) -> AnyFolder:
     """The folder of a model, by path or by name on the Hugging Face hub.
 
     Nothing is fetched unless `download` is set. Raises: WeightsError when the model is not there.
     """
     path = Path(name).expanduser()
     if path.is_dir():
-        return ModelFolder(path)
+        return kind(path)
     if path.exists():
         raise WeightsError(f"{name}: is a single file; evenreel reads model folders in diffusers' layout.")
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise WeightsError(
             f"{name}: no such model folder, and no name on the Hugging Face hub (owner/model) either."
         )
-    return ModelFolder(_from_hub(name, download=download))
+    return kind(_from_hub(name, kind, download=download))
 
 
-def _from_hub(name: str, *, download: bool) -> Path:
+def _from_hub(name: str, kind: type[ModelFolder], *, download: bool) -> Path:
     # Imported late: most runs use a folder, and this import costs a second.
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     offline = bool(constants.HF_HUB_OFFLINE)
     patterns = ["model_index.json", "scheduler/*.json", "tokenizer/*.json", "tokenizer/*.txt"]
-    patterns += [f"{part}/config.json" for part in PARTS]
-    stems = [f"{part}/{stem}" for part, (_, stem) in PARTS.items()]
+    patterns += [f"{part}/config.json".lstrip("/") for part in kind.parts]
+    stems = [f"{part}/{stem}".lstrip("/") for part, (_, stem) in kind.parts.items()]
     patterns += [
         f"{stem}{end}"
         for stem in stems
@@ -174,7 +201,8 @@ def _from_hub(name: str, *, download: bool) -> Path:
         includes = " ".join(f"--include '{pattern}'" for pattern in patterns)
         raise WeightsError(
             f"{name}: these weights are not on this machine; {how}add --download, or fetch them with "
-            f"`hf download {name} {includes}`, about 4 GB for an SD 1.x or 2.x model, kept in {constants.HF_HUB_CACHE}."
+            f"`hf download {name} {includes}`, about {kind.gigabytes:g} GB for {kind.wanted}, "
+            f"kept in {constants.HF_HUB_CACHE}."
         ) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,25 +1,22 @@
 """Stable Diffusion 1.x and 2.x from a folder in diffusers' layout."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from evenreel.backbones import folder
-from evenreel.backbones.base import Backbone, EncodedFrames, PromptRows
+from evenreel.backbones.base import Backbone, EncodedFrames, PromptRows, Residuals
 from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.backbones.text import PromptEncoder
+from evenreel.backbones.weights import load_part, one_sentence
 from evenreel.diffusion import ddim
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.errors import WeightsError
 from evenreel.types import Frames, Latents, PromptEmbeds
-
-Model = TypeVar("Model", bound=nn.Module)
 
 _PIXELS_PER_BATCH = 2**19
 """Pixels that the autoencoder sees together: two frames of 512 x 512, whose activations take about 2 GB."""
@@ -53,22 +50,22 @@ class StableDiffusion(Backbone):
         """The noise predictor."""
         from diffusers import UNet2DConditionModel
 
-        return self._load("unet", UNet2DConditionModel)
+        return load_part(self._folder, "unet", UNet2DConditionModel, self.device, self.dtype)
 
     @cached_property
     def vae(self) -> Any:
         """The autoencoder between frames and latents."""
         from diffusers import AutoencoderKL
 
-        return self._load("vae", AutoencoderKL)
+        return load_part(self._folder, "vae", AutoencoderKL, self.device, self.dtype)
 
     @cached_property
     def text(self) -> PromptEncoder:
         """The tokenizer and the text encoder."""
         from transformers import CLIPTextModel, CLIPTokenizer
 
-        text_encoder = self._load("text_encoder", CLIPTextModel)
-        with _one_sentence(self._folder.path / "tokenizer"):
+        text_encoder = load_part(self._folder, "text_encoder", CLIPTextModel, self.device, self.dtype)
+        with one_sentence(self._folder.path / "tokenizer"):
             tokenizer = CLIPTokenizer.from_pretrained(self._folder.path / "tokenizer", local_files_only=True)
         # A tokenizer without its vocabulary loads silently, and turns every prompt into the same two tokens.
         if not 256 < len(tokenizer) <= text_encoder.config.vocab_size:
@@ -108,11 +105,22 @@ class StableDiffusion(Backbone):
         """Hidden states of prompts. Raises: SettingsError for a prompt that cannot be read in full."""
         return self.text.embed(prompts).to(self.device)
 
-    def predict_noise(self, latents: Latents, timestep: int, prompt_embeds: PromptRows) -> Latents:
+    def predict_noise(
+        self,
+        latents: Latents,
+        timestep: int,
+        prompt_embeds: PromptRows,
+        residuals: Residuals | None = None,
+    ) -> Latents:
         """The noise in `latents`; each prompt serves as many consecutive latents."""
         repeated = prompt_embeds.repeat_interleave(len(latents) // len(prompt_embeds), dim=0)
         output = self.unet(
-            latents.to(self.dtype), timestep, encoder_hidden_states=repeated.to(self.dtype), return_dict=False
+            latents.to(self.dtype),
+            timestep,
+            encoder_hidden_states=repeated.to(self.dtype),
+            down_block_additional_residuals=None if residuals is None else residuals.down,
+            mid_block_additional_residual=None if residuals is None else residuals.mid,
+            return_dict=False,
         )[0].float()
         return ddim.to_noise(output, latents, self.schedule.alpha(timestep), self.schedule.prediction_type)
 
@@ -121,49 +129,6 @@ class StableDiffusion(Backbone):
     ) -> Float[Tensor, "frames _ _ _"]:
         size = max(1, _PIXELS_PER_BATCH // pixels)
         return torch.cat([compute(batch.to(self.device)) for batch in inputs.split(size)])
-
-    def _load(self, part: str, model_class: Any) -> Any:
-        where = self._folder.path / part
-        with _one_sentence(where), _quiet():
-            model, report = model_class.from_pretrained(
-                where,
-                use_safetensors=True,
-                variant=self._folder.variant(part),
-                local_files_only=True,
-                output_loading_info=True,
-                dtype=self.dtype,
-            )
-        if faults := [*report["missing_keys"], *report["mismatched_keys"]]:
-            raise WeightsError(
-                f"{where}: {len(faults)} weights are missing or of the wrong size; fetch the model again."
-            )
-        if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
-            raise WeightsError(f"{where}: contains NaN or infinite weights; fetch the model again.")
-        return model.to(self.device).eval().requires_grad_(False)
-
-
-@contextmanager
-def _one_sentence(where: Path) -> Iterator[None]:
-    """Turn what the libraries raise on damaged files into a WeightsError."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
-        raise WeightsError(f"{where}: cannot be loaded ({reason[:200]}).") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars of transformers: evenreel shows its own progress."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def load(

@@ -9,6 +9,7 @@ import torch
 
 from evenreel import registry
 from evenreel.backbones.base import Backbone, PromptRows
+from evenreel.backbones.control import Control
 from evenreel.diffusion import guidance
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
@@ -41,6 +42,8 @@ class EditJob:
     """Where all randomness of the host starts."""
     batch: int = 8
     """Frames that pass through the model together, where the host does not decide it."""
+    control: Control | None = None
+    """A ControlNet that sees a condition of every frame; None without one."""
 
 
 @runtime_checkable
@@ -127,20 +130,27 @@ def predict_guided(
 ) -> Latents:
     """Noise prediction for some frames in one network call, guided; `latents` are those frames' own.
 
-    Branches are stacked in the order (source, uncond, cond). Without guidance the uncond branch is left out.
+    Branches are stacked in the order (source, uncond, cond). Without guidance the uncond branch is left out. The
+    source's is left alone by the job's control: it was inverted without.
     """
     parts, embeds = [latents], [_select(job.prompt_embeds, frames)]
     if job.guidance_scale != 1:
         parts.insert(0, latents)
         negative = job.null_embeds.get(timestep, job.negative_prompt_embeds)
         embeds.insert(0, _select(negative, frames))
+    added = {}
+    if job.control is not None:
+        residuals = job.control.residuals(
+            guidance.stack(parts), frames, timestep, _joined(embeds, len(frames))
+        )
+        added = {"residuals": residuals.behind(len(frames)) if with_source else residuals}
     if with_source:
         assert job.source is not None, "a source branch needs the source's trajectory"
         parts.insert(0, job.source.read(timestep, frames).to(latents))
         embeds.insert(0, _select(job.source_prompt_embeds, frames))
-    if len({len(rows) for rows in embeds}) > 1:
-        embeds = [rows.expand(len(frames), -1, -1) for rows in embeds]
-    noise_pred = backbone.predict_noise(guidance.stack(parts), timestep, torch.cat(embeds))
+    noise_pred = backbone.predict_noise(
+        guidance.stack(parts), timestep, _joined(embeds, len(frames)), **added
+    )
     uncond, cond = guidance.split(noise_pred, len(parts))[-2:] if len(parts) > 1 else (noise_pred, noise_pred)
     return cond if job.guidance_scale == 1 else guidance.combine(uncond, cond, job.guidance_scale)
 
@@ -152,6 +162,13 @@ def branches(job: EditJob, *, with_source: bool) -> int:
 
 def _select(embeds: PromptRows, frames: Sequence[int]) -> torch.Tensor:
     return embeds if len(embeds) == 1 else embeds[list(frames)]
+
+
+def _joined(embeds: list[torch.Tensor], frames: int) -> torch.Tensor:
+    """Embeddings of several branches; one row for each, unless some has a row for each frame."""
+    if len({len(rows) for rows in embeds}) > 1:
+        embeds = [rows.expand(frames, -1, -1) for rows in embeds]
+    return torch.cat(embeds)
 
 
 def check_share(host: str, field: str, value: float) -> None:
