@@ -1,0 +1,59 @@
+"""Motion out of one noisy frame: shifted copies, thrown back to more noise (Text2Video-Zero, arXiv:2303.13439)."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from evenreel.diffusion.schedule import NoiseSchedule
+from evenreel.types import Latents
+
+GRID = 512
+"""Side of the picture whose pixels motion is measured in."""
+
+
+def shifted(latents: Latents, shifts: Sequence[tuple[float, float]]) -> Latents:
+    """Each frame seen through a window that has moved by (down, right) cells; what lies outside is mirrored.
+
+    Cells are moved whole (arXiv:2303.13439, section 3.3.1): to blend them would take noise away. Shifts that fall
+    between two cells go up and left.
+    """
+    height, width = latents.shape[2:]
+    moved = torch.empty_like(latents, memory_format=torch.contiguous_format)
+    for copy, frame, (down, right) in zip(moved, latents, shifts, strict=True):
+        copy.copy_(frame[:, source_cells(height, down)[:, None], source_cells(width, right)])
+    return moved
+
+
+def source_cells(cells: int, shift: float) -> Int64[Tensor, "cells"]:
+    """For each of a row of cells, the one that comes into its place when the row is mirrored at its outer edges."""
+    edges = torch.arange(cells, dtype=torch.float64) + shift + 0.5
+    edges = edges % (2 * cells)
+    mirrored = torch.minimum(edges, 2 * cells - edges)
+    return (mirrored.ceil().long() - 1).clamp(0, cells - 1)
+
+
+def shift_in_cells(offset: float, cells: int, shorter: int, *, published: bool = False) -> float:
+    """Cells to a motion of `offset` pixels of a picture whose shorter side, `shorter` cells, is 512 pixels.
+
+    `published`: every side is 512 pixels, and half a pixel is missing, as in the published code.
+    """
+    return cells * (offset - 0.5) / GRID if published else shorter * offset / GRID
+
+
+def alpha_between(schedule: NoiseSchedule, lower: int, upper: int, *, published: bool = False) -> float:
+    """Share of signal variance that is left after adding noise from timestep `lower` to `upper`.
+
+    The product of 1 - beta over `lower` + 1 to `upper` (DDPM, arXiv:2006.11239, eq. 4). `published`: over `lower` to
+    `upper` - 1, as in the published code.
+    """
+    if not published:
+        return schedule.alpha(upper) / schedule.alpha(lower)
+    before = [schedule.alphas_cumprod[timestep - 1] if timestep else 1.0 for timestep in (lower, upper)]
+    return before[1] / before[0]
+
+
+def renoised(latents: Latents, noise: Latents, alpha: float) -> Latents:
+    """Latents with all but a share `alpha` of their variance replaced by fresh noise (arXiv:2006.11239, eq. 4)."""
+    return alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise
