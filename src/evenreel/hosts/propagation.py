@@ -35,7 +35,7 @@ class Kept:
 
 
 Matcher = Callable[[str, int, Sequence[int], SourceTokens, Kept], Matches]
-"""(layer, keyframe, frames, their source tokens, what is kept of the keyframe) -> for each of these tokens one of its."""
+"""(layer, keyframe, frames, directions of their source tokens, what is kept) -> for each a token of the keyframe."""
 
 
 def resemblance(
@@ -113,16 +113,14 @@ class PropagatedAttention:
 
 def propagate(layer: str, source: SourceTokens, flows: Sequence[Flow], state: Propagating) -> BranchTokens:
     """Attention output of frames that are no keyframes (arXiv:2307.10373, eq. 3 and 4), from their source tokens."""
-    output: Tensor | None = None
+    given = {flow.keyframe: state.kept[flow.keyframe][layer] for flow in flows}
+    first, ways = given[flows[0].keyframe].output, directions(source)
+    output = first.new_zeros(len(first), *source.shape)
     for flow in flows:
-        rows, frames = list(flow.rows), [state.frames[row] for row in flow.rows]
-        kept = state.kept[flow.keyframe][layer]
-        matches = state.matcher(layer, flow.keyframe, frames, source[rows], kept)
-        weights = kept.output.new_tensor(flow.weights).view(-1, 1, 1)
-        if output is None:
-            output = kept.output.new_zeros(len(kept.output), *source.shape)
-        output[:, rows] += weights * kept.output[:, matches]
-    assert output is not None, "every frame takes from a keyframe"
+        kept, rows = given[flow.keyframe], list(flow.rows)
+        frames = [state.frames[row] for row in rows]
+        matches = state.matcher(layer, flow.keyframe, frames, ways[rows], kept)
+        output[:, rows] += first.new_tensor(flow.weights).view(-1, 1, 1) * kept.output[:, matches]
     return output
 
 

@@ -19,10 +19,8 @@ def directions(
 def nearest(
     tokens: Float[Tensor, "frames tokens channels"], keys: Float[Tensor, "keys channels"]
 ) -> Int[Tensor, "frames tokens"]:
-    """For each token the key with the highest cosine similarity, computed in float32.
-
-    `keys` are `directions`. Tokens need not be: their own length scales all of their similarities alike.
-    """
-    rows = tokens.flatten(0, 1).float()
+    """For each token the key with the highest cosine similarity; both come as `directions`."""
+    # A token's own length changes no choice, but it changes how sums round, and so on which side ties fall.
+    rows = tokens.flatten(0, 1)
     blocks = rows.split(max(1, _SCORES_AT_ONCE // len(keys)))
     return torch.cat([(block @ keys.mT).argmax(dim=-1) for block in blocks]).view(tokens.shape[:2])
