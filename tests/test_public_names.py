@@ -8,6 +8,7 @@ import evenreel
 PUBLIC = {
     "Clip",
     "ClipError",
+    "DataError",
     "EditResult",
     "EditSettings",
     "EditedClip",

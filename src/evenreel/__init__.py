@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from evenreel.backbones import load_backbone
     from evenreel.errors import (
         ClipError,
+        DataError,
         EvenreelError,
         OutputError,
         PluginError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Clip",
     "ClipError",
+    "DataError",
     "EditResult",
     "EditSettings",
     "EditedClip",
@@ -59,6 +61,7 @@ _HOMES = {
     "evenreel.backbones": ("load_backbone",),
     "evenreel.errors": (
         "ClipError",
+        "DataError",
         "EvenreelError",
         "OutputError",
         "PluginError",

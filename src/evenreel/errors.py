@@ -5,6 +5,7 @@
     ├── ClipError        a video or image folder that cannot be read as asked
     ├── OutputError      a result that cannot be written
     ├── WeightsError     model weights that are absent, damaged or unsafe to load
+    ├── DataError        training data that are absent, damaged or unsafe to read
     ├── ResourceError    a machine without the memory for what was asked
     └── PluginError      a host, backbone, control or metric that is unknown or fails to load
 
@@ -34,6 +35,10 @@ class OutputError(EvenreelError):
 
 class WeightsError(EvenreelError):
     """Model weights are absent, damaged or unsafe to load."""
+
+
+class DataError(EvenreelError):
+    """Training data are absent, damaged or unsafe to read."""
 
 
 class ResourceError(EvenreelError):

@@ -213,3 +213,27 @@ def test_settings_check_themselves():
     for wrong in ({"max_pixels": 0}, {"image_rate": Fraction(0)}, {"background": (0, 0, 256)}):
         with pytest.raises(SettingsError):
             ReadSettings(**wrong)
+
+
+@pytest.mark.parametrize("kind", ["video", "images"])
+def test_picked_frames_are_those_that_a_whole_reading_gives(tmp_path, kind):
+    path = tmp_path / ("a.mp4" if kind == "video" else "a")
+    if kind == "video":
+        write_clip(path, moving(12))
+    else:
+        path.mkdir()
+        for index, picture in enumerate(moving(12)):
+            Image.fromarray(picture).save(path / f"{index}.png")
+    whole = load(path)
+    stream = open_clip(path)
+    assert stream.times() == list(whole.timestamps)
+    picked = dict(stream.pick([7, 2, 11]))
+    assert list(picked) == [2, 7, 11]
+    assert all(torch.equal(picked[n][0], whole.frames[n]) for n in picked)
+
+
+def test_times_of_a_damaged_clip_are_an_error(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", moving(40))
+    path.write_bytes(path.read_bytes()[:-900])
+    with pytest.raises(ClipError):
+        open_clip(path).times()

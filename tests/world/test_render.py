@@ -61,6 +61,14 @@ def test_flow_carries_each_frame_to_the_next(background: str) -> None:
     assert error.mean() < 0.4 * still.mean()
 
 
+def test_flow_can_go_over_several_frames() -> None:
+    clip = render(moving_scene(), [2, 5], 256, ahead=3)
+    error = (warp_back(clip.frames[1], clip.flow[0]) - clip.frames[0]).abs()[:, 32:-32, 32:-32]
+    step = render(moving_scene(), [2], 256).flow
+    assert error.mean() < 0.01
+    assert clip.flow[:1].abs().mean() > 2.5 * step.abs().mean()
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_flow_holds_inside_every_shape(shape: str) -> None:
     scene = moving_scene(shape)

@@ -97,18 +97,16 @@ def header(file: Path, settings: ReadSettings) -> Header:
         return Header(width, height, image.mode, image.format or "")
 
 
-def decode(
-    info: VideoInfo, settings: ReadSettings, start: int = 0
-) -> Iterator[tuple[Pixels, Fraction, Fraction]]:
-    """Upright RGB images from number `start` on, (1, height, width, 3), with their start and end in seconds."""
-    for index, file in enumerate(info.images[start:], start):
-        pixels = read(file, settings)
-        if pixels.shape[1:3] != (info.height, info.width):
-            raise ClipError(
-                f"{shown(file)} is now {pixels.shape[2]} x {pixels.shape[1]} pixels and was "
-                f"{info.width} x {info.height}; leave the folder alone while it is read."
-            )
-        yield pixels, index / settings.image_rate, (index + 1) / settings.image_rate
+def decode_one(info: VideoInfo, settings: ReadSettings, index: int) -> tuple[Pixels, Fraction, Fraction]:
+    """Image number `index`, upright RGB, (1, height, width, 3), with its start and end in seconds."""
+    file = info.images[index]
+    pixels = read(file, settings)
+    if pixels.shape[1:3] != (info.height, info.width):
+        raise ClipError(
+            f"{shown(file)} is now {pixels.shape[2]} x {pixels.shape[1]} pixels and was "
+            f"{info.width} x {info.height}; leave the folder alone while it is read."
+        )
+    return pixels, index / settings.image_rate, (index + 1) / settings.image_rate
 
 
 def read(file: Path, settings: ReadSettings) -> Pixels:

@@ -1,7 +1,7 @@
 """Clips as windows of upright RGB frames with exact timestamps, in constant memory; or whole, in memory."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -85,6 +85,24 @@ class FrameStream:
             yield _joined(held)
         self.frame_count = count
 
+    def times(self) -> list[Fraction]:
+        """Exact second at which each frame of the whole file is shown.
+
+        Every frame of a video is decoded, so that damage and missing frames are found, but none is converted.
+        """
+        if self.info.is_images:
+            return [index / self.settings.image_rate for index in range(len(self.info.images))]
+        frames = decode(self.info, self.settings, allow_truncated=self.allow_truncated)
+        return [timed.start for timed in frames]
+
+    def pick(self, numbers: Collection[int]) -> Iterator[tuple[int, Pixels]]:
+        """Single frames, (1, height, width, 3), by their numbers in the whole file, in order; others stay unconverted."""
+        last = max(numbers)
+        for index, picture in self._numbered(frozenset(numbers)):
+            yield index, picture.pixels
+            if index == last:
+                return
+
     def _pictures(self) -> Iterator[Picture]:
         seen = 0
         for index, picture in self._numbered():
@@ -96,15 +114,13 @@ class FrameStream:
             there = max(seen, self._seen)
             raise _out_of_range(self.info, self.start, self.end, there)
 
-    def _numbered(self) -> Iterator[tuple[int, Picture]]:
-        """Frames from `start` on, with their numbers; those before it are decoded but not converted."""
+    def _numbered(self, wanted: Collection[int] | None = None) -> Iterator[tuple[int, Picture]]:
+        """Frames from `start` on (or those wanted), with their numbers; others are decoded but not converted."""
         self._seen = 0
         if self.info.is_images:
             self._seen = len(self.info.images)
-            for index, (pixels, start, end) in enumerate(
-                images.decode(self.info, self.settings, self.start), self.start
-            ):
-                yield index, Picture(pixels, start, end)
+            for index in range(self.start, self._seen) if wanted is None else sorted(wanted):
+                yield index, Picture(*images.decode_one(self.info, self.settings, index))
             return
         frames = decode(self.info, self.settings, allow_truncated=self.allow_truncated)
         orientation = self.info.orientation
@@ -112,7 +128,7 @@ class FrameStream:
         width, height = orientation.size(self.info.width, self.info.height)
         for index, timed in enumerate(frames):
             self._seen = index + 1
-            if index >= self.start:
+            if index >= self.start if wanted is None else index in wanted:
                 pixels = self._rgb(index, timed.frame, width, height)
                 yield index, Picture(orientation.apply(pixels).contiguous(), timed.start, timed.end)
 

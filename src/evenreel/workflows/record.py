@@ -1,10 +1,9 @@
 """The record of an edit: a JSON file beside the result with all that is needed to repeat it."""
 
 import dataclasses
-import hashlib
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from evenreel._version import __version__
 from evenreel.errors import OutputError, SettingsError
 from evenreel.video import VideoInfo
 from evenreel.video.aside import Aside, unwritable
+from evenreel.video.hashing import hash_of
 from evenreel.workflows.installed import LIBRARIES, version
 
 RECORD_VERSION = 1
@@ -58,18 +58,6 @@ def described(info: VideoInfo) -> dict[str, Any]:
     # A folder may hold thousands of images; their number and hash say enough.
     values["images"] = len(info.images)
     return {**values, "sha256": hash_of(info.images or (info.path,))}
-
-
-def hash_of(files: Iterable[Path]) -> str:
-    """SHA-256 of one file, as `sha256sum` prints it; of several, that of their names and hashes."""
-    files = tuple(files)
-    if len(files) == 1:
-        with files[0].open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    total = hashlib.sha256()
-    for file in files:
-        total.update(f"{file.name} {hash_of((file,))}\n".encode("utf-8", "surrogateescape"))
-    return total.hexdigest()
 
 
 def now() -> str:

@@ -30,7 +30,7 @@ class Rendering:
     depth: Float[Tensor, "frames 1 height width"]
     """Distance from the camera: 1 for the background, less for what is nearer."""
     flow: Float[Tensor, "frames 2 height width"]
-    """Pixels (x, y) that the point seen here moves until the next frame."""
+    """Pixels (x, y) that the point seen here moves until the next frame (or the one `ahead` frames later)."""
 
 
 def _grid(height: int, width: int) -> Float[Tensor, "height width 2"]:
@@ -90,10 +90,12 @@ def render(
     size: int | tuple[int, int] = 128,
     *,
     maps: bool = True,
+    ahead: int | float = 1,
 ) -> Rendering:
     """Render frames of a scene, deterministically.
 
     size: side of a square, or (height, width), in pixels, at least 8. maps=False leaves flow and depth zero (faster).
+    ahead: over how many frames the flow goes.
     Raises SettingsError for sizes below 8 or no frames.
     """
     height, width = (size, size) if isinstance(size, int) else size
@@ -102,7 +104,7 @@ def render(
             f"render needs at least one frame of at least 8 x 8 px, got {len(frame_indices)} of {width} x {height}."
         )
     frames = [float(index) for index in frame_indices]
-    later = [frame + 1 for frame in frames]
+    later = [frame + ahead for frame in frames]
     screen = _grid(height, width)
     scale, offset = (
         _column([scene.camera.scale(f) for f in frames]),
