@@ -63,10 +63,10 @@ def test_flow_carries_each_frame_to_the_next(background: str) -> None:
 
 def test_flow_can_go_over_several_frames() -> None:
     clip = render(moving_scene(), [2, 5], 256, ahead=3)
-    error = (warp_back(clip.frames[1], clip.flow[0]) - clip.frames[0]).abs()[:, 32:-32, 32:-32]
-    step = render(moving_scene(), [2], 256).flow
-    assert error.mean() < 0.01
-    assert clip.flow[:1].abs().mean() > 2.5 * step.abs().mean()
+    inside = -functional.max_pool2d(-clip.masks[0], 5, 1, 2)[0] > 0.99
+    step = render(moving_scene(), [2], 256)
+    for flow, least, most in ((clip.flow, 0.97, 1.0), (step.flow, 0.0, 0.95)):
+        assert least <= warp_back(clip.masks[1], flow[0])[0][inside].mean() <= most
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -96,7 +96,7 @@ class FrameStream:
         return [timed.start for timed in frames]
 
     def pick(self, numbers: Collection[int]) -> Iterator[tuple[int, Pixels]]:
-        """Single frames, (1, height, width, 3), by their numbers in the whole file, in order; others stay unconverted."""
+        """Single frames, (1, height, width, 3), by their numbers in the whole file, in order."""
         last = max(numbers)
         for index, picture in self._numbered(frozenset(numbers)):
             yield index, picture.pixels
