@@ -5,7 +5,7 @@ import torch
 from evenreel.backbones import Backbone
 from evenreel.diffusion.sampling import sample
 from evenreel.diffusion.trajectory import Trajectory
-from evenreel.hosts.base import EditJob
+from evenreel.hosts.base import EditJob, Prompts
 
 
 @Backbone.register
@@ -25,7 +25,8 @@ def random_latents(frames, seed=0, size=8):
 
 def job_for(backbone, frames, *, steps=3, source=True, size=8, **changes):
     """An edit of made-up source latents."""
-    embeds = backbone.embed(["a red ball", "blurry", ""])
+    prompts = Prompts(source="a blue ball", edit="a red ball")
+    embeds = backbone.embed([prompts.edit, "blurry", prompts.source])
     timesteps = backbone.schedule.timesteps(steps)
     source_latents = {t: random_latents(frames, seed=t, size=size) for t in timesteps}
     fields = {
@@ -34,6 +35,7 @@ def job_for(backbone, frames, *, steps=3, source=True, size=8, **changes):
         "prompt_embeds": embeds[:1],
         "negative_prompt_embeds": embeds[1:2],
         "source_prompt_embeds": embeds[2:],
+        "prompts": prompts,
         "source": Trajectory.of(source_latents) if source else None,
         "clean": random_latents(frames, seed=12345, size=size) if source else None,
     }

@@ -34,3 +34,13 @@ def forward_hooked(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Ite
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def inputs_hooked(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Pass the first input of `module` through `change` while inside."""
+    handle = module.register_forward_pre_hook(lambda _module, inputs: (change(inputs[0]), *inputs[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -25,6 +25,26 @@ def decoder_self_attentions(unet: Any) -> tuple[str, ...]:
     return tuple(name for name in names if _transformer_of(name) != first)
 
 
+def text_attentions(unet: Any) -> tuple[str, ...]:
+    """Processor names of all attentions to the prompt."""
+    return tuple(name for name in unet.attn_processors if name.endswith(".attn2" + _PROCESSOR))
+
+
+def first_self_attention(unet: Any, block: str) -> str | None:
+    """Processor name of the first self-attention inside `block` ("down_blocks.0", "mid_block"); None without one."""
+    names = (name for name in self_attentions(unet) if name.startswith(block + "."))
+    return next(names, None)
+
+
+def resnet_norms(unet: Any) -> tuple[nn.Module, ...]:
+    """The group norms of all resnets, and the last one; those of transformers are not among them."""
+    return tuple(
+        module
+        for name, module in unet.named_modules()
+        if isinstance(module, nn.GroupNorm) and ".attentions." not in name
+    )
+
+
 def injection_resnet(unet: Any) -> tuple[str, Any]:
     """Name and module of the resnet whose features plug-and-play injects: up_blocks.1.resnets.1 on SD 1.x.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from evenreel.backbones import folder
 from evenreel.backbones.base import Backbone, EncodedFrames, PromptRows, Residuals
 from evenreel.backbones.devices import choose_device, choose_dtype
-from evenreel.backbones.text import PromptEncoder
+from evenreel.backbones.text import PromptEncoder, PromptTokens
 from evenreel.backbones.weights import load_part, one_sentence
 from evenreel.diffusion import ddim
 from evenreel.diffusion.schedule import NoiseSchedule
@@ -104,6 +104,10 @@ class StableDiffusion(Backbone):
     def embed(self, prompts: list[str]) -> PromptEmbeds:
         """Hidden states of prompts. Raises: SettingsError for a prompt that cannot be read in full."""
         return self.text.embed(prompts).to(self.device)
+
+    def tokens(self, prompt: str) -> PromptTokens:
+        """The tokens of a prompt, and the words that they make up."""
+        return self.text.tokens(prompt)
 
     def predict_noise(
         self,

@@ -1,5 +1,8 @@
 """Prompts to hidden states: CLIP's tokenizer and text encoder."""
 
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -7,6 +10,20 @@ from torch import Tensor
 
 from evenreel.errors import SettingsError
 from evenreel.types import PromptEmbeds
+
+
+@dataclass(frozen=True)
+class PromptTokens:
+    """A prompt as a text encoder reads it."""
+
+    ids: tuple[int, ...]
+    """Its tokens, begin and end marks included, padding not."""
+    words: tuple[str, ...]
+    """What stands between its spaces."""
+    tokens_of_words: tuple[tuple[int, ...], ...]
+    """For each word, the positions of its tokens in `ids`."""
+    length: int
+    """Tokens that the text encoder reads, padding included."""
 
 
 class PromptEncoder:
@@ -30,6 +47,24 @@ class PromptEncoder:
         return self.tokenizer(
             prompts, padding="max_length", max_length=self.length, return_tensors="pt"
         ).input_ids
+
+    def tokens(self, prompt: str) -> PromptTokens:
+        """Which tokens a prompt has, and which of them make up each of its words."""
+        self._check(prompt)
+        encoding = self.tokenizer(prompt, return_offsets_mapping=True)
+        words = list(re.finditer(r"\S+", prompt))
+        starts = [word.start() for word in words]
+        found: list[list[int]] = [[] for _ in words]
+        # A token may begin inside a letter, so it is asked where it begins, not what it spells.
+        for position, (start, _) in enumerate(encoding.offset_mapping[1:-1], start=1):
+            if words:
+                found[max(0, bisect_right(starts, start) - 1)].append(position)
+        return PromptTokens(
+            ids=tuple(encoding.input_ids),
+            words=tuple(word.group() for word in words),
+            tokens_of_words=tuple(map(tuple, found)),
+            length=self.length,
+        )
 
     @torch.no_grad()
     def embed(self, prompts: list[str]) -> PromptEmbeds:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, get_type_hints, runtime_checkable
 
 import torch
 
@@ -14,6 +14,15 @@ from evenreel.diffusion import guidance
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
 from evenreel.types import Latents
+
+
+class Prompts(NamedTuple):
+    """What was written, where embeddings are not enough."""
+
+    source: str
+    """What the source shows; may be empty."""
+    edit: str
+    """What the edit shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +41,8 @@ class EditJob:
     """By timestep, what null-text inversion found in the place of `negative_prompt_embeds`."""
     source_prompt_embeds: PromptRows
     """What the source shows: text of the source branch, from which features are injected."""
+    prompts: Prompts | None = None
+    """The texts themselves; without them, nothing compares their words."""
     source: Trajectory | None = None
     """The inverted source clip at every one of `timesteps`; None where there is no source."""
     clean: Latents | None = None
