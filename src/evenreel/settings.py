@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from evenreel.errors import SettingsError
 
@@ -14,9 +14,12 @@ LARGEST_STEPS = 1000
 LARGEST_SIDE = 8192
 LARGEST_GUIDANCE = 100.0
 DTYPES = ("auto", "float32", "float16", "bfloat16")
+INVERSIONS = ("ddim", "ddpm", "fixed-point", "null-text")
 
 OptionValue = bool | int | float | str | None
-"""What one option of a host may hold."""
+"""What one option of a host or an inversion may hold."""
+
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +40,12 @@ class EditSettings:
     """Settings of that host, by name; `evenreel hosts NAME` lists them with their defaults."""
     steps: int = 25
     """Denoising steps."""
+    inversion: str = "fixed-point"
+    """How the source becomes noise: `ddim`, `ddpm`, `fixed-point` or `null-text`."""
+    inversion_options: Mapping[str, OptionValue] = field(default_factory=dict)
+    """Settings of that inversion, by name; docs/inversions.md lists them with their defaults."""
     inversion_steps: int | None = None
-    """Noising steps of the inversion; must be a multiple of `steps`. None: as many as `steps`."""
+    """Noising steps of `ddim` and `null-text`; must be a multiple of `steps`. None: as many as `steps`."""
     guidance_scale: float = 7.5
     """How strongly the prompt pulls; 1 switches guidance off."""
     seed: int = 0
@@ -60,7 +67,8 @@ class EditSettings:
     def __post_init__(self) -> None:
         _check_types(self)
         # A private, read-only copy: settings that are frozen must not change through the caller's dictionary.
-        object.__setattr__(self, "host_options", MappingProxyType(dict(self.host_options)))
+        for name in _OPTIONS:
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         if not self.prompt.strip():
             raise SettingsError(
                 "prompt is empty; say what the edited clip shows, for example --prompt 'a blue car'."
@@ -82,6 +90,10 @@ class EditSettings:
                     f"inversion_steps must be a multiple of steps ({self.steps}), got {self.inversion_steps}; "
                     f"try {self.steps * round(self.inversion_steps / self.steps)}."
                 )
+        if self.inversion not in INVERSIONS:
+            raise SettingsError(
+                f"inversion must be one of {', '.join(INVERSIONS)}, got {self.inversion[:40]!r}."
+            )
         if self.size is not None:
             for side in self.size if isinstance(self.size, tuple) else (self.size,):
                 _check_range("size", side, 8, LARGEST_SIDE)
@@ -91,10 +103,10 @@ class EditSettings:
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and deepcopy, which refuse read-only views."""
-        return {**self.__dict__, "host_options": dict(self.host_options)}
+        return {**self.__dict__, **{name: dict(getattr(self, name)) for name in _OPTIONS}}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.__dict__.update(state, host_options=MappingProxyType(dict(state["host_options"])))
+        self.__dict__.update(state, **{name: MappingProxyType(dict(state[name])) for name in _OPTIONS})
 
     @property
     def frame_range(self) -> str:
@@ -105,7 +117,7 @@ class EditSettings:
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        values["host_options"] = dict(self.host_options)
+        values.update({name: dict(getattr(self, name)) for name in _OPTIONS})
         values["frames"] = list(self.frames)
         values["size"] = list(self.size) if isinstance(self.size, tuple) else self.size
         return values
@@ -128,6 +140,33 @@ class EditSettings:
             _check_range("guidance_scale", plain["guidance_scale"], 0.0, LARGEST_GUIDANCE)
             plain["guidance_scale"] = float(plain["guidance_scale"])  # JSON, and people, write 7 for 7.0
         return cls(**plain)
+
+
+def with_options(
+    kind: type[Settings], described: str, options: Mapping[str, OptionValue] | None = None
+) -> Settings:
+    """A dataclass of settings with some of them changed, as a command line or a file names them.
+
+    `described` says whose they are ("host vidtome"). Raises: SettingsError for a name that it has not, or a value of
+    another type than the field's.
+    """
+    options = dict(options or {})
+    known = {one.name for one in dataclasses.fields(kind) if one.init}  # pyright: ignore[reportArgumentType]
+    if unknown := sorted(options.keys() - known):
+        listed = f"its settings are: {', '.join(sorted(known))}" if known else "it has no settings"
+        raise SettingsError(f"{described} has no setting {', '.join(unknown)}; {listed}.")
+    kinds = get_type_hints(kind)
+    name = described.rpartition(" ")[2]
+    return kind(**{key: _as_kind(f"{name}.{key}", kinds[key], value) for key, value in options.items()})
+
+
+def _as_kind(name: str, kind: type, value: object) -> object:
+    """Accept 1 for a float; refuse what is of another type, so that nothing meets text where it counts."""
+    if kind is float and _is_whole(value):
+        return float(value)  # pyright: ignore[reportArgumentType]
+    if type(value) is not kind:
+        raise SettingsError(f"{name} must be of type {kind.__name__}, got {value!r}.")
+    return value
 
 
 def _is_whole(value: object) -> bool:
@@ -177,7 +216,9 @@ _KIND_OF = {
     "size": "a whole number or (width, height)",
     "frames": "(first frame, frame after the last)",
     "host_options": "names with plain values",
+    "inversion_options": "names with plain values",
 }
+_OPTIONS = ("host_options", "inversion_options")
 
 
 def _check_values(values: Mapping[str, Any]) -> None:

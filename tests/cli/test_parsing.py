@@ -2,7 +2,7 @@
 
 import pytest
 
-from evenreel.cli.edit import parse_frames, parse_host_options, parse_size
+from evenreel.cli.edit import parse_frames, parse_options, parse_size
 from evenreel.errors import SettingsError
 
 
@@ -35,7 +35,7 @@ def test_size_of_another_form(text):
 
 def test_host_options():
     pairs = ["a=1", "b=0.5", "c=true", "d=False", "e=none", "f=mix-4", "g=x=y", "h="]
-    assert parse_host_options(pairs) == {
+    assert parse_options("--host-option", pairs) == {
         "a": 1,
         "b": 0.5,
         "c": True,
@@ -50,4 +50,4 @@ def test_host_options():
 @pytest.mark.parametrize("pair", ["a", "=1", ""])
 def test_host_options_of_another_form(pair):
     with pytest.raises(SettingsError, match="KEY=VALUE"):
-        parse_host_options([pair])
+        parse_options("--host-option", [pair])

@@ -8,7 +8,7 @@ import typer
 
 from evenreel.cli.console import shown_progress, stdout
 from evenreel.errors import SettingsError
-from evenreel.settings import DTYPES, EditSettings, OptionValue
+from evenreel.settings import DTYPES, INVERSIONS, EditSettings, OptionValue
 
 if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
     from evenreel.workflows.edit import EditResult
@@ -79,8 +79,21 @@ def edit(
         _option(ALGORITHM, "A setting of the host; see `evenreel hosts NAME`.", metavar="KEY=VALUE"),
     ] = None,
     steps: Annotated[int, _option(ALGORITHM, "Denoising steps: more is slower and finer.")] = DEFAULTS.steps,
+    inversion: Annotated[
+        str,
+        _option(ALGORITHM, f"How CLIP becomes noise: {', '.join(INVERSIONS)}; see docs/inversions.md."),
+    ] = DEFAULTS.inversion,
+    inversion_option: Annotated[
+        list[str] | None,
+        _option(ALGORITHM, "A setting of the inversion; see docs/inversions.md.", metavar="KEY=VALUE"),
+    ] = None,
     inversion_steps: Annotated[
-        int | None, _option(ALGORITHM, "Noising steps, a multiple of --steps.", show_default="as --steps")
+        int | None,
+        _option(
+            ALGORITHM,
+            "Noising steps of ddim and null-text, a multiple of --steps.",
+            show_default="as --steps",
+        ),
     ] = None,
     seed: Annotated[
         int, _option(ALGORITHM, "Where the host's randomness starts; `frame` has none.")
@@ -125,8 +138,10 @@ def edit(
         negative_prompt=negative_prompt,
         model=model,
         host=host,
-        host_options=parse_host_options(host_option or []),
+        host_options=parse_options("--host-option", host_option or []),
         steps=steps,
+        inversion=inversion,
+        inversion_options=parse_options("--inversion-option", inversion_option or []),
         inversion_steps=inversion_steps,
         guidance_scale=guidance_scale,
         seed=seed,
@@ -201,13 +216,13 @@ def parse_size(text: str | None) -> int | tuple[int, int] | None:
     return int(first) if second is None else (int(first), int(second))
 
 
-def parse_host_options(pairs: list[str]) -> dict[str, OptionValue]:
+def parse_options(flag: str, pairs: list[str]) -> dict[str, OptionValue]:
     """`key=value` pairs; a value is read as true/false, none, a number, or else text."""
     options: dict[str, OptionValue] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise SettingsError(f"--host-option must be KEY=VALUE, got {pair!r}.")
+            raise SettingsError(f"{flag} must be KEY=VALUE, got {pair!r}.")
         options[key.strip()] = _plain_value(value.strip())
     return options
 

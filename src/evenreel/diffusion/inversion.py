@@ -1,17 +1,41 @@
-"""DDIM inversion: from clean latents to the noise from which sampling would make them again."""
+"""DDIM inversion: from clean latents to the noise from which sampling would make them again; what inversions find."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
 from evenreel.diffusion import ddim
-from evenreel.diffusion.sampling import check_finite
+from evenreel.diffusion.null_text import PromptRows
+from evenreel.diffusion.sampling import AddedNoise, check_finite
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.types import Latents
 
 PredictNoise = Callable[[Latents, int], Latents]
 """(latents, timestep) -> noise_pred."""
+
+Invert = Callable[[Latents, PredictNoise, NoiseSchedule, Sequence[int]], Iterator[tuple[int, Latents]]]
+"""(latents, predict_noise, schedule, timesteps) -> each timestep, from the lowest, with the latents at its level."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inverted:
+    """A source clip as sampling could make it again: all that an edit takes from an inversion, whichever it was."""
+
+    timesteps: tuple[int, ...]
+    """Where sampling goes, descending; the first one is where an edit begins."""
+    trajectory: Trajectory
+    """The clip at the level of each of `timesteps`."""
+    null_embeds: Mapping[int, PromptRows] = field(default_factory=dict)
+    """By timestep, what guided sampling takes in the place of the negative prompt; empty where nothing does."""
+    added_noise: Trajectory | None = None
+    """What a stochastic step adds on leaving each of `timesteps`; None where steps are deterministic."""
+
+    def noise_on(self, device: torch.device) -> AddedNoise | None:
+        """What `sampling.sample` takes as its `added_noise`."""
+        recorded = self.added_noise
+        return None if recorded is None else lambda timestep: recorded.read(timestep).to(device)
 
 
 @torch.inference_mode()
@@ -41,8 +65,9 @@ def record(
     timesteps: Sequence[int],
     *,
     batch: int = 8,
+    method: Invert = invert,
 ) -> Iterator[int]:
-    """Invert a clip `batch` frames at a time and keep what `trajectory` has room for.
+    """Invert a clip `batch` frames at a time by a `method` and keep what `trajectory` has room for.
 
     Frames do not see each other here, so the order does not matter and memory stays bounded by the batch.
     Yields the number of frames' steps done, which ends at frames * len(timesteps).
@@ -50,7 +75,7 @@ def record(
     done = 0
     for start in range(0, len(latents), batch):
         window = latents[start : start + batch]
-        for timestep, noisy in invert(window, predict_noise, schedule, timesteps):
+        for timestep, noisy in method(window, predict_noise, schedule, timesteps):
             if timestep in trajectory:
                 trajectory.write(timestep, noisy, start=start)
             done += len(window)

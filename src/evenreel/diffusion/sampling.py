@@ -12,20 +12,34 @@ from evenreel.types import Latents
 PredictNoise = Callable[[Latents, int, int], Latents]
 """(latents, step_index, timestep) -> noise_pred."""
 
+AddedNoise = Callable[[int], Latents]
+"""(timestep) -> what the step that leaves it adds to its mean."""
+
 
 @torch.inference_mode()
 def sample(
-    latents: Latents, predict_noise: PredictNoise, schedule: NoiseSchedule, timesteps: Sequence[int]
+    latents: Latents,
+    predict_noise: PredictNoise,
+    schedule: NoiseSchedule,
+    timesteps: Sequence[int],
+    *,
+    added_noise: AddedNoise | None = None,
 ) -> Iterator[tuple[int, Latents]]:
     """Denoise `latents`, which have the noise level of the first of the descending `timesteps`.
 
+    Steps are deterministic (DDIM); with `added_noise` they are those of DDPM (eta = 1), and it gives the noise that
+    each adds, with the standard deviation that belongs there.
     Yields, after each step, the timestep just left and the latents reached; the last ones are clean.
     Raises: WeightsError when the model returns NaN or infinity.
     """
     levels = [schedule.alpha(timestep) for timestep in timesteps] + [schedule.final_alpha_cumprod]
     for step_index, timestep in enumerate(timesteps):
         noise_pred = predict_noise(latents, step_index, timestep)
-        latents = ddim.step(latents, noise_pred, levels[step_index], levels[step_index + 1])
+        here, below = levels[step_index], levels[step_index + 1]
+        if added_noise is None:
+            latents = ddim.step(latents, noise_pred, here, below)
+        else:
+            latents = ddim.stochastic_mean(latents, noise_pred, here, below) + added_noise(timestep)
         check_finite(latents, timestep)
         yield timestep, latents
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple, Protocol, get_type_hints, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
@@ -13,6 +13,7 @@ from evenreel.backbones.control import Control
 from evenreel.diffusion import guidance
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
+from evenreel.settings import with_options
 from evenreel.types import Latents
 
 
@@ -109,25 +110,7 @@ def inverting(host: Host, backbone: Backbone, frames: int) -> AbstractContextMan
 
 def create_host(name: str, options: Mapping[str, Any] | None = None) -> Host:
     """A registered host with some settings changed. Raises: PluginError, SettingsError."""
-    host_class = registry.find(registry.HOSTS, name)
-    options = dict(options or {})
-    known = {one.name for one in fields(host_class) if one.init}
-    if unknown := sorted(options.keys() - known):
-        listed = ", ".join(sorted(known)) or "none"
-        raise SettingsError(f"host {name} has no setting {', '.join(unknown)}; its settings are: {listed}.")
-    kinds = get_type_hints(host_class)
-    return host_class(
-        **{option: _as_kind(name, option, kinds[option], value) for option, value in options.items()}
-    )
-
-
-def _as_kind(host: str, option: str, kind: type, value: object) -> object:
-    """Accept 1 for a float; refuse what is of another type, so that no host meets text where it counts."""
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not kind:
-        raise SettingsError(f"{host}.{option} must be of type {kind.__name__}, got {value!r}.")
-    return value
+    return with_options(registry.find(registry.HOSTS, name), f"host {name}", options)
 
 
 def predict_guided(

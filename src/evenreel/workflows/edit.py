@@ -19,6 +19,7 @@ from evenreel.settings import DTYPES, EditSettings
 from evenreel.types import Pixels
 from evenreel.video import Clip, VideoInfo, VideoWriter, open_clip
 from evenreel.workflows import measure, record
+from evenreel.workflows.invert import create_inversion
 from evenreel.workflows.measure import Stopwatch
 from evenreel.workflows.pipeline import Pipeline, memory_errors_explained, model_size, window_length
 from evenreel.workflows.progress import Progress, silent
@@ -131,7 +132,8 @@ def save_clip(clip: Clip, output: str | os.PathLike[str]) -> None:
 def _pipeline(
     settings: EditSettings, backbone: Backbone | None, progress: Progress, *, download: bool
 ) -> Pipeline:
-    host: Host = create_host(settings.host, settings.host_options)  # wrong options fail before weights load
+    host: Host = create_host(settings.host, settings.host_options)  # wrong options fail before weights load,
+    create_inversion(settings)  # of either
     progress("load model", 0, None)
     stopwatch = Stopwatch(torch.device("cpu"))
     with stopwatch.stage("load"):
@@ -207,6 +209,7 @@ def _record(
         "source": source,
         "model": {"name": backbone.name, "fingerprint": backbone.fingerprint},
         "host": {"name": settings.host, "settings": record.plain(pipeline.host)},
+        "inversion": {"name": settings.inversion, "settings": record.plain(pipeline.inversion)},
         "working_size": list(working),
         "frames": {"first": settings.frames[0], "written": written},
         "versions": record.versions(),

@@ -4,22 +4,23 @@ Memory is bounded by windows of frames; only latents are held for the whole clip
 when it is large.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import torch
 
 from evenreel.backbones import Backbone
-from evenreel.diffusion import inversion, sampling
-from evenreel.diffusion.schedule import refine
-from evenreel.diffusion.trajectory import Trajectory
+from evenreel.diffusion import sampling
+from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import ResourceError
 from evenreel.hosts.base import EditJob, Host, Prompts, inverting
 from evenreel.settings import EditSettings
-from evenreel.types import Latents, Pixels
+from evenreel.types import Latents, Pixels, PromptEmbeds
 from evenreel.video import fit, from_model, to_model
+from evenreel.workflows.invert import Inversion, SourceClip, create_inversion
 from evenreel.workflows.measure import Stopwatch
 from evenreel.workflows.progress import Progress, tracked
 
@@ -38,6 +39,11 @@ class Pipeline:
     settings: EditSettings
     progress: Progress
     stopwatch: Stopwatch
+
+    @cached_property
+    def inversion(self) -> Inversion:
+        """What the settings choose. Raises: SettingsError for wrong options."""
+        return create_inversion(self.settings)
 
     def encode(
         self, windows: Iterable[tuple[Pixels, tuple[Fraction, ...]]], size: tuple[int, int], total: int | None
@@ -58,22 +64,19 @@ class Pipeline:
     def edit(self, latents: Latents) -> Latents:
         """Latents of the edited clip."""
         settings, backbone = self.settings, self.backbone
-        schedule = backbone.schedule
-        timesteps = schedule.timesteps(settings.steps)
-        factor = (settings.inversion_steps or settings.steps) // settings.steps
-        embeds = backbone.embed([settings.prompt, settings.negative_prompt, settings.source_prompt])
-        prompt, negative, source = embeds.split(1)
+        prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
+        prompt, negative, source = backbone.embed(prompts).split(1)
         frames, channels, height, width = latents.shape
-        with Trajectory(timesteps, (frames, channels, height, width)) as trajectory:
-            self._invert(latents, trajectory, refine(timesteps, factor), source)
+        with self._inverted(latents, source, negative) as inverted:
             job = EditJob(
                 shape=(frames, channels, height, width),
-                timesteps=timesteps,
+                timesteps=inverted.timesteps,
                 prompt_embeds=prompt,
                 negative_prompt_embeds=negative,
+                null_embeds=inverted.null_embeds,
                 source_prompt_embeds=source,
                 prompts=Prompts(source=settings.source_prompt, edit=settings.prompt),
-                source=trajectory,
+                source=inverted.trajectory,
                 clean=latents,
                 guidance_scale=settings.guidance_scale,
                 seed=settings.seed,
@@ -81,26 +84,38 @@ class Pipeline:
             )
             with self.stopwatch.stage("sample"), self.host.attach(backbone, job) as session:
                 clean, timesteps = session.start()
-                steps = sampling.sample(clean, session.predict_noise, schedule, timesteps)
+                steps = sampling.sample(
+                    clean,
+                    session.predict_noise,
+                    backbone.schedule,
+                    timesteps,
+                    added_noise=inverted.noise_on(backbone.device),
+                )
                 for _, clean in tracked(steps, self.progress, "edit", len(timesteps)):  # noqa: B007 - the last counts
                     pass
         return clean
 
-    def _invert(
-        self, latents: Latents, trajectory: Trajectory, timesteps: Sequence[int], source: torch.Tensor
-    ) -> None:
-        total = len(latents) * len(timesteps)
-        self.progress("invert", 0, total)
-        with self.stopwatch.stage("invert"), inverting(self.host, self.backbone, len(latents)) as together:
-            for done in inversion.record(
-                trajectory,
-                latents,
-                lambda noisy, timestep: self.backbone.predict_noise(noisy, timestep, source),
-                self.backbone.schedule,
-                timesteps,
-                batch=together or self.settings.batch,
-            ):
-                self.progress("invert", done, total)
+    @contextmanager
+    def _inverted(
+        self, latents: Latents, prompt_embeds: PromptEmbeds, negative_prompt_embeds: PromptEmbeds
+    ) -> Iterator[Inverted]:
+        settings, backbone = self.settings, self.backbone
+        with ExitStack() as stack:
+            with self.stopwatch.stage("invert"), inverting(self.host, backbone, len(latents)) as together:
+                source = SourceClip(
+                    backbone=backbone,
+                    latents=latents,
+                    timesteps=backbone.schedule.timesteps(settings.steps),
+                    prompt_embeds=prompt_embeds,
+                    negative_prompt_embeds=negative_prompt_embeds,
+                    guidance_scale=settings.guidance_scale,
+                    refinement=(settings.inversion_steps or settings.steps) // settings.steps,
+                    seed=settings.seed,
+                    batch=together or settings.batch,
+                    progress=self.progress,
+                )
+                inverted = stack.enter_context(self.inversion.inverted(source))
+            yield inverted
 
     def decode(self, latents: Latents, size: tuple[int, int]) -> Iterator[Pixels]:
         """Frames of the source's size, window by window."""

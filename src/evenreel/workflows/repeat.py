@@ -36,7 +36,8 @@ def repeat_edit(
         raise SettingsError(
             f"{path} is damaged: {error} is missing or wrong; give another record."
         ) from error
-    settings = EditSettings.from_json(values["settings"])
+    # Records that name no inversion were made when there was but one.
+    settings = EditSettings.from_json({"inversion": "ddim", **values["settings"]})
     info = probe(source)
     if record.hash_of(info.images or (info.path,)) != digest:
         raise ClipError(

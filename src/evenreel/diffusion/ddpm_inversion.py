@@ -1,0 +1,93 @@
+"""Edit-friendly DDPM inversion (arXiv:2304.06140): the noise that stochastic sampling must add to return to a clip."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from evenreel.diffusion import ddim
+from evenreel.diffusion.inversion import PredictNoise
+from evenreel.diffusion.sampling import check_finite
+from evenreel.diffusion.schedule import NoiseSchedule
+from evenreel.diffusion.trajectory import Trajectory
+from evenreel.types import Latents
+
+Noise = Float[Tensor, "_ channels height width"]
+"""Standard normal: one row that all frames share, or one for each."""
+
+Draw = Callable[[int], Noise]
+"""(timestep) -> the noise of the clip at its level."""
+
+
+@torch.inference_mode()
+def invert(
+    latents: Latents,
+    predict_noise: PredictNoise,
+    schedule: NoiseSchedule,
+    timesteps: Sequence[int],
+    draw: Draw,
+) -> Iterator[tuple[int, Latents, Latents]]:
+    """Noise clean `latents` anew at each of the descending `timesteps`, and find what leads from one to the next.
+
+    The clip at each level is drawn independently of the other levels (eq. 6), which puts more of it into the noise maps
+    than a diffusion path would. A noise map is what is missing from the mean of a stochastic step to the clip at the
+    level below (eq. 5). Here it keeps its standard deviation sigma_t: where sigma_t is 0, at a last step that ends
+    without noise, what the prediction lacks is recorded too. So sampling with the same predictions comes back exactly.
+
+    Yields each timestep, the latents at its level, and what the step from there adds. Raises: WeightsError on NaN or
+    infinity.
+    """
+    levels = [schedule.alpha(timestep) for timestep in timesteps] + [schedule.final_alpha_cumprod]
+    noisy = _noised(latents, draw(timesteps[0]), levels[0])
+    for index, timestep in enumerate(timesteps):
+        mean = ddim.stochastic_mean(noisy, predict_noise(noisy, timestep), levels[index], levels[index + 1])
+        last = index + 1 == len(timesteps)
+        below = latents if last else _noised(latents, draw(timesteps[index + 1]), levels[index + 1])
+        added = below - mean
+        check_finite(added, timestep)
+        yield timestep, noisy, added
+        # What sampling will compute, so that rounding does not add up over the steps.
+        noisy = mean + added
+
+
+def record(
+    trajectory: Trajectory,
+    added_noise: Trajectory,
+    latents: Latents,
+    predict_noise: PredictNoise,
+    schedule: NoiseSchedule,
+    *,
+    seed: int,
+    shared_noise: bool = True,
+    batch: int = 8,
+) -> Iterator[int]:
+    """Invert a clip `batch` frames at a time, at the timesteps of `trajectory` and `added_noise`.
+
+    With `shared_noise` all frames get the same noise, so that equal places of a clip stay equal.
+    Yields the number of frames' steps done, which ends at frames * len(trajectory).
+    """
+    done = 0
+    for start in range(0, len(latents), batch):
+        window = latents[start : start + batch]
+        frames = range(1) if shared_noise else range(start, start + len(window))
+
+        def draw(timestep: int, frames: range = frames) -> Noise:
+            rows = [_drawn(seed, timestep, frame, latents.shape[1:]) for frame in frames]
+            return torch.stack(rows).to(latents)
+
+        for timestep, noisy, added in invert(window, predict_noise, schedule, trajectory.timesteps, draw):
+            trajectory.write(timestep, noisy, start=start)
+            added_noise.write(timestep, added, start=start)
+            done += len(window)
+            yield done
+
+
+def _noised(latents: Latents, noise: Noise, alpha: float) -> Latents:
+    return alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise
+
+
+def _drawn(seed: int, timestep: int, frame: int, shape: torch.Size) -> Float[Tensor, "channels height width"]:
+    """Drawn on the CPU by a generator of its own: the same on every device, and however a clip is cut into windows."""
+    mixed = (seed * 1_000_003 + timestep * 7_919 + frame * 104_729 + 54_321) % 2**63
+    return torch.randn(shape, generator=torch.Generator().manual_seed(mixed))
