@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evenreel.metrics.statistics import cluster_bootstrap
+from evenreel.metrics.statistics import cluster_bootstrap, effect_size, holm
 
 
 def test_independent_values_give_the_usual_interval():
@@ -34,3 +34,20 @@ def test_it_covers_the_truth_as_often_as_it_says():
 def test_nothing_to_average():
     with pytest.raises(ValueError, match="at least one"):
         cluster_bootstrap([], [])
+
+
+def test_holm_adjusts_as_published():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_a_clear_difference_has_a_small_p_and_none_has_a_large_one():
+    rng = np.random.default_rng(3)
+    assert cluster_bootstrap(list(rng.normal(1, 1, 30)), range(30)).p < 0.01
+    assert cluster_bootstrap([1.0, -1.0, 2.0, -2.0], range(4)).p > 0.5
+
+
+def test_effect_size():
+    assert effect_size([1.0, 3.0]) == pytest.approx(2 / 2**0.5)
+    assert effect_size([2.0, 2.0]) is None

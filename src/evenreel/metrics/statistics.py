@@ -15,6 +15,8 @@ class Estimate:
     high: float
     count: int
     """Clusters it rests on."""
+    p: float
+    """Two-sided: how often resampled means fall on the other side of zero, doubled; at least 1 / resamples."""
 
     def excludes(self, value: float) -> bool:
         """Whether the interval leaves a value out."""
@@ -38,4 +40,22 @@ def cluster_bootstrap(
     drawn = np.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))
     means = sums[drawn].sum(1) / sizes[drawn].sum(1)
     low, high = np.percentile(means, [2.5, 97.5])
-    return Estimate(float(np.mean(values)), float(low), float(high), len(names))
+    side = min(np.mean(means <= 0), np.mean(means >= 0))
+    p = min(1.0, max(2 * float(side), 1 / resamples))
+    return Estimate(float(np.mean(values)), float(low), float(high), len(names), p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted so that the chance of any false alarm among them stays below the level (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, largest = [1.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def effect_size(differences: Sequence[float]) -> float | None:
+    """Mean of paired differences over their standard deviation (Cohen's d_z); None where they do not vary."""
+    spread = float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0
+    return float(np.mean(differences)) / spread if spread else None

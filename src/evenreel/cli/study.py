@@ -1,0 +1,64 @@
+"""`evenreel study`: run the papers' experiments and report on them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from evenreel.cli.console import shown_progress, stdout
+
+DEFAULT_FOLDER = Path("runs/study")
+Folder = Annotated[Path, typer.Option("--out", "-o", help="Where items, pictures and the report lie.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    group = typer.Typer(
+        help="Run the papers' experiments on a model and report on them.", no_args_is_help=True
+    )
+    group.command("run")(run)
+    group.command("report")(report)
+    group.command("list")(list_experiments)
+    app.add_typer(group, name="study")
+
+
+def run(
+    settings: Annotated[
+        Path | None,
+        typer.Argument(help="TOML file with settings; without one the defaults, all experiments on mini."),
+    ] = None,
+    out: Folder = DEFAULT_FOLDER,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Few short clips, to see it work; nothing can be concluded from them."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Run what of the study has not been run yet, then make the report; stopped, it goes on where it was."""
+    from evenreel.study.settings import StudySettings, read
+    from evenreel.study.study import run_study
+
+    chosen = read(settings) if settings else StudySettings()
+    with shown_progress(quiet) as progress:
+        page = run_study(chosen.quick() if quick else chosen, out, progress)
+    if not quiet:
+        stdout().print(f"Report: {page}", markup=False)
+
+
+def report(out: Folder = DEFAULT_FOLDER) -> None:
+    """Make the report again, from what is recorded."""
+    from evenreel.study.report import write_report
+
+    stdout().print(f"Report: {write_report(out)}", markup=False)
+
+
+def list_experiments() -> None:
+    """What a study consists of."""
+    from evenreel.study.experiments import experiments
+    from evenreel.study.settings import StudySettings
+
+    table = Table("name", "source", "question", box=None, header_style="bold")
+    for one in experiments(StudySettings()):
+        table.add_row(one.name, one.source, one.question)
+    stdout().print(table)

@@ -1,0 +1,111 @@
+"""Plots as inline SVG: dots with whiskers, and scatter with a Pareto front. Colours follow the page, light or dark."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from evenreel.metrics.statistics import Estimate
+
+WIDTH = 640
+LABELS = 190
+"""Pixels for names at the left."""
+ROW = 22
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear scale between two values and two places."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    @classmethod
+    def around(cls, values: Sequence[float], start: float, end: float) -> "Axis":
+        """An axis over round numbers that holds all values."""
+        low, high = min(values), max(values)
+        step = _round_step((high - low) or abs(high) or 1.0)
+        low, high = step * (low // step), step * -(-high // step)
+        return cls(low, high if high > low else low + step, start, end)
+
+    def __call__(self, value: float) -> float:
+        """Where a value lies."""
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    @property
+    def ticks(self) -> list[float]:
+        """Round numbers along the axis."""
+        step = _round_step(self.high - self.low)
+        count = round((self.high - self.low) / step)
+        return [self.low + step * index for index in range(count + 1)]
+
+
+def _round_step(span: float) -> float:
+    """A step of 1, 2 or 5 times a power of ten that divides a span into four to ten parts."""
+    power = 10.0
+    while power > span:
+        power /= 10
+    while power * 10 <= span:
+        power *= 10
+    return next(power * part for part in (0.1, 0.2, 0.5, 1.0) if span / (power * part) <= 10)
+
+
+def number(value: float) -> str:
+    """A figure with as many digits as it deserves."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def dots(rows: Sequence[tuple[str, Estimate | None]], unit: str) -> str:
+    """A dot for each mean, a line for its 95% interval."""
+    known = [estimate for _, estimate in rows if estimate is not None]
+    if not known:
+        return ""
+    axis = Axis.around([value for one in known for value in (one.low, one.high)], LABELS, WIDTH - 20)
+    height = ROW * len(rows) + 34
+    parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(unit)}">']
+    for tick in axis.ticks:
+        x = axis(tick)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{height - 30}"/>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 16}">{number(tick)}</text>')
+    for index, (name, estimate) in enumerate(rows):
+        y = 4 + ROW * (index + 0.5)
+        parts.append(f'<text class="name" x="{LABELS - 8}" y="{y + 4:.1f}">{escape(name)}</text>')
+        if estimate is not None:
+            low, mean, high = axis(estimate.low), axis(estimate.mean), axis(estimate.high)
+            parts.append(f'<line class="whisker" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
+            parts.append(f'<circle cx="{mean:.1f}" cy="{y}" r="4"/>')
+    parts.append(f'<text class="unit" x="{WIDTH - 20}" y="{height - 3}">{escape(unit)}</text></svg>')
+    return "".join(parts)
+
+
+def scatter(
+    points: Sequence[tuple[str, float, float]], front: Sequence[str], x_unit: str, y_unit: str
+) -> str:
+    """Named points; those of the Pareto front are filled and joined."""
+    if not points:
+        return ""
+    height = 360
+    across = Axis.around([x for _, x, _ in points], 60, WIDTH - 90)
+    up = Axis.around([y for _, _, y in points], height - 44, 14)
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(y_unit)} over {escape(x_unit)}">'
+    ]
+    for tick in across.ticks:
+        x = across(tick)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="14" y2="{height - 44}"/>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 28}">{number(tick)}</text>')
+    for tick in up.ticks:
+        y = up(tick)
+        parts.append(f'<line class="grid" x1="60" x2="{WIDTH - 90}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="name" x="52" y="{y + 4:.1f}">{number(tick)}</text>')
+    best = sorted((x, y) for name, x, y in points if name in front)
+    line = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in best)
+    parts.append(f'<polyline class="front" points="{line}"/>')
+    for name, x, y in points:
+        kind = "" if name in front else ' class="beaten"'
+        parts.append(f'<circle{kind} cx="{across(x):.1f}" cy="{up(y):.1f}" r="4"/>')
+        parts.append(f'<text class="point" x="{across(x) + 7:.1f}" y="{up(y) + 4:.1f}">{escape(name)}</text>')
+    parts.append(f'<text class="unit" x="{WIDTH - 90}" y="{height - 8}">{escape(x_unit)}</text>')
+    parts.append(f'<text class="point" x="60" y="10">{escape(y_unit)}</text></svg>')
+    return "".join(parts)
