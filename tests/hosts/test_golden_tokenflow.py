@@ -330,7 +330,7 @@ class Watch(Around):
                 name: f"{block}.transformer_blocks.0.attn1"
                 for name, block in self.named(r"(.+)\.attn1\.(?:in|out)")
             },
-            **{name: block for name, block in self.named(r"(.+\.resnets\.\d+)\.out")},
+            **dict(self.named(r"(.+\.resnets\.\d+)\.out")),
         }
         return Hooked(self, modules)
 

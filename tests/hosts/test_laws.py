@@ -12,6 +12,7 @@ from evenreel.diffusion.sampling import sample
 from evenreel.errors import SettingsError
 from evenreel.hosts.base import create_host
 from evenreel.hosts.frame import FrameHost
+from evenreel.hosts.tokenflow import TokenFlowHost
 from evenreel.hosts.vidtome import VidToMeHost
 from hosts.jobs import Around, edit, job_for, random_latents
 
@@ -19,6 +20,9 @@ HOSTS = [
     *(create_host(name) for name in registry.names(registry.HOSTS)),
     VidToMeHost(chunk_size=2, chunk_order="rand"),
     VidToMeHost(merge_global=False),
+    TokenFlowHost(window=2, keyframes_together=2),
+    TokenFlowHost(mode="sdedit", start=0.5),
+    TokenFlowHost(published=True),
 ]
 every_host = pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
 
@@ -217,7 +221,7 @@ def test_settings_check_themselves(host_class, setting):
         host_class(**setting)
 
 
-@pytest.mark.parametrize("host_class", [FrameHost, VidToMeHost])
+@pytest.mark.parametrize("host_class", {type(host): None for host in HOSTS}, ids=lambda host: host.name)
 def test_every_setting_is_documented(host_class):
     source = inspect.getsource(host_class)
     for field in fields(host_class):
