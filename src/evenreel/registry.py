@@ -1,4 +1,4 @@
-"""Hosts and backbones by name: entry points, through which built-ins and plug-ins come alike."""
+"""Hosts, backbones and metrics by name: entry points, through which built-ins and plug-ins come alike."""
 
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -9,6 +9,8 @@ HOSTS = "evenreel.hosts"
 """Entry-point group of hosts: classes whose fields are settings."""
 BACKBONES = "evenreel.backbones"
 """Entry-point group of backbones: functions (location, *, device, dtype, download) -> Backbone."""
+METRICS = "evenreel.metrics"
+"""Entry-point group of metrics: classes derived from `evenreel.metrics.base.Metric`."""
 
 
 def names(group: str) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from evenreel.metrics.temporal import flicker, visible_by_depth, visible_by_return, warp_error
+from evenreel.metrics.temporal import flicker, warp_error
+from evenreel.ops.warp import visible_by_depth, visible_by_return
 from evenreel.world import HELD_OUT, random_scene, render
 
 

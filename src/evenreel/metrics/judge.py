@@ -1,13 +1,14 @@
 """An independent judge of what a picture of the world shows; it shares nothing with the editing model."""
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evenreel.backbones import safetensors_file
+from evenreel.backbones import mini, safetensors_file
 from evenreel.types import Frames
 from evenreel.world import ATTRIBUTES
 
@@ -72,3 +73,9 @@ class Judge(nn.Module):
         """The attributes that most frames of a clip seem to have."""
         each = self.verdicts(frames)
         return {name: Counter(verdict[name] for verdict in each).most_common(1)[0][0] for name in ATTRIBUTES}
+
+
+@cache
+def packaged_judge() -> Judge:
+    """The judge that comes with the mini model, loaded once."""
+    return Judge.load(mini.FOLDER / "judge.safetensors")

@@ -1,44 +1,44 @@
-"""Consistency from frame to frame, measured along a motion that is known.
+"""Consistency from frame to frame, measured along the source's motion.
 
-A frozen or a blurred clip wins all of these; they mean something only beside measures of what was asked for.
+A frozen or a blurred clip wins most of these; they mean something only beside measures of what was asked for.
 """
 
-import torch
+from abc import abstractmethod
+
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
-from evenreel.ops.warp import Flow, Visible, flow_grid, warp_back
+from evenreel.metrics.base import Mean, Metric, UnavailableError
+from evenreel.metrics.fidelity import SSIM_RADIUS, check_ssim_size, ssim_map
+from evenreel.metrics.window import Inputs, Window
+from evenreel.ops.warp import Flow, Visible, warp_back
 from evenreel.types import Frames
 
 STILL = 0.05
 """Pixels between two frames below which a place counts as static."""
+ONE_FRAME = "the clip has one frame, and this compares neighbours"
+
+Chosen = Float[Tensor, "values"]
+"""The values at the places that count."""
 
 
-def visible_by_depth(depth: Float[Tensor, "frames 1 height width"], flow: Flow) -> Visible:
-    """Which places are seen in the next frame too, where depth is exact: nothing else may lie where they go.
-
-    The eight neighbours of the landing place count too, as bilinear sampling mixes them in. `flow` has one row less
-    than `depth`.
-    """
-    _, inside = flow_grid(flow)
-    following = depth[1:]
-    nearest = warp_back(-functional.max_pool2d(-following, 3, 1, 1), flow, "nearest")
-    farthest = warp_back(functional.max_pool2d(following, 3, 1, 1), flow, "nearest")
-    return inside & ((nearest - depth[:-1]).abs() < 1e-3) & ((farthest - depth[:-1]).abs() < 1e-3)
+def warp_differences(frames: Frames, flow: Flow, visible: Visible) -> Chosen:
+    """Squared difference between each frame and the next one brought back, at each visible place."""
+    difference = (warp_back(frames[1:], flow) - frames[:-1]).square().mean(1, keepdim=True)
+    return difference[visible]
 
 
-def visible_by_return(flow: Flow, backward: Flow) -> Visible:
-    """Which places are seen in the next frame too, where flow was estimated: going there and back must end at home.
+def still_differences(frames: Frames, flow: Flow, visible: Visible) -> Chosen:
+    """Absolute difference between each frame and the next one, at each visible place that stands still."""
+    still = visible & (flow.square().sum(1, keepdim=True) < STILL**2)
+    return (frames[1:] - frames[:-1]).abs().mean(1, keepdim=True)[still]
 
-    backward: from each next frame to the one before. The tolerance is the usual one (Sundaram et al., ECCV 2010):
-    |f + b|^2 < 0.01 (|f|^2 + |b|^2) + 0.5.
-    """
-    _, inside = flow_grid(flow)
-    back = warp_back(backward, flow)
-    off = (flow + back).square().sum(1, keepdim=True)
-    length = flow.square().sum(1, keepdim=True) + back.square().sum(1, keepdim=True)
-    return inside & (off < 0.01 * length + 0.5)
+
+def warp_similarities(frames: Frames, flow: Flow, visible: Visible) -> Chosen:
+    """SSIM of each frame and the next one brought back, at each visible place with its window in the picture."""
+    inner = slice(SSIM_RADIUS, -SSIM_RADIUS)
+    similarity = ssim_map(warp_back(frames[1:], flow), frames[:-1]).mean(1, keepdim=True)
+    return similarity[visible[..., inner, inner]]
 
 
 def warp_error(frames: Frames, flow: Flow, visible: Visible) -> float | None:
@@ -46,15 +46,86 @@ def warp_error(frames: Frames, flow: Flow, visible: Visible) -> float | None:
 
     Over places that stay visible (Lai et al., ECCV 2018); frames in [0, 1]. None where no place does, or for one frame.
     """
-    error = (warp_back(frames[1:], flow) - frames[:-1]).square().mean(1, keepdim=True)
-    return _mean(error, visible)
+    return _mean(warp_differences(frames, flow, visible))
 
 
 def flicker(frames: Frames, flow: Flow, visible: Visible) -> float | None:
     """Mean absolute difference of adjacent frames where the source stands still; None where nothing does."""
-    still = visible & (flow.square().sum(1, keepdim=True) < STILL**2)
-    return _mean((frames[1:] - frames[:-1]).abs().mean(1, keepdim=True), still)
+    return _mean(still_differences(frames, flow, visible))
 
 
-def _mean(values: Float[Tensor, "pairs 1 height width"], where: Visible) -> float | None:
-    return float(values[where].mean()) if bool(torch.any(where)) else None
+def _mean(values: Chosen) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+class _AlongMotion(Metric):
+    """Something averaged over the visible places of all pairs of neighbours."""
+
+    family = "temporal"
+    needs = ("flow",)
+    empty = "no place of the source stays in view from one frame to the next"
+
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(inputs)
+        self.mean, self.pairs = Mean(), 0
+
+    @abstractmethod
+    def values(self, frames: Frames, flow: Flow, visible: Visible) -> Chosen:
+        """What is averaged."""
+
+    def add(self, window: Window) -> None:
+        """Look at the window's pairs."""
+        if len(window.edit_run) > 1:
+            self.pairs += len(window.edit_run) - 1
+            self.mean.add(self.values(window.edit_run, *window.motion))
+
+    def value(self) -> float:
+        """The mean over all that was looked at."""
+        if not self.pairs:
+            raise UnavailableError(ONE_FRAME)
+        return self.mean.value(self.empty)
+
+
+class WarpError(_AlongMotion):
+    """Mean squared difference between each edited frame and the next one brought back along the SOURCE's flow, over
+    places that stay visible.
+
+    Lai et al., ECCV 2018; frames in [0, 1], mean over channels, bilinear sampling. Every visible place of the clip
+    weighs the same. Visible: exact where depth is known, else going to the next frame and back must end at home. A
+    blurred clip wins it.
+    """
+
+    better = "lower"
+
+    def values(self, frames: Frames, flow: Flow, visible: Visible) -> Chosen:
+        """Squared differences."""
+        return warp_differences(frames, flow, visible)
+
+
+class WarpSsim(_AlongMotion):
+    """Mean SSIM between each edited frame and the next one brought back along the SOURCE's flow, over places that stay
+    visible.
+
+    SSIM as in `source_ssim`, its map averaged over visible pixels whose 11 x 11 window lies in the picture.
+    """
+
+    better = "higher"
+
+    def values(self, frames: Frames, flow: Flow, visible: Visible) -> Chosen:
+        """Similarities."""
+        check_ssim_size(frames)
+        return warp_similarities(frames, flow, visible)
+
+
+class Flicker(_AlongMotion):
+    """Mean absolute difference of adjacent edited frames where the SOURCE stands still (moves less than 0.05 pixels).
+
+    Frames in [0, 1], mean over channels; a still place must also stay visible. A frozen clip has none.
+    """
+
+    better = "lower"
+    empty = "nothing in the source stands still"
+
+    def values(self, frames: Frames, flow: Flow, visible: Visible) -> Chosen:
+        """Absolute differences."""
+        return still_differences(frames, flow, visible)

@@ -10,7 +10,8 @@ from evenreel.backbones import Backbone
 from evenreel.hosts.base import create_host
 from evenreel.metrics.fidelity import psnr
 from evenreel.metrics.judge import Judge
-from evenreel.metrics.temporal import flicker, visible_by_depth, warp_error
+from evenreel.metrics.temporal import flicker, warp_error
+from evenreel.ops.warp import visible_by_depth
 from evenreel.settings import EditSettings
 from evenreel.types import Frames
 from evenreel.workflows.measure import Stopwatch

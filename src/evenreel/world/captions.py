@@ -1,6 +1,8 @@
 """What people would type to describe a scene: a small grammar with paraphrases."""
 
 import random
+import re
+from collections.abc import Mapping
 
 from evenreel.world.scene import COLOURS, TEXTURES, Scene, SceneObject
 
@@ -76,6 +78,48 @@ def captions(scene: Scene, count: int = 20) -> list[str]:
             break
         found.setdefault(caption(scene, rng))
     return list(found)
+
+
+def understood(text: str) -> dict[str, str] | None:
+    """The attributes (see ATTRIBUTES) that a caption speaks of; None for a text that is no caption of the world.
+
+    Colour, texture and shape are those of the object that is named first; what has no texture is plain.
+    """
+    words = f" {' '.join(re.findall('[a-z]+', text.lower()))} "
+    words, style = _taken(words, _STYLE_WORDS)
+    words, background = _taken(words, BACKGROUND_WORDS)
+    main = words.partition(" in front of ")[0] + " "
+    found = {
+        name: [value for value, phrases in table.items() if any(f" {phrase} " in main for phrase in phrases)]
+        for name, table in (
+            ("shape", SHAPE_WORDS),
+            ("colour", _itself(COLOURS)),
+            ("texture", _itself(TEXTURES)),
+        )
+    }
+    found["texture"] = found["texture"] or ["plain"]
+    if background is None or any(len(values) != 1 for values in found.values()):
+        return None
+    main_object = {name: values[0] for name, values in found.items()}
+    return {**main_object, "background": background, "style": style or "none"}
+
+
+_STYLE_WORDS = {style: (style,) for style in STYLE_FRAMES if style != "none"}
+
+
+def _itself(values: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    return {value: (value,) for value in values}
+
+
+def _taken(words: str, table: Mapping[str, tuple[str, ...]]) -> tuple[str, str | None]:
+    """Words without the longest phrase of a table that occurs in them, and what it stands for."""
+    phrases = sorted(
+        ((phrase, value) for value, all_ in table.items() for phrase in all_), key=lambda p: -len(p[0])
+    )
+    for phrase, value in phrases:
+        if f" {phrase} " in words:
+            return words.replace(f" {phrase} ", " ", 1), value
+    return words, None
 
 
 def vocabulary() -> list[str]:

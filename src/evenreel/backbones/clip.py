@@ -1,0 +1,85 @@
+"""CLIP: texts and pictures in one space."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from evenreel.backbones import mini
+from evenreel.backbones.devices import choose_device
+from evenreel.backbones.text import PromptEncoder
+from evenreel.backbones.vision import Resized, TowerFolder, normalised, resized
+from evenreel.backbones.weights import load_part, one_sentence
+from evenreel.errors import WeightsError
+from evenreel.types import Frames
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""CLIP's own normalisation."""
+
+
+class ClipFolder(TowerFolder):
+    """A CLIP with both towers."""
+
+    parts: Mapping[str, tuple[str, str]] = MappingProxyType({"": ("CLIPModel", "model")})
+    wanted = "a CLIP, for example openai/clip-vit-large-patch14"
+
+
+class ClipModel:
+    """A CLIP that embeds texts and frames."""
+
+    def __init__(self, folder: ClipFolder, tokenizer: Path, *, name: str, device: torch.device) -> None:
+        """Load it, in float32; `tokenizer` is the folder with its vocabulary. Raises: WeightsError."""
+        from transformers import CLIPModel, CLIPTokenizer
+
+        folder.check()
+        self.name, self.device, self.fingerprint = name, device, folder.fingerprint
+        self._model = load_part(folder, "", CLIPModel, device, torch.float32)
+        with one_sentence(tokenizer):
+            words = CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True)
+        # Without its vocabulary it loads silently, and turns every prompt into the same two tokens.
+        if not 256 < len(words) <= self._model.config.text_config.vocab_size:
+            raise WeightsError(f"{tokenizer}: the tokenizer does not fit the model; fetch both again.")
+        self._prompts = PromptEncoder(words, self._model.text_model)
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: list[str]) -> Float[Tensor, "texts features"]:
+        """Projected embeddings, not normalised. Raises: SettingsError for a text that cannot be read to its end."""
+        tokens = self._prompts.tokenize(texts).to(self.device)
+        return self._model.get_text_features(input_ids=tokens).pooler_output.cpu()
+
+    @torch.inference_mode()
+    def embed_frames(self, frames: Frames) -> Float[Tensor, "frames features"]:
+        """Projected embeddings, not normalised, of frames of any size; see `preprocess`."""
+        pictures = preprocess(frames, self._model.config.vision_config.image_size)
+        return self._model.get_image_features(pixel_values=pictures.to(self.device)).pooler_output.cpu()
+
+
+def preprocess(frames: Frames, size: int) -> Resized:
+    """What the vision tower takes: squares of `size` pixels, normalised.
+
+    The shorter side is resized to `size` (bicubic, antialiased, clamped to [0, 1]), the longer one in proportion,
+    rounded down; then the middle is cut out, and CLIP's mean and deviation are applied.
+    """
+    height, width = frames.shape[2:]
+    shorter = min(height, width)
+    rows, columns = size * height // shorter, size * width // shorter
+    pictures = resized(frames, (rows, columns), "bicubic")
+    top, left = (rows - size) // 2, (columns - size) // 2
+    return normalised(pictures[..., top : top + size, left : left + size], MEAN, STD)
+
+
+def load_clip(location: str, *, device: str | torch.device | None = None) -> ClipModel:
+    """`mini` (packaged; knows the world only) or a folder in transformers' layout, safetensors only.
+
+    Raises: WeightsError.
+    """
+    chosen = choose_device(device)
+    if location == "mini":
+        folder, tokenizer = ClipFolder(mini.FOLDER / "clip"), mini.FOLDER / "tokenizer"
+    else:
+        folder = ClipFolder(Path(location).expanduser())
+        tokenizer = folder.path
+    return ClipModel(folder, tokenizer, name=location, device=chosen)

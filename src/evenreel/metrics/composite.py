@@ -1,0 +1,58 @@
+"""Figures made of two others: what was asked for against consistency. Their parts are shown beside them."""
+
+from evenreel.metrics.base import Metric, UnavailableError
+from evenreel.metrics.clip import ClipText
+from evenreel.metrics.temporal import WarpError, WarpSsim
+from evenreel.metrics.window import Inputs, Window
+
+
+class SEdit(Metric):
+    """S_edit: CLIP-T over warp error.
+
+    Cong et al., arXiv:2310.05922. Both as defined here (CLIP-T of about 30, warp error of frames in [0, 1]): papers
+    scale the parts in other ways.
+    """
+
+    family = "composite"
+    better = "higher"
+    needs = ("clip", "prompt", "flow")
+
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(inputs)
+        self.text, self.error = ClipText(inputs), WarpError(inputs)
+
+    def add(self, window: Window) -> None:
+        """Look at both parts."""
+        self.text.add(window)
+        self.error.add(window)
+
+    def value(self) -> float:
+        """The quotient."""
+        error = self.error.value()
+        if error == 0:
+            raise UnavailableError("the warp error is zero, and nothing can be divided by it")
+        return self.text.value() / error
+
+
+class QEdit(Metric):
+    """Q_edit: WarpSSIM times CLIP-T.
+
+    Kara et al., arXiv:2312.04524; both as defined here.
+    """
+
+    family = "composite"
+    better = "higher"
+    needs = ("clip", "prompt", "flow")
+
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(inputs)
+        self.text, self.similarity = ClipText(inputs), WarpSsim(inputs)
+
+    def add(self, window: Window) -> None:
+        """Look at both parts."""
+        self.text.add(window)
+        self.similarity.add(window)
+
+    def value(self) -> float:
+        """The product."""
+        return self.text.value() * self.similarity.value()

@@ -1,0 +1,109 @@
+"""Distances of two sets of pictures, seen through features of the CLIP that is given.
+
+These are not the FID and KID of papers, which rest on Inception; the names say so.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from evenreel.metrics.base import Metric, UnavailableError
+from evenreel.metrics.window import Embeddings, Inputs, Window
+
+Features = Float[Tensor, "_ features"]
+"""One row for each picture; two sets may differ in length."""
+
+
+def frechet_distance(one: Features, other: Features) -> float:
+    """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) of means and unbiased covariances (Heusel et al., arXiv:1706.08500).
+
+    With S = A^T A, the last trace is the sum of the singular values of A1 A2^T: exact also where there are fewer
+    pictures than features. In double precision. Needs two pictures in each set.
+    """
+    one, other = one.double(), other.double()
+    apart = (one.mean(0) - other.mean(0)).square().sum()
+    a, b = (
+        torch.linalg.qr((found - found.mean(0)) / (len(found) - 1) ** 0.5, mode="r").R
+        for found in (one, other)
+    )
+    shared = torch.linalg.svdvals(a @ b.mT).sum()
+    return float(apart + a.square().sum() + b.square().sum() - 2 * shared)
+
+
+def kernel_distance(one: Features, other: Features) -> float:
+    """Unbiased squared MMD with the kernel (x y / features + 1)^3 (Binkowski et al., arXiv:1801.01401).
+
+    A picture is not compared with itself within its own set; between the sets every pair counts. All pictures are used
+    at once (no subsets). May be negative. Needs two pictures in each set.
+    """
+    one, other = one.double(), other.double()
+
+    def kernel(x: Tensor, y: Tensor) -> Tensor:
+        return (x @ y.mT / x.shape[1] + 1) ** 3
+
+    def within(x: Tensor) -> Tensor:
+        values = kernel(x, x)
+        return (values.sum() - values.diagonal().sum()) / (len(x) * (len(x) - 1))
+
+    return float(within(one) + within(other) - 2 * kernel(one, other).mean())
+
+
+class _OfFeatures(Metric):
+    """A distance of all source frames and all edited frames."""
+
+    family = "distribution"
+    better = "lower"
+    needs = ("clip",)
+
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(inputs)
+        self.sources: list[Embeddings] = []
+        self.edits: list[Embeddings] = []
+
+    def add(self, window: Window) -> None:
+        """Keep the features (2 kB a frame)."""
+        self.sources.append(window.clip_of_source)
+        self.edits.append(window.clip_of_edit)
+
+    def sets(self) -> tuple[Features, Features]:
+        """All features of the source, all of the edit."""
+        if self.count < 2:
+            raise UnavailableError("the clip has one frame, and a distribution needs at least two")
+        return torch.cat(self.sources), torch.cat(self.edits)
+
+    @property
+    def count(self) -> int:
+        """Frames so far."""
+        return sum(map(len, self.edits))
+
+
+class FrechetClip(_OfFeatures):
+    """Frechet distance of the SOURCE's frames and the edit's, on projected CLIP image embeddings (this is no FID,
+    which rests on Inception).
+
+    Heusel et al., arXiv:1706.08500, with unbiased covariances and embeddings as they come (not scaled to length one).
+    Strongly biased upwards for few frames: two samples of one Gaussian are far apart until there are thousands.
+    Prefer `kid_clip`.
+    """
+
+    def value(self) -> float:
+        """The distance."""
+        return frechet_distance(*self.sets())
+
+    @property
+    def note(self) -> str:
+        """The warning that belongs to it."""
+        return f"biased: from {self.count} frames; prefer kid_clip"
+
+
+class KidClip(_OfFeatures):
+    """Kernel distance (unbiased squared MMD, cubic kernel) of the SOURCE's frames and the edit's, on projected CLIP
+    image embeddings (papers' KID rests on Inception).
+
+    Binkowski et al., arXiv:1801.01401, all frames at once. Unbiased for any number of frames, so it may be negative;
+    it is noisy for few.
+    """
+
+    def value(self) -> float:
+        """The distance."""
+        return kernel_distance(*self.sets())
