@@ -13,7 +13,7 @@ from evenreel.diffusion import motion
 from evenreel.diffusion.sampling import sample
 from evenreel.hosts.base import EditJob
 from evenreel.hosts.first_frame import Anchoring, FirstFrameAttention
-from evenreel.hosts.text2video_zero import Draws, Text2VideoZeroHost, motion_levels
+from evenreel.hosts.text2video_zero import Draws, Text2VideoZeroHost
 from hosts import golden
 from hosts.jobs import Around
 
@@ -278,7 +278,7 @@ def test_the_first_frame_and_the_moved_ones(recording, backbone):
     assert list(job.timesteps) == timesteps == list(session.first_frames)
     for timestep, theirs in zip(timesteps, recording["pass1_latents"], strict=False):
         assert difference(session.first_frames[timestep], theirs) <= LATENTS
-    lower, upper = motion_levels(job.timesteps, host.motion_timestep, host.free_timestep)
+    lower, upper = session.levels()
     assert (lower, upper) == (timesteps[::-1][meta["t0"]], timesteps[::-1][meta["t1"]])
     assert difference(session.first_frames[upper], recording["x_t1_first"]) <= LATENTS
     assert difference(session.first_frames[lower], recording["x_t0_first"]) <= LATENTS

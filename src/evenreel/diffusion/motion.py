@@ -1,5 +1,6 @@
 """Motion out of one noisy frame: shifted copies, thrown back to more noise (Text2Video-Zero, arXiv:2303.13439)."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,8 @@ from evenreel.types import Latents
 
 GRID = 512
 """Side of the picture whose pixels motion is measured in."""
+CELLS = 64
+"""Side of its latents."""
 
 
 def shifted(latents: Latents, shifts: Sequence[tuple[float, float]]) -> Latents:
@@ -40,6 +43,21 @@ def shift_in_cells(offset: float, cells: int, shorter: int, *, published: bool =
     `published`: every side is 512 pixels, and half a pixel is missing, as in the published code.
     """
     return cells * (offset - 0.5) / GRID if published else shorter * offset / GRID
+
+
+def same_layout(schedule: NoiseSchedule, timestep: int, shorter: int) -> int:
+    """The timestep at which latents with a shorter side of `shorter` cells tell as much as of 64 cells at `timestep`.
+
+    What a picture shows is seen through the mean of all cells that show it, and fewer cells average less noise away:
+    the ratio of signal to noise must grow as the number of cells shrinks (arXiv:2301.11093, section 3.1).
+    """
+
+    def signal(timestep: int) -> float:
+        alpha = schedule.alpha(timestep)
+        return math.log(alpha / max(1 - alpha, 1e-9))
+
+    wanted = signal(timestep) + 2 * math.log(CELLS / shorter)
+    return min(range(len(schedule.alphas_cumprod)), key=lambda other: abs(signal(other) - wanted))
 
 
 def alpha_between(schedule: NoiseSchedule, lower: int, upper: int, *, published: bool = False) -> float:

@@ -37,16 +37,18 @@ class Text2VideoZeroHost:
     motion_y: float = 12.0
     """From text alone: how far the camera moves down at each frame, in the same pixels."""
     motion_timestep: int = 881
-    """From text alone: training timestep at which copies of the first frame are moved (the run's nearest)."""
+    """From text alone: training timestep at which copies of the first frame are moved. It is meant for pictures whose
+    shorter side is 512; others take the step of the run at which their layout is as settled."""
     free_timestep: int = 941
-    """From text alone: training timestep to which moved copies are thrown back (the run's nearest)."""
+    """From text alone: training timestep, found likewise, to which moved copies are thrown back; what they show differs
+    more after a later one."""
     pnp_attn: float = 0.5
     """Share of the steps, from the first, at which self-attention takes queries and keys from the source."""
     pnp_conv: float = 0.8
     """Share of the steps, from the first, at which a decoder resnet takes its features from the source."""
     published: bool = False
     """Be off where the published code is: by a timestep on the way back, by half a pixel and by the aspect ratio in
-    motion."""
+    motion, and with one pair of timesteps for every size."""
     published_chunks: bool = False
     """Do as the published demo does: show a thrown-back copy in the place of the first frame, and draw the same noise
     for every `--batch` frames."""
@@ -162,7 +164,7 @@ class Text2VideoZeroSession:
     def _moving(self) -> tuple[Latents, tuple[int, ...]]:
         """The first frame denoised until it is moved; the others are moved copies, thrown back (section 3.3.1)."""
         host, job, schedule = self.host, self.job, self.backbone.schedule
-        lower, upper = motion_levels(job.timesteps, host.motion_timestep, host.free_timestep)
+        lower, upper = self.levels()
         reached = self._denoised(job.timesteps[-1] if host.published_chunks else lower)
         numbers = range(0 if host.published_chunks else 1, job.shape[0])
         copies = reached[lower].expand(len(numbers), -1, -1, -1)
@@ -174,6 +176,16 @@ class Text2VideoZeroSession:
         else:
             latents = torch.cat([reached[upper], latents])
         return latents, tuple(timestep for timestep in job.timesteps if timestep <= upper)
+
+    def levels(self) -> tuple[int, int]:
+        """Timesteps of the run at which copies are moved, and to which they are thrown back."""
+        wanted = self.host.motion_timestep, self.host.free_timestep
+        if not self.host.published:
+            shorter = min(self.job.shape[2:])
+            wanted = tuple(
+                motion.same_layout(self.backbone.schedule, timestep, shorter) for timestep in wanted
+            )
+        return motion_levels(self.job.timesteps, *wanted)
 
     def _denoised(self, last: int) -> dict[int, Latents]:
         """By timestep down to `last`, the first frame at its level."""
