@@ -1,6 +1,7 @@
 """What an edit can be told: one frozen, self-checking dataclass that travels through JSON unchanged."""
 
 import dataclasses
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -167,6 +168,15 @@ def _as_kind(name: str, kind: type, value: object) -> object:
     if type(value) is not kind:
         raise SettingsError(f"{name} must be of type {kind.__name__}, got {value!r}.")
     return value
+
+
+def parse_frames(text: str, name: str = "--frames") -> tuple[int, int | None]:
+    """`START:END`, either of which may be left out; `name` is what errors call it."""
+    match = re.fullmatch(r"\s*(\d{0,12})\s*:\s*(\d{0,12})\s*", text, flags=re.ASCII)
+    if match is None:
+        raise SettingsError(f"{name} must be START:END, for example 0:16 or 8:, got {text[:40]!r}.")
+    start, end = match.groups()
+    return int(start or 0), int(end) if end else None
 
 
 def _is_whole(value: object) -> bool:

@@ -8,7 +8,7 @@ import typer
 
 from evenreel.cli.console import shown_progress, stdout
 from evenreel.errors import SettingsError
-from evenreel.settings import DTYPES, INVERSIONS, EditSettings, OptionValue
+from evenreel.settings import DTYPES, INVERSIONS, EditSettings, OptionValue, parse_frames
 
 if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
     from evenreel.workflows.edit import EditResult
@@ -194,15 +194,6 @@ def _print_result(result: "EditResult") -> None:
         f"settings and figures in {result.record_path}",
         markup=False,
     )
-
-
-def parse_frames(text: str) -> tuple[int, int | None]:
-    """`START:END`, either of which may be left out."""
-    match = re.fullmatch(r"\s*(\d{0,12})\s*:\s*(\d{0,12})\s*", text, flags=re.ASCII)
-    if match is None:
-        raise SettingsError(f"--frames must be START:END, for example 0:16 or 8:, got {text[:40]!r}.")
-    start, end = match.groups()
-    return int(start or 0), int(end) if end else None
 
 
 def parse_size(text: str | None) -> int | tuple[int, int] | None:
