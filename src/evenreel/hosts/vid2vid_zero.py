@@ -100,7 +100,9 @@ class Vid2VidZeroSession:
                 "vid2vid_zero takes attention from an inverted source; set cross and self_attention to 0 without one."
             )
         if job.control is not None and host.published:
-            raise SettingsError("vid2vid_zero knows no ControlNet when published is set; leave one of them out.")
+            raise SettingsError(
+                "vid2vid_zero knows no ControlNet when published is set; leave one of them out."
+            )
         self.backbone, self.window = backbone, min(host.window, job.batch)
         null_embeds = null_texts_used(job, host.null_text, published=host.published)
         self.job = replace(job, null_embeds=null_embeds)
