@@ -6,6 +6,7 @@ from html import escape
 
 from evenreel.metrics.statistics import Estimate
 
+Number = int | float
 WIDTH = 640
 LABELS = 190
 """Pixels for names at the left."""
@@ -16,32 +17,32 @@ ROW = 22
 class Axis:
     """A linear scale between two values and two places."""
 
-    low: float
-    high: float
-    start: float
-    end: float
+    low: Number
+    high: Number
+    start: Number
+    end: Number
+    step: Number
 
     @classmethod
-    def around(cls, values: Sequence[float], start: float, end: float) -> "Axis":
+    def around(cls, values: Sequence[Number], start: Number, end: Number) -> "Axis":
         """An axis over round numbers that holds all values."""
         low, high = min(values), max(values)
         step = _round_step((high - low) or abs(high) or 1.0)
         low, high = step * (low // step), step * -(-high // step)
-        return cls(low, high if high > low else low + step, start, end)
+        return cls(low, high if high > low else low + step, start, end, step)
 
-    def __call__(self, value: float) -> float:
+    def __call__(self, value: Number) -> Number:
         """Where a value lies."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     @property
     def ticks(self) -> list[float]:
         """Round numbers along the axis."""
-        step = _round_step(self.high - self.low)
-        count = round((self.high - self.low) / step)
-        return [self.low + step * index for index in range(count + 1)]
+        count = round((self.high - self.low) / self.step)
+        return [self.low + self.step * index for index in range(count + 1)]
 
 
-def _round_step(span: float) -> float:
+def _round_step(span: Number) -> Number:
     """A step of 1, 2 or 5 times a power of ten that divides a span into four to ten parts."""
     power = 10.0
     while power > span:
@@ -51,7 +52,7 @@ def _round_step(span: float) -> float:
     return next(power * part for part in (0.1, 0.2, 0.5, 1.0) if span / (power * part) <= 10)
 
 
-def number(value: float) -> str:
+def number(value: Number) -> str:
     """A figure with as many digits as it deserves."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
@@ -80,7 +81,7 @@ def dots(rows: Sequence[tuple[str, Estimate | None]], unit: str) -> str:
 
 
 def scatter(
-    points: Sequence[tuple[str, float, float]], front: Sequence[str], x_unit: str, y_unit: str
+    points: Sequence[tuple[str, Number, Number]], front: Sequence[str], x_unit: str, y_unit: str
 ) -> str:
     """Named points; those of the Pareto front are filled and joined."""
     if not points:

@@ -26,7 +26,7 @@ class FigureText:
     """How a figure is shown."""
 
     label: str
-    scale: float
+    scale: int | float
     better: str
     """`more` or `less`."""
 
@@ -128,7 +128,7 @@ def section(
     )
 
 
-def shown(estimate: Estimate | None, scale: float) -> str:
+def shown(estimate: Estimate | None, scale: int | float) -> str:
     """A mean and its interval."""
     if estimate is None:
         return "unavailable"
@@ -184,7 +184,7 @@ def _plots(experiment: Experiment, rows: Sequence[summary.Row]) -> list[str]:
     return drawn
 
 
-def _scaled(estimate: Estimate | None, scale: float) -> Estimate | None:
+def _scaled(estimate: Estimate | None, scale: int | float) -> Estimate | None:
     if estimate is None:
         return None
     return Estimate(
@@ -205,7 +205,8 @@ def _strips(
             name = known.get(item.key(prints), {}).get("picture")
             if name and (frames / name).is_file():
                 data = base64.b64encode((frames / name).read_bytes()).decode()
-                label = condition.name + (f" ({text})" if (text := option_text(condition.options)) else "")
+                told = option_text(condition.options) if condition.kind == "edit" else ""
+                label = condition.name + (f" ({told})" if told else "")
                 by_clip.setdefault(item.clip, []).append((label, f"data:image/jpeg;base64,{data}"))
     return [(f"clip {clip}", tuple(pictures)) for clip, pictures in sorted(by_clip.items())]
 

@@ -125,7 +125,7 @@ def differences(
     return [Difference(*one[:-1], p) for one, p in zip(found, adjusted, strict=True)]
 
 
-def pareto(points: Sequence[tuple[str, float, float]]) -> list[str]:
+def pareto(points: Sequence[tuple[str, int | float, int | float]]) -> list[str]:
     """Names of the points that no other one beats in both coordinates (more is better in both)."""
     return [
         name

@@ -1,0 +1,222 @@
+"""A study: items once, what is cut goes on, figures recomputed from the lines, and a page that needs nothing else."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from evenreel.errors import SettingsError
+from evenreel.study import kinds, lines, plots, report, runner, summary
+from evenreel.study.experiments import experiments, names
+from evenreel.study.items import Condition, Experiment, Item
+from evenreel.study.settings import StudySettings, as_json, read
+
+SETTINGS = StudySettings(
+    clips=6, seeds=(0, 1), frames=2, steps=2, experiments=("hosts",), hosts=("frame", "vidtome")
+)
+PRINTS = {"model": "abc"}
+EXPERIMENT = experiments(SETTINGS)[0]
+
+
+def item_of(condition, clip, seed):
+    return Item(condition, clip, seed, SETTINGS.frames, SETTINGS.steps)
+
+
+def made_up(better=0.0):
+    """Lines as a run would leave them; vidtome is better by so much, clip by clip the same."""
+    rng = np.random.default_rng(0)
+    found = {}
+    for number, condition in enumerate(EXPERIMENT.conditions):
+        for clip in range(SETTINGS.first, SETTINGS.first + SETTINGS.clips):
+            for seed in SETTINGS.seeds:
+                key = item_of(condition, clip, seed).key(PRINTS)
+                level = clip % 7 + better * number + 0.01 * rng.normal()
+                figures = {
+                    "asked": 1.0,
+                    "kept": 0.75,
+                    "truth_psnr": level,
+                    "warp_error": 0.01,
+                    "flicker": None,
+                }
+                found[key] = {"key": key, "figures": figures, "seconds": 1.0, "clip": clip, "seed": seed}
+    return found
+
+
+class TestLines:
+    def test_items_come_back(self, tmp_path):
+        with lines.Log(tmp_path / "items.jsonl") as log:
+            log.append({"key": "a", "n": 1})
+            log.append({"key": "b"})
+            log.append({"key": "a", "n": 2})
+        assert lines.read(tmp_path / "items.jsonl") == {"a": {"key": "a", "n": 2}, "b": {"key": "b"}}
+
+    def test_a_line_cut_by_a_kill_is_dropped_and_mended(self, tmp_path):
+        path = tmp_path / "items.jsonl"
+        path.write_text('{"key": "a"}\n{"key": "b", "fig')
+        assert lines.read(path).keys() == {"a"}
+        with lines.Log(path) as log:
+            log.append({"key": "c"})
+        assert lines.read(path).keys() == {"a", "c"}
+
+    def test_something_else_is_refused(self, tmp_path):
+        (tmp_path / "x").write_text("hello\n")
+        with pytest.raises(SettingsError, match="line 1"):
+            lines.read(tmp_path / "x")
+
+
+class TestItems:
+    def test_the_key_sees_all_that_decides(self):
+        item = item_of(Condition("a", "edit", {"host": "frame"}), 1, 0)
+        others = [
+            replace(item, clip=2),
+            replace(item, seed=1),
+            replace(item, frames=3),
+            replace(item, steps=3),
+            replace(item, condition=Condition("a", "edit", {"host": "vidtome"})),
+            replace(item, condition=Condition("a", "control", {"host": "frame"})),
+        ]
+        keys = {one.key(PRINTS) for one in (item, *others)} | {item.key({"model": "other"})}
+        assert len(keys) == len(others) + 2
+        assert replace(item, condition=replace(item.condition, name="b")).key(PRINTS) == item.key(PRINTS)
+
+    def test_names_are_unique_and_pairs_name_conditions(self):
+        found = experiments(StudySettings(adapter="some.safetensors"))
+        assert len({one.name for one in found}) == len(found) == len(names())
+        for one in found:
+            known = [condition.name for condition in one.conditions]
+            assert len(set(known)) == len(known)
+            assert {name for pair in one.pairs for name in pair} <= set(known)
+            assert all(condition.kind in kinds.KINDS for condition in one.conditions)
+
+    def test_experiments_share_items(self):
+        twice = (EXPERIMENT, replace(EXPERIMENT, name="again"))
+        assert len(runner.plan(SETTINGS, twice, PRINTS)) == 2 * SETTINGS.clips * 2
+
+
+class TestSummary:
+    def test_a_constant_gain_is_found_and_nothing_else(self):
+        found = {
+            (d.condition, d.figure): d
+            for d in summary.differences(SETTINGS, EXPERIMENT, made_up(1.0), PRINTS)
+        }
+        gain = found["vidtome", "truth_psnr"]
+        assert gain.estimate.mean == pytest.approx(1.0, abs=0.02)
+        assert gain.is_there
+        assert not found["vidtome", "asked"].is_there
+        assert ("vidtome", "flicker") not in found  # no item has it
+
+    def test_no_gain_is_no_difference(self):
+        rng = np.random.default_rng(1)
+        known = made_up()
+        for line in known.values():
+            line["figures"]["truth_psnr"] += rng.normal()
+        assert not any(d.is_there for d in summary.differences(SETTINGS, EXPERIMENT, known, PRINTS))
+
+    def test_failures_are_counted(self):
+        known = made_up()
+        broken = next(iter(known))
+        known[broken] = {"key": broken, "error": "ValueError: no", "seconds": 0.1}
+        row = summary.rows(SETTINGS, EXPERIMENT, known, PRINTS)[0]
+        assert (row.done, row.failed, row.wanted) == (11, 1, 12)
+
+    def test_the_mean_is_that_of_the_lines(self):
+        known = made_up(1.0)
+        row = summary.rows(SETTINGS, EXPERIMENT, known, PRINTS)[1]
+        keys = [item.key(PRINTS) for item in runner.items_of(SETTINGS, EXPERIMENT, row.condition)]
+        plain = np.mean([known[key]["figures"]["truth_psnr"] for key in keys])
+        assert row.figures["truth_psnr"].mean == pytest.approx(plain)
+
+    def test_pareto(self):
+        points = [("a", 1, 3), ("b", 2, 2), ("c", 1, 2), ("d", 3, 1)]
+        assert summary.pareto(points) == ["a", "b", "d"]
+
+
+class TestControls:
+    @pytest.mark.parametrize("what", kinds.CONTROLS)
+    def test_every_control_has_the_clip_s_shape(self, what):
+        world = kinds.WorldEdit.held_out(7, 3)
+        item = Item(Condition(what, "control", {"what": what}), 7, 0, 3, 2)
+        frames = kinds.CONTROLS[what](world, item)
+        assert frames.shape == world.source.frames.shape
+
+    def test_a_picture_is_saved(self, tmp_path):
+        assert kinds.save_picture(torch.rand(3, 3, 16, 16), tmp_path / "a" / "b.jpg") == "b.jpg"
+        assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.jpg"]
+
+
+class TestReport:
+    def page(self, folder, known):
+        prints = {"model": "abc"}
+        report.write_record(
+            folder,
+            {
+                "settings": as_json(SETTINGS),
+                "fingerprints": prints,
+                "evenreel": "0",
+                "torch": "2",
+                "machine": "m",
+                "begun": "now",
+            },
+        )
+        with lines.Log(folder / "items.jsonl") as log:
+            for line in known.values():
+                log.append(line)
+        return report.write_report(folder).read_text()
+
+    def test_it_stands_alone_and_says_what_was_found(self, tmp_path):
+        page = self.page(tmp_path, made_up(1.0))
+        assert "vidtome is better than frame in truth PSNR" in page
+        assert "no difference in edit success" in page
+        assert not re.search(r'(src|href)="(?!#|data:)', page)
+
+    def test_nothing_run_yet(self, tmp_path):
+        page = self.page(tmp_path, {})
+        assert "0 of 24 items" in page
+        assert "unavailable" in page
+
+    def test_failures_show(self, tmp_path):
+        known = made_up()
+        broken = next(iter(known))
+        known[broken] = {"key": broken, "error": "ValueError: no", "seconds": 0.1}
+        assert "1 failed" in self.page(tmp_path, known)
+
+    def test_names_are_escaped(self):
+        nasty = '<script>alert("x")</script>'
+        estimate = summary.cluster_bootstrap([1.0, 2.0], [0, 1])
+        assert "<script" not in plots.dots([(nasty, estimate)], nasty)
+        assert "<script" not in plots.scatter([(nasty, 1.0, 2.0)], [nasty], nasty, nasty)
+
+
+class TestSettings:
+    def test_a_file(self, tmp_path):
+        (tmp_path / "s.toml").write_text('clips = 3\nhosts = ["frame"]\nadapter = "a.safetensors"\n')
+        settings = read(tmp_path / "s.toml")
+        assert (settings.clips, settings.hosts, settings.adapter) == (3, ("frame",), "a.safetensors")
+
+    @pytest.mark.parametrize(
+        "text", ["clip = 3", 'clips = "3"', "clips = 0", "seeds = []", "= 3", "hosts = 'frame'"]
+    )
+    def test_files_that_cannot_be(self, tmp_path, text):
+        (tmp_path / "s.toml").write_text(text)
+        with pytest.raises(SettingsError):
+            read(tmp_path / "s.toml")
+
+
+@pytest.mark.parametrize(
+    "values", [(0.0, 1.0), (-3.2, 17.0), (5.0, 5.0), (0.0, 0.0), (1e-6, 3e-6), (-1e5, 2e5)]
+)
+def test_axes_hold_their_values_between_round_numbers(values):
+    axis = plots.Axis.around(values, 0, 100)
+    assert axis.low <= min(values) <= max(values) <= axis.high
+    assert 2 <= len(axis.ticks) <= 13
+    assert axis.ticks[0] == pytest.approx(axis.low)
+    assert axis.ticks[-1] == pytest.approx(axis.high)
+
+
+def test_an_experiment_that_is_not_run_plans_nothing():
+    assert (
+        runner.plan(SETTINGS, [Experiment(name="x", title="", source="", question="", not_run="no")], PRINTS)
+        == []
+    )
