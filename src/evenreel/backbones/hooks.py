@@ -44,3 +44,26 @@ def inputs_hooked(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iter
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def timesteps_seen(unet: Any, see: Callable[[int], None]) -> Iterator[None]:
+    """Tell `see` the timestep of every network call before it begins, while inside.
+
+    Raises: ValueError in a call whose rows have different timesteps.
+    """
+
+    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
+        if isinstance(timestep, Tensor):
+            different = timestep.unique()
+            if len(different) != 1:
+                raise ValueError(f"one network call at several timesteps: {different.tolist()}")
+            timestep = different.item()
+        see(int(timestep))
+
+    handle = unet.register_forward_pre_hook(before, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -25,6 +25,18 @@ def decoder_self_attentions(unet: Any) -> tuple[str, ...]:
     return tuple(name for name in names if _transformer_of(name) != first)
 
 
+def last_self_attentions(unet: Any, transformers: int = 2) -> tuple[str, ...]:
+    """Processor names of the self-attentions in the first few transformers of the last decoder block with attention.
+
+    On SD 1.x these are up_blocks.3.attentions.0 and 1.
+    """
+    names = [name for name in self_attentions(unet) if _TRANSFORMER.match(name)]
+    block = names[-1].split(".attentions.")[0] + "." if names else ""
+    within = [name for name in names if name.startswith(block)]
+    wanted = list(dict.fromkeys(_transformer_of(name) for name in within))[:transformers]
+    return tuple(name for name in within if _transformer_of(name) in wanted)
+
+
 def text_attentions(unet: Any) -> tuple[str, ...]:
     """Processor names of all attentions to the prompt."""
     return tuple(name for name in unet.attn_processors if name.endswith(".attn2" + _PROCESSOR))

@@ -25,6 +25,21 @@ def stochastic_mean(latents: Latents, noise_pred: Latents, alpha_from: float, al
     return alpha_to**0.5 * pred_original_sample(latents, noise_pred, alpha_from) + direction * noise_pred
 
 
+def noising_step(
+    latents: Latents, noise_pred: Latents, noise: Latents, alpha_from: float, alpha_to: float, *, eta: float
+) -> Latents:
+    """A step up to `alpha_to` that takes a share of its noise from `noise` (GE-Adapter, arXiv:2501.04606, eq. 12).
+
+    With `eta` 0 it is `step`; with 1 it is the forward process, and what was predicted cancels out.
+    """
+    variance = eta**2 * (1 - alpha_to / alpha_from)
+    return (
+        alpha_to**0.5 * pred_original_sample(latents, noise_pred, alpha_from)
+        + max(0.0, 1 - alpha_to - variance) ** 0.5 * noise_pred
+        + variance**0.5 * noise
+    )
+
+
 def to_noise(
     model_output: Latents, latents: Latents, alpha: float, prediction_type: PredictionType
 ) -> Latents:

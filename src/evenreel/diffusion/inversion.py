@@ -15,6 +15,9 @@ from evenreel.types import Latents
 PredictNoise = Callable[[Latents, int], Latents]
 """(latents, timestep) -> noise_pred."""
 
+Prefilter = Callable[[Latents, int], Latents]
+"""(latents, timestep) -> what takes their place before the step to that timestep."""
+
 Invert = Callable[[Latents, PredictNoise, NoiseSchedule, Sequence[int]], Iterator[tuple[int, Latents]]]
 """(latents, predict_noise, schedule, timesteps) -> each timestep, from the lowest, with the latents at its level."""
 
@@ -40,19 +43,34 @@ class Inverted:
 
 @torch.inference_mode()
 def invert(
-    latents: Latents, predict_noise: PredictNoise, schedule: NoiseSchedule, timesteps: Sequence[int]
+    latents: Latents,
+    predict_noise: PredictNoise,
+    schedule: NoiseSchedule,
+    timesteps: Sequence[int],
+    *,
+    prefilter: Prefilter | None = None,
+    eta: float = 0.0,
+    added_noise: AddedNoise | None = None,
 ) -> Iterator[tuple[int, Latents]]:
-    """Add noise to clean `latents` deterministically, along the (descending) `timesteps` read backwards.
+    """Add noise to clean `latents`, along the (descending) `timesteps` read backwards.
 
     At each step the network is told the timestep it moves to, though the latents still have the level before it
-    (arXiv:2105.05233, appendix F): exact in the limit of small steps.
+    (arXiv:2105.05233, appendix F): exact in the limit of small steps. A `prefilter` comes first; the network sees what
+    it gives, and the step starts there (arXiv:2501.04606, eq. 12). Steps are deterministic; with `eta` above 0 they add
+    some of the noise of unit deviation that `added_noise` gives for each timestep.
     Yields each timestep with the latents at its level. Raises: WeightsError on NaN or infinity.
     """
     alpha = schedule.final_alpha_cumprod
     for timestep in reversed(timesteps):
+        if prefilter is not None:
+            latents = prefilter(latents, timestep)
         noise_pred = predict_noise(latents, timestep)
         alpha_to = schedule.alpha(timestep)
-        latents, alpha = ddim.step(latents, noise_pred, alpha, alpha_to), alpha_to
+        if eta and added_noise is not None:
+            latents = ddim.noising_step(latents, noise_pred, added_noise(timestep), alpha, alpha_to, eta=eta)
+        else:
+            latents = ddim.step(latents, noise_pred, alpha, alpha_to)
+        alpha = alpha_to
         check_finite(latents, timestep)
         yield timestep, latents
 

@@ -1,0 +1,156 @@
+"""Bilateral DDIM inversion (SCD of the GE-Adapter, arXiv:2501.04606, section 3.3): structure that frames share is kept,
+noise that they do not is smoothed away before it is inverted.
+
+Two forms. `latent`, the paper's (eq. 9 to 12): the noisy latents are filtered in space before each step, and the step
+starts from what is left. `feature-time`, that of the published code: what two self-attentions of the decoder give is
+filtered along the frames, and latents never are.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from evenreel.adapters.window import Window
+from evenreel.backbones import hooks, layers
+from evenreel.diffusion import inversion
+from evenreel.diffusion.schedule import NoiseSchedule
+from evenreel.errors import SettingsError
+from evenreel.ops import bilateral
+from evenreel.types import Latents
+
+
+@dataclass(frozen=True, kw_only=True)
+class BilateralSettings:
+    """What is filtered during an inversion, how, and at which steps."""
+
+    MODES: ClassVar[tuple[str, ...]] = ("latent", "feature-time")
+
+    mode: str = "latent"
+    """`latent` (the noisy latents, in space) or `feature-time` (two self-attentions, along the frames)."""
+    kernel: int = 5
+    """Pixels of latents, or frames, that a mean is taken over in each direction; odd."""
+    sigma_spatial: float = 1.0
+    """How far away a neighbour may be, in pixels of latents or in frames."""
+    sigma_intensity: float = 1.0
+    """How different it may be; latents vary by about 1."""
+    edge: str = "reflect"
+    """`latent`: what lies beyond the border, `reflect` (the inside mirrored) or `valid` (nothing)."""
+    start: float = 0.0
+    """Share of the training timesteps from which steps are filtered; 0 is clean."""
+    end: float = 1.0
+    """Share of the training timesteps to which they are; 1 is noise."""
+    eta: float = 0.0
+    """How much of a step's noise is drawn, the same for all frames, instead of predicted: 0 is none, 1 all of it."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in self.MODES:
+            raise SettingsError(f"bilateral mode must be {' or '.join(self.MODES)}, got {self.mode!r}.")
+        bilateral.check(self.kernel, self.sigma_spatial, self.sigma_intensity)
+        bilateral.check_edge(self.edge)
+        if not 0 <= self.eta <= 1:
+            raise SettingsError(f"bilateral eta must be from 0 to 1, got {self.eta}.")
+        _ = self.window
+
+    @property
+    def window(self) -> Window:
+        """The noise levels at which steps are filtered. Raises: SettingsError."""
+        return Window(self.start, self.end)
+
+    def filter_latents(self, latents: Latents) -> Latents:
+        """Filtered in space, every channel of every frame by itself (eq. 9 to 11)."""
+        return bilateral.filter_2d(
+            latents,
+            kernel=self.kernel,
+            sigma_spatial=self.sigma_spatial,
+            sigma_intensity=self.sigma_intensity,
+            edge=self.edge,
+        )
+
+    def filter_frames(
+        self, features: Float[Tensor, "batch tokens channels"], branches: int = 1
+    ) -> Float[Tensor, "batch tokens channels"]:
+        """Filtered along the frames, every channel of every token by itself; branches never see each other."""
+        frames = features.unflatten(0, (branches, -1))
+        filtered = bilateral.filter_1d(
+            frames,
+            kernel=self.kernel,
+            sigma_spatial=self.sigma_spatial,
+            sigma_intensity=self.sigma_intensity,
+            dim=1,
+        )
+        return filtered.flatten(0, 1)
+
+
+def inversion_method(settings: BilateralSettings, *, seed: int = 0) -> inversion.Invert:
+    """How `diffusion.inversion.record` inverts: DDIM with these settings; `feature-time` needs `features_filtered` too.
+
+    `seed` decides the noise that `eta` asks for.
+    """
+
+    def method(
+        latents: Latents, predict_noise: inversion.PredictNoise, schedule: NoiseSchedule, timesteps: Any
+    ) -> Iterator[tuple[int, Latents]]:
+        trained = len(schedule.alphas_cumprod)
+
+        def prefilter(noisy: Latents, timestep: int) -> Latents:
+            return settings.filter_latents(noisy) if settings.window.holds(timestep, trained) else noisy
+
+        return inversion.invert(
+            latents,
+            predict_noise,
+            schedule,
+            timesteps,
+            prefilter=prefilter if settings.mode == "latent" else None,
+            eta=settings.eta,
+            added_noise=partial(_drawn, like=latents, seed=seed),
+        )
+
+    return method
+
+
+@dataclass
+class FeatureFiltering:
+    """What the layers are to do in the network call at hand."""
+
+    branches: int = 1
+    """Branches of guidance in the batch, outermost."""
+    active: bool = True
+    """Whether the timestep is one that is filtered."""
+
+
+@contextmanager
+def features_filtered(
+    unet: Any, settings: BilateralSettings, *, trained: int = 1000
+) -> Iterator[FeatureFiltering]:
+    """While inside, filter along the frames what the self-attentions of the decoder's last block give.
+
+    These are the first two of its transformers, up_blocks.3.attentions.0 and 1 on SD 1.x, after the output projection.
+    The frames of one network call are one stretch of time; with guidance, set `branches` of what is yielded. In mode
+    `latent` nothing happens.
+    """
+    state = FeatureFiltering()
+
+    def see(timestep: int) -> None:
+        state.active = settings.window.holds(timestep, trained)
+
+    def change(features: Tensor) -> Tensor:
+        return settings.filter_frames(features, state.branches) if state.active else features
+
+    with ExitStack() as stack:
+        if settings.mode == "feature-time":
+            stack.enter_context(hooks.timesteps_seen(unet, see))
+            for name in layers.last_self_attentions(unet):
+                stack.enter_context(hooks.forward_hooked(layers.attention(unet, name), change))
+        yield state
+
+
+def _drawn(timestep: int, *, like: Latents, seed: int) -> Latents:
+    # One picture of noise for all frames: with noise of their own, what stands still would flicker.
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + timestep) % 2**63)
+    return torch.randn((1, *like.shape[1:]), generator=generator).expand_as(like).to(like)
