@@ -1,0 +1,276 @@
+"""`evenreel data build` and `evenreel data check`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from evenreel.cli.console import shown_progress, stdout
+from evenreel.cli.edit import parse_size
+from evenreel.errors import DataError, SettingsError
+
+if TYPE_CHECKING:
+    from evenreel.training.data.manifest import Manifest
+    from evenreel.workflows.data_check import Report
+
+MOST_LINES = 12
+"""Clips left out, or problems, that are printed; all of them are in the manifest, or counted."""
+SOURCE, GROUPS, CAPTIONS, RUN = "Source", "Groups of frames", "Captions", "Run"
+BUILD_EPILOG = """[bold]Examples[/]
+
+evenreel data build clips -o data
+
+evenreel data build train_val_videodatainfo.json --clips TrainValVideo --split train -o msrvtt
+
+evenreel data build --world 500 --size 128 --control canny --flow -o world
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    group = typer.Typer(help="Build and check data to train on.", no_args_is_help=True)
+    group.command("build", epilog=BUILD_EPILOG)(build)
+    group.command("check")(check)
+    app.add_typer(group, name="data")
+
+
+def build(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The folder for the shards; a build begun there goes on.")
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder of clips with captions.json, captions.csv or .txt files; or a file of captions, also "
+            "MSR-VTT's JSON.",
+        ),
+    ] = None,
+    clips: Annotated[
+        Path | None,
+        typer.Option(help="Where the clips lie.", show_default="beside the captions", rich_help_panel=SOURCE),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Only this split of MSR-VTT.", rich_help_panel=SOURCE)
+    ] = None,
+    world: Annotated[
+        int | None,
+        typer.Option(help="Render this many scenes instead of reading clips.", rich_help_panel=SOURCE),
+    ] = None,
+    first_seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Seed of the first scene.", show_default="0", rich_help_panel=SOURCE),
+    ] = None,
+    objects: Annotated[
+        int | None,
+        typer.Option(
+            help="Objects in every scene, 1 or 2.", show_default="1, or 2 in a fifth", rich_help_panel=SOURCE
+        ),
+    ] = None,
+    scene_frames: Annotated[
+        int | None,
+        typer.Option(help="Length of a scene in frames.", show_default="24", rich_help_panel=SOURCE),
+    ] = None,
+    allow_truncated: Annotated[
+        bool,
+        typer.Option(
+            "--allow-truncated", help="Take what there is of clips cut short.", rich_help_panel=SOURCE
+        ),
+    ] = False,
+    size: Annotated[
+        str, typer.Option(metavar="SIDE|WxH", help="Size of every frame.", rich_help_panel=GROUPS)
+    ] = "512",
+    frames: Annotated[
+        int,
+        typer.Option(help="Frames in a group; the temporal loss `frames` needs 3.", rich_help_panel=GROUPS),
+    ] = 2,
+    gap: Annotated[
+        int, typer.Option(help="Frames from each to the next; 1: neighbours.", rich_help_panel=GROUPS)
+    ] = 2,
+    per_clip: Annotated[
+        int, typer.Option(help="Groups of each clip, spread evenly.", rich_help_panel=GROUPS)
+    ] = 8,
+    jpeg: Annotated[
+        bool,
+        typer.Option("--jpeg", help="JPEG (quality 95) instead of lossless PNG.", rich_help_panel=GROUPS),
+    ] = False,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="canny|depth",
+            help="Control pictures to add; depth only with --world.",
+            rich_help_panel=GROUPS,
+        ),
+    ] = None,
+    flow: Annotated[
+        bool, typer.Option("--flow", help="Add the exact motion; only with --world.", rich_help_panel=GROUPS)
+    ] = False,
+    variations: Annotated[
+        int, typer.Option(help="Other wordings added for each caption, at most.", rich_help_panel=CAPTIONS)
+    ] = 2,
+    captioner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND",
+            help="A program that words them: it reads a JSON string a line and writes a JSON list of strings a line.",
+            show_default="by rule",
+            rich_help_panel=CAPTIONS,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", "-j", help="Processes.", show_default="one a core", rich_help_panel=RUN),
+    ] = None,
+    clips_per_shard: Annotated[
+        int, typer.Option(help="What a worker makes at a time.", rich_help_panel=RUN)
+    ] = 32,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Stop at the first clip that cannot be used.", rich_help_panel=RUN),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=RUN)
+    ] = False,
+) -> None:
+    """Turn clips with captions, or rendered scenes, into shards to train on.
+
+    Shards are tar files in WebDataset's layout: groups of frames, a JSON with captions, no pickles. Stopped at any
+    moment and started again, it goes on. Clips that cannot be used are left out and listed in OUT/manifest.json.
+    """
+    _one_source(
+        source,
+        world,
+        clips=clips,
+        split=split,
+        first_seed=first_seed,
+        objects=objects,
+        scene_frames=scene_frames,
+    )
+    side = parse_size(size)
+    from evenreel.training.data.settings import CONTROLS, DataSettings
+    from evenreel.training.data.sources import open_source, world_source
+    from evenreel.workflows.data_build import build as build_data
+
+    controls = list(control or [])
+    if unknown := [name for name in controls if name not in CONTROLS]:
+        raise SettingsError(f"--control must be {' or '.join(CONTROLS)}, got {unknown[0]!r}.")
+    assert side is not None
+    settings = DataSettings(
+        size=side if isinstance(side, tuple) else (side, side),
+        frames=frames,
+        gap=gap,
+        per_clip=per_clip,
+        image_format="jpeg" if jpeg else "png",
+        maps=(*controls, *(["flow"] if flow else [])),
+        variations=variations,
+        captioner=captioner,
+        clips_per_shard=clips_per_shard,
+        allow_truncated=allow_truncated,
+    )
+    if source is not None:
+        chosen = open_source(source, clips, split)
+    else:
+        assert world is not None
+        chosen = world_source(
+            world,
+            first_seed=first_seed or 0,
+            objects=objects,
+            frame_count=24 if scene_frames is None else scene_frames,
+        )
+    with shown_progress(quiet) as progress:
+        manifest = build_data(
+            chosen, out, settings, workers=_workers(workers), strict=strict, progress=progress
+        )
+    if not quiet:
+        _print_built(manifest, out)
+
+
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder made by `evenreel data build`.")],
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-j", help="Processes.", show_default="one a core")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Blank frames, still groups and repetitions are failures too.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Verify shards: hashes, counts, names; every picture and every JSON is decoded.
+
+    The exit status is 0 where all is well and 1 where something is damaged.
+    """
+    from evenreel.workflows.data_check import check as check_data
+
+    with shown_progress(quiet) as progress:
+        report = check_data(folder, workers=_workers(workers), progress=progress)
+    if not quiet:
+        _print_report(report)
+    problems = report.found.problems
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise DataError(f"{problems[0].rstrip('.')}{more}.")
+    if strict and report.remarks:
+        raise DataError(
+            f"{folder} holds {report.found.blank} blank frames, {report.found.still} still groups and "
+            f"{report.found.repeated} repetitions; leave --strict out to accept them."
+        )
+
+
+def _one_source(source: Path | None, world: int | None, **details: object) -> None:
+    if (source is None) == (world is None):
+        raise SettingsError("give a SOURCE of clips or --world SCENES, one of the two.")
+    foreign = ("clips", "split") if source is None else ("first_seed", "objects", "scene_frames")
+    for name in foreign:
+        if details[name] is not None:
+            option = f"--{name.replace('_', '-')}"
+            wanted = "a SOURCE of clips" if source is None else "--world"
+            raise SettingsError(f"{option} goes with {wanted} only; leave it out.")
+
+
+def _workers(given: int | None) -> int:
+    return given if given is not None else min(64, os.cpu_count() or 1)
+
+
+def _print_built(manifest: "Manifest", out: Path) -> None:
+    skipped = manifest.skipped
+    clips = sum(shard.clips for shard in manifest.shards) - len(skipped)
+    size = sum(shard.bytes for shard in manifest.shards) / 1e6
+    stdout().print(
+        f"{out}: {manifest.samples} groups of {manifest.settings.frames} frames from {clips} clips in "
+        f"{len(manifest.shards)} shards, {size:.1f} MB",
+        markup=False,
+    )
+    for name, reason in skipped[:MOST_LINES]:
+        stdout().print(f"left out: {name}: {reason}", markup=False)
+    if len(skipped) > MOST_LINES:
+        stdout().print(
+            f"left out: {len(skipped) - MOST_LINES} more, see {out / 'manifest.json'}", markup=False
+        )
+
+
+def _print_report(report: "Report") -> None:
+    manifest, found = report.manifest, report.found
+    width, height = manifest.settings.size
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column()
+    remarks = {"blank frames": found.blank, "still groups": found.still, "repeated groups": found.repeated}
+    rows = [
+        ("shards", len(manifest.shards), f"of {manifest.shard_count}"),
+        ("samples that are whole", found.samples, f"of {manifest.samples}"),
+        ("frames decoded", found.frames, f"of {width} x {height}, {manifest.settings.image_format}"),
+        ("captions and variations", found.captions, ""),
+        *((name, count, "worth a look" if count else "") for name, count in remarks.items()),
+        ("clips left out when built", len(manifest.skipped), "see manifest.json" if manifest.skipped else ""),
+        ("problems", len(found.problems), ""),
+    ]
+    for name, count, words in rows:
+        table.add_row(name, str(count), words)
+    stdout().print(table)
+    for problem in found.problems[:MOST_LINES]:
+        stdout().print(problem, markup=False)
+    if len(found.problems) > MOST_LINES:
+        stdout().print(f"and {len(found.problems) - MOST_LINES} more problems", markup=False)

@@ -1,0 +1,1 @@
+"""Training data: where clips and captions come from, and the shards they are kept in."""

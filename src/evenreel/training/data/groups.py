@@ -1,0 +1,162 @@
+"""Groups of frames out of clips and scenes, as the members of a sample: pictures and one JSON."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+from evenreel.errors import ClipError
+from evenreel.training.data.pictures import encoded, packed_depth, packed_flow
+from evenreel.training.data.settings import DataSettings
+from evenreel.training.data.sources import ClipEntry, SceneEntry
+from evenreel.training.data.wording import world_variations
+from evenreel.types import Pixels
+from evenreel.video import from_model, open_clip, to_model
+from evenreel.video.hashing import hash_of
+from evenreel.video.source import shown
+from evenreel.world import captions, random_scene, render
+
+Members = dict[str, bytes]
+"""The files of a sample by their names after its key and a dot."""
+SCENE_CAPTIONS = 20
+"""As many as MSR-VTT has for a clip."""
+
+
+class Unusable(Exception):  # noqa: N818  (no error for users: a reason to leave a clip out)
+    """A clip gives no groups; says why."""
+
+
+def starts(frame_count: int, settings: DataSettings) -> list[int]:
+    """First frames of the groups of a clip, evenly from its beginning to its end; empty for too short a clip."""
+    possible = frame_count - settings.span + 1
+    count = min(settings.per_clip, possible)
+    if count < 2:
+        return [(possible - 1) // 2] * max(0, count)
+    return [round(i * (possible - 1) / (count - 1)) for i in range(count)]
+
+
+def clip_groups(
+    entry: ClipEntry, settings: DataSettings, reword: Callable[[Sequence[str]], Sequence[str]]
+) -> Iterator[Members]:
+    """The samples of a clip, in order; the clip is read twice and never held whole.
+
+    Raises Unusable, also after some of them, where the clip cannot be read or is too short.
+    """
+    if entry.problem is not None or entry.path is None:
+        raise Unusable(entry.problem)
+    try:
+        stream = open_clip(entry.path, allow_truncated=settings.allow_truncated)
+        times = stream.times()
+        shown_part = _within(times, entry.cut)
+        first = starts(len(shown_part), settings)
+        if not first:
+            raise Unusable(
+                f"it has {len(shown_part)} frames and a group spans {settings.span}; choose a smaller --gap"
+            )
+        rate = stream.info.average_rate
+        known = {
+            "clip": entry.name,
+            "captions": entry.captions,
+            "variations": list(reword(entry.captions)),
+            "fps": round(float(rate), 6) if rate else None,
+            "source": {
+                "file": shown(entry.path.name),
+                "sha256": hash_of(stream.info.images or (entry.path,)),
+            },
+        }
+        groups = [[shown_part[at + settings.gap * i] for i in range(settings.frames)] for at in first]
+        pictures = stream.pick({number for group in groups for number in group})
+        kept: dict[int, list[tuple[str, bytes]]] = {}
+        for numbers in groups:
+            kept = {number: made for number, made in kept.items() if number >= numbers[0]}
+            while numbers[-1] not in kept:
+                number, pixels = next(pictures, (None, None))
+                if number is None or pixels is None:
+                    raise Unusable("it changed while it was read")
+                kept[number] = _frame_members(fitted(pixels, settings.size), settings)
+            members = {
+                suffix.format(index): data
+                for index, number in enumerate(numbers)
+                for suffix, data in kept[number]
+            }
+            moments = [round(float(times[number]), 6) for number in numbers]
+            yield {"json": _json({**known, "frames": numbers, "times": moments}), **members}
+    except ClipError as error:
+        raise Unusable(str(error).replace(shown(entry.path), entry.name).rstrip(".")) from error
+    except OSError as error:
+        raise Unusable(f"it cannot be read ({error.strerror})") from error
+
+
+def _within(times: Sequence[Fraction], cut: tuple[float, float] | None) -> range:
+    """Numbers of the frames that belong to a clip.
+
+    MSR-VTT says where in the original recording a clip lies, while its archives hold clips that are already cut: only a
+    file that lasts as long as the original must is cut here.
+    """
+    everything = range(len(times))
+    if cut is None or not times:
+        return everything
+    start, end = cut
+    length = float(times[-1] - times[0])
+    if length < end - 1 or length < end - start + 1:
+        return everything
+    inside = [number for number in everything if start <= times[number] - times[0] < end]
+    return range(inside[0], inside[-1] + 1) if inside else range(0)
+
+
+def scene_groups(entry: SceneEntry, settings: DataSettings) -> Iterator[Members]:
+    """The samples of a scene, with exact captions and maps. Raises Unusable for too few frames."""
+    scene = random_scene(entry.seed, objects=entry.objects)
+    first = starts(entry.frame_count, settings)
+    if not first:
+        raise Unusable(f"it has {entry.frame_count} frames and a group spans {settings.span}")
+    described = dataclasses.asdict(scene)
+    texts = captions(scene, SCENE_CAPTIONS)
+    known = {
+        "clip": entry.name,
+        "captions": texts,
+        "variations": world_variations(scene, texts, settings.variations),
+        "fps": None,
+        "source": {"seed": entry.seed, "sha256": hashlib.sha256(_json(described)).hexdigest()},
+        "scene": described,
+    }
+    width, height = settings.size
+    exact = bool({"depth", "flow"} & set(settings.maps))
+    for at in first:
+        numbers = [at + settings.gap * i for i in range(settings.frames)]
+        clip = render(scene, numbers, (height, width), maps=exact, ahead=settings.gap)
+        pixels = from_model(clip.frames, settings.size)
+        members: Members = {"json": _json({**known, "frames": numbers, "times": None})}
+        for index in range(settings.frames):
+            for suffix, data in _frame_members(pixels[index : index + 1], settings):
+                members[suffix.format(index)] = data
+            if "depth" in settings.maps:
+                members[f"depth.{index}.png"] = encoded(packed_depth(clip.depth[index, 0]))
+        if "flow" in settings.maps:
+            for index in range(settings.frames - 1):
+                members[f"flow.{index}.png"] = encoded(packed_flow(clip.flow[index]))
+        yield members
+
+
+def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """Frames scaled to cover `size` (width, height) and cut around their middle; untouched where they fit."""
+    height, width = pixels.shape[1:3]
+    scale = max(size[0] / width, size[1] / height)
+    across, down = (
+        max(1, min(side, round(wanted / scale))) for side, wanted in zip((width, height), size, strict=True)
+    )
+    left, top = (width - across) // 2, (height - down) // 2
+    return from_model(to_model(pixels[:, top : top + down, left : left + across], size), size)
+
+
+def _frame_members(pixels: Pixels, settings: DataSettings) -> list[tuple[str, bytes]]:
+    """What is kept of one frame, under names with {} for its place in the group."""
+    suffix = settings.frame_members[0].replace("0", "{}", 1)
+    made = [(suffix, encoded(pixels[0].numpy(), settings.image_format))]
+    return made
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, ensure_ascii=False).encode()

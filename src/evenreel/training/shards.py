@@ -1,0 +1,242 @@
+"""Batches out of shards, each a function of (seed, step) alone, so that a training that resumes gets the same again.
+
+All groups of frames are shuffled together once an epoch, by (seed, epoch), and the batch of a step is the next stretch
+of that order; several processes share it between them. So one process with a batch of 8 and two with 4 each see the
+same groups at the same step, with the same captions and seeds.
+"""
+
+import json
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from evenreel.errors import DataError, SettingsError
+from evenreel.training.data.manifest import Manifest, read_manifest
+from evenreel.training.data.pictures import decoded, unpacked_depth, unpacked_flow
+from evenreel.training.data.settings import DataSettings
+from evenreel.training.data.shard_file import Index, indexed
+from evenreel.video.source import shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """One sample: frames of one clip and what is known of them."""
+
+    key: str
+    frames: Float[Tensor, "frames 3 height width"]
+    """RGB in [0, 1]."""
+    maps: dict[str, Tensor]
+    """`canny` and `depth`: (frames, 1, height, width) in [0, 1]; `flow`: (frames - 1, 2, height, width) in pixels."""
+    facts: dict[str, Any]
+    """The sample's JSON: clip, captions, variations, frames, times, fps, source, and for the world scene."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Groups of frames for one step of one process."""
+
+    frames: Float[Tensor, "pairs frames 3 height width"]
+    """RGB in [0, 1]."""
+    captions: tuple[str, ...]
+    """One for each group, drawn from all that its clip has."""
+    seeds: tuple[int, ...]
+    """One for each group, for noise and timesteps that do not depend on how processes share the batch."""
+    keys: tuple[str, ...]
+    """Names of the samples."""
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    """As in `Group`, stacked."""
+
+
+class ShardedData:
+    """The groups of frames of a data set, read where they lie: opening it reads headers only.
+
+    `maps` names what is wanted beside the frames. Raises DataError for a data set that is unfinished, empty or damaged,
+    or has no such maps.
+    """
+
+    def __init__(self, folder: Path, *, maps: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self.manifest: Manifest = read_manifest(folder)
+        self.settings: DataSettings = self.manifest.settings
+        self.maps = tuple(maps)
+        if missing := [name for name in maps if name not in self.settings.maps]:
+            raise DataError(
+                f"{shown(folder)} holds no {missing[0]} maps; build it with them, or train without."
+            )
+        if not self.manifest.complete:
+            raise DataError(
+                f"{shown(folder)} is unfinished ({len(self.manifest.shards)} of {self.manifest.shard_count} shards); "
+                "run the same `evenreel data build` again."
+            )
+        self._shards = [
+            self._opened(shard.file, shard.bytes, shard.samples) for shard in self.manifest.shards
+        ]
+        self._ends = list(accumulate(len(shard.keys) for shard in self._shards))
+        if not len(self):
+            raise DataError(f"{shown(folder)} holds no samples; its manifest says why clips were left out.")
+        self._order = lru_cache(maxsize=2)(self._shuffled)
+
+    def _opened(self, name: str, size: int, samples: int) -> Index:
+        path = self.folder / name
+        index = indexed(path, self.settings.members)
+        if path.stat().st_size != size or len(index.keys) != samples:
+            raise DataError(
+                f"{shown(path)} is not the file that was built ({len(index.keys)} of {samples} samples); "
+                "delete it and run the build again."
+            )
+        return index
+
+    def __len__(self) -> int:
+        """Groups of frames in all shards."""
+        return self._ends[-1] if self._ends else 0
+
+    def _found(self, number: int) -> tuple[Index, int]:
+        shard = int(np.searchsorted(self._ends, number, side="right"))
+        return self._shards[shard], number - (self._ends[shard] - len(self._shards[shard].keys))
+
+    def __getitem__(self, number: int) -> Group:
+        """One group by its place in the shards. Raises DataError where it is damaged."""
+        if not -len(self) <= number < len(self):
+            raise IndexError(number)
+        index, row = self._found(number % len(self))
+        reader = SampleReader(index, row, self.settings)
+        return Group(
+            key=reader.key,
+            frames=reader.frames(),
+            maps={name: reader.maps(name) for name in self.maps},
+            facts=reader.facts(),
+        )
+
+    def _shuffled(self, seed: int, epoch: int) -> np.ndarray:
+        # NumPy promises the stream of a bit generator for good
+        return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(self))
+
+    def batch(
+        self,
+        step: int,
+        size: int,
+        *,
+        seed: int = 0,
+        process: int = 0,
+        processes: int = 1,
+        variations: bool = True,
+    ) -> Batch:
+        """The groups that one process takes at a step: `size` of the `size * processes` that all take together.
+
+        The last groups of an epoch and the first of the next share a batch where they must; none is left out. Without
+        `variations` only the captions that came with the clips are drawn. Raises DataError for damaged samples.
+        """
+        if step < 0 or size < 1 or not 0 <= process < processes:
+            raise SettingsError(
+                f"a batch needs step >= 0, size >= 1 and 0 <= process < processes, got {step}, {size}, {process}, "
+                f"{processes}."
+            )
+        first = (step * processes + process) * size
+        places = range(first, first + size)
+        groups = [self[int(self._order(seed, place // len(self))[place % len(self)])] for place in places]
+        draws = [random.Random(f"evenreel batch {seed} {place}") for place in places]
+        seeds = tuple(rng.getrandbits(62) for rng in draws)
+        return Batch(
+            frames=torch.stack([group.frames for group in groups]),
+            captions=tuple(
+                _caption(group.facts, rng, variations) for group, rng in zip(groups, draws, strict=True)
+            ),
+            seeds=seeds,
+            keys=tuple(group.key for group in groups),
+            maps={name: torch.stack([group.maps[name] for group in groups]) for name in self.maps},
+        )
+
+    def batches(
+        self,
+        size: int,
+        *,
+        start: int = 0,
+        threads: int = 2,
+        ahead: int = 4,
+        **details: Any,
+    ) -> Iterator[tuple[int, Batch]]:
+        """(step, batch) from step `start` on without end; up to `ahead` are made by threads while one is used.
+
+        `details` are those of `batch`. Stop by leaving the loop; what was read ahead is thrown away.
+        """
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="shards")
+        coming: deque[Future[Batch]] = deque()
+        try:
+            step = start
+            while True:
+                while len(coming) < ahead:
+                    coming.append(pool.submit(self.batch, step + len(coming), size, **details))
+                yield step, coming.popleft().result()
+                step += 1
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class SampleReader:
+    """Decodes the members of one sample; a DataError names the one that is damaged."""
+
+    def __init__(self, index: Index, row: int, settings: DataSettings) -> None:
+        self.key = index.keys[row]
+        self.members = index.read(row)
+        self._settings = settings
+        self._where = f"{shown(index.path)}: {self.key}"
+
+    def _picture(self, member: str, mode: str, rows: int = 1) -> np.ndarray:
+        width, height = self._settings.size
+        try:
+            return decoded(self.members[member], (width, rows * height), mode)
+        except DataError as error:
+            raise DataError(
+                f"{self._where}.{member} {error}; delete the shard and run the build again."
+            ) from error
+
+    def frames(self) -> Float[Tensor, "frames 3 height width"]:
+        """All frames, in [0, 1]."""
+        pictures = [self._picture(member, "RGB") for member in self._settings.frame_members]
+        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+
+    def maps(self, name: str) -> Float[Tensor, "_ _ height width"]:
+        """One kind of map, as `Group` has it."""
+        members = self._settings.map_members(name)
+        if name == "flow":
+            return torch.stack([unpacked_flow(self._picture(member, "I;16", rows=2)) for member in members])
+        if name == "depth":
+            return torch.stack([unpacked_depth(self._picture(member, "I;16")) for member in members])[:, None]
+        pictures = [self._picture(member, "L") for member in members]
+        return torch.from_numpy(np.stack(pictures))[:, None].float() / 255
+
+    def facts(self) -> dict[str, Any]:
+        """The JSON, with captions that can be trained on."""
+        try:
+            facts = json.loads(self.members["json"])
+        except (ValueError, RecursionError):
+            facts = None
+        if not (
+            isinstance(facts, dict)
+            and all(_is_texts(facts.get(name)) for name in ("captions", "variations"))
+            and facts["captions"]
+            and isinstance(facts.get("clip"), str)
+        ):
+            raise DataError(
+                f"{self._where}.json is damaged or has no captions; delete the shard and run the build again."
+            )
+        return facts
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) and text.strip() for text in value)
+
+
+def _caption(facts: dict[str, Any], rng: random.Random, variations: bool) -> str:
+    return rng.choice(facts["captions"] + (facts["variations"] if variations else []))

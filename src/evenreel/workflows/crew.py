@@ -1,0 +1,116 @@
+"""Work shared between processes that report, stop and end together."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from threading import Thread
+from typing import Any, TypeVar
+
+import torch
+
+from evenreel.errors import ResourceError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+POLL_SECONDS = 0.2
+
+
+Tick = Callable[[int], None]
+"""What a task calls again and again, with the units of work done since; raises Stopped when it is to end."""
+
+
+class Stopped(Exception):  # noqa: N818  (ends a task; nobody sees it)
+    """The work is called off."""
+
+
+def work(
+    function: Callable[[Task, Tick], Result],
+    tasks: Sequence[Task],
+    workers: int,
+    report: Callable[[int], None],
+) -> Iterator[Result]:
+    """Results of `function(task, tick)` as they come, from up to `workers` processes; `report` gets the units done.
+
+    Each works on one thread, so that results do not depend on how many there are. When the caller leaves, by an error
+    or an interrupt, tasks end at their next tick. Raises ResourceError where a process is killed, and what tasks raise.
+    """
+    if min(workers, len(tasks)) <= 1:
+        yield from _alone(function, tasks, report)
+        return
+    context = get_context("spawn")
+    done, stop = context.Value("Q", 0), context.Event()
+    pool = ProcessPoolExecutor(
+        min(workers, len(tasks)), mp_context=context, initializer=_begin, initargs=(done, stop)
+    )
+    try:
+        pending = {pool.submit(_run, function, task) for task in tasks}
+        while pending:
+            finished, pending = wait(pending, POLL_SECONDS, FIRST_COMPLETED)
+            report(done.value)
+            for future in finished:
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise ResourceError(
+            "a worker process was killed, most likely for want of memory; run the same again with fewer --workers."
+        ) from error
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _alone(
+    function: Callable[[Task, Tick], Result], tasks: Sequence[Task], report: Callable[[int], None]
+) -> Iterator[Result]:
+    total = 0
+
+    def tick(done: int) -> None:
+        nonlocal total
+        total += done
+        if done:
+            report(total)
+
+    for task in tasks:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            result = function(task, tick)
+        finally:
+            torch.set_num_threads(threads)
+        yield result
+
+
+_shared: tuple[Any, Any] | None = None
+"""In a worker: the units done by all, and the event that calls the work off."""
+
+
+def _begin(done: Any, stop: Any) -> None:
+    global _shared
+    _shared = done, stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent decides
+    torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for tasks for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _run(function: Callable[[Task, Tick], Result], task: Task) -> Result:
+    return function(task, _tick)
+
+
+def _tick(done: int) -> None:
+    assert _shared is not None
+    count, stop = _shared
+    if stop.is_set():
+        raise Stopped
+    if done:
+        with count.get_lock():
+            count.value += done
