@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -102,4 +102,19 @@ def save_tiny(folder: Path, *, seed: int = 0, smooth: bool = False, **scheduler)
         "vae": ["diffusers", "AutoencoderKL"],
     }
     (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    return folder
+
+
+def save_tiny_control(folder: Path, *, seed: int = 0, **changes) -> Path:
+    """Write a ControlNet for the tiny model, whose conditions matter, in diffusers' layout; return its folder."""
+    net = ControlNetModel.from_unet(
+        tiny_unet(seed, **changes), conditioning_embedding_out_channels=(8, 8, 16, 16)
+    )
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in net.named_parameters():
+            # At birth these are zero, and nothing would get through.
+            if "controlnet" in name and "cond_embedding.conv_in" not in name:
+                weight.normal_(std=0.3 if "cond_embedding" in name else 0.1)
+    net.save_pretrained(folder)
     return folder

@@ -1,0 +1,149 @@
+"""ControlNets: what gets in, and what they add."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from evenreel.backbones.control import load_control
+from evenreel.errors import WeightsError
+from tiny import save_tiny_control
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def saved_control(tmp_path_factory):
+    """A tiny ControlNet's folder; not to be changed."""
+    return save_tiny_control(tmp_path_factory.mktemp("control"))
+
+
+@pytest.fixture
+def control_folder(saved_control, tmp_path):
+    """A copy of it, to damage."""
+    return shutil.copytree(saved_control, tmp_path / "control")
+
+
+@pytest.fixture(scope="module")
+def net(saved_control, tiny):
+    return load_control(str(saved_control), tiny)
+
+
+def maps(frames, channels=1, seed=0, size=64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (frames, channels, size, size), dtype=torch.uint8, generator=generator)
+
+
+def inputs(tiny, frames):
+    latents = torch.randn(2 * frames, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    return latents, list(range(frames)), 401, tiny.embed(["a ball", "blurry"])
+
+
+@torch.no_grad()
+def predicted(tiny, control, frames=3):
+    latents, numbers, timestep, embeds = inputs(tiny, frames)
+    return tiny.predict_noise(
+        latents, timestep, embeds, control.residuals(latents, numbers, timestep, embeds)
+    )
+
+
+@torch.no_grad()
+def test_a_scale_of_nothing_is_no_control(net, tiny):
+    latents, _, timestep, embeds = inputs(tiny, 3)
+    without = tiny.predict_noise(latents, timestep, embeds)
+    assert torch.equal(predicted(tiny, net.showing(maps(3), 0.0)), without)
+    assert not torch.allclose(predicted(tiny, net.showing(maps(3))), without, atol=1e-2)
+
+
+def test_each_frame_sees_its_own_condition_in_every_branch(net, tiny):
+    one, other = maps(3), maps(3)
+    other[1] = 255 - other[1]
+    differs = predicted(tiny, net.showing(one)) - predicted(tiny, net.showing(other))
+    assert (differs.abs().amax((1, 2, 3)) > 1e-3).tolist() == [False, True, False] * 2
+
+
+def test_grey_conditions_are_colourless_ones(net, tiny):
+    grey = maps(2)
+    assert torch.equal(
+        predicted(tiny, net.showing(grey), 2), predicted(tiny, net.showing(grey.expand(-1, 3, -1, -1)), 2)
+    )
+
+
+@torch.no_grad()
+def test_rows_in_front_get_nothing(net, tiny):
+    latents, numbers, timestep, embeds = inputs(tiny, 2)
+    found = net.showing(maps(2)).residuals(latents, numbers, timestep, embeds)
+    for padded, plain in zip(
+        (*found.behind(3).down, found.behind(3).mid), (*found.down, found.mid), strict=True
+    ):
+        assert not padded[:3].any()
+        assert torch.equal(padded[3:], plain)
+
+
+def test_equal_weights_have_equal_fingerprints(net, control_folder, tiny, tmp_path):
+    assert load_control(str(control_folder), tiny).fingerprint == net.fingerprint
+    other = save_tiny_control(tmp_path / "other", seed=1)
+    assert load_control(str(other), tiny).fingerprint != net.fingerprint
+
+
+def refused(folder, backbone, said):
+    with pytest.raises(WeightsError, match=said) as caught:
+        load_control(str(folder), backbone)
+    message = str(caught.value)
+    assert message.endswith(".")
+    assert "\n" not in message
+
+
+def test_one_for_another_model(tiny, tmp_path):
+    folder = save_tiny_control(tmp_path / "wide", cross_attention_dim=64)
+    refused(folder, tiny, r"made for another model \(cross_attention_dim is 64, the model's is 32\)")
+
+
+def test_a_model_is_no_control(saved, tiny):
+    refused(saved / "unet", tiny, "must be a plain ControlNetModel, got UNet2DConditionModel")
+
+
+def test_weights_cut_short(control_folder, tiny):
+    file = control_folder / WEIGHTS
+    file.write_bytes(file.read_bytes()[:-100])
+    refused(control_folder, tiny, "fetch it again")
+
+
+def test_pickles(control_folder, tiny):
+    (control_folder / WEIGHTS).rename(control_folder / "diffusion_pytorch_model.bin")
+    refused(control_folder, tiny, "pickles can run code")
+
+
+def test_nan(control_folder, tiny):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(control_folder / WEIGHTS)
+    tensors["conv_in.weight"][0] = float("nan")
+    save_file(tensors, control_folder / WEIGHTS)
+    refused(control_folder, tiny, "NaN")
+
+
+def test_weights_that_are_lacking(control_folder, tiny):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(control_folder / WEIGHTS)
+    del tensors["controlnet_mid_block.weight"]
+    save_file(tensors, control_folder / WEIGHTS)
+    refused(control_folder, tiny, "1 weights are missing")
+
+
+def test_a_sum_that_does_not_match(control_folder, tiny):
+    (control_folder / "SHA256SUMS").write_text(f"{'0' * 64}  {WEIGHTS}\n")
+    refused(control_folder, tiny, "differs from its checksum")
+
+
+def test_conditions_of_another_kind(control_folder, tiny):
+    config = json.loads((control_folder / "config.json").read_text())
+    (control_folder / "config.json").write_text(json.dumps(config | {"conditioning_channels": 1}))
+    refused(control_folder, tiny, "three channels")
+
+
+def test_absent(tiny, tmp_path):
+    refused(tmp_path / "nowhere", tiny, "no such model folder")
+    refused("owner/control", tiny, "not on this machine.*about 1.4 GB for a ControlNet")
