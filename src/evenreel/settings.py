@@ -44,7 +44,7 @@ class EditSettings:
     inversion: str = "fixed-point"
     """How the source becomes noise: `ddim`, `ddpm`, `fixed-point` or `null-text`."""
     inversion_options: Mapping[str, OptionValue] = field(default_factory=dict)
-    """Settings of that inversion, by name; docs/inversions.md lists them with their defaults."""
+    """Settings of that inversion, by name; `evenreel inversions NAME` lists them with their defaults."""
     inversion_steps: int | None = None
     """Noising steps of `ddim` and `null-text`; must be a multiple of `steps`. None: as many as `steps`."""
     guidance_scale: float = 7.5

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from evenreel.backbones import Backbone, load_backbone, stable_diffusion
 from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.errors import SettingsError
-from evenreel.workflows.reconstruction import reconstruct, reconstruction_psnr
+from evenreel.workflows.reconstruction import reconstruct
 from tiny import save_tiny
 
 
@@ -182,12 +182,13 @@ def test_devices_and_dtypes():
 def test_inversion_reconstructs_a_smooth_model(tmp_path):
     backbone = load_backbone(str(save_tiny(tmp_path, smooth=True)), device="cpu")
     frames = random_frames(3)
-    results = list(reconstruction_psnr(backbone, frames, [4, 16], batch=2))
-    assert [result.steps for result in results] == [4, 16]
-    assert results[0].psnr_to_autoencoder < results[1].psnr_to_autoencoder
-    assert results[1].psnr_to_autoencoder > 30
-    latents = backbone.encode(frames)
-    assert torch.allclose(reconstruct(backbone, latents, 16), latents, atol=0.05)
+    coarse, fine = (
+        reconstruct(backbone, frames, "a star", inversion="ddim", steps=steps, batch=2) for steps in (4, 16)
+    )
+    assert (coarse.predictions, fine.predictions) == (4, 16)
+    assert coarse.psnr_to_autoencoder < fine.psnr_to_autoencoder
+    assert fine.psnr_to_autoencoder > 30
+    assert torch.allclose(fine.latents, backbone.encode(frames), atol=0.05)
 
 
 def test_a_copied_model_equals_its_original(saved, tmp_path, tiny):

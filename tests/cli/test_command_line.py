@@ -235,6 +235,19 @@ class TestLooking:
             shown = run("hosts", name).stdout
             assert all(setting.name in shown for setting in settings)
 
+    def test_every_setting_of_every_inversion_is_explained(self, run):
+        from evenreel.settings import INVERSIONS
+        from evenreel.workflows.hosts import describe_inversion
+
+        listed = run("inversions").stdout
+        for name in INVERSIONS:
+            assert re.search(rf"^{name} +\w", listed, re.MULTILINE)
+            settings = describe_inversion(name).settings
+            assert all(setting.meaning for setting in settings)
+            shown = run("inversions", name).stdout
+            assert all(setting.name in shown for setting in settings)
+        assert_one_sentence(run("inversions", "magic"), 2, "there are: ddim, ddpm, fixed-point, null-text")
+
     def test_doctor_as_json(self, run):
         done = run("doctor", "--json")
         findings = {finding["name"]: finding for finding in json.loads(done.stdout)}

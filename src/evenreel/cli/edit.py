@@ -81,11 +81,13 @@ def edit(
     steps: Annotated[int, _option(ALGORITHM, "Denoising steps: more is slower and finer.")] = DEFAULTS.steps,
     inversion: Annotated[
         str,
-        _option(ALGORITHM, f"How CLIP becomes noise: {', '.join(INVERSIONS)}; see docs/inversions.md."),
+        _option(ALGORITHM, f"How CLIP becomes noise: {', '.join(INVERSIONS)}; see `evenreel inversions`."),
     ] = DEFAULTS.inversion,
     inversion_option: Annotated[
         list[str] | None,
-        _option(ALGORITHM, "A setting of the inversion; see docs/inversions.md.", metavar="KEY=VALUE"),
+        _option(
+            ALGORITHM, "A setting of the inversion; see `evenreel inversions NAME`.", metavar="KEY=VALUE"
+        ),
     ] = None,
     inversion_steps: Annotated[
         int | None,
@@ -96,7 +98,7 @@ def edit(
         ),
     ] = None,
     seed: Annotated[
-        int, _option(ALGORITHM, "Where the host's randomness starts; `frame` has none.")
+        int, _option(ALGORITHM, "Where randomness starts: the host's (`frame` has none) and that of `ddpm`.")
     ] = DEFAULTS.seed,
     frames: Annotated[
         str,

@@ -1,4 +1,4 @@
-"""`evenreel info`, `evenreel hosts` and `evenreel doctor`: commands that only look."""
+"""`evenreel info`, `hosts`, `inversions` and `doctor`: commands that only look."""
 
 import dataclasses
 import json
@@ -14,6 +14,7 @@ from evenreel.cli.console import stdout
 
 if TYPE_CHECKING:
     from evenreel.video import VideoInfo
+    from evenreel.workflows.hosts import HostDescription
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -21,6 +22,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     app.command("hosts")(hosts)
+    app.command("inversions")(inversions)
     app.command("info")(info)
     app.command("doctor")(doctor)
 
@@ -73,15 +75,36 @@ def hosts(
     from evenreel.workflows.hosts import describe_host, host_summaries
 
     if name is None:
-        table = _table("host", "what it does")
-        for host, summary in host_summaries().items():
-            table.add_row(host, escape(summary))
-        stdout().print(table)
-        stdout().print(
-            "Settings of one: evenreel hosts NAME. Use: evenreel edit --host NAME --host-option KEY=VALUE"
-        )
-        return
-    description = describe_host(name)
+        _list("host", host_summaries())
+    else:
+        _describe(describe_host(name))
+
+
+def inversions(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One inversion, to see its settings.")
+    ] = None,
+) -> None:
+    """List the inversions (the ways from a clip to the noise that an edit starts from), or the settings of one."""
+    from evenreel.workflows.hosts import describe_inversion, inversion_summaries
+
+    if name is None:
+        _list("inversion", inversion_summaries())
+    else:
+        _describe(describe_inversion(name))
+
+
+def _list(kind: str, summaries: dict[str, str]) -> None:
+    table = _table(kind, "what it does")
+    for name, summary in summaries.items():
+        table.add_row(name, escape(summary))
+    stdout().print(table)
+    stdout().print(
+        f"Settings of one: evenreel {kind}s NAME. Use: evenreel edit --{kind} NAME --{kind}-option KEY=VALUE"
+    )
+
+
+def _describe(description: "HostDescription") -> None:
     stdout().print(description.summary, markup=False)
     table = _table("setting", "default", "what it means")
     for setting in description.settings:

@@ -1,4 +1,4 @@
-"""What the registered hosts are and what they can be told, read from their own documentation."""
+"""What hosts and inversions are and what they can be told, read from their own documentation."""
 
 import ast
 import dataclasses
@@ -9,11 +9,13 @@ from itertools import pairwise
 from typing import Any
 
 from evenreel import registry
+from evenreel.errors import SettingsError
+from evenreel.workflows.invert import INVERSIONS
 
 
 @dataclass(frozen=True)
 class HostSetting:
-    """One field of a host."""
+    """One field of a host or an inversion."""
 
     name: str
     default: Any
@@ -22,7 +24,7 @@ class HostSetting:
 
 @dataclass(frozen=True)
 class HostDescription:
-    """A host for people."""
+    """A host or an inversion for people."""
 
     name: str
     summary: str
@@ -36,14 +38,29 @@ def host_summaries() -> dict[str, str]:
 
 def describe_host(name: str) -> HostDescription:
     """A host with its settings, their defaults and meanings. Raises PluginError for an unknown name."""
-    host_class = registry.find(registry.HOSTS, name)
-    meanings = field_meanings(host_class)
+    return _described(name, registry.find(registry.HOSTS, name))
+
+
+def inversion_summaries() -> dict[str, str]:
+    """Every inversion and the first line of its documentation."""
+    return {name: describe_inversion(name).summary for name in INVERSIONS}
+
+
+def describe_inversion(name: str) -> HostDescription:
+    """An inversion with its settings, their defaults and meanings. Raises SettingsError for an unknown name."""
+    if name not in INVERSIONS:
+        raise SettingsError(f"there is no inversion {name!r}; there are: {', '.join(INVERSIONS)}.")
+    return _described(name, INVERSIONS[name])
+
+
+def _described(name: str, kind: type) -> HostDescription:
+    meanings = field_meanings(kind)
     settings = tuple(
         HostSetting(f.name, None if f.default is dataclasses.MISSING else f.default, meanings.get(f.name, ""))
-        for f in dataclasses.fields(host_class)
+        for f in dataclasses.fields(kind)
         if f.init
     )
-    return HostDescription(name, (inspect.getdoc(host_class) or "").partition("\n")[0], settings)
+    return HostDescription(name, (inspect.getdoc(kind) or "").partition("\n")[0], settings)
 
 
 def field_meanings(described: type) -> dict[str, str]:
