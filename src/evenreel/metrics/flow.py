@@ -84,14 +84,19 @@ class FlowFiles:
     """Flow in a folder: one .flo or .npy file for each pair of neighbours, in the order of their names.
 
     A .npy file holds (height, width, 2) or (2, height, width) floats, without pickle. One file more than pairs is fine
-    (the flow out of the last frame). A folder `backward` in it, with as many files, holds the flow from each next frame
-    to the one before; without it, it is made by carrying the forward flow along itself, and where two things land on
-    one place neither counts.
+    (the flow out of the last frame); still more are those of a whole source of which a part was edited. A folder
+    `backward` in it, with as many files, holds the flow from each next frame to the one before; without it, it is made
+    by carrying the forward flow along itself, and where two things land on one place neither counts.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Raises ClipError for a folder that holds no flow, or less backward than forward flow."""
+    def __init__(self, folder: Path, start: int = 0, count: int | None = None) -> None:
+        """`count` frames (None: unknown) from number `start` of the source on will be looked at.
+
+        Raises ClipError for a folder that holds no flow, or less backward than forward flow.
+        """
         self.forward = _listed(folder)
+        of_the_part = count is not None and len(self.forward) in (count - 1, count)
+        self.offset = 0 if of_the_part else start
         has_backward = (folder / BACKWARD).is_dir()
         self.backward = _listed(folder / BACKWARD) if has_backward else None
         if self.backward is not None and len(self.backward) < len(self.forward) - 1:
@@ -103,10 +108,10 @@ class FlowFiles:
 
     def between(self, run: Frames, first: int) -> tuple[Flow, Visible]:
         """Read the files of these frames."""
-        pairs = range(first, first + len(run) - 1)
+        pairs = range(self.offset + first, self.offset + first + len(run) - 1)
         if pairs.stop > len(self.forward) or (self.backward is not None and pairs.stop > len(self.backward)):
             raise ClipError(
-                f"{self.forward[0].parent} holds {len(self.forward)} files of flow, and the source has more than "
+                f"{self.forward[0].parent} holds {len(self.forward)} files of flow and the source has more than "
                 f"{pairs.stop} frames; give one for each pair of frames."
             )
         height, width = run.shape[-2:]

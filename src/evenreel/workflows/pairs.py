@@ -120,17 +120,18 @@ def _pair(file: Path, number: int, row: Mapping[str, Any]) -> Pair:
     known = {f.name for f in fields(Pair)}
     if unknown := [name for name in row if name not in known]:
         raise SettingsError(
-            f"{file}: pair {number} has the unknown {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}."
+            f"{file}: pair {number} has the unknown {', '.join(map(repr, unknown))}; "
+            f"known are {', '.join(sorted(known))}."
         )
     values = {name: value for name, value in row.items() if value not in (None, "")}
     if bad := [name for name, value in values.items() if not isinstance(value, str)]:
         raise SettingsError(f"{file}: pair {number}: {bad[0]} must be text, got {values[bad[0]]!r}.")
     if lacking := [name for name in ("source", "edit") if name not in values]:
         raise SettingsError(f"{file}: pair {number} has no {lacking[0]}.")
-    where = f"{file}: frames of pair {number}"
-    frames = {"frames": parse_frames(values.pop("frames"), where)} if "frames" in values else {}
-    paths = {name: file.parent / values.pop(name) for name in PATHS if name in values}
-    return Pair(**paths, **values, **frames)
+    parsed: dict[str, Any] = dict(values)
+    if "frames" in values:
+        parsed["frames"] = parse_frames(values["frames"], f"{file}: frames of pair {number}")
+    return Pair(**parsed | {name: file.parent / values[name] for name in PATHS if name in values})
 
 
 def _clips_in(folder: Path) -> dict[str, Path]:
