@@ -302,16 +302,17 @@ def metrics(
         console.print(f"here: {'; '.join(item.missing) or 'available'}", markup=False)
     else:
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in ("metric", "", "needs", "here", "definition"):
-            table.add_column(column, overflow="fold")
+        table.add_column("metric", no_wrap=True)
+        table.add_column("definition", overflow="fold")
+        table.add_column("needs", overflow="fold")
         for item in found:
-            here = "[green]yes[/]" if item.available else "[yellow]no[/]"
-            table.add_row(
-                item.name,
-                ARROWS.get(item.better, ""),
-                escape(", ".join(item.needs)),
-                here,
-                escape(item.definition),
+            needs = (
+                "\n".join(item.needs) if item.available else f"[yellow]{escape(chr(10).join(item.needs))}[/]"
             )
+            table.add_row(f"{item.name} {ARROWS.get(item.better, '')}", escape(item.definition), needs)
         console.print(table)
-        console.print("\nThe exact definition of one, and what it lacks: evenreel metrics NAME")
+        console.print()
+        lacking = dict.fromkeys(reason for item in found for reason in item.missing)
+        for reason in lacking:
+            console.print(f"- {reason}", markup=False)
+        console.print("\nThe exact definition of one: evenreel metrics NAME")

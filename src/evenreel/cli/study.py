@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command("run")(run)
     group.command("report")(report)
+    group.command("rate")(rate)
     group.command("list")(list_experiments)
     app.add_typer(group, name="study")
 
@@ -51,6 +52,19 @@ def report(out: Folder = DEFAULT_FOLDER) -> None:
     from evenreel.study.report import write_report
 
     stdout().print(f"Report: {write_report(out)}", markup=False)
+
+
+def rate(
+    rater: Annotated[str, typer.Option(help="A name for who rates; the same name goes on where it stopped.")],
+    out: Folder = DEFAULT_FOLDER,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")
+    ] = 8317,
+) -> None:
+    """Serve a page on which a person compares clips blindly; answers are kept, and the report shows them."""
+    from evenreel.study.serve import serve
+
+    serve(out, rater, port, lambda address: stdout().print(f"Open {address} (Ctrl-C ends)", markup=False))
 
 
 def list_experiments() -> None:

@@ -18,7 +18,7 @@ from evenreel.study.items import Item
 from evenreel.types import Frames
 from evenreel.workflows.world_edits import WorldEdit, edit_frames, measured
 
-THUMBNAIL = 64
+THUMBNAIL = 128
 """Side of the pictures that the report shows, in pixels."""
 
 
@@ -38,6 +38,8 @@ class Outcome:
     """By name; None where a figure cannot be had of this clip."""
     picture: Frames | None = None
     """What the report shows of it."""
+    prompt: str = ""
+    """The text that the picture should fit."""
 
 
 def edit(context: Context, item: Item) -> Outcome:
@@ -45,7 +47,7 @@ def edit(context: Context, item: Item) -> Outcome:
     world = WorldEdit.held_out(item.clip, item.frames)
     settings = world.settings(**{"steps": item.steps, "seed": item.seed, **item.condition.options})
     edited = edit_frames(context.backbone, world.source.frames, settings)
-    return Outcome(finite(measured(world, edited, context.judge)), edited)
+    return Outcome(finite(measured(world, edited, context.judge)), edited, settings.prompt)
 
 
 def control(context: Context, item: Item) -> Outcome:

@@ -1,6 +1,7 @@
 """The report of a study: one HTML file that needs nothing else, made from the items' lines alone."""
 
 import base64
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from evenreel.study import lines, plots, summary
 from evenreel.study.experiments import experiments
 from evenreel.study.items import Experiment
 from evenreel.study.kinds import option_text
+from evenreel.study.rating import QUESTIONS, Ratings
 from evenreel.study.runner import items_of
 from evenreel.study.settings import StudySettings
 from evenreel.video.aside import Aside, unwritable
@@ -64,9 +66,14 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     """
     record = read_record(folder)
     known = lines.read(folder / "items.jsonl")
-    settings = StudySettings(**_tuples(record["settings"]))
+    settings = settings_of(record)
     prints = record["fingerprints"]
     sections = [section(settings, one, known, prints, folder / "frames") for one in experiments(settings)]
+    if (folder / "ratings.sqlite").exists():
+        ratings = Ratings(folder / "ratings.sqlite")
+        sections = [
+            rated(one, ratings, settings) if one.experiment.name == "raters" else one for one in sections
+        ]
     template = resources.files("evenreel.study").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(template).render(
@@ -92,6 +99,14 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise SettingsError(
             f"{folder} holds no study; run `evenreel study run --out {folder}` first."
         ) from error
+
+
+def settings_of(record: Mapping[str, Any]) -> StudySettings:
+    """The settings of a study from its record."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in record["settings"].items()
+    }
+    return StudySettings(**values)
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -125,6 +140,26 @@ def section(
         failed=sum(row.failed for row in rows),
         done=sum(row.done for row in rows),
         wanted=sum(row.wanted for row in rows),
+    )
+
+
+def rated(section: Section, ratings: Ratings, settings: StudySettings) -> Section:
+    """The section on people's preferences, with what they answered so far."""
+    pairs = dict.fromkeys(pair for one in experiments(settings) for pair in one.pairs)
+    found = ratings.preferences(tuple(pairs))
+    if not found:
+        return section
+    table = tuple(
+        (f"{one} rather than {other}", QUESTIONS[question], shown(estimate, 100), str(estimate.count))
+        for one, other, question, estimate in found
+    )
+    return dataclasses.replace(
+        section,
+        experiment=dataclasses.replace(section.experiment, not_run=""),
+        head=("preferred", "question", "share, % (same counts half)", "raters"),
+        table=table,
+        done=len(table),
+        wanted=len(table),
     )
 
 
@@ -209,7 +244,3 @@ def _strips(
                 label = condition.name + (f" ({told})" if told else "")
                 by_clip.setdefault(item.clip, []).append((label, f"data:image/jpeg;base64,{data}"))
     return [(f"clip {clip}", tuple(pictures)) for clip, pictures in sorted(by_clip.items())]
-
-
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

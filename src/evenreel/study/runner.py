@@ -96,6 +96,7 @@ def _run(planned: Planned, context: kinds.Context, frames: Path) -> dict[str, An
     try:
         outcome = kinds.KINDS[item.condition.kind](context, item)
         if planned.picture and outcome.picture is not None:
+            line["prompt"] = outcome.prompt
             line["picture"] = kinds.save_picture(outcome.picture, frames / f"{planned.key}.jpg")
         line |= {"figures": outcome.figures}
     except SettingsError:

@@ -14,7 +14,9 @@ from evenreel.errors import EvenreelError
 from evenreel.workflows.installed import LIBRARIES, version
 
 EXTRAS = {
-    "dev": ("pytest", "beartype", "hypothesis", "peft", "ruff", "pyright", "import-linter"),
+    "metrics": ("opencv-python-headless",),
+    "web": ("starlette", "uvicorn"),
+    "dev": ("pytest", "beartype", "hypothesis", "selenium", "ruff", "pyright", "import-linter"),
 }
 ENCODERS = {
     "libx264": "mp4, mov and mkv",
