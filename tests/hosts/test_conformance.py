@@ -1,0 +1,120 @@
+"""Every registered host under every inversion, by the code of an edit; and a host from another package among them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from evenreel import registry
+from evenreel.errors import PluginError
+from evenreel.hosts.base import create_host
+from evenreel.settings import INVERSIONS, EditSettings
+from evenreel.workflows.hosts import describe_host
+from evenreel.workflows.measure import Stopwatch
+from evenreel.workflows.pipeline import Pipeline
+from evenreel.workflows.progress import silent
+from hosts.jobs import random_latents
+
+PLUGIN = Path(__file__).parents[1] / "plugin_host"
+STRANGER = "neighbourly"
+
+SMALL = {
+    "tokenflow": {"window": 2, "keyframes_together": 2},
+    "vid2vid_zero": {"window": 2},
+    "vidtome": {"chunk_size": 2},
+}
+"""Settings of hosts that let some frames see each other: so few that no batch is too small for them."""
+QUICK = {"ddpm": {"skip": 0.5}, "null-text": {"inner_steps": 1}}
+"""Options of inversions that show themselves within two steps."""
+SAMENESS = 1e-3
+"""What rounding may come to where other frames pass together. Hosts that choose by comparing (which tokens merge, which
+resemble each other) must not fall on the other side of it."""
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory) -> Path:
+    """A folder into which the other package was installed, as a user would install it."""
+    pytest.importorskip("hatchling", reason="building the plug-in without a network needs hatchling")
+    target = tmp_path_factory.mktemp("site-packages")
+    offline = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", *offline, "--target", target, PLUGIN],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.fixture(params=[*registry.names(registry.HOSTS), STRANGER])
+def host(request, monkeypatch):
+    """Every host by its name, made through the registry."""
+    if request.param == STRANGER:
+        monkeypatch.syspath_prepend(request.getfixturevalue("installed"))
+    return create_host(request.param, SMALL.get(request.param))
+
+
+def edited(backbone, host, inversion, latents, *, batch):
+    settings = EditSettings(
+        prompt="a star",
+        source_prompt="a ball",
+        steps=2,
+        batch=batch,
+        inversion=inversion,
+        inversion_options=QUICK.get(inversion, {}),
+    )
+    return Pipeline(backbone, host, settings, silent, Stopwatch(backbone.device)).edit(latents)
+
+
+def state_of(unet):
+    hooks = [
+        hook
+        for module in unet.modules()
+        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    ]
+    return dict(unet.attn_processors), hooks
+
+
+@pytest.mark.parametrize("inversion", INVERSIONS)
+def test_an_edit(host, inversion, tiny):
+    """Runs, gives every frame, repeats itself bit for bit, does not depend on the batch, leaves nothing behind."""
+    clip = random_latents(3)
+    given, before = clip.clone(), state_of(tiny.unet)
+    first = edited(tiny, host, inversion, clip, batch=2)
+    assert first.shape == clip.shape
+    assert first.dtype == clip.dtype
+    assert torch.isfinite(first).all()
+    assert len({frame.numpy().tobytes() for frame in first}) == len(clip)
+    assert not torch.allclose(first, clip, atol=1e-2)
+
+    torch.manual_seed(12345)  # the global generator must not matter
+    assert torch.equal(edited(tiny, host, inversion, clip, batch=2), first)
+    assert (edited(tiny, host, inversion, clip, batch=3) - first).abs().max() < SAMENESS
+    assert torch.equal(clip, given)
+    assert state_of(tiny.unet) == before
+
+
+def test_inversions_differ(tiny):
+    """Each inversion is another starting point, or another way from it."""
+    host, clip = create_host("frame"), random_latents(2)
+    results = [edited(tiny, host, inversion, clip, batch=2) for inversion in INVERSIONS]
+    for index, one in enumerate(results):
+        assert not any(torch.allclose(one, other, atol=1e-3) for other in results[:index])
+
+
+def test_a_host_of_another_package_is_found_while_it_is_there(installed, monkeypatch):
+    assert STRANGER not in registry.names(registry.HOSTS)
+    with pytest.raises(PluginError, match=f"there is no host {STRANGER!r}"):
+        create_host(STRANGER)
+    with monkeypatch.context() as here:
+        here.syspath_prepend(installed)
+        assert STRANGER in registry.names(registry.HOSTS)
+        assert create_host(STRANGER, {"share": 1}).share == 1.0
+        described = describe_host(STRANGER)
+        assert described.summary.startswith("Every frame by itself")
+        assert [(one.name, one.default) for one in described.settings] == [("share", 0.25)]
+        assert described.settings[0].meaning.startswith("Of a frame's noise")
+    assert STRANGER not in registry.names(registry.HOSTS)

@@ -1,0 +1,57 @@
+"""A host as another package would bring it, written against `evenreel.hosts.base` alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from evenreel.backbones.base import Backbone
+from evenreel.hosts.base import EditJob, Session, check_share, predict_guided, start_of
+from evenreel.types import Latents
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighbourlyHost:
+    """Every frame by itself, but for a share of the noise that is predicted for the frames beside it."""
+
+    name: ClassVar[str] = "neighbourly"
+
+    share: float = 0.25
+    """Of a frame's noise, how much comes from its neighbours."""
+
+    def __post_init__(self) -> None:
+        check_share(self.name, "share", self.share)
+
+    @contextmanager
+    def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:
+        """Nothing is done to the model."""
+        yield NeighbourlySession(backbone, job, self.share)
+
+
+class NeighbourlySession:
+    """One edit."""
+
+    def __init__(self, backbone: Backbone, job: EditJob, share: float) -> None:
+        self.backbone, self.job, self.share = backbone, job, share
+
+    def start(self) -> tuple[Latents, tuple[int, ...]]:
+        """At the inverted source, or at noise."""
+        return start_of(self.job, self.backbone.device)
+
+    def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
+        """Guided noise prediction, mixed along the clip; its ends are their own neighbours."""
+        del step_index
+        windows = torch.arange(len(latents)).split(self.job.batch)
+        noise_pred = torch.cat(
+            [
+                predict_guided(
+                    self.backbone, self.job, latents[rows], rows.tolist(), timestep, with_source=False
+                )
+                for rows in windows
+            ]
+        )
+        before = torch.cat([noise_pred[:1], noise_pred[:-1]])
+        after = torch.cat([noise_pred[1:], noise_pred[-1:]])
+        return (1 - self.share) * noise_pred + self.share / 2 * (before + after)
