@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from evenreel.errors import SettingsError
-from evenreel.training.accelerated import AcceleratedSettings, AcceleratedTraining, micro_generator
+from evenreel.training.accelerated import AcceleratedSettings, AcceleratedTraining
 from training.toy_training import SETTINGS, Toy, draw, run
 
 STEPS = 40
@@ -73,7 +73,7 @@ def test_the_gradient_of_a_step_is_that_of_all_its_micro_batches(tmp_path):
     run(tmp_path, 1)
     ours = state(tmp_path)
     toy = Toy()
-    loss = torch.stack([toy(draw(micro_generator(0, 0, micro)))[0] for micro in range(4)]).mean()
+    loss = torch.stack([toy(draw(micro))[0] for micro in range(4)]).mean()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(toy.learned.parameters(), 1.0)
     optimizer = torch.optim.AdamW(

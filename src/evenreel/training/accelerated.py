@@ -1,13 +1,12 @@
 """The loop that adapters are trained by: AdamW through accelerate, on one or several processes, resumable bit for bit.
 
-A step is the mean gradient of `accumulation` micro-batches, whoever computes them: micro-batch j of step k is drawn
-from a generator seeded with (seed, k, j), and process r of n takes those with j = r modulo n. So the state of a run is
-the trained weights, the optimizer's moments and k, and two processes follow one up to rounding.
+A step is the mean gradient of `accumulation` micro-batches, whoever computes them. Micro-batches are numbered through
+the whole run, and each follows from its number; process r of n takes those with r modulo n. So the state of a run is
+the trained weights, the optimizer's moments and the step, and two processes follow one up to rounding.
 """
 
 import json
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -24,8 +23,8 @@ from evenreel.training.loop import write_aside
 
 Figures = dict[str, float]
 """What a step reports, by name."""
-Draw = Callable[[torch.Generator], object]
-"""Draws one micro-batch with the generator."""
+Draw = Callable[[int], object]
+"""The micro-batch of a number: always the same one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,6 @@ class AcceleratedSettings:
     """Largest gradient norm."""
     precision: str = "no"
     """`no` (float32), `bf16` or `fp16` (needs a GPU)."""
-    seed: int = 0
     checkpoint_seconds: float = 120.0
 
     def __post_init__(self) -> None:
@@ -154,7 +152,7 @@ class AcceleratedTraining:
             mine = range(rank, settings.accumulation, processes)
             total: dict[str, Tensor] = {}
             for index, micro in enumerate(mine):
-                batch = draw(micro_generator(settings.seed, self.step, micro))
+                batch = draw(self.step * settings.accumulation + micro)
                 last = index == len(mine) - 1
                 with nullcontext() if last else accelerator.no_sync(self.forward):
                     loss, figures = self.forward(batch)
@@ -200,8 +198,3 @@ class AcceleratedTraining:
         if self.accelerator.num_processes == 1:
             return due
         return broadcast_object_list([due])[0]
-
-
-def micro_generator(seed: int, step: int, micro: int) -> torch.Generator:
-    """Where all randomness of one micro-batch comes from."""
-    return torch.Generator().manual_seed(zlib.crc32(f"{seed} adapter {step} {micro}".encode()))
