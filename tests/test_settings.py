@@ -3,13 +3,14 @@
 import copy
 import json
 import pickle
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evenreel.errors import SettingsError
-from evenreel.settings import LARGEST_SEED, EditSettings
+from evenreel.settings import LARGEST_SEED, EditSettings, GenerateSettings
 
 
 def test_defaults_are_valid():
@@ -43,6 +44,11 @@ def test_defaults_are_valid():
         ({"dtype": "int8"}, "dtype must be one of"),
         ({"model": " "}, "model is empty"),
         ({"host": "a\0"}, "host contains"),
+        ({"control": "folder", "control_kind": "pose"}, "control_kind must be one of canny, depth, none"),
+        ({"control": "folder", "control_kind": "depth"}, "needs a clip of depth maps"),
+        ({"control": "folder", "control_scale": -1.0}, "control_scale"),
+        ({"control_clip": "maps.mp4"}, "control_clip is for a ControlNet"),
+        ({"control": "a\0"}, "control contains"),
     ],
 )
 def test_out_of_range_is_one_sentence(changes, words):
@@ -107,3 +113,41 @@ def test_settings_can_be_copied_and_pickled():
 def test_numbers_of_any_length_are_refused_in_words():
     with pytest.raises(SettingsError, match="guidance_scale"):
         EditSettings.from_json({"prompt": "a", "guidance_scale": 10**400})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prompt": ""}, "prompt is empty"),
+        ({"frames": 0}, "frames must be from 1"),
+        ({"fps": 0.0}, "fps must be from 0.01"),
+        ({"fps": float("inf")}, "fps must be from 0.01"),
+        ({"control": "folder"}, "name a clip with control_clip"),
+        ({"steps": 1001}, "steps must be from 1 to 1000"),
+    ],
+)
+def test_a_clip_from_text_that_cannot_be(changes, words):
+    with pytest.raises(SettingsError, match=words):
+        GenerateSettings(**{"prompt": "x", **changes})
+
+
+@given(
+    frames=st.integers(1, 99),
+    fps=st.floats(0.01, 1000),
+    size=st.none() | st.integers(8, 8192) | st.tuples(st.integers(8, 8192), st.integers(8, 8192)),
+    host_options=st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5)),
+)
+def test_settings_of_clips_from_text_survive_json(**values):
+    settings = GenerateSettings(prompt="x", **values)
+    assert GenerateSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+    assert copy.deepcopy(settings) == pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301
+    assert settings.rate == pytest.approx(settings.fps)
+
+
+def test_an_edit_is_no_clip_from_text():
+    with pytest.raises(SettingsError, match="unknown settings source_prompt"):
+        GenerateSettings.from_json({"prompt": "x", "source_prompt": "y"})
+
+
+def test_rates_are_what_was_written():
+    assert GenerateSettings(prompt="x", fps=23.976).rate == Fraction(2997, 125)
