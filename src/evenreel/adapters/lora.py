@@ -3,7 +3,7 @@
 What is attached stands in the place of layers and changes none of them, so taking it away leaves no trace.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -52,7 +52,7 @@ class LoraSettings:
 
 
 def targets(unet: nn.Module, scope: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Paths of the attention layers that a scope names, in the model's order. Raises: SettingsError when it names none."""
+    """Paths of the attention layers that a scope names, in the model's order. Raises: SettingsError for none."""
     paths = [name for name, _ in unet.named_modules() if name.endswith(PROJECTIONS)]
     if scope == "all":
         return tuple(paths)
@@ -75,7 +75,7 @@ class Lora(nn.Module):
         shapes: Mapping[str, tuple[int, int]],
         generator: torch.Generator | None = None,
     ) -> None:
-        """Factors for layers of `shapes` (out, in), by path. A is drawn with `generator`, B is zero: nothing changes yet."""
+        """Factors for layers of `shapes` (out, in), by path. A is drawn with `generator`, B is zero: no change yet."""
         super().__init__()
         self.settings, self.shapes = settings, dict(shapes)
         for path, (outputs, inputs) in self.shapes.items():
@@ -143,7 +143,7 @@ class _Place(NamedTuple):
 class LoraSwitch:
     """Layers with their changes and layers without, to be put in place in turn. It begins with the changes."""
 
-    def __init__(self, places: list[_Place], changed: list[nn.Module]) -> None:
+    def __init__(self, places: Sequence[_Place], changed: Sequence[nn.Module]) -> None:
         self._places, self._changed = places, changed
         self.is_on = False
         self.turn(on=True)

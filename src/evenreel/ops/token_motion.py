@@ -1,4 +1,4 @@
-"""Where what a token shows is found in the next frame: along known flow, or where tokens of the source are most alike."""
+"""Where what a token shows is in the next frame: along known flow, or where tokens of the source are most alike."""
 
 from dataclasses import dataclass
 
