@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
+from jaxtyping import UInt8
+from torch import Tensor
+
 from evenreel.errors import ClipError
 from evenreel.training.data.pictures import encoded, packed_depth, packed_flow
 from evenreel.training.data.settings import DataSettings
@@ -140,7 +143,7 @@ def scene_groups(entry: SceneEntry, settings: DataSettings) -> Iterator[Members]
         yield members
 
 
-def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+def fitted(pixels: Pixels, size: tuple[int, int]) -> UInt8[Tensor, "frames fit_height fit_width 3"]:
     """Frames scaled to cover `size` (width, height) and cut around their middle; untouched where they fit."""
     height, width = pixels.shape[1:3]
     scale = max(size[0] / width, size[1] / height)
@@ -154,8 +157,7 @@ def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 def _frame_members(pixels: Pixels, settings: DataSettings) -> list[tuple[str, bytes]]:
     """What is kept of one frame, under names with {} for its place in the group."""
     suffix = settings.frame_members[0].replace("0", "{}", 1)
-    made = [(suffix, encoded(pixels[0].numpy(), settings.image_format))]
-    return made
+    return [(suffix, encoded(pixels[0].numpy(), settings.image_format))]
 
 
 def _json(values: dict[str, Any]) -> bytes:
