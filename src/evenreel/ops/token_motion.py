@@ -30,6 +30,10 @@ class TokenMotion:
         taken = following.gather(1, index).unflatten(1, self.places.shape[1:])
         return (self.shares[..., None].to(taken) * taken).sum(2)
 
+    def to(self, device: torch.device) -> "TokenMotion":
+        """The same on another device."""
+        return TokenMotion(self.places.to(device), self.shares.to(device), self.sure.to(device))
+
 
 def along_flow(
     flow: Float[Tensor, "pairs 2 height width"],
