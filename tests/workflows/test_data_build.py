@@ -18,6 +18,7 @@ from PIL import Image
 from webdataset import autodecode, tariterators
 
 from evenreel.errors import DataError, OutputError, SettingsError
+from evenreel.ops.edges import canny
 from evenreel.training.data.manifest import read_manifest
 from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.sources import open_source, world_source
@@ -143,6 +144,16 @@ def test_the_world_is_exact(tmp_path):
         assert caption(scene) in group.facts["captions"]
         assert not set(group.facts["captions"]) & set(group.facts["variations"])
         assert group.facts["scene"]["background"] == scene.background
+
+
+def test_edges_are_those_of_the_frames_as_they_are_kept(tmp_path):
+    image_clip(tmp_path / "clips" / "a", np.stack(moving(5, 96, 64)))
+    (tmp_path / "clips" / "a.txt").write_text("a bar")
+    built(tmp_path / "clips", tmp_path / "data", replace(SMALL, maps=("canny",)))
+    group = ShardedData(tmp_path / "data", maps=("canny",))[0]
+    assert group.maps["canny"].shape == (2, 1, SIZE, SIZE)
+    assert torch.equal(group.maps["canny"][:, 0], canny(group.frames).float())
+    assert 0 < group.maps["canny"].mean() < 0.5
 
 
 def test_bytes_do_not_depend_on_how_many_work(tmp_path):

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from evenreel.errors import ClipError
+from evenreel.ops.edges import canny
 from evenreel.training.data.pictures import encoded, packed_depth, packed_flow
 from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.sources import ClipEntry, SceneEntry
@@ -157,7 +159,15 @@ def fitted(pixels: Pixels, size: tuple[int, int]) -> UInt8[Tensor, "frames fit_h
 def _frame_members(pixels: Pixels, settings: DataSettings) -> list[tuple[str, bytes]]:
     """What is kept of one frame, under names with {} for its place in the group."""
     suffix = settings.frame_members[0].replace("0", "{}", 1)
-    return [(suffix, encoded(pixels[0].numpy(), settings.image_format))]
+    made = [(suffix, encoded(pixels[0].numpy(), settings.image_format))]
+    if "canny" in settings.maps:
+        made.append(("canny.{}.png", encoded(edges(pixels)[0].numpy())))
+    return made
+
+
+def edges(pixels: Pixels) -> UInt8[Tensor, "frames height width"]:
+    """Canny edges as ControlNets are shown them: 255 on a line, else 0."""
+    return canny(to_model(pixels, (pixels.shape[2], pixels.shape[1]))).to(torch.uint8) * 255
 
 
 def _json(values: dict[str, Any]) -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenreel.errors import DataError, SettingsError
+from evenreel.settings_checks import check_range
 
 CONTROLS = ("canny", "depth")
 """Control pictures that can be kept for every frame."""
@@ -41,12 +42,12 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         for side in self.size:
-            _check_range("size", side, 8, 8192)
-        _check_range("frames", self.frames, 2, 64)
-        _check_range("gap", self.gap, 1, 1000)
-        _check_range("per_clip", self.per_clip, 1, 100_000)
-        _check_range("variations", self.variations, 0, 100)
-        _check_range("clips_per_shard", self.clips_per_shard, 1, 100_000)
+            check_range("size", side, 8, 8192)
+        check_range("frames", self.frames, 2, 64)
+        check_range("gap", self.gap, 1, 1000)
+        check_range("per_clip", self.per_clip, 1, 100_000)
+        check_range("variations", self.variations, 0, 100)
+        check_range("clips_per_shard", self.clips_per_shard, 1, 100_000)
         if self.image_format not in SUFFIX:
             raise SettingsError(
                 f"image_format must be one of {', '.join(SUFFIX)}, got {self.image_format!r}."
@@ -107,8 +108,3 @@ class DataSettings:
             return cls(**plain)
         except SettingsError as error:
             raise DataError(f"its settings are damaged: {error}".rstrip(".")) from error
-
-
-def _check_range(name: str, value: int, smallest: int, largest: int) -> None:
-    if not smallest <= value <= largest:
-        raise SettingsError(f"{name} must be from {smallest} to {largest}, got {value}.")
