@@ -1,0 +1,281 @@
+"""What an adapter is trained by: pairs of frames at two noise levels, the noise and the temporal loss (GE-Adapter).
+
+Everything frozen is computed once for each frame: latents, vision tokens and text are shared by the two noise levels,
+and kept for the next time the same frames come.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from evenreel.adapters.features import features_collected
+from evenreel.adapters.lora import Lora, LoraSwitch
+from evenreel.adapters.prompt_tokens import PromptTokens
+from evenreel.adapters.temporal_loss import FORMS, temporal_loss
+from evenreel.adapters.window import TRAINING, Window
+from evenreel.backbones.base import Backbone
+from evenreel.errors import SettingsError
+from evenreel.ops.token_motion import along_flow, grid_of
+from evenreel.ops.warp import visible_by_depth
+from evenreel.training.shards import Batch
+
+LEVELS = 2
+"""Noise levels at which each pair is seen."""
+ANCHOR = 0.05
+"""Share of the noise at which the source's own features are taken, by which `source-anchored` measures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    """What is minimised."""
+
+    temporal: str = "source-anchored"
+    """Form of the temporal loss: frames, noise-levels or source-anchored (docs/adapter.md)."""
+    weight_temporal: float = 0.1
+    weight_diffusion: float = 1.0
+    window: Window = TRAINING
+    """Noise levels that are drawn; an adapter learns nothing where it is not at work."""
+    gate: float = 0.5
+    """Share of the noise from which on the temporal loss counts (Eq. 19)."""
+
+    def __post_init__(self) -> None:
+        if self.temporal not in FORMS:
+            raise SettingsError(
+                f"the temporal loss must be one of {', '.join(FORMS)}, got {self.temporal!r}."
+            )
+        if (
+            min(self.weight_temporal, self.weight_diffusion) < 0
+            or not self.weight_temporal + self.weight_diffusion
+        ):
+            raise SettingsError(
+                "the weights of the losses must not be negative, nor both 0; "
+                f"got {self.weight_temporal} and {self.weight_diffusion}."
+            )
+        if not 0 <= self.gate <= 1:
+            raise SettingsError(f"gate must be from 0 to 1, got {self.gate}.")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A micro-batch with everything frozen computed. Rows: videos outermost, then frames."""
+
+    latents: Float[Tensor, "rows channels height width"]
+    noise: Float[Tensor, "noisy channels height width"]
+    """For (videos levels frames)."""
+    timesteps: Float[Tensor, "videos levels"]
+    vision: Float[Tensor, "rows _ _"] | None
+    """Hidden states of the vision tower, where prompt tokens are trained."""
+    text: Float[Tensor, "videos _ _"]
+    """Prompt embeddings."""
+    flow: tuple[Tensor, Tensor] | None
+    """Flow from frame to frame and what stays visible, (videos frames-1) outermost, where they are known."""
+
+
+class Encoded:
+    """Frozen encoders with a memory: what was computed of a sample is kept, up to so many bytes.
+
+    Kept on the CPU in float32, the oldest goes first.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        vision: Callable[[Tensor], Tensor] | None,
+        *,
+        limit: int = 2**30,
+    ) -> None:
+        self.backbone, self.vision, self.limit = backbone, vision, limit
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._size = 0
+
+    def latents(self, batch: Batch) -> Tensor:
+        """Latents of all frames, (videos frames) outermost."""
+        return self._rows("latents", batch, lambda frames: self.backbone.encode(frames))
+
+    def hidden(self, batch: Batch) -> Tensor | None:
+        """Vision tokens of all frames, before projection."""
+        vision = self.vision
+        return None if vision is None else self._rows("vision", batch, vision)
+
+    def text(self, captions: Sequence[str]) -> Tensor:
+        """Prompt embeddings."""
+        device = self.backbone.device
+        return torch.cat(
+            [
+                self._of(f"text {text}", lambda text=text: self.backbone.embed([text])).to(device)
+                for text in captions
+            ]
+        )
+
+    def _rows(self, what: str, batch: Batch, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        device = self.backbone.device
+        rows = [
+            self._of(f"{what} {key}", lambda frames=frames: compute(frames.to(device))).to(device)
+            for key, frames in zip(batch.keys, batch.frames, strict=True)
+        ]
+        return torch.cat(rows)
+
+    @torch.no_grad()
+    def _of(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        if name in self._kept:
+            self._kept.move_to_end(name)
+            return self._kept[name]
+        value = compute().float().cpu().clone()  # a copy leaves inference mode behind
+        self._kept[name] = value
+        self._size += value.nbytes
+        while self._size > self.limit and len(self._kept) > 1:
+            self._size -= self._kept.popitem(last=False)[1].nbytes
+        return value
+
+
+def prepare(batch: Batch, encoded: Encoded, settings: LossSettings) -> Prepared:
+    """A micro-batch for `AdapterTrainee`; noise and noise levels follow from the batch's own seeds."""
+    schedule = encoded.backbone.schedule
+    allowed = settings.window.timesteps(len(schedule.alphas_cumprod))
+    if not allowed:
+        raise SettingsError(f"the training window {settings.window} holds no timestep; widen it.")
+    latents = encoded.latents(batch)
+    frames = batch.frames.shape[1]
+    noise, levels = [], []
+    for seed in batch.seeds:
+        generator = torch.Generator().manual_seed(seed)
+        levels.append(torch.randint(allowed.start, allowed.stop, (LEVELS,), generator=generator))
+        noise.append(torch.randn(LEVELS * frames, *latents.shape[1:], generator=generator))
+    return Prepared(
+        latents=latents,
+        noise=torch.cat(noise).to(latents),
+        timesteps=torch.stack(levels).to(latents),
+        vision=encoded.hidden(batch),
+        text=encoded.text(batch.captions),
+        flow=_known_flow(batch, latents.device),
+    )
+
+
+class AdapterTrainee(nn.Module):
+    """LoRA and prompt tokens at work in a frozen UNet; its forward pass returns (loss, figures).
+
+    `switch` turns the LoRA off for the source's own features.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        lora: Lora,
+        switch: LoraSwitch,
+        tokens: PromptTokens | None,
+        settings: LossSettings,
+    ) -> None:
+        super().__init__()
+        self.lora, self.tokens = lora, tokens
+        self.settings = settings
+        # In a list: the frozen network is no part of what is trained, synchronised or saved.
+        self._frozen = [backbone]
+        self._switch = switch
+
+    def forward(self, batch: Prepared) -> tuple[Tensor, dict[str, Tensor]]:
+        """One micro-batch."""
+        backbone, settings = self._frozen[0], self.settings
+        videos = len(batch.timesteps)
+        frames = len(batch.latents) // videos
+        clean = _at_levels(batch.latents, videos)
+        timesteps = batch.timesteps.long().repeat_interleave(frames, dim=1).flatten()
+        alphas = torch.tensor(backbone.schedule.alphas_cumprod, device=clean.device)[timesteps].view(
+            -1, 1, 1, 1
+        )
+        noisy = alphas.sqrt() * clean + (1 - alphas).sqrt() * batch.noise
+        embeds = self._embeds(batch, frames)
+        with features_collected(backbone.unet) as features:
+            output = backbone.unet(
+                noisy.to(backbone.dtype),
+                timesteps,
+                encoder_hidden_states=_at_levels(embeds, videos).to(backbone.dtype),
+                return_dict=False,
+            )[0].float()
+            collected = list(features.values())
+        wanted = _target(backbone.schedule.prediction_type, clean, batch.noise, alphas)
+        diffusion = functional.mse_loss(output, wanted)
+        temporal = self._temporal(batch, embeds, collected, frames)
+        loss = settings.weight_diffusion * diffusion + settings.weight_temporal * temporal
+        return loss, {"diffusion": diffusion.detach(), "temporal": temporal.detach()}
+
+    def _embeds(self, batch: Prepared, frames: int) -> Tensor:
+        text = batch.text.repeat_interleave(frames, dim=0)
+        if self.tokens is None or batch.vision is None:
+            return text
+        return self.tokens.before(text, batch.vision)
+
+    def _temporal(self, batch: Prepared, embeds: Tensor, features: list[Tensor], frames: int) -> Tensor:
+        settings, backbone = self.settings, self._frozen[0]
+        trained = len(backbone.schedule.alphas_cumprod)
+        gated = batch.timesteps.amin(1) >= settings.gate * trained
+        if not settings.weight_temporal or not bool(gated.any()):
+            return features[0].new_zeros(())
+        rows = gated.nonzero().flatten().tolist()
+        chosen = [_of_videos(layer, rows, LEVELS * frames) for layer in features]
+        if settings.temporal != "source-anchored":
+            return temporal_loss(settings.temporal, chosen, frames=frames, levels=LEVELS)
+        latents, text = _of_videos(batch.latents, rows, frames), _of_videos(batch.text, rows, 1)
+        source = self._anchors(latents, text.repeat_interleave(frames, dim=0))
+        motion = None
+        if batch.flow is not None:
+            size = (batch.latents.shape[2], batch.latents.shape[3])
+            flow, visible = (_of_videos(part, rows, frames - 1) for part in batch.flow)
+            motion = [along_flow(flow, visible, grid_of(layer.shape[1], size)) for layer in source]
+        return temporal_loss(
+            settings.temporal, chosen, frames=frames, levels=LEVELS, source=source, motion=motion
+        )
+
+    @torch.no_grad()
+    def _anchors(self, latents: Tensor, text: Tensor) -> list[Tensor]:
+        """Features of the source by the model as it is, almost without noise (none is drawn: its mean is taken)."""
+        backbone = self._frozen[0]
+        timestep = round(ANCHOR * len(backbone.schedule.alphas_cumprod))
+        noisy = backbone.schedule.alpha(timestep) ** 0.5 * latents
+        self._switch.turn(on=False)
+        try:
+            with features_collected(backbone.unet) as features:
+                backbone.unet(
+                    noisy.to(backbone.dtype),
+                    timestep,
+                    encoder_hidden_states=text.to(backbone.dtype),
+                    return_dict=False,
+                )
+                return list(features.values())
+        finally:
+            self._switch.turn(on=True)
+
+
+def _known_flow(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    if not {"flow", "depth"} <= batch.maps.keys():
+        return None
+    flow = batch.maps["flow"]
+    seen = [visible_by_depth(depth, moves) for depth, moves in zip(batch.maps["depth"], flow, strict=True)]
+    return flow.flatten(0, 1).to(device), torch.cat(seen).to(device)
+
+
+def _at_levels(rows: Tensor, videos: int) -> Tensor:
+    """(videos frames) to (videos levels frames)."""
+    clips = rows.unflatten(0, (videos, -1))
+    return clips[:, None].expand(-1, LEVELS, *clips.shape[1:]).flatten(0, 2)
+
+
+def _of_videos(rows: Tensor, videos: Sequence[int], each: int) -> Tensor:
+    """The rows of some videos, of `each` of which there are so many."""
+    return rows.unflatten(0, (-1, each))[list(videos)].flatten(0, 1)
+
+
+def _target(prediction_type: str, clean: Tensor, noise: Tensor, alphas: Tensor) -> Tensor:
+    """What a network of this kind is to return."""
+    match prediction_type:
+        case "epsilon":
+            return noise
+        case "v_prediction":
+            return alphas.sqrt() * noise - (1 - alphas).sqrt() * clean
+        case "sample":
+            return clean
+    raise SettingsError(f"adapters cannot be trained for models that predict {prediction_type!r}.")
