@@ -1,6 +1,6 @@
 """What a host is, what it is given, and the one network call that all of them make."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -15,6 +15,10 @@ from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
 from evenreel.settings import with_options
 from evenreel.types import Latents
+
+
+PrefixOf = Callable[[Sequence[int], int], PromptRows | None]
+"""(frames, timestep) -> tokens with a row for each of the frames; None where there are none."""
 
 
 class Prompts(NamedTuple):
@@ -56,6 +60,8 @@ class EditJob:
     """Frames that pass through the model together, where the host does not decide it."""
     control: Control | None = None
     """A ControlNet that sees a condition of every frame; None without one."""
+    prefix: PrefixOf | None = None
+    """An adapter's tokens, which go in front of the prompt in every branch; None without an adapter."""
 
 
 @runtime_checkable
@@ -108,9 +114,14 @@ def inverting(host: Host, backbone: Backbone, frames: int) -> AbstractContextMan
     return nullcontext() if attach is None else attach(backbone, frames)
 
 
-def create_host(name: str, options: Mapping[str, Any] | None = None) -> Host:
-    """A registered host with some settings changed. Raises: PluginError, SettingsError."""
-    return with_options(registry.find(registry.HOSTS, name), f"host {name}", options)
+def create_host(name: str, options: Mapping[str, Any] | None = None, *, with_source: bool = True) -> Host:
+    """A registered host with some settings changed. Raises: PluginError, SettingsError.
+
+    Where there is no source, what the host's class names in its `without_source` replaces its defaults.
+    """
+    host_class = registry.find(registry.HOSTS, name)
+    defaults = {} if with_source else getattr(host_class, "without_source", {})
+    return with_options(host_class, f"host {name}", {**defaults, **(options or {})})
 
 
 def predict_guided(
@@ -142,6 +153,7 @@ def predict_guided(
         assert job.source is not None, "a source branch needs the source's trajectory"
         parts.insert(0, job.source.read(timestep, frames).to(latents))
         embeds.insert(0, _select(job.source_prompt_embeds, frames))
+    embeds = prefixed(job, embeds, frames, timestep)
     noise_pred = backbone.predict_noise(
         guidance.stack(parts), timestep, _joined(embeds, len(frames)), **added
     )
@@ -152,6 +164,16 @@ def predict_guided(
 def branches(job: EditJob, *, with_source: bool) -> int:
     """How many branches `predict_guided` stacks."""
     return 1 + (job.guidance_scale != 1) + with_source
+
+
+def prefixed(
+    job: EditJob, embeds: list[torch.Tensor], frames: Sequence[int], timestep: int
+) -> list[torch.Tensor]:
+    """Embeddings of branches with the job's prefix in front; themselves where there is none at this timestep."""
+    prefix = None if job.prefix is None else job.prefix(frames, timestep)
+    if prefix is None:
+        return embeds
+    return [torch.cat([prefix.to(rows), rows.expand(len(frames), -1, -1)], dim=1) for rows in embeds]
 
 
 def _select(embeds: PromptRows, frames: Sequence[int]) -> torch.Tensor:

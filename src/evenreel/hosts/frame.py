@@ -1,6 +1,6 @@
 """Every frame edited by itself: the floor that hosts with a consistency mechanism are compared with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -19,6 +19,7 @@ class FrameHost:
     """Plain per-frame editing with plug-and-play injection (arXiv:2211.12572)."""
 
     name: ClassVar[str] = "frame"
+    without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0}
 
     pnp_attn: float = 0.5
     """Share of the steps, from the first, at which self-attention takes queries and keys from the source."""

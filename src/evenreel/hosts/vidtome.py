@@ -1,6 +1,6 @@
 """VidToMe (arXiv:2312.10656): frames share self-attention tokens inside chunks and from chunk to chunk."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,6 +23,7 @@ class VidToMeHost:
     """Token merging across frames, with plug-and-play injection. Defaults are the published ones."""
 
     name: ClassVar[str] = "vidtome"
+    without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0}
 
     chunk_size: int = 4
     """Frames that are computed together, at most `--batch`; memory grows with it, not with the length of the clip."""

@@ -1,7 +1,6 @@
 """An edit of a clip: files in and files out, or clips in memory."""
 
 import dataclasses
-import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,16 +10,14 @@ from typing import Any
 
 import torch
 
-from evenreel import registry
-from evenreel.backbones import Backbone, load_backbone
+from evenreel.backbones import Backbone
 from evenreel.errors import OutputError, SettingsError
-from evenreel.hosts.base import Host, create_host
-from evenreel.settings import DTYPES, EditSettings
+from evenreel.settings import EditSettings
 from evenreel.types import Pixels
 from evenreel.video import Clip, VideoInfo, VideoWriter, open_clip
-from evenreel.workflows import measure, record
+from evenreel.workflows import record
 from evenreel.workflows.invert import create_inversion
-from evenreel.workflows.measure import Stopwatch
+from evenreel.workflows.opening import described_output, opened, recorded
 from evenreel.workflows.pipeline import Pipeline, memory_errors_explained, model_size, window_length
 from evenreel.workflows.progress import Progress, silent
 
@@ -75,11 +72,11 @@ def edit_file(
             described = _hashed(pipeline, info)
             working = model_size(*size, settings.size, pipeline.backbone)
             latents, times = pipeline.encode(stream, working, _expected(info, start, end))
-            latents = pipeline.edit(latents)
+            latents = pipeline.edit(latents, pipeline.control(working, start, len(latents)))
             windows = pipeline.decode(latents, size)
             _write(writer, windows, times, stream.end_time)
             values = _record(pipeline, described, working, len(times))
-            values["output"] = _output(target, writer.finish())
+            values["output"] = described_output(target, writer.finish())
             pending.write(values)
     return EditResult(target, record_path, values)
 
@@ -107,7 +104,8 @@ def edit_clip(
         )
         described = _hashed(pipeline, clip.info)
         latents, _ = pipeline.encode(windows, working, len(clip.frames))
-        frames = torch.cat(list(pipeline.decode(pipeline.edit(latents), (width, height))))
+        latents = pipeline.edit(latents, pipeline.control(working, clip.start, len(latents)))
+        frames = torch.cat(list(pipeline.decode(latents, (width, height))))
     values = _record(pipeline, described, working, len(frames))
     # The record counts from the start of the file, as `repeat` will.
     values["settings"]["frames"] = [clip.start, None if clip.is_tail else clip.end]
@@ -126,58 +124,17 @@ def save_clip(clip: Clip, output: str | os.PathLike[str]) -> None:
     with record.PendingRecord(record_path) as pending, writer:
         writer.write(clip.frames, clip.timestamps, clip.end_time)
         if isinstance(clip, EditedClip):
-            pending.write({**clip.record, "output": _output(target, writer.finish())})
+            pending.write({**clip.record, "output": described_output(target, writer.finish())})
 
 
 def _pipeline(
     settings: EditSettings, backbone: Backbone | None, progress: Progress, *, download: bool
 ) -> Pipeline:
-    host: Host = create_host(settings.host, settings.host_options)  # wrong options fail before weights load,
-    create_inversion(settings)  # of either
-    progress("load model", 0, None)
-    stopwatch = Stopwatch(torch.device("cpu"))
-    with stopwatch.stage("load"):
-        if backbone is None:
-            backbone = _loaded(settings, download=download)
-        else:
-            settings = _settings_of(backbone, settings)
-        backbone.schedule.timesteps(settings.steps)  # too many steps, or
-        backbone.embed(
-            [settings.prompt, settings.negative_prompt, settings.source_prompt]
-        )  # too long a prompt
-        _ = backbone.unet
-    stopwatch.device = backbone.device
-    measure.reset_device_peak(backbone.device)
-    return Pipeline(backbone, host, settings, progress, stopwatch)
-
-
-def _loaded(settings: EditSettings, *, download: bool) -> Backbone:
-    try:
-        return load_backbone(settings.model, device=settings.device, dtype=settings.dtype, download=download)
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        raise SettingsError(
-            f"model {settings.model[:40]!r}... is too long a name; give a shorter one."
-        ) from error
-
-
-def _settings_of(backbone: Backbone, settings: EditSettings) -> EditSettings:
-    """Settings that name the model that is used, not the one that would have been loaded."""
-    same = backbone.name == settings.model or _is_registered(settings.model, backbone.name)
-    dtype = str(backbone.dtype).removeprefix("torch.")
-    return dataclasses.replace(
-        settings,
-        model=settings.model if same else backbone.name,
-        device=str(backbone.device),
-        dtype=dtype if dtype in DTYPES else settings.dtype,
+    create_inversion(settings)  # wrong options fail before weights load
+    prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
+    return opened(
+        Pipeline, settings, backbone, progress, prompts=prompts, with_source=True, download=download
     )
-
-
-def _is_registered(model: str, name: str | None = None) -> bool:
-    """Whether `model` is `name`, or `name:location`, of a registered backbone (any when None)."""
-    family = model.partition(":")[0]
-    return family in registry.names(registry.BACKBONES) and name in (None, family)
 
 
 def _write(
@@ -198,35 +155,12 @@ def _hashed(pipeline: Pipeline, info: VideoInfo) -> dict[str, Any]:
 def _record(
     pipeline: Pipeline, source: dict[str, Any], working: tuple[int, int], written: int
 ) -> dict[str, Any]:
-    backbone, settings = pipeline.backbone, pipeline.settings
-    model = Path(settings.model)
-    if not _is_registered(settings.model) and model.is_dir():  # found again from another working directory
-        settings = dataclasses.replace(settings, model=str(model.absolute()))
+    settings = pipeline.settings
     return {
-        "record_version": record.RECORD_VERSION,
-        "made": record.now(),
-        "settings": settings.to_json(),
+        **recorded(pipeline, working),
         "source": source,
-        "model": {"name": backbone.name, "fingerprint": backbone.fingerprint},
-        "host": {"name": settings.host, "settings": record.plain(pipeline.host)},
         "inversion": {"name": settings.inversion, "settings": record.plain(pipeline.inversion)},
-        "working_size": list(working),
         "frames": {"first": settings.frames[0], "written": written},
-        "versions": record.versions(),
-        "machine": record.machine(backbone.device, backbone.dtype),
-        "seconds": {stage: round(seconds, 3) for stage, seconds in pipeline.stopwatch.seconds.items()},
-        "peak_memory": {
-            "process_bytes": measure.peak_process_bytes(),
-            "device_bytes": measure.peak_device_bytes(backbone.device),
-        },
-    }
-
-
-def _output(target: Path, finished: Path) -> dict[str, Any]:
-    """A result as the record keeps it, from where it lies until it is renamed to `target`."""
-    return {
-        "path": str(target.absolute()),
-        "sha256": None if finished.is_dir() else record.hash_of((finished,)),
     }
 
 

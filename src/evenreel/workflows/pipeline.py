@@ -13,13 +13,15 @@ from functools import cached_property
 import torch
 
 from evenreel.backbones import Backbone
+from evenreel.backbones.control import Control
 from evenreel.diffusion import sampling
 from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import ResourceError
 from evenreel.hosts.base import EditJob, Host, Prompts, inverting
-from evenreel.settings import EditSettings
+from evenreel.settings import EditSettings, RunSettings
 from evenreel.types import Latents, Pixels, PromptEmbeds
 from evenreel.video import fit, from_model, to_model
+from evenreel.workflows.conditions import Conditions
 from evenreel.workflows.invert import Inversion, SourceClip, create_inversion
 from evenreel.workflows.measure import Stopwatch
 from evenreel.workflows.progress import Progress, tracked
@@ -31,14 +33,54 @@ WINDOW_PIXELS = 2**23
 
 
 @dataclass(frozen=True)
-class Pipeline:
-    """A model, a host and settings, ready for one edit."""
+class Stages:
+    """A model, a host and settings, and what edits and clips made from text do with them alike."""
 
     backbone: Backbone
     host: Host
-    settings: EditSettings
+    settings: RunSettings
     progress: Progress
     stopwatch: Stopwatch
+    conditions: Conditions | None = None
+    """What a ControlNet is shown; None without one."""
+
+    def control(self, size: tuple[int, int], first: int, count: int) -> Control | None:
+        """What the ControlNet sees of frames from `first` on, at (width, height) `size`."""
+        if self.conditions is None:
+            return None
+        with self.stopwatch.stage("control"):
+            return self.conditions.control(size, first, count, self.progress)
+
+    def sample(self, job: EditJob, stage: str, added_noise: sampling.AddedNoise | None = None) -> Latents:
+        """Clean latents of a whole clip."""
+        with self.stopwatch.stage("sample"), self.host.attach(self.backbone, job) as session:
+            clean, timesteps = session.start()
+            steps = sampling.sample(
+                clean, session.predict_noise, self.backbone.schedule, timesteps, added_noise=added_noise
+            )
+            for _, clean in tracked(steps, self.progress, stage, len(timesteps)):  # noqa: B007 - the last counts
+                pass
+        return clean
+
+    def decode(self, latents: Latents, size: tuple[int, int]) -> Iterator[Pixels]:
+        """Frames of the source's size, window by window."""
+        stage, total = "decode and write", len(latents)
+        self.progress(stage, 0, total)
+        done = 0
+        for window in latents.split(window_length(*size, self.settings.batch)):
+            with self.stopwatch.stage("decode"):
+                pixels = from_model(self.backbone.decode(window), size).cpu()
+            with self.stopwatch.stage("write"):
+                yield pixels
+            done += len(window)
+            self.progress(stage, done, total)
+
+
+@dataclass(frozen=True)
+class Pipeline(Stages):
+    """All that an edit needs, ready."""
+
+    settings: EditSettings
 
     @cached_property
     def inversion(self) -> Inversion:
@@ -54,14 +96,17 @@ class Pipeline:
         self.progress("read and encode", 0, total)
         with self.stopwatch.stage("encode"):
             for pixels, timestamps in windows:
-                latents.append(self.backbone.encode(to_model(pixels, size)))
+                frames = to_model(pixels, size)
+                latents.append(self.backbone.encode(frames))
+                if self.conditions is not None:
+                    self.conditions.see(frames)
                 times.extend(timestamps)
                 self.progress("read and encode", len(times), total)
         if len(times) != total:
             self.progress("read and encode", len(times), len(times))
         return torch.cat(latents), times
 
-    def edit(self, latents: Latents) -> Latents:
+    def edit(self, latents: Latents, control: Control | None = None) -> Latents:
         """Latents of the edited clip."""
         settings, backbone = self.settings, self.backbone
         prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
@@ -81,19 +126,9 @@ class Pipeline:
                 guidance_scale=settings.guidance_scale,
                 seed=settings.seed,
                 batch=settings.batch,
+                control=control,
             )
-            with self.stopwatch.stage("sample"), self.host.attach(backbone, job) as session:
-                clean, timesteps = session.start()
-                steps = sampling.sample(
-                    clean,
-                    session.predict_noise,
-                    backbone.schedule,
-                    timesteps,
-                    added_noise=inverted.noise_on(backbone.device),
-                )
-                for _, clean in tracked(steps, self.progress, "edit", len(timesteps)):  # noqa: B007 - the last counts
-                    pass
-        return clean
+            return self.sample(job, "edit", inverted.noise_on(backbone.device))
 
     @contextmanager
     def _inverted(
@@ -116,19 +151,6 @@ class Pipeline:
                 )
                 inverted = stack.enter_context(self.inversion.inverted(source))
             yield inverted
-
-    def decode(self, latents: Latents, size: tuple[int, int]) -> Iterator[Pixels]:
-        """Frames of the source's size, window by window."""
-        stage, total = "decode and write", len(latents)
-        self.progress(stage, 0, total)
-        done = 0
-        for window in latents.split(window_length(*size, self.settings.batch)):
-            with self.stopwatch.stage("decode"):
-                pixels = from_model(self.backbone.decode(window), size).cpu()
-            with self.stopwatch.stage("write"):
-                yield pixels
-            done += len(window)
-            self.progress(stage, done, total)
 
 
 def model_size(
