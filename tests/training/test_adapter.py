@@ -1,0 +1,165 @@
+"""What an adapter is trained by, against computations of its own, on a tiny model."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from evenreel.adapters.features import features_collected
+from evenreel.adapters.lora import Lora, LoraSettings, lora_attached
+from evenreel.adapters.prompt_tokens import PromptTokens, PromptTokenSettings
+from evenreel.adapters.temporal_loss import noise_levels_loss
+from evenreel.adapters.window import Window
+from evenreel.backbones import load_backbone
+from evenreel.errors import SettingsError
+from evenreel.training.adapter import AdapterTrainee, Encoded, LossSettings, prepare
+from evenreel.training.shards import Batch
+from hosts.jobs import Around
+
+
+@pytest.fixture(scope="module")
+def backbone(tiny_folder):
+    return load_backbone(str(tiny_folder), device="cpu", dtype="float32")
+
+
+def made_up(videos=2, frames=2):
+    generator = torch.Generator().manual_seed(3)
+    return Batch(
+        frames=torch.rand(videos, frames, 3, 64, 64, generator=generator),
+        captions=tuple(f"a ball {index}" for index in range(videos)),
+        seeds=tuple(range(5, 5 + videos)),
+        keys=tuple(f"clip{index}" for index in range(videos)),
+    )
+
+
+def vision(frames):
+    """Stands for a vision tower of 6 tokens, 5 wide."""
+    return functional.adaptive_avg_pool2d(frames, (6, 5)).mean(1)
+
+
+def trainee_of(backbone, switch, lora, settings, tokens=None):
+    return AdapterTrainee(backbone, lora, switch, tokens, settings)
+
+
+def new_lora(backbone, *, moved=False):
+    lora = Lora.of(backbone.unet, LoraSettings(scope="all"), torch.Generator().manual_seed(0))
+    if moved:
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for path in lora.shapes:
+                second = lora.factors(path)[1]
+                second.copy_(0.1 * torch.randn(second.shape, generator=generator))
+    return lora
+
+
+def test_the_loss_is_that_of_frames_one_by_one(backbone):
+    settings = LossSettings(temporal="noise-levels", weight_temporal=0.3, weight_diffusion=2.0)
+    batch, lora = made_up(), new_lora(backbone, moved=True)
+    tokens = PromptTokens(PromptTokenSettings(shared=3), 32, 5, torch.Generator().manual_seed(2))
+    prepared = prepare(batch, Encoded(backbone, vision), settings)
+    with lora_attached(backbone.unet, lora, trainable=True) as switch:
+        loss, figures = trainee_of(backbone, switch, lora, settings, tokens)(prepared)
+        errors, features, noise = [], [], iter(prepared.noise)
+        with torch.no_grad():
+            for video in range(2):
+                text = backbone.embed([batch.captions[video]])
+                for level in range(2):
+                    timestep = int(prepared.timesteps[video, level])
+                    alpha = backbone.schedule.alpha(timestep)
+                    for frame in range(2):
+                        picture = batch.frames[video, frame : frame + 1]
+                        drawn = next(noise)[None]
+                        noisy = alpha**0.5 * backbone.encode(picture) + (1 - alpha) ** 0.5 * drawn
+                        with features_collected(backbone.unet) as seen:
+                            predicted = backbone.unet(noisy, timestep, tokens.before(text, vision(picture)))[
+                                0
+                            ]
+                            features.append(list(seen.values()))
+                        errors.append((predicted - drawn).square().mean())
+    layers = [torch.cat(layer) for layer in zip(*features, strict=True)]
+    temporal = sum(noise_levels_loss(layer, 2) for layer in layers)
+    assert figures["diffusion"].item() == pytest.approx(torch.stack(errors).mean().item(), rel=1e-4)
+    assert figures["temporal"].item() == pytest.approx(temporal.item(), rel=1e-3)
+    assert loss.item() == pytest.approx(2.0 * figures["diffusion"].item() + 0.3 * temporal.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("form", ["noise-levels", "source-anchored", "frames"])
+def test_gradients_reach_what_is_trained_and_nothing_else(backbone, form):
+    batch, lora = made_up(frames=3), new_lora(backbone, moved=True)
+    tokens = PromptTokens(PromptTokenSettings(shared=3), 32, 5, torch.Generator().manual_seed(2))
+    settings = LossSettings(temporal=form, weight_diffusion=0.0, weight_temporal=1.0)
+    before = {name: value.clone() for name, value in backbone.unet.state_dict().items()}
+    with lora_attached(backbone.unet, lora, trainable=True) as switch:
+        trainee = trainee_of(backbone, switch, lora, settings, tokens)
+        loss, _ = trainee(prepare(batch, Encoded(backbone, vision), settings))
+        loss.backward()
+        assert loss > 0
+        assert all(value.grad is not None for value in trainee.parameters())
+        assert any(value.grad.abs().max() > 0 for value in lora.parameters())
+        assert switch.is_on
+    after = backbone.unet.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert not any(value.requires_grad for value in backbone.unet.parameters())
+
+
+def test_below_the_gate_only_the_noise_counts(backbone):
+    settings = LossSettings(window=Window(0.0, 0.4))
+    lora = new_lora(backbone)
+    with lora_attached(backbone.unet, lora, trainable=True) as switch:
+        _, figures = trainee_of(backbone, switch, lora, settings)(
+            prepare(made_up(), Encoded(backbone, None), settings)
+        )
+    assert figures["temporal"] == 0
+
+
+def test_a_clip_that_is_its_own_source_costs_nothing_where_nothing_moves(backbone):
+    """Still frames with equal noise have features that stay as they are: so do the source's."""
+    batch = made_up(videos=1)
+    still = replace(batch, frames=batch.frames[:, :1].expand(-1, 2, -1, -1, -1))
+    settings = LossSettings()
+    prepared = prepare(still, Encoded(backbone, None), settings)
+    pairs = prepared.noise.unflatten(0, (2, 2))
+    pairs[:, 1] = pairs[:, 0]
+    lora = new_lora(backbone)
+    with lora_attached(backbone.unet, lora, trainable=True) as switch:
+        _, figures = trainee_of(backbone, switch, lora, settings)(prepared)
+    assert figures["temporal"] < 1e-8
+
+
+class Counting(Around):
+    encoded = embedded = 0
+
+    def encode(self, frames):
+        self.encoded += 1
+        return self.inner.encode(frames)
+
+    def embed(self, prompts):
+        self.embedded += len(prompts)
+        return self.inner.embed(prompts)
+
+
+def test_frozen_work_is_done_once(backbone):
+    counting = Counting(backbone)
+    encoded = Encoded(counting, None)
+    first = prepare(made_up(), encoded, LossSettings())
+    again = prepare(made_up(), encoded, LossSettings())
+    assert torch.equal(first.latents, again.latents)
+    assert (counting.encoded, counting.embedded) == (2, 2)
+    tight = Encoded(counting, None, limit=1)
+    assert torch.equal(prepare(made_up(), tight, LossSettings()).latents, first.latents)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temporal": "none"},
+        {"weight_temporal": -1.0},
+        {"weight_temporal": 0.0, "weight_diffusion": 0.0},
+        {"gate": 2.0},
+    ],
+)
+def test_settings_that_cannot_be(wrong):
+    with pytest.raises(SettingsError):
+        LossSettings(**wrong)
