@@ -1,12 +1,14 @@
 """Data sets made on the spot: clips that are folders of PNGs, so that every pixel is known."""
 
 import json
+import os
 import tarfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from evenreel.errors import DataError
 from evenreel.training.data.manifest import Manifest
 from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.sources import Source, open_source
@@ -57,3 +59,15 @@ def members(path: Path) -> dict[str, bytes]:
             file = tar.extractfile(entry)
             found[entry.name] = file.read() if file else b""
         return found
+
+
+def killed(task: int, tick: object) -> None:
+    """A task whose process dies of a kill."""
+    del task, tick
+    os.kill(os.getpid(), 9)
+
+
+def fail(task: int, tick: object) -> None:
+    """A task that raises."""
+    del tick
+    raise DataError(f"task {task} is no good.")

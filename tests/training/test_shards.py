@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 import torch
@@ -85,14 +85,20 @@ def test_processes_share_the_batch_of_one(data, processes):
             assert sum((getattr(part, name) for part in parts), ()) == getattr(whole, name)
 
 
-def test_reading_ahead_changes_nothing(data):
-    for threads, ahead in ((1, 1), (3, 5)):
-        coming = data.batches(4, start=2, seed=3, threads=threads, ahead=ahead)
-        for wanted in range(2, 9):
-            step, batch = next(coming)
-            assert step == wanted
-            assert same(batch, data.batch(step, 4, seed=3))
-        coming.close()
+@pytest.mark.parametrize(("threads", "ahead"), [(1, 1), (3, 5)])
+def test_reading_ahead_changes_nothing(data, threads, ahead):
+    steps = (7, 2, 3, 9, 4, 11)
+    found = list(data.batches(steps, 4, seed=3, threads=threads, ahead=ahead))
+    assert tuple(step for step, _ in found) == steps
+    assert all(same(batch, data.batch(step, 4, seed=3)) for step, batch in found)
+
+
+def test_reading_ahead_goes_no_further_than_asked(data):
+    asked = []
+    coming = data.batches((asked.append(step) or step for step in count()), 4, ahead=3)
+    assert [next(coming)[0] for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert max(asked) <= 5 + 3
+    coming.close()
 
 
 def test_captions_are_all_drawn_and_variations_can_be_left_out(data):

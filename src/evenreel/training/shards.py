@@ -8,11 +8,11 @@ same groups at the same step, with the same captions and seeds.
 import json
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -158,27 +158,23 @@ class ShardedData:
         )
 
     def batches(
-        self,
-        size: int,
-        *,
-        start: int = 0,
-        threads: int = 2,
-        ahead: int = 4,
-        **details: Any,
+        self, steps: Iterable[int], size: int, *, threads: int = 2, ahead: int = 4, **details: Any
     ) -> Iterator[tuple[int, Batch]]:
-        """(step, batch) from step `start` on without end; up to `ahead` are made by threads while one is used.
+        """(step, batch) for each of `steps`; threads make up to `ahead` of them while one is used.
 
-        `details` are those of `batch`. Stop by leaving the loop; what was read ahead is thrown away.
+        `details` are those of `batch`. Leaving the loop throws away what was read ahead.
         """
         pool = ThreadPoolExecutor(threads, thread_name_prefix="shards")
-        coming: deque[Future[Batch]] = deque()
+        coming: deque[tuple[int, Future[Batch]]] = deque()
+        waiting = iter(steps)
         try:
-            step = start
             while True:
-                while len(coming) < ahead:
-                    coming.append(pool.submit(self.batch, step + len(coming), size, **details))
-                yield step, coming.popleft().result()
-                step += 1
+                for step in islice(waiting, ahead - len(coming)):
+                    coming.append((step, pool.submit(self.batch, step, size, **details)))
+                if not coming:
+                    return
+                step, batch = coming.popleft()
+                yield step, batch.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
