@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch.nn import functional
 
+from evenreel.adapters.adapter import Adapter, AdapterSettings
 from evenreel.adapters.features import features_collected
-from evenreel.adapters.lora import Lora, LoraSettings, lora_attached
-from evenreel.adapters.prompt_tokens import PromptTokens, PromptTokenSettings
+from evenreel.adapters.lora import LoraSettings
+from evenreel.adapters.prompt_tokens import PromptTokenSettings
 from evenreel.adapters.temporal_loss import noise_levels_loss
 from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
 from evenreel.errors import SettingsError
-from evenreel.training.adapter import AdapterTrainee, Encoded, LossSettings, prepare
+from evenreel.training.adapter import Encoded, LossSettings, prepare, training_in
 from evenreel.training.shards import Batch
 from hosts.jobs import Around
 
@@ -38,28 +39,26 @@ def vision(frames):
     return functional.adaptive_avg_pool2d(frames, (6, 5)).mean(1)
 
 
-def trainee_of(backbone, switch, lora, settings, tokens=None):
-    return AdapterTrainee(backbone, lora, switch, tokens, settings)
-
-
-def new_lora(backbone, *, moved=False):
-    lora = Lora.of(backbone.unet, LoraSettings(scope="all"), torch.Generator().manual_seed(0))
+def new_adapter(backbone, *, moved=False, tokens=True):
+    settings = AdapterSettings(
+        lora=LoraSettings(scope="all"), tokens=PromptTokenSettings(shared=3) if tokens else None
+    )
+    generator = torch.Generator().manual_seed(0)
+    adapter = Adapter.of(backbone, settings, vision_width=5, generator=generator)
     if moved:
-        generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
-            for path in lora.shapes:
-                second = lora.factors(path)[1]
+            for path in adapter.lora.shapes:
+                second = adapter.lora.factors(path)[1]
                 second.copy_(0.1 * torch.randn(second.shape, generator=generator))
-    return lora
+    return adapter
 
 
 def test_the_loss_is_that_of_frames_one_by_one(backbone):
     settings = LossSettings(temporal="noise-levels", weight_temporal=0.3, weight_diffusion=2.0)
-    batch, lora = made_up(), new_lora(backbone, moved=True)
-    tokens = PromptTokens(PromptTokenSettings(shared=3), 32, 5, torch.Generator().manual_seed(2))
+    batch, adapter = made_up(), new_adapter(backbone, moved=True)
     prepared = prepare(batch, Encoded(backbone, vision), settings)
-    with lora_attached(backbone.unet, lora, trainable=True) as switch:
-        loss, figures = trainee_of(backbone, switch, lora, settings, tokens)(prepared)
+    with training_in(backbone, adapter, settings) as trainee:
+        loss, figures = trainee(prepared)
         errors, features, noise = [], [], iter(prepared.noise)
         with torch.no_grad():
             for video in range(2):
@@ -72,9 +71,9 @@ def test_the_loss_is_that_of_frames_one_by_one(backbone):
                         drawn = next(noise)[None]
                         noisy = alpha**0.5 * backbone.encode(picture) + (1 - alpha) ** 0.5 * drawn
                         with features_collected(backbone.unet) as seen:
-                            predicted = backbone.unet(noisy, timestep, tokens.before(text, vision(picture)))[
-                                0
-                            ]
+                            predicted = backbone.unet(
+                                noisy, timestep, adapter.tokens.before(text, vision(picture))
+                            )[0]
                             features.append(list(seen.values()))
                         errors.append((predicted - drawn).square().mean())
     layers = [torch.cat(layer) for layer in zip(*features, strict=True)]
@@ -86,18 +85,15 @@ def test_the_loss_is_that_of_frames_one_by_one(backbone):
 
 @pytest.mark.parametrize("form", ["noise-levels", "source-anchored", "frames"])
 def test_gradients_reach_what_is_trained_and_nothing_else(backbone, form):
-    batch, lora = made_up(frames=3), new_lora(backbone, moved=True)
-    tokens = PromptTokens(PromptTokenSettings(shared=3), 32, 5, torch.Generator().manual_seed(2))
+    batch, adapter = made_up(frames=3), new_adapter(backbone, moved=True)
     settings = LossSettings(temporal=form, weight_diffusion=0.0, weight_temporal=1.0)
     before = {name: value.clone() for name, value in backbone.unet.state_dict().items()}
-    with lora_attached(backbone.unet, lora, trainable=True) as switch:
-        trainee = trainee_of(backbone, switch, lora, settings, tokens)
+    with training_in(backbone, adapter, settings) as trainee:
         loss, _ = trainee(prepare(batch, Encoded(backbone, vision), settings))
         loss.backward()
         assert loss > 0
         assert all(value.grad is not None for value in trainee.parameters())
-        assert any(value.grad.abs().max() > 0 for value in lora.parameters())
-        assert switch.is_on
+        assert any(value.grad.abs().max() > 0 for value in adapter.lora.parameters())
     after = backbone.unet.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
@@ -106,11 +102,8 @@ def test_gradients_reach_what_is_trained_and_nothing_else(backbone, form):
 
 def test_below_the_gate_only_the_noise_counts(backbone):
     settings = LossSettings(window=Window(0.0, 0.4))
-    lora = new_lora(backbone)
-    with lora_attached(backbone.unet, lora, trainable=True) as switch:
-        _, figures = trainee_of(backbone, switch, lora, settings)(
-            prepare(made_up(), Encoded(backbone, None), settings)
-        )
+    with training_in(backbone, new_adapter(backbone, tokens=False), settings) as trainee:
+        _, figures = trainee(prepare(made_up(), Encoded(backbone, None), settings))
     assert figures["temporal"] == 0
 
 
@@ -122,9 +115,8 @@ def test_a_clip_that_is_its_own_source_costs_nothing_where_nothing_moves(backbon
     prepared = prepare(still, Encoded(backbone, None), settings)
     pairs = prepared.noise.unflatten(0, (2, 2))
     pairs[:, 1] = pairs[:, 0]
-    lora = new_lora(backbone)
-    with lora_attached(backbone.unet, lora, trainable=True) as switch:
-        _, figures = trainee_of(backbone, switch, lora, settings)(prepared)
+    with training_in(backbone, new_adapter(backbone, tokens=False), settings) as trainee:
+        _, figures = trainee(prepared)
     assert figures["temporal"] < 1e-8
 
 

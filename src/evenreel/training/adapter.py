@@ -5,7 +5,8 @@ and kept for the next time the same frames come.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.features import features_collected
-from evenreel.adapters.lora import Lora, LoraSwitch
-from evenreel.adapters.prompt_tokens import PromptTokens
+from evenreel.adapters.lora import LoraSwitch, lora_attached
 from evenreel.adapters.temporal_loss import FORMS, temporal_loss
 from evenreel.adapters.window import TRAINING, Window
 from evenreel.backbones.base import Backbone
@@ -157,22 +158,14 @@ def prepare(batch: Batch, encoded: Encoded, settings: LossSettings) -> Prepared:
 
 
 class AdapterTrainee(nn.Module):
-    """LoRA and prompt tokens at work in a frozen UNet; its forward pass returns (loss, figures).
-
-    `switch` turns the LoRA off for the source's own features.
-    """
+    """An adapter at work in a frozen UNet; its forward pass returns (loss, figures). Made by `training_in`."""
 
     def __init__(
-        self,
-        backbone: Backbone,
-        lora: Lora,
-        switch: LoraSwitch,
-        tokens: PromptTokens | None,
-        settings: LossSettings,
+        self, backbone: Backbone, adapter: Adapter, switch: LoraSwitch | None, settings: LossSettings
     ) -> None:
+        """`switch` turns the LoRA off for the source's own features."""
         super().__init__()
-        self.lora, self.tokens = lora, tokens
-        self.settings = settings
+        self.adapter, self.settings = adapter, settings
         # In a list: the frozen network is no part of what is trained, synchronised or saved.
         self._frozen = [backbone]
         self._switch = switch
@@ -205,9 +198,9 @@ class AdapterTrainee(nn.Module):
 
     def _embeds(self, batch: Prepared, frames: int) -> Tensor:
         text = batch.text.repeat_interleave(frames, dim=0)
-        if self.tokens is None or batch.vision is None:
+        if self.adapter.tokens is None:
             return text
-        return self.tokens.before(text, batch.vision)
+        return self.adapter.tokens.before(text, batch.vision)
 
     def _temporal(self, batch: Prepared, embeds: Tensor, features: list[Tensor], frames: int) -> Tensor:
         settings, backbone = self.settings, self._frozen[0]
@@ -236,7 +229,8 @@ class AdapterTrainee(nn.Module):
         backbone = self._frozen[0]
         timestep = round(ANCHOR * len(backbone.schedule.alphas_cumprod))
         noisy = backbone.schedule.alpha(timestep) ** 0.5 * latents
-        self._switch.turn(on=False)
+        if self._switch is not None:
+            self._switch.turn(on=False)
         try:
             with features_collected(backbone.unet) as features:
                 backbone.unet(
@@ -247,7 +241,8 @@ class AdapterTrainee(nn.Module):
                 )
                 return list(features.values())
         finally:
-            self._switch.turn(on=True)
+            if self._switch is not None:
+                self._switch.turn(on=True)
 
 
 def _known_flow(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor] | None:
@@ -256,6 +251,16 @@ def _known_flow(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor] | N
     flow = batch.maps["flow"]
     seen = [visible_by_depth(depth, moves) for depth, moves in zip(batch.maps["depth"], flow, strict=True)]
     return flow.flatten(0, 1).to(device), torch.cat(seen).to(device)
+
+
+@contextmanager
+def training_in(backbone: Backbone, adapter: Adapter, settings: LossSettings) -> Iterator[AdapterTrainee]:
+    """The adapter in the model's layers, with gradients, while inside; afterwards the model is as it was."""
+    with ExitStack() as stack:
+        switch = None
+        if adapter.lora is not None:
+            switch = stack.enter_context(lora_attached(backbone.unet, adapter.lora, trainable=True))
+        yield AdapterTrainee(backbone, adapter, switch, settings)
 
 
 def _at_levels(rows: Tensor, videos: int) -> Tensor:

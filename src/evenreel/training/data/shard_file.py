@@ -140,7 +140,10 @@ def _members(path: Path) -> Iterator[tuple[str, int, int]]:
                     return
                 entry = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
                 place += BLOCK
-                if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.size > LARGEST_MEMBER:
+                if (
+                    entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE)
+                    or not 0 <= entry.size <= LARGEST_MEMBER
+                ):
                     raise DataError(
                         f"{shown(path)} holds {shown(entry.name)!r}, which is no plain file; do not use it, "
                         "build it again."
