@@ -111,18 +111,19 @@ class TokenFlowSession:
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
         """At the source with the noise that its inversion found, at the first timestep taken."""
-        job, host, device = self.job, self.host, self.backbone.device
-        if host.mode == "pnp" and not host.published:
+        job, device, published = self.job, self.backbone.device, self.host.published
+        timesteps = job.timesteps
+        if self.host.mode == "sdedit":
+            timesteps = last_timesteps(timesteps, self.host.start, published=published)
+        elif not published:
             return start_of(job, device)
-        timesteps = last_timesteps(job.timesteps, host.start, published=host.published)
-        timesteps = timesteps if host.mode == "sdedit" else job.timesteps
         assert job.source is not None, "checked when it began"
         assert job.clean is not None, "checked when it began"
-        noisiest, clean = max(job.source.timesteps), job.clean.to(device)
-        noisy, alpha = job.source.read(noisiest).to(device), self.backbone.schedule.alpha
+        alpha, noisiest = self.backbone.schedule.alpha, max(job.source.timesteps)
+        clean, noisy = job.clean.to(device), job.source.read(noisiest).to(device)
         noise = ddim.to_noise(clean, noisy, alpha(noisiest), "sample")
-        signal = alpha(timesteps[0])
-        return signal**0.5 * clean + (1 - signal) ** 0.5 * noise, timesteps
+        level = alpha(timesteps[0])
+        return level**0.5 * clean + (1 - level) ** 0.5 * noise, timesteps
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
         """Guided noise prediction: keyframes first, then `job.batch` at a time the frames that take from them."""
