@@ -48,7 +48,7 @@ def lora_parameters(unet_config: Mapping[str, Any], settings: LoraSettings) -> i
     from diffusers import UNet2DConditionModel
 
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(dict(unet_config))
+        unet: Any = UNet2DConditionModel.from_config(dict(unet_config))
         return Lora.of(unet, settings).parameter_count
 
 

@@ -16,7 +16,6 @@ from evenreel.errors import SettingsError
 from evenreel.settings import with_options
 from evenreel.types import Latents
 
-
 PrefixOf = Callable[[Sequence[int], int], PromptRows | None]
 """(frames, timestep) -> tokens with a row for each of the frames; None where there are none."""
 

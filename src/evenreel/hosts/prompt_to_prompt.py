@@ -30,6 +30,15 @@ class PromptMap:
         """The attention of the edit. Not normalised: its rows need not sum to 1, as published."""
         return source @ self.taken + target * self.kept
 
+    def behind(self, tokens: int) -> "PromptMap":
+        """The same for prompts with `tokens` in front that both share: attention to these comes from the source."""
+        if not tokens:
+            return self
+        same = torch.eye(tokens, dtype=self.taken.dtype, device=self.taken.device)
+        return PromptMap(
+            taken=torch.block_diag(same, self.taken), kept=torch.cat([self.kept.new_zeros(tokens), self.kept])
+        )
+
 
 def is_replacement(source: PromptTokens, target: PromptTokens) -> bool:
     """Whether words are swapped; else words were added or left out, and the prompts are aligned."""
@@ -161,7 +170,8 @@ class _TextOfSource(_OfSource):
     def to_v(self, encoder_hidden_states: Tensor) -> Tensor:
         *others, _ = encoder_hidden_states.chunk(self._groups)
         *others, edit = self._attn.to_v(torch.cat(others)).chunk(len(others))
-        kept, taken = self._prompts.kept.to(edit), self._prompts.taken.to(edit)
+        prompts = self._prompts.behind(edit.shape[1] - len(self._prompts.kept))
+        kept, taken = prompts.kept.to(edit), prompts.taken.to(edit)
         return torch.cat([*others, kept[:, None] * edit, taken @ edit])
 
     @property

@@ -18,6 +18,7 @@ from evenreel.hosts.base import (
     branches,
     check_share,
     predict_guided,
+    prefixed,
     start_of,
     step_generator,
 )
@@ -159,6 +160,7 @@ class PublishedSession(Vid2VidZeroSession):
             rows = [(self.source, negative), (latents, negative), *rows]
         self._set(step_index, len(rows), source=len(rows) - 2)
         prompt_embeds = [embeds.expand(len(latents), -1, -1) for _, embeds in rows]
+        prompt_embeds = prefixed(job, prompt_embeds, range(len(latents)), timestep)
         noise_pred = self.backbone.predict_noise(
             guidance.stack([branch for branch, _ in rows]), timestep, torch.cat(prompt_embeds)
         )

@@ -1,0 +1,170 @@
+"""The adapter as a whole: LoRA and prompt tokens, at work in a window of noise levels, around any host."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from evenreel.adapters.lora import Lora, LoraSettings, LoraSwitch, lora_attached, targets
+from evenreel.adapters.prompt_tokens import Prefix, PromptTokens, PromptTokenSettings, VisionTokens
+from evenreel.adapters.window import INFERENCE, TRAINING, Window
+from evenreel.backbones.base import Backbone
+from evenreel.backbones.hooks import timesteps_seen
+from evenreel.errors import SettingsError, WeightsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterSettings:
+    """What an adapter is made of, and how it is meant to be used."""
+
+    lora: LoraSettings | None = field(default_factory=LoraSettings)
+    """Which layers it changes; None for none."""
+    tokens: PromptTokenSettings | None = field(default_factory=PromptTokenSettings)
+    """What it puts in front of prompts; None for nothing."""
+    training_window: Window = TRAINING
+    """Noise levels at which it is trained."""
+    inference_window: Window = INFERENCE
+    """Noise levels at which it is used, unless told otherwise."""
+    scale: float = 0.5
+    """How much of the LoRA is used, unless told otherwise."""
+
+    def __post_init__(self) -> None:
+        if self.lora is None and self.tokens is None:
+            raise SettingsError("an adapter needs a LoRA or prompt tokens, got neither.")
+        check_scale(self.scale)
+
+
+def check_scale(scale: float) -> None:
+    """Raise SettingsError unless a LoRA can be used by so much."""
+    if not 0 <= scale <= 10:
+        raise SettingsError(f"the adapter scale must be from 0 to 10, got {scale}.")
+
+
+class Adapter(nn.Module):
+    """LoRA and prompt tokens for one model; its parameters are what is trained."""
+
+    def __init__(self, settings: AdapterSettings, lora: Lora | None, tokens: PromptTokens | None) -> None:
+        super().__init__()
+        self.settings, self.lora, self.tokens = settings, lora, tokens
+
+    @classmethod
+    def of(
+        cls,
+        backbone: Backbone,
+        settings: AdapterSettings,
+        *,
+        vision_width: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> "Adapter":
+        """A new one, which changes nothing yet but by its prompt tokens.
+
+        `vision_width` is that of the vision tower's hidden states; it may be None where no frame is looked at.
+        """
+        unet, lora, tokens = backbone.unet, None, None
+        if settings.lora is not None:
+            lora = Lora.of(unet, settings.lora, generator)
+        if settings.tokens is not None:
+            if vision_width is None and settings.tokens.select != "none":
+                raise SettingsError("prompt tokens of frames need a CLIP vision tower; name one.")
+            tokens = PromptTokens(settings.tokens, prompt_width(backbone), vision_width or 1, generator)
+        return cls(settings, lora, tokens)
+
+    @property
+    def needs_frames(self) -> bool:
+        """Whether it looks at the frames of the source through a vision tower."""
+        return self.tokens is not None and self.tokens.projection is not None
+
+    def check_fits(self, backbone: Backbone) -> None:
+        """Raise WeightsError unless it was made for a model of this layout."""
+        if self.lora is not None and set(self.lora.shapes) != set(
+            targets(backbone.unet, self.lora.settings.scope)
+        ):
+            raise WeightsError(
+                f"the adapter does not change those layers of model {backbone.name} that its settings name; "
+                "it was made for another model."
+            )
+        if self.tokens is not None and self.tokens.width != prompt_width(backbone):
+            raise WeightsError(
+                f"the adapter's prompt tokens have {self.tokens.width} features, but model {backbone.name} takes "
+                f"{prompt_width(backbone)}; it was made for another model."
+            )
+
+    @contextmanager
+    def attach(
+        self,
+        backbone: Backbone,
+        *,
+        hidden: VisionTokens | None = None,
+        scale: float | None = None,
+        window: Window | None = None,
+        fused: bool = False,
+    ) -> Iterator["AttachedAdapter"]:
+        """At work in a model while inside: its LoRA by itself, its tokens through `EditJob.prefix`.
+
+            with adapter.attach(backbone, hidden=hidden) as attached:
+                job = replace(job, prefix=attached.prefix)
+                with host.attach(backbone, job) as session: ...
+
+        `hidden` is what the vision tower says of every frame of the source; without it, only shared tokens are used.
+        Outside the `window`, and with a `scale` of 0, the model and its prompts are what they are without an adapter,
+        bit for bit. `fused` adds the LoRA to copies of the weights: more memory, no time. Afterwards, and after an
+        exception, the model is as it was. Raises: WeightsError for a model that it does not fit, SettingsError.
+        """
+        scale = self.settings.scale if scale is None else scale
+        window = self.settings.inference_window if window is None else window
+        check_scale(scale)
+        self.check_fits(backbone)
+        with ExitStack() as stack:
+            if scale == 0:
+                yield AttachedAdapter(None, None, window, 1)
+                return
+            switch = None
+            if self.lora is not None:
+                attached = lora_attached(backbone.unet, self.lora, scale=scale, fused=fused)
+                switch = stack.enter_context(attached)
+            session = AttachedAdapter(
+                switch, self._prefixes(hidden), window, len(backbone.schedule.alphas_cumprod)
+            )
+            stack.enter_context(timesteps_seen(backbone.unet, session.see))
+            yield session
+
+    @torch.no_grad()
+    def _prefixes(self, hidden: VisionTokens | None) -> Prefix | None:
+        if self.tokens is None:
+            return None
+        device = self.tokens.shared.device
+        tokens = self.tokens(None if hidden is None else hidden.to(device)).detach()
+        return tokens if tokens.shape[1] else None
+
+
+class AttachedAdapter:
+    """An adapter at work in a model."""
+
+    def __init__(
+        self, switch: LoraSwitch | None, prefixes: Prefix | None, window: Window, trained: int
+    ) -> None:
+        self._switch, self._prefixes, self._window, self._trained = switch, prefixes, window, trained
+
+    def is_active(self, timestep: int) -> bool:
+        """Whether it is at work at a timestep."""
+        return self._window.holds(timestep, self._trained)
+
+    def see(self, timestep: int) -> None:
+        """Prepare the model for a network call at a timestep."""
+        if self._switch is not None:
+            self._switch.turn(on=self.is_active(timestep))
+
+    def prefix(self, frames: Sequence[int], timestep: int) -> Tensor | None:
+        """Tokens (frames tokens features) in front of the prompts of some frames; None where there are none."""
+        if self._prefixes is None or not self.is_active(timestep):
+            return None
+        if len(self._prefixes) == 1:
+            return self._prefixes.expand(len(frames), -1, -1)
+        return self._prefixes[list(frames)]
+
+
+def prompt_width(backbone: Backbone) -> int:
+    """Features of the prompts that a model takes."""
+    return backbone.unet.config.cross_attention_dim

@@ -1,0 +1,238 @@
+"""An adapter in one safetensors file: weights, settings, the model it was made for, and the licence it comes under."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors import torch as safetensors
+from torch import Tensor
+
+from evenreel.adapters.adapter import Adapter, AdapterSettings
+from evenreel.adapters.lora import Lora, LoraSettings
+from evenreel.adapters.prompt_tokens import PromptTokens, PromptTokenSettings
+from evenreel.adapters.window import Window
+from evenreel.backbones import safetensors_file
+from evenreel.errors import EvenreelError, SettingsError, WeightsError
+from evenreel.video.aside import Aside
+
+FORMAT = 1
+_KEY = "evenreel.adapter"
+_LORA, _TOKENS = "lora.", "tokens."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What an adapter file says of itself."""
+
+    base: str
+    """Fingerprint of the model it was made for."""
+    base_name: str = ""
+    """What that model was loaded by."""
+    vision: str | None = None
+    """Fingerprint of the CLIP whose vision tower it looks through; None where it looks at nothing."""
+    vision_name: str = ""
+    """What that was loaded by."""
+    licence: str
+    """One line: under which licence the weights come."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else should be known: data, command, steps, seed; plain JSON."""
+
+    def __post_init__(self) -> None:
+        if not self.licence.strip() or "\n" in self.licence:
+            raise SettingsError("the licence must be one line that is not empty, such as CC-BY-4.0.")
+
+
+def save(adapter: Adapter, path: str | Path, origin: Origin) -> None:
+    """Write an adapter; `path` is at every moment what it was or the whole new file. Raises: OutputError."""
+    tensors = _tensors_of(adapter)
+    record = {
+        "format": FORMAT,
+        "settings": _plain(adapter.settings),
+        "origin": dataclasses.asdict(origin),
+        "sha256": _digest(tensors),
+    }
+    write_tensors(Path(path), tensors, {_KEY: json.dumps(record, sort_keys=True), "licence": origin.licence})
+
+
+def load(
+    path: str | Path, *, base: str | None, vision: str | None = None, other_base: bool = False
+) -> tuple[Adapter, Origin]:
+    """Read an adapter, on the CPU, and check all of it.
+
+    `base` is the fingerprint of the model it is to be used with (None: not known yet), `vision` that of the CLIP;
+    `other_base` allows it to have been made for others. Raises: WeightsError.
+    """
+    path = Path(path)
+    record, tensors = _read(path)
+    with _explained(path):
+        settings = _settings_of(record["settings"])
+        origin = Origin(**record["origin"])
+        if record["sha256"] != _digest(tensors):
+            raise WeightsError("the weights differ from their checksum; fetch the adapter again.")
+        adapter = _adapter_of(settings, tensors)
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise WeightsError(f"{path}: contains NaN or infinite weights; fetch the adapter again.")
+    named = f"model {origin.base_name or origin.base[:12]}"
+    if base is not None and base != origin.base and not other_base:
+        raise WeightsError(
+            f"{path}: was made for {named} ({origin.base[:12]}), not for this one ({base[:12]}); "
+            "use that model, or allow another base."
+        )
+    if adapter.needs_frames and vision is not None and vision != origin.vision and not other_base:
+        raise WeightsError(
+            f"{path}: looks through the vision tower of {origin.vision_name or 'another CLIP'} "
+            f"({(origin.vision or 'none')[:12]}), not this one ({vision[:12]}); use that one, or allow another base."
+        )
+    return adapter, origin
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Save tensors aside, flush them to disk, and only then give them their name. Raises: OutputError."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    aside = Aside(path, folder=False)
+    try:
+        aside.path.write_bytes(safetensors.save(plain, metadata))
+    except BaseException:
+        aside.discard()
+        raise
+    aside.commit()
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a file that is whole. Raises: WeightsError."""
+    tensors = safetensors_file.load(path)
+    try:
+        with safe_open(path, "pt") as file:
+            return tensors, file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error}).") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    tensors, metadata = read_tensors(path)
+    if _KEY not in metadata:
+        raise WeightsError(
+            f"{path}: is no adapter of evenreel; a LoRA in diffusers' format must be imported first."
+        )
+    try:
+        record = json.loads(metadata[_KEY])
+        version = record["format"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(f"{path}: its description is damaged; fetch the adapter again.") from error
+    if version != FORMAT:
+        raise WeightsError(
+            f"{path}: has format {version!r}, this evenreel reads {FORMAT}; install a newer evenreel."
+        )
+    return record, tensors
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged description causes into a WeightsError about the file."""
+    try:
+        yield
+    except EvenreelError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise WeightsError(
+            f"{path}: its description is damaged ({reason}); fetch the adapter again."
+        ) from error
+
+
+def _tensors_of(adapter: Adapter) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    if adapter.lora is not None:
+        tensors |= {_LORA + name: tensor for name, tensor in adapter.lora.tensors().items()}
+    if adapter.tokens is not None:
+        tensors |= {_TOKENS + name: tensor for name, tensor in adapter.tokens.state_dict().items()}
+    return tensors
+
+
+def _adapter_of(settings: AdapterSettings, tensors: Mapping[str, Tensor]) -> Adapter:
+    parts = {
+        prefix: {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        for prefix in (_LORA, _TOKENS)
+    }
+    if len(parts[_LORA]) + len(parts[_TOKENS]) != len(tensors):
+        raise WeightsError("it holds weights that belong to no adapter.")
+    if bool(parts[_LORA]) != (settings.lora is not None) or bool(parts[_TOKENS]) != (
+        settings.tokens is not None
+    ):
+        raise WeightsError("its weights and its settings do not belong together.")
+    lora = tokens = None
+    if settings.lora is not None:
+        lora = lora_of(parts[_LORA], settings.lora)
+    if settings.tokens is not None:
+        width, seen = _widths(parts[_TOKENS])
+        tokens = PromptTokens(settings.tokens, width, seen)
+        tokens.load(parts[_TOKENS])
+    return Adapter(settings, lora, tokens)
+
+
+def lora_of(tensors: Mapping[str, Tensor], settings: LoraSettings) -> Lora:
+    """A LoRA from its tensors, named as in `Lora.tensors`. Raises: WeightsError."""
+    first, second = ".lora_A.weight", ".lora_B.weight"
+    paths = [name.removesuffix(first) for name in tensors if name.endswith(first)]
+    shapes = {
+        path: (tensors[path + second].shape[0], tensors[path + first].shape[1])
+        for path in sorted(paths)
+        if path + second in tensors
+    }
+    lora = Lora(settings, shapes)
+    lora.load(tensors)
+    return lora
+
+
+def _widths(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Of prompts, and of the vision tower."""
+    width = tensors["shared"].shape[1]
+    weight = tensors.get("projection.weight")
+    return width, 1 if weight is None else weight.shape[1]
+
+
+def _plain(settings: AdapterSettings) -> dict[str, Any]:
+    values = dataclasses.asdict(settings)
+    for name in ("training_window", "inference_window"):
+        values[name] = [getattr(settings, name).start, getattr(settings, name).end]
+    return values
+
+
+def _settings_of(values: Mapping[str, Any]) -> AdapterSettings:
+    lora, tokens = values["lora"], values["tokens"]
+    if lora is not None:
+        scope = lora["scope"]
+        lora = {**lora, "scope": scope if isinstance(scope, str) else tuple(map(str, scope))}
+    return AdapterSettings(
+        lora=None if lora is None else _typed(LoraSettings, lora, rank=int, alpha=float),
+        tokens=None
+        if tokens is None
+        else _typed(PromptTokenSettings, tokens, shared=int, select=str, weight=float),
+        training_window=Window(*map(float, values["training_window"])),
+        inference_window=Window(*map(float, values["inference_window"])),
+        scale=float(values["scale"]),
+    )
+
+
+def _typed(kind: Callable[..., Any], values: Mapping[str, Any], **kinds: type) -> Any:
+    for name, wanted in kinds.items():
+        if type(values[name]) is not wanted:
+            raise TypeError(f"{name} is {values[name]!r}")
+    return kind(**values)
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Hash of names, sizes, types and numbers: flipped bits do not stop safetensors."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        total.update(tensor.view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return total.hexdigest()
