@@ -19,7 +19,7 @@ LARGEST_CONTROL = 10.0
 LARGEST_CLIP = 100_000
 LARGEST_RATE = 1000.0
 DTYPES = ("auto", "float32", "float16", "bfloat16")
-INVERSIONS = ("ddim", "ddpm", "fixed-point", "null-text")
+INVERSIONS = ("bilateral", "ddim", "ddpm", "fixed-point", "null-text")
 CONTROL_KINDS = ("canny", "depth", "none")
 
 Settings = TypeVar("Settings")
@@ -176,11 +176,11 @@ class EditSettings(RunSettings):
     source_prompt: str = ""
     """What the source clip shows; guides the inversion, and may stay empty."""
     inversion: str = "fixed-point"
-    """How the source becomes noise: `ddim`, `ddpm`, `fixed-point` or `null-text`."""
+    """How the source becomes noise: `bilateral`, `ddim`, `ddpm`, `fixed-point` or `null-text`."""
     inversion_options: Mapping[str, OptionValue] = field(default_factory=dict)
     """Settings of that inversion, by name; docs/inversions.md lists them with their defaults."""
     inversion_steps: int | None = None
-    """Noising steps of `ddim` and `null-text`; must be a multiple of `steps`. None: as many as `steps`."""
+    """Noising steps of `bilateral`, `ddim` and `null-text`, a multiple of `steps`. None: as many as `steps`."""
     frames: tuple[int, int | None] = (0, None)
     """First frame, and the one after the last (None: the end of the clip)."""
     allow_truncated: bool = False

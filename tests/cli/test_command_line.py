@@ -246,7 +246,7 @@ class TestLooking:
             assert all(setting.meaning for setting in settings)
             shown = run("inversions", name).stdout
             assert all(setting.name in shown for setting in settings)
-        assert_one_sentence(run("inversions", "magic"), 2, "there are: ddim, ddpm, fixed-point, null-text")
+        assert_one_sentence(run("inversions", "magic"), 2, "there are: bilateral, ddim, ddpm, fixed")
 
     def test_doctor_as_json(self, run):
         done = run("doctor", "--json")

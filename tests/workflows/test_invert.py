@@ -60,6 +60,9 @@ def test_the_default_takes_fifty_predictions_at_most():
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
+        ("bilateral", {"kernel": 4}, "bilateral kernel must be odd and at least 1, got 4"),
+        ("bilateral", {"mode": "time"}, "bilateral mode must be latent or feature-time, got 'time'"),
+        ("bilateral", {"start": 0.5, "end": 0.4}, "a window must be"),
         ("fixed-point", {"iterations": 0}, r"fixed-point\.iterations must be at least 1, got 0"),
         ("fixed-point", {"iterations": 2.0}, r"fixed-point\.iterations must be of type int, got 2\.0"),
         ("fixed-point", {"tolerance": float("nan")}, r"fixed-point\.tolerance must .* got nan"),
@@ -88,7 +91,7 @@ def test_more_steps_are_refused_where_they_cannot_help(name):
 
 
 def test_an_unknown_inversion_is_refused():
-    with pytest.raises(SettingsError, match=r"inversion must be one of ddim, .*, got 'magic'"):
+    with pytest.raises(SettingsError, match=r"inversion must be one of bilateral, ddim, .*, got 'magic'"):
         EditSettings(prompt="x", inversion="magic")
 
 

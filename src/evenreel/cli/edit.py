@@ -93,7 +93,7 @@ def edit(
         int | None,
         _option(
             ALGORITHM,
-            "Noising steps of ddim and null-text, a multiple of --steps.",
+            "Noising steps of bilateral, ddim and null-text, a multiple of --steps.",
             show_default="as --steps",
         ),
     ] = None,

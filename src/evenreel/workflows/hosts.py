@@ -54,7 +54,9 @@ def describe_inversion(name: str) -> HostDescription:
 
 
 def _described(name: str, kind: type) -> HostDescription:
-    meanings = field_meanings(kind)
+    meanings: dict[str, str] = {}
+    for part in reversed(kind.__mro__):
+        meanings |= field_meanings(part)
     settings = tuple(
         HostSetting(f.name, None if f.default is dataclasses.MISSING else f.default, meanings.get(f.name, ""))
         for f in dataclasses.fields(kind)

@@ -1,13 +1,14 @@
 """The inversions as one switch: what each makes of a source clip, and how it is told what it may be told."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 
+from evenreel.adapters.inversion_filter import BilateralSettings, features_filtered, inversion_method
 from evenreel.backbones import Backbone
 from evenreel.backbones.base import PromptRows
 from evenreel.diffusion import ddpm_inversion, fixed_point, guidance, inversion, null_text
@@ -231,8 +232,27 @@ class NullTextInversion:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class BilateralInversion(BilateralSettings):
+    """DDIM inversion of what a bilateral filter leaves (arXiv:2501.04606): noise is smoothed away, edges are kept."""
+
+    name: ClassVar[str] = "bilateral"
+    refines: ClassVar[bool] = True
+
+    @contextmanager
+    def inverted(self, source: SourceClip) -> Iterator[Inverted]:
+        """By `source.refinement` steps for each one of the sampling; `source.seed` decides the noise of `eta`."""
+        trained = len(source.backbone.schedule.alphas_cumprod)
+        with ExitStack() as stack:
+            with features_filtered(source.backbone.unet, self, trained=trained):
+                method = inversion_method(self, seed=source.seed)
+                trajectory = stack.enter_context(source.recorded(method, source.refinement))
+            yield Inverted(timesteps=source.timesteps, trajectory=trajectory)
+
+
 INVERSIONS: dict[str, type[Any]] = {
-    kind.name: kind for kind in (DdimInversion, DdpmInversion, FixedPointInversion, NullTextInversion)
+    kind.name: kind
+    for kind in (BilateralInversion, DdimInversion, DdpmInversion, FixedPointInversion, NullTextInversion)
 }
 
 
