@@ -6,6 +6,8 @@
     edited = evenreel.edit(clip, prompt="a blue star rolling over snow")
     evenreel.save(edited, "out.mp4")
 
+    clip = evenreel.generate("a red circle rolling over grass")
+
 `clip.frames` is a uint8 tensor of RGB, (frames, height, width, 3); `clip.timestamps` are exact seconds. Whatever goes
 wrong for a reason the caller can mend raises an `EvenreelError`. `edit_file` edits clips of any length: it never holds
 one in memory.
@@ -28,10 +30,11 @@ if TYPE_CHECKING:
         SettingsError,
         WeightsError,
     )
-    from evenreel.settings import EditSettings
+    from evenreel.settings import EditSettings, GenerateSettings
     from evenreel.video import Clip, VideoInfo, load, probe
-    from evenreel.workflows.api import edit, save
+    from evenreel.workflows.api import edit, generate, save
     from evenreel.workflows.edit import EditedClip, EditResult, edit_file
+    from evenreel.workflows.generate import GeneratedClip, generate_file
 
 __all__ = [
     "Clip",
@@ -41,6 +44,8 @@ __all__ = [
     "EditSettings",
     "EditedClip",
     "EvenreelError",
+    "GenerateSettings",
+    "GeneratedClip",
     "OutputError",
     "PluginError",
     "ResourceError",
@@ -50,6 +55,8 @@ __all__ = [
     "__version__",
     "edit",
     "edit_file",
+    "generate",
+    "generate_file",
     "load",
     "load_backbone",
     "probe",
@@ -69,10 +76,11 @@ _HOMES = {
         "SettingsError",
         "WeightsError",
     ),
-    "evenreel.settings": ("EditSettings",),
+    "evenreel.settings": ("EditSettings", "GenerateSettings"),
     "evenreel.video": ("Clip", "VideoInfo", "load", "probe"),
-    "evenreel.workflows.api": ("edit", "save"),
+    "evenreel.workflows.api": ("edit", "generate", "save"),
     "evenreel.workflows.edit": ("EditResult", "EditedClip", "edit_file"),
+    "evenreel.workflows.generate": ("GeneratedClip", "generate_file"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -57,7 +57,7 @@ def assert_one_sentence(done: Finished, status: int, words: str) -> None:
 def test_help_names_every_command(run):
     done = run("--help")
     assert done.returncode == 0
-    for command in ("edit", "repeat", "demo", "hosts", "info", "doctor", "train"):
+    for command in ("edit", "generate", "repeat", "demo", "hosts", "info", "doctor", "train"):
         assert re.search(rf"^\W*{command}\b", done.stdout, re.MULTILINE)
 
 
@@ -89,8 +89,19 @@ def test_no_command_shows_the_help(run):
         (["edit", "in.mp4", "--prompt", "x", "--guidance-scale", "nan"], "guidance_scale"),
         (["edit", "in.mp4", "--prompt", "x", "--frames", "9" * 5000 + ":"], "--frames must be START:END"),
         (["edit", ".", "--prompt", "x"], "choose one with --out"),
-        (["hosts", "no-such-host"], "there are: frame, vidtome"),
+        (["hosts", "no-such-host"], "there are: frame, .*vidtome"),
         (["repeat", "none.json"], "cannot be read"),
+        (["generate", "-o", "out.mp4"], "--prompt"),
+        (["generate", "--prompt", "x"], "--out"),
+        (["generate", "--prompt", "x", "-o", "out.mp4", "--frames", "0"], "frames must be from 1"),
+        (["generate", "--prompt", "x", "-o", "out.mp4", "--fps", "0"], "fps must be from 0.01"),
+        (
+            ["generate", "--prompt", "x", "-o", "out.mp4", "--control", "FOLDER"],
+            "name a clip with control_clip",
+        ),
+        (["generate", "--prompt", "x", "-o", "out.mp4", "--host", "tokenflow"], "cannot work without one"),
+        (["edit", "in.mp4", "--prompt", "x", "--control-kind", "pose"], "control_kind must be one of"),
+        (["edit", "in.mp4", "--prompt", "x", "--control-clip", "a.mp4"], "name one with control"),
         (["train", "mini", "--parts", "vae,nose"], "--parts must name"),
     ],
 )
@@ -145,6 +156,41 @@ def test_quiet_is_quiet_and_repeat_repeats(run, quick, clip_with_sound, tmp_path
     done = run("repeat", "out.json", "-q", "-o", "again.mp4")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "again.mp4").read_bytes() == (tmp_path / "out.mp4").read_bytes()
+
+
+class TestGenerate:
+    """`evenreel generate`, from the prompt to the file."""
+
+    def test_a_clip_from_text(self, run, quick, tmp_path):
+        done = run("generate", *quick, "--frames", "3", "--fps", "12", "--size", "96x64", "-o", "out.mp4")
+        assert done.returncode == 0, done.stderr
+        info = probe(tmp_path / "out.mp4")
+        assert (info.frame_count, info.average_rate, info.width, info.height) == (3, 12, 96, 64)
+        assert "out.mp4: 3 frames" in done.stdout
+        for stage in ("generate", "decode and write"):
+            assert re.search(rf"^{stage} done in [\d.]+ s$", done.stderr, re.MULTILINE)
+
+    def test_again_and_by_force(self, run, quick, tmp_path):
+        first = ("generate", *quick, "--frames", "2", "-q", "-o", "out.mp4")
+        assert run(*first).returncode == 0
+        before = (tmp_path / "out.mp4").read_bytes()
+        assert_one_sentence(run(*first), 1, "out.mp4 exists; add --force")
+        assert run("repeat", "out.json", "-q", "-o", "again.mp4").returncode == 0
+        assert (tmp_path / "again.mp4").read_bytes() == before
+        assert run(*first, "--force", "--seed", "1").returncode == 0
+        assert (tmp_path / "out.mp4").read_bytes() != before
+
+    def test_under_a_control(self, run, quick, clip_with_sound, tmp_path):
+        from tiny import save_tiny_control
+
+        control = ("--control", str(save_tiny_control(tmp_path / "control")), "--control-kind", "none")
+        clip = ("--control-clip", str(clip_with_sound), "--control-scale", "0.5")
+        done = run("generate", *quick, *control, *clip, "--frames", "2", "-o", "out.mp4")
+        assert done.returncode == 0, done.stderr
+        assert (probe(tmp_path / "out.mp4").width, probe(tmp_path / "out.mp4").height) == (96, 64)
+        done = run("edit", str(clip_with_sound), *quick, *control, "--frames", "0:2", "-o", "edit.mp4")
+        assert done.returncode == 0, done.stderr
+        assert json.loads((tmp_path / "edit.json").read_text())["settings"]["control_kind"] == "none"
 
 
 @pytest.mark.parametrize(

@@ -93,5 +93,10 @@ def load_control(name: str, backbone: Backbone, *, download: bool = False) -> Co
     return ControlNet(net=net, fingerprint=folder.fingerprint)
 
 
+def fingerprint_of(name: str) -> str:
+    """Hash of a ControlNet's weights, without loading them. Raises: WeightsError where there are none."""
+    return find(name, kind=ControlFolder).fingerprint
+
+
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value

@@ -2,16 +2,23 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evenreel.cli.console import shown_progress, stdout
+from evenreel.cli.options import (
+    ControlClip,
+    ControlKind,
+    ControlName,
+    ControlScale,
+    option,
+)
 from evenreel.errors import SettingsError
 from evenreel.settings import DTYPES, INVERSIONS, EditSettings, OptionValue, parse_frames
 
 if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
-    from evenreel.workflows.edit import EditResult
+    from evenreel.workflows.record import FileResult
 
 DEFAULTS = EditSettings(prompt="defaults")
 
@@ -29,10 +36,6 @@ evenreel edit in.mp4 --prompt "..." --host frame --steps 20 --seed 7
 
 evenreel edit --prompt "..." -- -name-with-a-dash.mp4
 """
-
-
-def _option(panel: str, help_text: str, **details: Any) -> Any:
-    return typer.Option(help=help_text, rich_help_panel=panel, **details)
 
 
 def register(app: typer.Typer) -> None:
@@ -57,56 +60,54 @@ def edit(
         ),
     ] = None,
     source_prompt: Annotated[
-        str, _option(PROMPTS, "What CLIP shows; makes the inversion more faithful.")
+        str, option(PROMPTS, "What CLIP shows; makes the inversion more faithful.")
     ] = DEFAULTS.source_prompt,
     negative_prompt: Annotated[
-        str, _option(PROMPTS, "What the edited clip must not show.")
+        str, option(PROMPTS, "What the edited clip must not show.")
     ] = DEFAULTS.negative_prompt,
     guidance_scale: Annotated[
-        float, _option(PROMPTS, "How strongly the prompt pulls; 1 is none.")
+        float, option(PROMPTS, "How strongly the prompt pulls; 1 is none.")
     ] = DEFAULTS.guidance_scale,
     model: Annotated[
-        str, _option(ALGORITHM, "`mini` (packaged), a diffusers folder, or an SD 1.x/2.x name on the hub.")
+        str, option(ALGORITHM, "`mini` (packaged), a diffusers folder, or an SD 1.x/2.x name on the hub.")
     ] = DEFAULTS.model,
     download: Annotated[
         bool, typer.Option("--download", help="Fetch a model from the hub.", rich_help_panel=ALGORITHM)
     ] = False,
     host: Annotated[
-        str, _option(ALGORITHM, "What keeps frames consistent; see `evenreel hosts`.")
+        str, option(ALGORITHM, "What keeps frames consistent; see `evenreel hosts`.")
     ] = DEFAULTS.host,
     host_option: Annotated[
         list[str] | None,
-        _option(ALGORITHM, "A setting of the host; see `evenreel hosts NAME`.", metavar="KEY=VALUE"),
+        option(ALGORITHM, "A setting of the host; see `evenreel hosts NAME`.", metavar="KEY=VALUE"),
     ] = None,
-    steps: Annotated[int, _option(ALGORITHM, "Denoising steps: more is slower and finer.")] = DEFAULTS.steps,
+    steps: Annotated[int, option(ALGORITHM, "Denoising steps: more is slower and finer.")] = DEFAULTS.steps,
     inversion: Annotated[
         str,
-        _option(ALGORITHM, f"How CLIP becomes noise: {', '.join(INVERSIONS)}; see `evenreel inversions`."),
+        option(ALGORITHM, f"How CLIP becomes noise: {', '.join(INVERSIONS)}; see `evenreel inversions`."),
     ] = DEFAULTS.inversion,
     inversion_option: Annotated[
         list[str] | None,
-        _option(
-            ALGORITHM, "A setting of the inversion; see `evenreel inversions NAME`.", metavar="KEY=VALUE"
-        ),
+        option(ALGORITHM, "A setting of the inversion; see `evenreel inversions NAME`.", metavar="KEY=VALUE"),
     ] = None,
     inversion_steps: Annotated[
         int | None,
-        _option(
+        option(
             ALGORITHM,
             "Noising steps of bilateral, ddim and null-text, a multiple of --steps.",
             show_default="as --steps",
         ),
     ] = None,
     seed: Annotated[
-        int, _option(ALGORITHM, "Where randomness starts: the host's (`frame` has none) and that of `ddpm`.")
+        int, option(ALGORITHM, "Where randomness starts: the host's (`frame` has none) and that of `ddpm`.")
     ] = DEFAULTS.seed,
     frames: Annotated[
         str,
-        _option(FRAMES, "Frames to edit, from 0; END is the one after the last.", metavar="START:END"),
+        option(FRAMES, "Frames to edit, from 0; END is the one after the last.", metavar="START:END"),
     ] = ":",
     size: Annotated[
         str | None,
-        _option(
+        option(
             FRAMES,
             "Size at which the model works; the result has that of CLIP.",
             metavar="SIDE|WxH",
@@ -119,12 +120,16 @@ def edit(
             "--allow-truncated", help="Edit what there is of a clip cut short.", rich_help_panel=FRAMES
         ),
     ] = False,
-    device: Annotated[str, _option(MACHINE, "auto, cpu, cuda, cuda:1 or mps.")] = DEFAULTS.device,
+    control: ControlName = DEFAULTS.control,
+    control_kind: ControlKind = DEFAULTS.control_kind,
+    control_scale: ControlScale = DEFAULTS.control_scale,
+    control_clip: ControlClip = DEFAULTS.control_clip,
+    device: Annotated[str, option(MACHINE, "auto, cpu, cuda, cuda:1 or mps.")] = DEFAULTS.device,
     dtype: Annotated[
-        str, _option(MACHINE, f"{', '.join(DTYPES)}; auto is float16 on a GPU, else float32.")
+        str, option(MACHINE, f"{', '.join(DTYPES)}; auto is float16 on a GPU, else float32.")
     ] = DEFAULTS.dtype,
     batch: Annotated[
-        int, _option(MACHINE, "Frames in the model at once: less needs less memory.")
+        int, option(MACHINE, "Frames in the model at once: less needs less memory.")
     ] = DEFAULTS.batch,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
@@ -149,6 +154,10 @@ def edit(
         seed=seed,
         size=parse_size(size),
         frames=parse_frames(frames),
+        control=control,
+        control_kind=control_kind,
+        control_scale=control_scale,
+        control_clip=control_clip,
         batch=batch,
         device=device,
         dtype=dtype,
@@ -162,7 +171,7 @@ def edit(
     with shown_progress(quiet) as progress:
         result = edit_file(clip, target, settings, progress=progress, download=download)
     if not quiet:
-        _print_result(result)
+        print_result(result)
 
 
 def repeat(
@@ -175,7 +184,7 @@ def repeat(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
-    """Run an edit again from its record.
+    """Run an edit again from its record, or make a clip from text again.
 
     Source clip and model must be those of the record (their hashes are compared). On the same machine and versions
     the frames come out the same, bit for bit.
@@ -185,10 +194,11 @@ def repeat(
     with shown_progress(quiet) as progress:
         result = repeat_edit(record, output, progress=progress)
     if not quiet:
-        _print_result(result)
+        print_result(result)
 
 
-def _print_result(result: "EditResult") -> None:
+def print_result(result: "FileResult") -> None:
+    """One line that says where a result is, and what it took."""
     seconds = sum(result.record["seconds"].values())
     count = result.record["frames"]["written"]
     stdout().print(

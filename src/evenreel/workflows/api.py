@@ -1,12 +1,13 @@
-"""`evenreel.edit` and `evenreel.save`: the Python interface in two functions."""
+"""`evenreel.edit`, `evenreel.generate` and `evenreel.save`: the Python interface in three functions."""
 
 import os
 from typing import Any
 
 from evenreel.backbones import Backbone
-from evenreel.settings import EditSettings
+from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.video import Clip
 from evenreel.workflows.edit import EditedClip, edit_clip, save_clip
+from evenreel.workflows.generate import GeneratedClip, generate_clip
 from evenreel.workflows.progress import Progress, silent
 
 
@@ -35,10 +36,29 @@ def edit(
     return edit_clip(clip, checked, progress=progress, backbone=backbone, download=download)
 
 
+def generate(
+    prompt: str,
+    *,
+    backbone: Backbone | None = None,
+    progress: Progress = silent,
+    download: bool = False,
+    **settings: Any,
+) -> GeneratedClip:
+    """Make a clip from text and return it with a record of how.
+
+        clip = evenreel.generate("a red circle rolling over grass", frames=16, fps=8, seed=0)
+
+    `settings` are the fields of `GenerateSettings`; the rest is as for `edit`, and so are the errors.
+    """
+    checked = GenerateSettings.from_json({"prompt": prompt, **settings})
+    return generate_clip(checked, progress=progress, backbone=backbone, download=download)
+
+
 def save(clip: Clip, path: str | os.PathLike[str]) -> None:
     """Write a clip to an .mp4, .mov, .mkv, .webm or .gif, or (no suffix) to a folder of PNGs.
 
-    Timestamps are kept and the sound of the clip's source is copied; beside an edited clip goes its record, as .json.
+    Timestamps are kept and the sound of the clip's source is copied; beside a clip that evenreel made goes its record,
+    as .json.
     An earlier file is replaced only once the new one is whole. Raises: OutputError.
     """
     save_clip(clip, path)

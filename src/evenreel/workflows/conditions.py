@@ -26,6 +26,8 @@ class Conditions:
     settings: RunSettings
     clip: VideoInfo | None
     """The clip whose frames are shown; None for those that are edited."""
+    clip_record: dict[str, Any] | None
+    """That clip as the record keeps it, hashed before the long work: afterwards it may be another file."""
     maps: list[ConditionMaps] = field(default_factory=list)
 
     @classmethod
@@ -34,7 +36,8 @@ class Conditions:
         if not settings.control:
             return None
         clip = probe(settings.control_clip) if settings.control_clip else None
-        return cls(load_control(settings.control, backbone, download=download), settings, clip)
+        clip_record = None if clip is None else record.described(clip)
+        return cls(load_control(settings.control, backbone, download=download), settings, clip, clip_record)
 
     def see(self, frames: Frames) -> None:
         """Take the next frames of the source, unless the ControlNet is shown another clip."""
@@ -60,8 +63,7 @@ class Conditions:
 
     def described(self) -> dict[str, Any]:
         """For the record."""
-        clip = None if self.clip is None else record.described(self.clip)
-        return {"name": self.settings.control, "fingerprint": self.net.fingerprint, "clip": clip}
+        return {"fingerprint": self.net.fingerprint, "clip": self.clip_record}
 
     def _add(self, frames: Frames) -> None:
         if self.settings.control_kind == "canny":

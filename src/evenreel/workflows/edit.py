@@ -6,40 +6,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from evenreel.backbones import Backbone
-from evenreel.errors import OutputError, SettingsError
+from evenreel.errors import SettingsError
 from evenreel.settings import EditSettings
 from evenreel.types import Pixels
 from evenreel.video import Clip, VideoInfo, VideoWriter, open_clip
 from evenreel.workflows import record
 from evenreel.workflows.invert import create_inversion
-from evenreel.workflows.opening import described_output, opened, recorded
+from evenreel.workflows.opening import check_apart, control_clips, described_output, opened, recorded
 from evenreel.workflows.pipeline import Pipeline, memory_errors_explained, model_size, window_length
 from evenreel.workflows.progress import Progress, silent
+from evenreel.workflows.record import FileResult, RecordedClip
 
-
-@dataclass(frozen=True)
-class EditResult:
-    """What `edit_file` wrote."""
-
-    path: Path
-    """The edited clip."""
-    record_path: Path
-    """The record beside it."""
-    record: dict[str, Any]
-    """What that file holds."""
+EditResult: TypeAlias = FileResult
+"""What `edit_file` wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditedClip(Clip):
+class EditedClip(RecordedClip):
     """A clip that an edit made; timestamps and `info` are those of its source, whose sound `save` adds."""
-
-    record: dict[str, Any]
-    """All that is needed to repeat the edit."""
 
 
 def edit_file(
@@ -61,7 +50,7 @@ def edit_file(
     start, end = settings.frames
     stream = open_clip(source, start, end, allow_truncated=settings.allow_truncated)
     info = stream.info
-    _check_apart(info, target, record_path)
+    check_apart((info, *control_clips(settings)), target, record_path)
     stream.window = window_length(info.width, info.height, settings.batch)
     size = info.width, info.height
     writer = VideoWriter(target, *size, audio_from=info, audio_range=stream.audio_range)
@@ -115,15 +104,15 @@ def edit_clip(
 
 
 def save_clip(clip: Clip, output: str | os.PathLike[str]) -> None:
-    """Write a clip with its timestamps and its source's sound, and the record beside it if it was edited."""
+    """Write a clip with its timestamps and its source's sound, and the record beside it if there is one."""
     target = Path(output)
     record_path = record.record_path(target)
-    _check_apart(clip.info, target, record_path)
+    check_apart((clip.info,), target, record_path)
     height, width = clip.frames.shape[1:3]
     writer = VideoWriter(target, width, height, audio_from=clip.info, audio_range=clip.audio_range)
     with record.PendingRecord(record_path) as pending, writer:
         writer.write(clip.frames, clip.timestamps, clip.end_time)
-        if isinstance(clip, EditedClip):
+        if isinstance(clip, RecordedClip):
             pending.write({**clip.record, "output": described_output(target, writer.finish())})
 
 
@@ -158,6 +147,7 @@ def _record(
     settings = pipeline.settings
     return {
         **recorded(pipeline, working),
+        "command": "edit",
         "source": source,
         "inversion": {"name": settings.inversion, "settings": record.plain(pipeline.inversion)},
         "frames": {"first": settings.frames[0], "written": written},
@@ -187,21 +177,3 @@ def _part(clip: Clip, start: int, end: int) -> Clip:
         end=clip.start + end,
         is_tail=clip.is_tail and tail,
     )
-
-
-def _check_apart(info: VideoInfo, target: Path, record_path: Path) -> None:
-    """Refuse to write over the source, under whatever name, or over a JSON file that is not ours."""
-    for source in (info.path, *info.images):
-        for written in (target, record_path):
-            if _same_place(source, written):
-                raise OutputError(f"{written} is the source itself; choose another --out.")
-    if info.is_images and _same_place(info.path, target.parent) and not target.suffix:
-        raise OutputError(f"{target} lies inside the source folder; choose another --out.")
-    record.check_record_place(record_path)
-
-
-def _same_place(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return one.resolve() == other.resolve()

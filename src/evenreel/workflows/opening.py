@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,9 +10,10 @@ import torch
 
 from evenreel import registry
 from evenreel.backbones import Backbone, load_backbone
-from evenreel.errors import SettingsError
+from evenreel.errors import OutputError, SettingsError
 from evenreel.hosts.base import Host, create_host
 from evenreel.settings import DTYPES, Run, RunSettings
+from evenreel.video import VideoInfo, probe
 from evenreel.workflows import measure, record
 from evenreel.workflows.conditions import Conditions
 from evenreel.workflows.measure import Stopwatch
@@ -80,6 +82,23 @@ def described_output(target: Path, finished: Path) -> dict[str, Any]:
     }
 
 
+def control_clips(settings: RunSettings) -> tuple[VideoInfo, ...]:
+    """The clip that a ControlNet is to be shown, if one is named. Raises: ClipError."""
+    return (probe(settings.control_clip),) if settings.control_clip else ()
+
+
+def check_apart(sources: Sequence[VideoInfo], target: Path, record_path: Path) -> None:
+    """Refuse to write over a source, under whatever name, or over a JSON file that is not ours."""
+    for info in sources:
+        for source in (info.path, *info.images):
+            for written in (target, record_path):
+                if _same_place(source, written):
+                    raise OutputError(f"{written} is the source itself; choose another --out.")
+        if info.is_images and _same_place(info.path, target.parent) and not target.suffix:
+            raise OutputError(f"{target} lies inside the source folder; choose another --out.")
+    record.check_record_place(record_path)
+
+
 def _loaded(settings: RunSettings, *, download: bool) -> Backbone:
     try:
         return load_backbone(settings.model, device=settings.device, dtype=settings.dtype, download=download)
@@ -105,7 +124,7 @@ def _settings_of(backbone: Backbone, settings: Run) -> Run:
 
 def _found_again(settings: Run) -> Run:
     """Settings whose folders and files are found from another working directory too."""
-    names = {"control": settings.control, "control_clip": settings.control_clip, "model": settings.model}
+    names = {name: getattr(settings, name) for name in ("control", "control_clip", "model")}
     if _is_registered(settings.model):
         del names["model"]
     found = {key: str(Path(name).absolute()) for key, name in names.items() if name and Path(name).exists()}
@@ -116,3 +135,10 @@ def _is_registered(model: str, name: str | None = None) -> bool:
     """Whether `model` is `name`, or `name:location`, of a registered backbone (any when None)."""
     family = model.partition(":")[0]
     return family in registry.names(registry.BACKBONES) and name in (None, family)
+
+
+def _same_place(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return one.resolve() == other.resolve()

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,33 @@ import torch
 
 from evenreel._version import __version__
 from evenreel.errors import OutputError, SettingsError
-from evenreel.video import VideoInfo
+from evenreel.video import Clip, VideoInfo
 from evenreel.video.aside import Aside, unwritable
 from evenreel.video.hashing import hash_of
 from evenreel.workflows.installed import LIBRARIES, version
 
 RECORD_VERSION = 1
 """Raised when a record changes in a way that older readers would misread."""
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What was written."""
+
+    path: Path
+    """The clip."""
+    record_path: Path
+    """The record beside it."""
+    record: dict[str, Any]
+    """What that file holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedClip(Clip):
+    """A clip in memory that evenreel made."""
+
+    record: dict[str, Any]
+    """All that is needed to make it again."""
 
 
 def plain(value: Any) -> Any:
