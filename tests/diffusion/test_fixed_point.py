@@ -32,12 +32,12 @@ def error(invert, steps, **options):
 
 @pytest.mark.parametrize("iterations", [1, 2])
 def test_each_iteration_raises_the_order(iterations):
-    """Plain inversion comes back to first order; the step before gives another, and so does every prediction."""
+    """Plain inversion comes back to first order; extrapolation gives another, and so does every prediction."""
     errors = [
         error(fixed_point.invert, steps, iterations=iterations, tolerance=0.0) for steps in (40, 80, 160)
     ]
     for coarse, fine in pairwise(errors):
-        assert log2(coarse / fine) == pytest.approx(iterations + 1, abs=0.3)
+        assert log2(coarse / fine) == pytest.approx(iterations + 2, abs=0.3)
 
 
 @pytest.mark.parametrize("steps", [10, 25, 50])
@@ -51,7 +51,7 @@ def test_it_loses_far_less_than_plain_inversion(steps):
 
 
 def test_fifty_predictions_beat_five_hundred():
-    ours, calls = rebuilt(fixed_point.invert, 25, iterations=2)
+    ours, calls = rebuilt(fixed_point.invert, 25, budget=50, tolerance=5e-4)
     theirs, many = rebuilt(inversion.invert, 500)
     assert calls <= 50
     assert many == 500
@@ -82,8 +82,11 @@ def counted(predict, **options):
 def test_predictions_are_counted():
     assert counted(best_noise, iterations=3, tolerance=0.0) == [3] * 10
     assert counted(best_noise, iterations=3, tolerance=1e9) == [1] * 10
-    # The noise of the step before is right at once, but for the first step, which has none before it.
+    # Extrapolated noise is right at once, but for the first step, which has none before it.
     assert counted(lambda x, t: torch.ones_like(x), iterations=3, tolerance=1e-6) == [2] + [1] * 9
+    # Steps take what they need of the budget, but leave one for each to come.
+    assert counted(best_noise, iterations=4, tolerance=0.0, budget=17) == [4, 4, 2] + [1] * 7
+    assert counted(best_noise, iterations=99, tolerance=0.0, budget=10) == [1] * 10
     loose, tight = (
         sum(counted(best_noise, iterations=50, tolerance=tolerance)) for tolerance in (1e-3, 1e-6)
     )
@@ -98,11 +101,27 @@ def test_frames_rest_by_themselves():
 
     def last(latents):
         *_, (_, noisy) = fixed_point.invert(
-            latents, best_noise, SCHEDULE, timesteps, iterations=20, tolerance=0.01
+            latents, best_noise, SCHEDULE, timesteps, iterations=20, budget=15, tolerance=0.01
         )
         return noisy
 
     assert torch.equal(last(clip), torch.cat([last(frame[None]) for frame in clip]))
+
+
+def test_frames_at_rest_are_not_predicted_again():
+    clip, sizes = torch.cat([torch.zeros_like(CLEAN), CLEAN, 3 * CLEAN]), []
+
+    def predict(latents, timestep):
+        sizes.append(len(latents))
+        return best_noise(latents, timestep)
+
+    def run(**options):
+        sizes.clear()
+        list(fixed_point.invert(clip, predict, SCHEDULE, SCHEDULE.timesteps(5), tolerance=0.01, **options))
+        return set(sizes)
+
+    assert run() == {3, 2, 1}
+    assert run(together=True) == {3}
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
@@ -118,7 +137,9 @@ def test_a_model_that_breaks_is_caught_where_it_breaks(wrong):
     assert set(seen) == {SCHEDULE.timesteps(4)[-1]}
 
 
-@pytest.mark.parametrize("setting", [{"iterations": 0}, {"tolerance": -1.0}, {"tolerance": float("nan")}])
+@pytest.mark.parametrize(
+    "setting", [{"iterations": 0}, {"budget": 1}, {"tolerance": -1.0}, {"tolerance": float("nan")}]
+)
 def test_settings_out_of_range_are_refused(setting):
     ((name, value),) = setting.items()
     with pytest.raises(SettingsError, match=f"{name} must be .*, got {value}"):

@@ -43,6 +43,8 @@ class SourceClip:
     """Where all randomness starts."""
     batch: int = 8
     """Frames that pass through the model together."""
+    together: bool = False
+    """Whether they see each other there, so that none may be left out."""
     progress: Progress = silent
     """Told how far the inversion is."""
 
@@ -124,12 +126,16 @@ class FixedPointInversion:
     name: ClassVar[str] = "fixed-point"
     refines: ClassVar[bool] = False
 
-    iterations: int = 2
-    """Noise predictions for each step, at most."""
-    tolerance: float = 1e-4
+    budget: float = 2.0
+    """Noise predictions for each step on average, at most: hard steps, which come first, take what others leave."""
+    iterations: int = 10
+    """Noise predictions for one step, at most."""
+    tolerance: float = 2e-3
     """A step ends when no frame's latents, which vary by about 1, still move by more than this (root mean square)."""
 
     def __post_init__(self) -> None:
+        if not 1 <= self.budget < float("inf"):
+            raise SettingsError(f"fixed-point.budget must be at least 1, got {self.budget}.")
         if self.iterations < 1:
             raise SettingsError(f"fixed-point.iterations must be at least 1, got {self.iterations}.")
         if not 0 <= self.tolerance < float("inf"):
@@ -138,7 +144,13 @@ class FixedPointInversion:
     @contextmanager
     def inverted(self, source: SourceClip) -> Iterator[Inverted]:
         """At the sampling's own timesteps: only their steps are taken back."""
-        method = partial(fixed_point.invert, iterations=self.iterations, tolerance=self.tolerance)
+        method = partial(
+            fixed_point.invert,
+            iterations=self.iterations,
+            budget=int(self.budget * len(source.timesteps)),
+            tolerance=self.tolerance,
+            together=source.together,
+        )
         with source.recorded(method) as trajectory:
             yield Inverted(timesteps=source.timesteps, trajectory=trajectory)
 

@@ -155,6 +155,7 @@ class Pipeline(Stages):
 
 def model_size(
     width: int, height: int, size: int | tuple[int, int] | None, backbone: Backbone
+                    together=together is not None,
 ) -> tuple[int, int]:
     """(width, height) at which `backbone` works on frames of `width` x `height`."""
     multiple = backbone.size_multiple
