@@ -16,6 +16,7 @@ LARGEST_STEPS = 1000
 LARGEST_SIDE = 8192
 LARGEST_GUIDANCE = 100.0
 LARGEST_CONTROL = 10.0
+LARGEST_ADAPTER = 10.0
 LARGEST_CLIP = 100_000
 LARGEST_RATE = 1000.0
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -36,6 +37,8 @@ class RunSettings:
         "batch": "a whole number",
         "guidance_scale": "a number",
         "control_scale": "a number",
+        "adapter_scale": "a number or nothing",
+        "adapter_fused": "true or false",
         "size": "a whole number or (width, height)",
         "host_options": "names with plain values",
     }
@@ -69,6 +72,14 @@ class RunSettings:
     """How much of the ControlNet counts."""
     control_clip: str = ""
     """The clip whose frames the ControlNet is shown; empty for those of the source."""
+    adapter: str = ""
+    """An adapter file made for the model (docs/adapter.md); empty for none."""
+    adapter_scale: float | None = None
+    """How much of its LoRA counts; 0 is none of the adapter. None: as the file says."""
+    adapter_window: str = ""
+    """Noise levels at which it is at work, START:END as shares from 0 (clean) to 1; empty: as the file says."""
+    adapter_fused: bool = False
+    """Add its LoRA to copies of the weights: more memory, no time."""
     batch: int = 8
     """Frames that pass through the model together; less needs less memory."""
     device: str = "auto"
@@ -85,7 +96,7 @@ class RunSettings:
             raise SettingsError(
                 "prompt is empty; say what the clip shows, for example --prompt 'a blue car'."
             )
-        for name in ("prompt", "negative_prompt", "control", "control_clip"):
+        for name in ("prompt", "negative_prompt", "control", "control_clip", "adapter", "adapter_window"):
             check_text(name, getattr(self, name))
         for name in ("model", "host", "device"):
             check_named(name, getattr(self, name))
@@ -98,6 +109,13 @@ class RunSettings:
                 check_range("size", side, 8, LARGEST_SIDE)
         if self.dtype not in DTYPES:
             raise SettingsError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}.")
+        if self.adapter_scale is not None:
+            check_range("adapter_scale", self.adapter_scale, 0.0, LARGEST_ADAPTER)
+        told = self.adapter_scale is not None or self.adapter_window or self.adapter_fused
+        if told and not self.adapter:
+            raise SettingsError(
+                "adapter settings are for an adapter; name its file with adapter, or leave them out."
+            )
         self._check_control()
 
     def _check_control(self) -> None:
@@ -142,7 +160,10 @@ class RunSettings:
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }
         cls._check_values(plain)
-        for name in plain.keys() & {name for name, kind in cls.kinds.items() if kind == "a number"}:
+        numbers = {name for name, kind in cls.kinds.items() if kind.startswith("a number")}
+        for name in plain.keys() & numbers:
+            if plain[name] is None:
+                continue
             check_range(name, plain[name], 0.0, LARGEST_RATE)  # also what is too large for a float
             plain[name] = float(plain[name])  # JSON, and people, write 7 for 7.0
         return cls(**plain)

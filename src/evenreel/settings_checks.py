@@ -42,6 +42,7 @@ KINDS = {
     "a whole number": is_whole,
     "a whole number or nothing": lambda value: value is None or is_whole(value),
     "a number": lambda value: is_whole(value) or isinstance(value, float),
+    "a number or nothing": lambda value: value is None or is_whole(value) or isinstance(value, float),
     "true or false": lambda value: isinstance(value, bool),
     "a whole number or (width, height)": _is_size,
     "(first frame, frame after the last)": _is_range,

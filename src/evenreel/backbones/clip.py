@@ -44,6 +44,11 @@ class ClipModel:
             raise WeightsError(f"{tokenizer}: the tokenizer does not fit the model; fetch both again.")
         self._prompts = PromptEncoder(words, self._model.text_model)
 
+    @property
+    def vision_width(self) -> int:
+        """Features of `frame_tokens`."""
+        return self._model.config.vision_config.hidden_size
+
     @torch.inference_mode()
     def embed_texts(self, texts: list[str]) -> Float[Tensor, "texts features"]:
         """Projected embeddings, not normalised. Raises: SettingsError for a text that cannot be read to its end."""
@@ -55,6 +60,12 @@ class ClipModel:
         """Projected embeddings, not normalised, of frames of any size; see `preprocess`."""
         pictures = preprocess(frames, self._model.config.vision_config.image_size)
         return self._model.get_image_features(pixel_values=pictures.to(self.device)).pooler_output.cpu()
+
+    @torch.inference_mode()
+    def frame_tokens(self, frames: Frames) -> Float[Tensor, "frames tokens features"]:
+        """Last hidden states of the vision tower, before its final norm: the class token, then the patches by rows."""
+        pictures = preprocess(frames, self._model.config.vision_config.image_size)
+        return self._model.vision_model(pixel_values=pictures.to(self.device)).last_hidden_state.cpu()
 
 
 def preprocess(frames: Frames, size: int) -> Resized:

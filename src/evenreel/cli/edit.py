@@ -8,6 +8,10 @@ import typer
 
 from evenreel.cli.console import shown_progress, stdout
 from evenreel.cli.options import (
+    AdapterFile,
+    AdapterFused,
+    AdapterScale,
+    AdapterWindow,
     ControlClip,
     ControlKind,
     ControlName,
@@ -124,6 +128,10 @@ def edit(
     control_kind: ControlKind = DEFAULTS.control_kind,
     control_scale: ControlScale = DEFAULTS.control_scale,
     control_clip: ControlClip = DEFAULTS.control_clip,
+    adapter: AdapterFile = DEFAULTS.adapter,
+    adapter_scale: AdapterScale = DEFAULTS.adapter_scale,
+    adapter_window: AdapterWindow = DEFAULTS.adapter_window,
+    adapter_fused: AdapterFused = DEFAULTS.adapter_fused,
     device: Annotated[str, option(MACHINE, "auto, cpu, cuda, cuda:1 or mps.")] = DEFAULTS.device,
     dtype: Annotated[
         str, option(MACHINE, f"{', '.join(DTYPES)}; auto is float16 on a GPU, else float32.")
@@ -158,6 +166,10 @@ def edit(
         control_kind=control_kind,
         control_scale=control_scale,
         control_clip=control_clip,
+        adapter=adapter,
+        adapter_scale=adapter_scale,
+        adapter_window=adapter_window,
+        adapter_fused=adapter_fused,
         batch=batch,
         device=device,
         dtype=dtype,

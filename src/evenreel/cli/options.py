@@ -6,8 +6,8 @@ import typer
 
 from evenreel.settings import CONTROL_KINDS
 
-CONTROL = "ControlNet"
-"""A group of options on help pages."""
+CONTROL, ADAPTER = "ControlNet", "Adapter"
+"""Groups of options on help pages."""
 
 
 def option(panel: str, help_text: str, **details: Any) -> Any:
@@ -34,4 +34,28 @@ ControlScale = Annotated[float, option(CONTROL, "How much of it counts.")]
 ControlClip = Annotated[
     str,
     option(CONTROL, "A clip or folder of images with a frame for each frame of the result.", metavar="CLIP"),
+]
+AdapterFile = Annotated[
+    str,
+    option(
+        ADAPTER,
+        "An adapter made for the model by `evenreel train adapter`.",
+        metavar="FILE",
+        show_default="none",
+    ),
+]
+AdapterScale = Annotated[
+    float | None, option(ADAPTER, "How much of it counts; 0 is none.", show_default="as the file says")
+]
+AdapterWindow = Annotated[
+    str,
+    option(
+        ADAPTER,
+        "Noise levels at which it is at work, from 0 (clean) to 1.",
+        metavar="START:END",
+        show_default="as the file says",
+    ),
+]
+AdapterFused = Annotated[
+    bool, typer.Option("--adapter-fused", help="More memory, no time.", rich_help_panel=ADAPTER)
 ]

@@ -104,14 +104,19 @@ class Encoded:
         return None if vision is None else self._rows("vision", batch, vision)
 
     def text(self, captions: Sequence[str]) -> Tensor:
-        """Prompt embeddings."""
-        device = self.backbone.device
-        return torch.cat(
-            [
-                self._of(f"text {text}", lambda text=text: self.backbone.embed([text])).to(device)
-                for text in captions
-            ]
-        )
+        """Prompt embeddings; of captions that are too long, the first words that fit."""
+        rows = [self._of(f"text {text}", lambda text=text: self._embedded(text)) for text in captions]
+        return torch.cat(rows).to(self.backbone.device)
+
+    def _embedded(self, text: str) -> Tensor:
+        words = text.split()
+        while True:
+            try:
+                return self.backbone.embed([" ".join(words)])
+            except SettingsError:
+                if len(words) < 2:
+                    raise
+                words.pop()
 
     def _rows(self, what: str, batch: Batch, compute: Callable[[Tensor], Tensor]) -> Tensor:
         device = self.backbone.device

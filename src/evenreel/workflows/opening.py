@@ -15,6 +15,7 @@ from evenreel.hosts.base import Host, create_host
 from evenreel.settings import DTYPES, Run, RunSettings
 from evenreel.video import VideoInfo, probe
 from evenreel.workflows import measure, record
+from evenreel.workflows.adapting import AdapterInUse
 from evenreel.workflows.conditions import Conditions
 from evenreel.workflows.measure import Stopwatch
 from evenreel.workflows.pipeline import Stages
@@ -47,9 +48,10 @@ def opened(
         backbone.embed(prompts)  # too long a prompt
         _ = backbone.unet
         conditions = Conditions.opened(settings, backbone, download=download)
+        adapter = AdapterInUse.opened(settings, backbone, with_source=with_source)
     stopwatch.device = backbone.device
     measure.reset_device_peak(backbone.device)
-    return kind(backbone, host, settings, progress, stopwatch, conditions)
+    return kind(backbone, host, settings, progress, stopwatch, conditions, adapter)
 
 
 def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
@@ -63,6 +65,7 @@ def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
         "model": {"name": backbone.name, "fingerprint": backbone.fingerprint},
         "host": {"name": settings.host, "settings": record.plain(stages.host)},
         "control": None if conditions is None else conditions.described(),
+        "adapter": None if stages.adapter is None else stages.adapter.described(),
         "working_size": list(working),
         "versions": record.versions(),
         "machine": record.machine(backbone.device, backbone.dtype),
@@ -124,7 +127,7 @@ def _settings_of(backbone: Backbone, settings: Run) -> Run:
 
 def _found_again(settings: Run) -> Run:
     """Settings whose folders and files are found from another working directory too."""
-    names = {name: getattr(settings, name) for name in ("control", "control_clip", "model")}
+    names = {name: getattr(settings, name) for name in ("control", "control_clip", "adapter", "model")}
     if _is_registered(settings.model):
         del names["model"]
     found = {key: str(Path(name).absolute()) for key, name in names.items() if name and Path(name).exists()}

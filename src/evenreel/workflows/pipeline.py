@@ -6,7 +6,7 @@ when it is large.
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
@@ -21,6 +21,7 @@ from evenreel.hosts.base import EditJob, Host, Prompts, inverting
 from evenreel.settings import EditSettings, RunSettings
 from evenreel.types import Latents, Pixels, PromptEmbeds
 from evenreel.video import fit, from_model, to_model
+from evenreel.workflows.adapting import AdapterInUse
 from evenreel.workflows.conditions import Conditions
 from evenreel.workflows.invert import Inversion, SourceClip, create_inversion
 from evenreel.workflows.measure import Stopwatch
@@ -43,6 +44,8 @@ class Stages:
     stopwatch: Stopwatch
     conditions: Conditions | None = None
     """What a ControlNet is shown; None without one."""
+    adapter: AdapterInUse | None = None
+    """None without one."""
 
     def control(self, size: tuple[int, int], first: int, count: int) -> Control | None:
         """What the ControlNet sees of frames from `first` on, at (width, height) `size`."""
@@ -53,7 +56,11 @@ class Stages:
 
     def sample(self, job: EditJob, stage: str, added_noise: sampling.AddedNoise | None = None) -> Latents:
         """Clean latents of a whole clip."""
-        with self.stopwatch.stage("sample"), self.host.attach(self.backbone, job) as session:
+        with ExitStack() as stack:
+            stack.enter_context(self.stopwatch.stage("sample"))
+            if self.adapter is not None:
+                job = replace(job, prefix=stack.enter_context(self.adapter.attached(self.backbone)))
+            session = stack.enter_context(self.host.attach(self.backbone, job))
             clean, timesteps = session.start()
             steps = sampling.sample(
                 clean, session.predict_noise, self.backbone.schedule, timesteps, added_noise=added_noise
@@ -98,8 +105,9 @@ class Pipeline(Stages):
             for pixels, timestamps in windows:
                 frames = to_model(pixels, size)
                 latents.append(self.backbone.encode(frames))
-                if self.conditions is not None:
-                    self.conditions.see(frames)
+                for watching in (self.conditions, self.adapter):
+                    if watching is not None:
+                        watching.see(frames)
                 times.extend(timestamps)
                 self.progress("read and encode", len(times), total)
         if len(times) != total:
@@ -147,6 +155,7 @@ class Pipeline(Stages):
                     refinement=(settings.inversion_steps or settings.steps) // settings.steps,
                     seed=settings.seed,
                     batch=together or settings.batch,
+                    together=together is not None,
                     progress=self.progress,
                 )
                 inverted = stack.enter_context(self.inversion.inverted(source))
@@ -155,7 +164,6 @@ class Pipeline(Stages):
 
 def model_size(
     width: int, height: int, size: int | tuple[int, int] | None, backbone: Backbone
-                    together=together is not None,
 ) -> tuple[int, int]:
     """(width, height) at which `backbone` works on frames of `width` x `height`."""
     multiple = backbone.size_multiple

@@ -14,6 +14,7 @@ from evenreel.metrics.temporal import flicker, warp_error
 from evenreel.ops.warp import visible_by_depth
 from evenreel.settings import EditSettings
 from evenreel.types import Frames
+from evenreel.workflows.adapting import AdapterInUse
 from evenreel.workflows.measure import Stopwatch
 from evenreel.workflows.pipeline import Pipeline
 from evenreel.workflows.progress import silent
@@ -66,7 +67,10 @@ class WorldEdit:
 def edit_frames(backbone: Backbone, frames: Frames, settings: EditSettings) -> Frames:
     """Edit frames that have the model's own size already."""
     host = create_host(settings.host, settings.host_options)
-    pipeline = Pipeline(backbone, host, settings, silent, Stopwatch(backbone.device))
+    adapter = AdapterInUse.opened(settings, backbone, with_source=True)
+    if adapter is not None:
+        adapter.see(frames)
+    pipeline = Pipeline(backbone, host, settings, silent, Stopwatch(backbone.device), adapter=adapter)
     return backbone.decode(pipeline.edit(backbone.encode(frames))).cpu()
 
 

@@ -1,0 +1,156 @@
+"""`evenreel train adapter` from shards to an edit, killed and resumed, alone and on two processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from evenreel.adapters import checkpoint
+from evenreel.cli import main
+
+QUICK = ["--warmup", "2", "--learning-rate", "1e-3", "--accumulation", "2", "--device", "cpu", "-q"]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "shards"
+    told = [
+        "data",
+        "build",
+        "--world",
+        "3",
+        "--size",
+        "64",
+        "--per-clip",
+        "2",
+        "--control",
+        "depth",
+        "--flow",
+    ]
+    assert main([*told, "-j", "1", "-o", str(folder), "-q"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def command(shards, tiny_folder):
+    return ["train", "adapter", str(shards), "--model", str(tiny_folder), *QUICK]
+
+
+@pytest.fixture(scope="module")
+def whole(command, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    assert main([*command, "--steps", "6", "-o", str(out)]) == 0
+    return out
+
+
+def weights(out):
+    return {
+        name: value
+        for name, value in load_file(out / "state.safetensors").items()
+        if name.startswith("model.")
+    }
+
+
+def test_what_comes_out(whole):
+    adapter, origin = checkpoint.load(whole / "adapter.safetensors", base=None)
+    assert adapter.settings.lora.scope == "down"
+    assert origin.licence == "Apache-2.0"
+    assert origin.notes["steps"] == 6
+    lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert all(line["loss"] > 0 and line["temporal"] > 0 for line in lines)
+    assert lines[0]["rate"] == pytest.approx(5e-4)
+
+
+def test_killed_and_resumed_it_is_the_same_bit_for_bit(command, whole, tmp_path):
+    told = [sys.executable, "-m", "evenreel", *command, "--steps", "6", "-o", str(tmp_path)]
+    told += ["--checkpoint-seconds", "0"]
+    process = subprocess.Popen(
+        told, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    while process.poll() is None and not (tmp_path / "state.safetensors").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert main([*command, "--steps", "6", "-o", str(tmp_path)]) == 0
+    ours, theirs = weights(tmp_path), weights(whole)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_two_processes_follow_one(command, whole, tmp_path):
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    launch += [
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        "0",
+        "-m",
+        "evenreel",
+    ]
+    ran = subprocess.run(
+        [*launch, *command, "--steps", "6", "-o", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    ours, theirs = weights(tmp_path), weights(whole)
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 6
+
+
+def test_another_training_does_not_go_on_in_its_place(command, whole, capsys):
+    assert main([*command, "--steps", "8", "--seed", "1", "-o", str(whole)]) == 2
+    assert "another seed" in capsys.readouterr().err
+
+
+def test_an_edit_with_it_records_it_and_off_is_off(whole, tiny_folder, clip_with_sound, tmp_path):
+    told = ["edit", str(clip_with_sound), "-p", "a star", "--model", str(tiny_folder), "--steps", "2", "-q"]
+    told += ["--inversion", "ddim", "--size", "32", "--frames", "0:3"]
+    adapter = ["--adapter", str(whole / "adapter.safetensors"), "--adapter-window", "0:1"]
+    runs = {
+        "plain": [],
+        "on": [*adapter, "--adapter-scale", "8"],
+        "fused": [*adapter, "--adapter-scale", "8", "--adapter-fused"],
+        "off": [*adapter, "--adapter-scale", "0"],
+    }
+    frames = {}
+    for name, more in runs.items():
+        assert main([*told, *more, "-o", str(tmp_path / name)]) == 0
+        frames[name] = [path.read_bytes() for path in sorted((tmp_path / name).iterdir())]
+    assert frames["off"] == frames["plain"]
+    assert frames["on"] != frames["plain"]
+    record = json.loads((tmp_path / "on.json").read_text())
+    assert record["adapter"]["scale"] == 8
+    assert record["adapter"]["window"] == "0:1"
+    assert main(["repeat", str(tmp_path / "on.json"), "-o", str(tmp_path / "again"), "-q"]) == 0
+    assert [path.read_bytes() for path in sorted((tmp_path / "again").iterdir())] == frames["on"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--temporal", "frames"], "frames 3"),
+        (["--scope", "nothing.*"], "matches no attention layer"),
+        (["--window", "1:0"], "window must be"),
+        (["--licence", ""], "licence"),
+    ],
+)
+def test_what_cannot_be_trained(command, more, said, tmp_path, capsys):
+    assert main([*command, "--steps", "1", "-o", str(tmp_path / "run"), *more]) != 0
+    assert said in capsys.readouterr().err
