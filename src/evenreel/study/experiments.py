@@ -36,6 +36,9 @@ def _all(settings: StudySettings) -> Iterator[Experiment]:
     yield guidance(settings)
     yield injection(settings)
     yield inversions(settings)
+    yield bilateral(settings)
+    yield inversion_steps(settings)
+    yield windows(settings)
     yield from not_run()
 
 
@@ -145,6 +148,85 @@ def inversions(settings: StudySettings) -> Experiment:
         question="Does a better reconstruction make a better edit?",
         conditions=tuple(_edit(kind, host, inversion=kind) for kind in kinds),
         pairs=tuple((kind, "ddim") for kind in kinds[1:]),
+    )
+
+
+def bilateral(settings: StudySettings) -> Experiment:
+    """GE Table 2: the bilateral filter in the inversion, on and off, on every host."""
+    return Experiment(
+        name="table2",
+        title="Bilateral inversion on every host",
+        source="GE, Table 2",
+        question="Does filtering what is inverted make edits more consistent?",
+        conditions=tuple(
+            condition
+            for host in settings.hosts
+            for condition in (
+                _edit(f"{host} ddim", host, inversion="ddim"),
+                _edit(f"{host} bilateral", host, inversion="bilateral"),
+            )
+        ),
+        pairs=tuple((f"{host} bilateral", f"{host} ddim") for host in settings.hosts),
+        paper=(
+            ("host", "FID with / without", "CLIP with / without", "LPIPS with / without"),
+            ("TokenFlow", "122.52 / 135.66", "29.35 / 29.17", ".136 / .142"),
+            ("Vid2Vid-Zero", "320.80 / 387.76", "25.84 / 20.08", ".166 / .210"),
+            ("VidToMe", "143.72 / 357.25", "28.12 / 25.00", ".114 / .126"),
+            ("Text2Video-Zero", "-", "30.07 / 29.10", ".244 / .347"),
+        ),
+        caveat=_WORLD + " VidToMe without the filter has FID 357 here and 146 in its Table 1.",
+    )
+
+
+def inversion_steps(settings: StudySettings) -> Experiment:
+    """GE Figures 5 and 7: few steps, and the filter's kernel."""
+    host = "vidtome" if "vidtome" in settings.hosts else settings.hosts[0]
+    few = (3, 5, 10)
+    kernels = (3, 5, 7)
+    plain = tuple(_edit(f"ddim, {steps} steps", host, inversion="ddim", steps=steps) for steps in few)
+    filtered = tuple(
+        _edit(
+            f"bilateral {kernel}, {steps} steps",
+            host,
+            inversion="bilateral",
+            steps=steps,
+            inversion_options={"kernel": kernel},
+        )
+        for steps in few
+        for kernel in kernels
+    )
+    return Experiment(
+        name="fig5",
+        title="Bilateral inversion at few steps, and the size of its kernel",
+        source="GE, Figures 5 and 7",
+        question="Is the filter of use where steps are few?",
+        conditions=(*plain, *filtered),
+        pairs=tuple((f"bilateral 5, {steps} steps", f"ddim, {steps} steps") for steps in few),
+    )
+
+
+def windows(settings: StudySettings) -> Experiment:
+    """GE Figures 11 and 14: at which noise levels the adapter is at work, and how much of it."""
+    host = "vidtome" if "vidtome" in settings.hosts else settings.hosts[0]
+    told = [("0.9:1", 0.5), ("0.9:1", 1.0), ("0.5:1", 0.5), ("0.5:1", 1.0), ("0:1", 1.0)]
+    conditions = tuple(
+        _edit(
+            f"{window} x {scale:g}",
+            host,
+            adapter=settings.adapter,
+            adapter_window=window,
+            adapter_scale=scale,
+        )
+        for window, scale in told
+    )
+    return Experiment(
+        name="windows",
+        title="When the adapter is at work",
+        source="GE, Figures 11 and 14",
+        question="At which noise levels, and how strongly, should the adapter be used?",
+        conditions=(_edit("without", host), *conditions),
+        pairs=tuple((condition.name, "without") for condition in conditions),
+        not_run="" if settings.adapter else _NO_ADAPTER,
     )
 
 
