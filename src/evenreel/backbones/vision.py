@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -52,15 +51,10 @@ class VisionTransformer:
         """Load it, in float32. Raises: WeightsError."""
         from transformers import ViTModel
 
-        class Headless(ViTModel):
-            """Without the pooler, which DINO's published weights do not have."""
-
-            def __init__(self, config: Any) -> None:
-                super().__init__(config, add_pooling_layer=False)
-
         folder.check()
         self.name, self.device, self.fingerprint = name, device, folder.fingerprint
-        self._model = load_part(folder, "", Headless, device, torch.float32)
+        # DINO was trained without the pooler; where its folder has one, it is random.
+        self._model = load_part(folder, "", ViTModel, device, torch.float32, add_pooling_layer=False)
         self._size, self._patch = self._model.config.image_size, self._model.config.patch_size
         keys = [m for n, m in self._model.named_modules() if n.endswith((".k_proj", ".attention.key"))]
         self._last_keys = keys[-1]

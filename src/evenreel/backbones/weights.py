@@ -11,10 +11,14 @@ from evenreel.backbones.folder import ModelFolder
 from evenreel.errors import WeightsError
 
 
+@torch.inference_mode(False)  # weights that are made in inference mode could never take part in a gradient
 def load_part(
-    model: ModelFolder, part: str, model_class: Any, device: torch.device, dtype: torch.dtype
+    model: ModelFolder, part: str, model_class: Any, device: torch.device, dtype: torch.dtype, **options: Any
 ) -> Any:
-    """One part of a model, for inference. Raises: WeightsError when its weights are not whole."""
+    """One part of a model, for inference; `options` go to its class.
+
+    Raises: WeightsError when its weights are not whole.
+    """
     where = model.path / part
     with one_sentence(where), _quiet():
         loaded, report = model_class.from_pretrained(
@@ -24,6 +28,7 @@ def load_part(
             local_files_only=True,
             output_loading_info=True,
             dtype=dtype,
+            **options,
         )
     if faults := [*report["missing_keys"], *report["mismatched_keys"]]:
         raise WeightsError(
@@ -46,13 +51,15 @@ def one_sentence(where: Path) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars of transformers: evenreel shows its own progress."""
+    """No progress bars and tables of transformers: evenreel shows its own progress, and checks what was loaded."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()

@@ -3,7 +3,8 @@
 from abc import abstractmethod
 from collections import Counter
 
-from evenreel.metrics.base import Metric, UnavailableError
+from evenreel.metrics.base import Metric
+from evenreel.metrics.unavailable import UnavailableError
 from evenreel.metrics.window import Inputs, Window
 from evenreel.world import ATTRIBUTES
 from evenreel.world.captions import understood

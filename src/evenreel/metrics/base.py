@@ -14,6 +14,7 @@ from torch import Tensor
 
 from evenreel import registry
 from evenreel.errors import PluginError
+from evenreel.metrics.unavailable import UnavailableError
 from evenreel.metrics.window import Inputs, Window
 
 FAMILIES = ("fidelity", "perceptual", "structure", "temporal", "clip", "distribution", "composite", "world")
@@ -30,10 +31,6 @@ NEEDS = {
     "dino": "no DINO was given (--dino FOLDER)",
 }
 """What a metric may need besides the clips (fields of `Inputs`), and what is said where it is missing."""
-
-
-class UnavailableError(Exception):
-    """Why a figure cannot be given: the rest of a sentence, for people."""
 
 
 class Metric(ABC):

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from evenreel.errors import SettingsError
-from evenreel.metrics.base import Mean, Metric, UnavailableError
+from evenreel.metrics.base import Mean, Metric
 from evenreel.metrics.temporal import ONE_FRAME
+from evenreel.metrics.unavailable import UnavailableError
 from evenreel.metrics.window import Embeddings, Inputs, Window
 
 SAME = 1e-6

@@ -1,8 +1,9 @@
 """Figures made of two others: what was asked for against consistency. Their parts are shown beside them."""
 
-from evenreel.metrics.base import Metric, UnavailableError
+from evenreel.metrics.base import Metric
 from evenreel.metrics.clip import ClipText
 from evenreel.metrics.temporal import WarpError, WarpSsim
+from evenreel.metrics.unavailable import UnavailableError
 from evenreel.metrics.window import Inputs, Window
 
 

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from evenreel.metrics.base import Metric, UnavailableError
+from evenreel.metrics.base import Metric
+from evenreel.metrics.unavailable import UnavailableError
 from evenreel.metrics.window import Embeddings, Inputs, Window
 
 Features = Float[Tensor, "_ features"]
@@ -27,7 +28,8 @@ def frechet_distance(one: Features, other: Features) -> float:
         for found in (one, other)
     )
     shared = torch.linalg.svdvals(a @ b.mT).sum()
-    return float(apart + a.square().sum() + b.square().sum() - 2 * shared)
+    distance = float(apart + a.square().sum() + b.square().sum() - 2 * shared)
+    return max(0.0, distance)  # it is no less, but for rounding
 
 
 def kernel_distance(one: Features, other: Features) -> float:

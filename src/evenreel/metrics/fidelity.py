@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from evenreel.metrics.base import Mean, Metric, UnavailableError
+from evenreel.metrics.base import Mean, Metric
+from evenreel.metrics.unavailable import UnavailableError
 from evenreel.metrics.window import Background, Inputs, Window
 from evenreel.types import Frames
 
@@ -59,13 +60,20 @@ def check_ssim_size(frames: Frames) -> None:
         )
 
 
-def _blurred(x: Float[Tensor, "frames 3 height width"]) -> Float[Tensor, "frames 3 inner_height inner_width"]:
-    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=x.dtype, device=x.device)
-    window = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
-    window /= window.sum()
+def _blurred(
+    x: Float[Tensor, "frames 3 height width"],
+) -> Float[Tensor, "frames 3 inner_height inner_width"]:
+    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=torch.float64)
+    weights = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
+    weights = (weights / weights.sum()).tolist()
     for axis in (2, 3):
         length = x.shape[axis] - 2 * SSIM_RADIUS
-        x = torch.stack([w * x.narrow(axis, i, length) for i, w in enumerate(window)]).sum(0)
+        blurred = torch.zeros_like(x.narrow(axis, 0, length))
+        for i, weight in enumerate(
+            weights
+        ):  # on a CPU six times as fast as a convolution in double precision
+            blurred.add_(x.narrow(axis, i, length), alpha=weight)
+        x = blurred
     return x
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from evenreel.errors import ClipError, ResourceError
+from evenreel.metrics.unavailable import UnavailableError
 from evenreel.ops.warp import Flow, Visible, carried_back, visible_by_return
 from evenreel.types import Frames
 from evenreel.video.images import natural_key
@@ -77,7 +78,13 @@ class EstimatedFlow:
         return self._cv2.cvtColor(pixels, self._cv2.COLOR_RGB2GRAY)
 
     def _flow(self, one: np.ndarray, other: np.ndarray) -> Tensor:
-        return torch.from_numpy(self._search.calc(one, other, None)).movedim(-1, 0)
+        try:
+            return torch.from_numpy(self._search.calc(one, other, None)).movedim(-1, 0)
+        except self._cv2.error as error:
+            height, width = one.shape
+            raise UnavailableError(
+                f"OpenCV estimates no flow for frames of {width} x {height} pixels"
+            ) from error
 
 
 class FlowFiles:
@@ -111,8 +118,8 @@ class FlowFiles:
         pairs = range(self.offset + first, self.offset + first + len(run) - 1)
         if pairs.stop > len(self.forward) or (self.backward is not None and pairs.stop > len(self.backward)):
             raise ClipError(
-                f"{self.forward[0].parent} holds {len(self.forward)} files of flow and the source has more than "
-                f"{pairs.stop} frames; give one for each pair of frames."
+                f"{self.forward[0].parent} holds {len(self.forward)} files of flow and the source has at least "
+                f"{pairs.stop + 1} frames; give one for each pair of frames."
             )
         height, width = run.shape[-2:]
         forward = _stacked(self.forward, pairs, (height, width))

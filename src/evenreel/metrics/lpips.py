@@ -28,8 +28,6 @@ SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 SMALLEST = 31
 """Pixels of the shorter side below which nothing reaches the last layer."""
 
-Map = Float[Tensor, "frames 1 height width"]
-
 
 class Lpips(nn.Module):
     """LPIPS 0.1 on AlexNet. Frames come in [0, 1] and are scaled to [-1, 1] inside."""
@@ -87,7 +85,7 @@ class Lpips(nn.Module):
         return torch.stack([layer.mean((1, 2, 3)) for layer in maps]).sum(0).cpu()
 
     @torch.inference_mode()
-    def distance_maps(self, frames: Frames, others: Frames) -> Map:
+    def distance_maps(self, frames: Frames, others: Frames) -> Float[Tensor, "frames 1 height width"]:
         """The distance at each pixel: layers are enlarged bilinearly to the size of the frames, then added."""
         size = frames.shape[2:]
         enlarged = [
@@ -96,7 +94,7 @@ class Lpips(nn.Module):
         ]
         return torch.stack(enlarged).sum(0).cpu()
 
-    def _maps(self, frames: Frames, others: Frames) -> list[Map]:
+    def _maps(self, frames: Frames, others: Frames) -> list[Float[Tensor, "frames 1 _ _"]]:
         pairs = zip(self.features(frames), self.features(others), self.channels, strict=True)
         return [((x - y).square() * weight).sum(1, keepdim=True) for x, y, weight in pairs]
 

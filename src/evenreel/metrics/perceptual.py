@@ -1,9 +1,10 @@
 """Perceptual distances: LPIPS on AlexNet, always said between what and what."""
 
-from evenreel.metrics.base import Mean, Metric, UnavailableError
+from evenreel.metrics.base import Mean, Metric
 from evenreel.metrics.fidelity import NO_BACKGROUND
 from evenreel.metrics.lpips import SMALLEST, Lpips
 from evenreel.metrics.temporal import ONE_FRAME
+from evenreel.metrics.unavailable import UnavailableError
 from evenreel.metrics.window import Inputs, Window
 from evenreel.types import Frames
 

@@ -5,11 +5,13 @@ A frozen or a blurred clip wins most of these; they mean something only beside m
 
 from abc import abstractmethod
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from evenreel.metrics.base import Mean, Metric, UnavailableError
+from evenreel.metrics.base import Mean, Metric
 from evenreel.metrics.fidelity import SSIM_RADIUS, check_ssim_size, ssim_map
+from evenreel.metrics.unavailable import UnavailableError
 from evenreel.metrics.window import Inputs, Window
 from evenreel.ops.warp import Flow, Visible, warp_back
 from evenreel.types import Frames
@@ -37,8 +39,11 @@ def still_differences(frames: Frames, flow: Flow, visible: Visible) -> Chosen:
 def warp_similarities(frames: Frames, flow: Flow, visible: Visible) -> Chosen:
     """SSIM of each frame and the next one brought back, at each visible place with its window in the picture."""
     inner = slice(SSIM_RADIUS, -SSIM_RADIUS)
-    similarity = ssim_map(warp_back(frames[1:], flow), frames[:-1]).mean(1, keepdim=True)
-    return similarity[visible[..., inner, inner]]
+    back, found = warp_back(frames[1:], flow), []
+    for i in range(len(flow)):  # a pair at a time: maps in double precision take much memory
+        similarity = ssim_map(back[i : i + 1], frames[i : i + 1]).mean(1, keepdim=True)
+        found.append(similarity[visible[i : i + 1, :, inner, inner]])
+    return torch.cat(found)
 
 
 def warp_error(frames: Frames, flow: Flow, visible: Visible) -> float | None:
