@@ -20,6 +20,8 @@ from hosts.jobs import random_latents
 PLUGIN = Path(__file__).parents[1] / "plugin_host"
 STRANGER = "neighbourly"
 
+DEFAULT = EditSettings(prompt="x").inversion
+
 SMALL = {
     "tokenflow": {"window": 2, "keyframes_together": 2},
     "vid2vid_zero": {"window": 2},
@@ -80,7 +82,7 @@ def state_of(unet):
 
 @pytest.mark.parametrize("inversion", INVERSIONS)
 def test_an_edit(host, inversion, tiny):
-    """Runs, gives every frame, repeats itself bit for bit, does not depend on the batch, leaves nothing behind."""
+    """Runs, gives every frame, repeats itself bit for bit, leaves nothing behind."""
     clip = random_latents(3)
     given, before = clip.clone(), state_of(tiny.unet)
     first = edited(tiny, host, inversion, clip, batch=2)
@@ -92,9 +94,21 @@ def test_an_edit(host, inversion, tiny):
 
     torch.manual_seed(12345)  # the global generator must not matter
     assert torch.equal(edited(tiny, host, inversion, clip, batch=2), first)
-    assert (edited(tiny, host, inversion, clip, batch=3) - first).abs().max() < SAMENESS
     assert torch.equal(clip, given)
     assert state_of(tiny.unet) == before
+
+
+def test_the_batch_does_not_matter_to_a_host(host, tiny):
+    clip = random_latents(3)
+    parts, whole = (edited(tiny, host, DEFAULT, clip, batch=batch) for batch in (2, 3))
+    assert (parts - whole).abs().max() < SAMENESS
+
+
+@pytest.mark.parametrize("inversion", [one for one in INVERSIONS if one != DEFAULT])
+def test_the_batch_does_not_matter_to_an_inversion(inversion, tiny):
+    host, clip = create_host("frame"), random_latents(3)
+    parts, whole = (edited(tiny, host, inversion, clip, batch=batch) for batch in (2, 3))
+    assert (parts - whole).abs().max() < SAMENESS
 
 
 def test_inversions_differ(tiny):
