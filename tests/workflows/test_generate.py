@@ -72,6 +72,12 @@ def test_hosts_that_need_no_source_inject_nothing(host, settings):
     assert clip.frames.shape == (3, 64, 64, 3)
 
 
+def test_attention_across_frames_makes_clips_too(settings):
+    clip = generate_clip(settings(host="vid2vid_zero"))
+    assert clip.record["host"]["settings"]["cross"] == 0
+    assert not torch.equal(clip.frames, generate_clip(settings(host="frame")).frames)
+
+
 def test_injection_that_was_asked_for_is_an_error(settings):
     assert create_host("frame", with_source=False).pnp_conv == 0
     assert create_host("frame").pnp_conv == 0.8

@@ -50,7 +50,8 @@ def generate(
         bool, typer.Option("--download", help="Fetch a model from the hub.", rich_help_panel=ALGORITHM)
     ] = False,
     host: Annotated[
-        str, option(ALGORITHM, "What keeps frames consistent: text2video_zero, vidtome or frame (nothing).")
+        str,
+        option(ALGORITHM, "What keeps frames consistent; see `evenreel hosts`. tokenflow needs a source."),
     ] = DEFAULTS.host,
     host_option: Annotated[
         list[str] | None,

@@ -33,6 +33,7 @@ class Vid2VidZeroHost:
     """Attention across frames, and prompt-to-prompt: layout comes from where the source attends to its own prompt."""
 
     name: ClassVar[str] = "vid2vid_zero"
+    without_source: ClassVar[Mapping[str, float]] = {"cross": 0.0, "self_attention": 0.0}
 
     window: int = 8
     """Frames that are computed together, at most `--batch`; each window sees the clip's first frame and the last one
