@@ -30,6 +30,19 @@ def test_bars_end_full():
         assert [(task.description, task.finished) for task in bars.tasks] == [("load", True), ("edit", True)]
 
 
+def test_news_of_a_stage_is_no_other_stage(capsys):
+    def told(progress):
+        progress("train", 0, 2)
+        progress("train: loss 0.5", 1, 2)
+        progress("train: loss 0.4", 2, 2)
+
+    with Bars(console=Console(file=io.StringIO())) as bars:
+        told(StageBars(bars))
+        assert [task.description for task in bars.tasks] == ["train: loss 0.4"]
+    told(StageLines())
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
 def test_complaints_are_one_line_whatever_they_hold(capsys):
     complain("one\ntwo\r\n\tthree")
     assert capsys.readouterr().err == "evenreel: one two three\n"

@@ -54,7 +54,9 @@ def new_adapter(backbone, *, moved=False, tokens=True):
 
 
 def test_the_loss_is_that_of_frames_one_by_one(backbone):
-    settings = LossSettings(temporal="noise-levels", weight_temporal=0.3, weight_diffusion=2.0)
+    settings = LossSettings(
+        temporal="noise-levels", weight_temporal=0.3, weight_diffusion=2.0, unconditional=0.0
+    )
     batch, adapter = made_up(), new_adapter(backbone, moved=True)
     prepared = prepare(batch, Encoded(backbone, vision), settings)
     with training_in(backbone, adapter, settings) as trainee:
@@ -98,6 +100,16 @@ def test_gradients_reach_what_is_trained_and_nothing_else(backbone, form):
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert not any(value.requires_grad for value in backbone.unet.parameters())
+
+
+def test_some_captions_are_left_out_always_the_same(backbone):
+    batch, encoded = made_up(videos=12), Encoded(backbone, None)
+    empty = backbone.embed([""])[0]
+    texts = [prepare(batch, encoded, LossSettings(unconditional=0.5)).text for _ in range(2)]
+    assert torch.equal(*texts)
+    assert 2 <= sum(torch.equal(text, empty) for text in texts[0]) <= 10
+    kept = prepare(batch, encoded, LossSettings(unconditional=0.0)).text
+    assert not any(torch.equal(text, empty) for text in kept)
 
 
 def test_below_the_gate_only_the_noise_counts(backbone):

@@ -71,12 +71,13 @@ class StageBars:
         self.current: str | None = None
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
+        told, stage = stage, stage.partition(": ")[0]
         if stage not in self.tasks:
-            self.tasks[stage] = self.bars.add_task(stage, total=total)
+            self.tasks[stage] = self.bars.add_task(told, total=total)
         if stage != self.current and self.current is not None:
             self._finish(self.current)
         self.current = stage
-        self.bars.update(self.tasks[stage], completed=done, total=total)
+        self.bars.update(self.tasks[stage], description=told, completed=done, total=total)
 
     def _finish(self, stage: str) -> None:
         # A stage whose length nobody knew is complete when the next begins.
@@ -93,6 +94,7 @@ class StageLines:
         self.start = 0.0
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
+        stage = stage.partition(": ")[0]
         if stage != self.current:
             self.current, self.start = stage, time.perf_counter()
             self._line(f"{stage} ..." if total is None else f"{stage} (0 of {total}) ...")

@@ -151,6 +151,9 @@ def adapter(
     window: Annotated[
         str, typer.Option(help="Noise levels it is trained at.", rich_help_panel=LOSS)
     ] = "0.5:1",
+    unconditional: Annotated[
+        float, typer.Option(help="Share of captions left out, for guidance.", rich_help_panel=LOSS)
+    ] = 0.1,
     inference_window: Annotated[
         str, typer.Option(help="Noise levels it is used at by default.", rich_help_panel=ADAPTER)
     ] = "0.9:1",
@@ -203,6 +206,7 @@ def adapter(
             weight_temporal=weight_temporal,
             weight_diffusion=weight_diffusion,
             window=Window.parse(window),
+            unconditional=unconditional,
         ),
         loop=AcceleratedSettings(
             steps=steps,

@@ -43,6 +43,9 @@ class LossSettings:
     """Noise levels that are drawn; an adapter learns nothing where it is not at work."""
     gate: float = 0.5
     """Share of the noise from which on the temporal loss counts (Eq. 19)."""
+    unconditional: float = 0.1
+    """Share of the captions that are left out: guidance also needs to know what no caption looks like, and multiplies
+    whatever an adapter does to one branch alone."""
 
     def __post_init__(self) -> None:
         if self.temporal not in FORMS:
@@ -57,8 +60,9 @@ class LossSettings:
                 "the weights of the losses must not be negative, nor both 0; "
                 f"got {self.weight_temporal} and {self.weight_diffusion}."
             )
-        if not 0 <= self.gate <= 1:
-            raise SettingsError(f"gate must be from 0 to 1, got {self.gate}.")
+        for share in ("gate", "unconditional"):
+            if not 0 <= getattr(self, share) <= 1:
+                raise SettingsError(f"{share} must be from 0 to 1, got {getattr(self, share)}.")
 
 
 @dataclass(frozen=True)
@@ -147,17 +151,19 @@ def prepare(batch: Batch, encoded: Encoded, settings: LossSettings) -> Prepared:
         raise SettingsError(f"the training window {settings.window} holds no timestep; widen it.")
     latents = encoded.latents(batch)
     frames = batch.frames.shape[1]
-    noise, levels = [], []
-    for seed in batch.seeds:
+    noise, levels, captions = [], [], []
+    for seed, caption in zip(batch.seeds, batch.captions, strict=True):
         generator = torch.Generator().manual_seed(seed)
         levels.append(torch.randint(allowed.start, allowed.stop, (LEVELS,), generator=generator))
         noise.append(torch.randn(LEVELS * frames, *latents.shape[1:], generator=generator))
+        dropped = float(torch.rand((), generator=generator)) < settings.unconditional
+        captions.append("" if dropped else caption)
     return Prepared(
         latents=latents,
         noise=torch.cat(noise).to(latents),
         timesteps=torch.stack(levels).to(latents),
         vision=encoded.hidden(batch),
-        text=encoded.text(batch.captions),
+        text=encoded.text(captions),
         flow=_known_flow(batch, latents.device),
     )
 

@@ -48,19 +48,21 @@ class Generation(Stages):
         prompt, negative = backbone.embed([settings.prompt, settings.negative_prompt]).split(1)
         # The model says itself what its latents are like.
         channels, height, width = backbone.encode(torch.zeros(1, 3, size[1], size[0])).shape[1:]
-        job = EditJob(
-            shape=(settings.frames, channels, height, width),
-            timesteps=backbone.schedule.timesteps(settings.steps),
-            prompt_embeds=prompt,
-            negative_prompt_embeds=negative,
-            source_prompt_embeds=negative,
-            prompts=Prompts(source="", edit=settings.prompt),
-            guidance_scale=settings.guidance_scale,
-            seed=settings.seed,
-            batch=settings.batch,
-            control=self.control(size, 0, settings.frames),
-        )
-        return self.sample(job, "generate")
+        with self.adapted() as prefix:
+            job = EditJob(
+                shape=(settings.frames, channels, height, width),
+                timesteps=backbone.schedule.timesteps(settings.steps),
+                prompt_embeds=prompt,
+                negative_prompt_embeds=negative,
+                source_prompt_embeds=negative,
+                prompts=Prompts(source="", edit=settings.prompt),
+                guidance_scale=settings.guidance_scale,
+                seed=settings.seed,
+                batch=settings.batch,
+                control=self.control(size, 0, settings.frames),
+                prefix=prefix,
+            )
+            return self.sample(job, "generate")
 
     def record(self, working: tuple[int, int]) -> dict[str, Any]:
         """What is written beside the clip."""

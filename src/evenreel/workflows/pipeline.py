@@ -6,7 +6,7 @@ when it is large.
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
@@ -17,7 +17,7 @@ from evenreel.backbones.control import Control
 from evenreel.diffusion import sampling
 from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import ResourceError
-from evenreel.hosts.base import EditJob, Host, Prompts, inverting
+from evenreel.hosts.base import EditJob, Host, PrefixOf, Prompts, inverting
 from evenreel.settings import EditSettings, RunSettings
 from evenreel.types import Latents, Pixels, PromptEmbeds
 from evenreel.video import fit, from_model, to_model
@@ -54,12 +54,22 @@ class Stages:
         with self.stopwatch.stage("control"):
             return self.conditions.control(size, first, count, self.progress)
 
+    @contextmanager
+    def adapted(self) -> Iterator[PrefixOf | None]:
+        """The adapter, if there is one, at work in the model while inside; yields what goes in front of prompts.
+
+        An inversion belongs inside too: what another model inverted is not what this one would sample back.
+        """
+        if self.adapter is None:
+            yield None
+            return
+        with self.adapter.attached(self.backbone) as prefix:
+            yield prefix
+
     def sample(self, job: EditJob, stage: str, added_noise: sampling.AddedNoise | None = None) -> Latents:
         """Clean latents of a whole clip."""
         with ExitStack() as stack:
             stack.enter_context(self.stopwatch.stage("sample"))
-            if self.adapter is not None:
-                job = replace(job, prefix=stack.enter_context(self.adapter.attached(self.backbone)))
             session = stack.enter_context(self.host.attach(self.backbone, job))
             clean, timesteps = session.start()
             steps = sampling.sample(
@@ -120,7 +130,7 @@ class Pipeline(Stages):
         prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
         prompt, negative, source = backbone.embed(prompts).split(1)
         frames, channels, height, width = latents.shape
-        with self._inverted(latents, source, negative) as inverted:
+        with self.adapted() as prefix, self._inverted(latents, source, negative) as inverted:
             job = EditJob(
                 shape=(frames, channels, height, width),
                 timesteps=inverted.timesteps,
@@ -135,6 +145,7 @@ class Pipeline(Stages):
                 seed=settings.seed,
                 batch=settings.batch,
                 control=control,
+                prefix=prefix,
             )
             return self.sample(job, "edit", inverted.noise_on(backbone.device))
 

@@ -11,7 +11,8 @@ class Progress(Protocol):
     """Called whenever a stage begins or moves on.
 
     `stage` is a short name for people ("invert"), `done` counts from 0, and `total` is None while it is unknown.
-    A stage is over when another begins or `done` reaches `total`.
+    A stage is over when another begins or `done` reaches `total`. What follows a colon in its name is news of the
+    stage ("train: loss 0.2"), not another one.
     """
 
     def __call__(self, stage: str, done: int, total: int | None) -> None: ...

@@ -109,7 +109,7 @@ def train_adapter(
             for step, figures in draws:
                 log(step, {**figures, "rate": settings.loop.rate(step - 1), "seconds": training.seconds})
                 told = ", ".join(f"{name} {figures[name]:.4f}" for name in ("loss", "diffusion", "temporal"))
-                progress(f"train adapter ({told})", step, total)
+                progress(f"train adapter: {told}", step, total)
                 if validation and training.is_main and (step % validation.every == 0 or step == total):
                     _save(adapter, out / "last.safetensors", backbone, vision, settings, data, step)
                     _validate(out, backbone, settings, validation, step)
