@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from evenreel._version import __version__
-from evenreel.cli import data, demo, edit, evaluate, generate, inspect, study, train
+from evenreel.cli import data, demo, edit, evaluate, generate, inspect, study, theory, train
 from evenreel.cli.console import complain
 from evenreel.errors import EvenreelError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (edit, generate, evaluate, demo, inspect, train, data, study):
+for module in (edit, generate, evaluate, demo, inspect, train, data, study, theory):
     module.register(app)
 
 
