@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from tiny import WIDTH, tiny_tokenizer
 from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
+
+from tiny import WIDTH, tiny_tokenizer
 
 CONVOLUTIONS = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
 """AlexNet's: channels out and in, and the side of the kernel, by torchvision's numbers."""

@@ -1,11 +1,11 @@
 """Clips of the world and tiny networks, shared by the tests of metrics."""
 
 import pytest
-from towers import save_clip, save_dino, save_lpips
 
 from evenreel.backbones.clip import load_clip
 from evenreel.backbones.vision import load_dino
 from evenreel.metrics.lpips import Lpips
+from towers import save_clip, save_dino, save_lpips
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from metrics.measuring import figure, value
 from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
 
@@ -15,6 +14,7 @@ from evenreel.backbones.clip import load_clip, preprocess
 from evenreel.errors import SettingsError, WeightsError
 from evenreel.metrics.clip import ClipDirection, ClipFrames, ClipText
 from evenreel.world import HELD_OUT, caption, random_scene, render
+from metrics.measuring import figure, value
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from metrics.measuring import figure, value
 
 from evenreel.metrics.distribution import FrechetClip, KidClip, frechet_distance, kernel_distance
+from metrics.measuring import figure, value
 
 
 def samples(count, width, seed, *, shift=0.0, scale=1.0):

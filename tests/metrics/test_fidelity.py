@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from metrics.measuring import figure, value
 
 from evenreel.metrics.fidelity import (
     BackgroundPsnr,
@@ -16,6 +15,7 @@ from evenreel.metrics.fidelity import (
     psnr,
     ssim_map,
 )
+from metrics.measuring import figure, value
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +63,8 @@ def slow_ssim(one, other, counts):
     for frame in range(len(one)):
         for channel in range(3):
             a, b = one[frame, channel].double().tolist(), other[frame, channel].double().tolist()
-            for y in range(5, len(a) - 5):
-                for x in range(5, len(a[0]) - 5):
-                    if counts[frame, 0, y, x]:
-                        values.append(slow_ssim_at(a, b, y, x))
+            places = [(y, x) for y in range(5, len(a) - 5) for x in range(5, len(a[0]) - 5)]
+            values += [slow_ssim_at(a, b, y, x) for y, x in places if counts[frame, 0, y, x]]
     return sum(values) / len(values)
 
 
@@ -100,7 +98,7 @@ def test_ssim_is_that_of_a_loop(clips, length):
 
 
 def test_background_is_averaged_over_background_only():
-    """Setting the masked part to zero and dividing by all pixels, as published evaluators do, gives 10 log10(4) more."""
+    """Zeroing the masked part and dividing by all pixels, as published evaluators do, gives 10 log10(4) more."""
     source = torch.zeros(2, 3, 16, 16)
     edit = torch.full_like(source, 0.1)
     background = torch.zeros(2, 1, 16, 16, dtype=torch.bool)

@@ -5,13 +5,13 @@ import struct
 import numpy as np
 import pytest
 import torch
-from metrics.measuring import figure, value
 
 from evenreel.errors import ClipError
 from evenreel.metrics.flow import EstimatedFlow, FlowFiles, KnownFlow, read_flow
 from evenreel.metrics.temporal import WarpError
 from evenreel.ops.warp import carried_back, visible_by_depth, visible_by_return
 from evenreel.world import HELD_OUT, Camera, Motion, Scene, SceneObject, random_scene, render
+from metrics.measuring import figure, value
 
 
 def write_flo(path, flow):

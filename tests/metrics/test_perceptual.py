@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from metrics.measuring import figure, value
 from safetensors.torch import save_file
 from torch.nn import functional
-from towers import CONVOLUTIONS, lpips_weights
 
 from evenreel.errors import WeightsError
 from evenreel.metrics.lpips import Lpips
 from evenreel.metrics.perceptual import BackgroundLpips, LpipsConsecutive, LpipsSource
+from metrics.measuring import figure, value
+from towers import CONVOLUTIONS, lpips_weights
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_frozen_clip_is_perfectly_smooth(clips, lpips):
 
 
 def test_the_background_counts_by_itself(clips, lpips):
-    """Left halves are as in the source: far from the border their distance is nothing, and the mean is over them only."""
+    """The left is as in the source: far from what changed its distance is nothing, and the mean is over it only."""
     source = torch.rand(2, 3, 64, 256, generator=torch.Generator().manual_seed(0))
     edit = source.clone()
     edit[..., 192:] = 1 - edit[..., 192:]

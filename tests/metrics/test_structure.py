@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from metrics.measuring import figure, value
 from safetensors.torch import load_file, save_file
 from transformers import ViTModel
 
@@ -14,6 +13,7 @@ from evenreel.backbones.vision import load_dino
 from evenreel.errors import WeightsError
 from evenreel.metrics.structure import StructureDistance
 from evenreel.world import HELD_OUT, random_scene, render
+from metrics.measuring import figure, value
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Consistency from frame to frame, measured along the source's motion.
 
-A frozen or a blurred clip wins most of these; they mean something only beside measures of what was asked for.
+A frozen clip wins flicker and blur lowers the rest; they mean something only beside measures of what was asked for.
 """
 
 from abc import abstractmethod
@@ -96,8 +96,8 @@ class WarpError(_AlongMotion):
     places that stay visible.
 
     Lai et al., ECCV 2018; frames in [0, 1], mean over channels, bilinear sampling. Every visible place of the clip
-    weighs the same. Visible: exact where depth is known, else going to the next frame and back must end at home. A
-    blurred clip wins it.
+    weighs the same. Visible: exact where depth is known, else going to the next frame and back must end at home.
+    Blur lowers it.
     """
 
     better = "lower"
