@@ -185,7 +185,8 @@ def report(
     *,
     first: int = 0,
     pictures: int = 256,
-    clips: int = 40,
+    generated: int = 128,
+    clips: int = 25,
     device: str = "cpu",
     write: bool = True,
     progress: Progress = silent,
@@ -208,7 +209,7 @@ def report(
         *autoencoder_figures(backbone, scenes),
         *clip_figures(folder, scenes),
         *judge_figures(judge, _scenes(first, 4 * pictures)),
-        *generation_figures(backbone, judge, scenes, progress),
+        *generation_figures(backbone, judge, scenes[:generated], progress),
     ]
     for host in EDIT_HOSTS:
         figures += editing_figures(backbone, judge, first + 10_000, clips, host, progress)
