@@ -52,12 +52,9 @@ def chapter(statements: Sequence[Statement]) -> str:
     for one in statements:
         lines += ["", f"### {heading(one)}"]
         for name, text in paragraphs(one):
-            rows = text.split("\n")
-            lines += (
-                ["", f"**{name}** {text}"]
-                if len(rows) == 1
-                else ["", f"**{name}**", "", *(f"- {row}" for row in rows)]
-            )
+            title, rows = name if name.endswith("?") else f"{name}.", text.split("\n")
+            lines += ["", f"**{title}** {text}"] if len(rows) == 1 else ["", f"**{title}**", ""]
+            lines += [f"- {row}" for row in rows if len(rows) > 1]
     return "\n".join(lines) + "\n"
 
 

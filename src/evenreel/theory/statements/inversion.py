@@ -85,10 +85,11 @@ STATEMENTS = (
         fault="E|z| < sqrt(d). C varies from step to step, so powers have to be products. C > 1, so neither C^T "
         "nor the sum of C^k converges as T grows.",
         gist="product of C_t: finite, <= exp(2 l asinh(sigma)) / sqrt(a)",
-        truth="The error after T steps is at most prod C_t delta + sum_t (prod_(s < t) C_s) e_t, e_t what step t "
-        "adds: finite for finite T. On a schedule that ends at a, prod C_t <= exp(2 l asinh(sigma)) / "
-        "sqrt(a), sigma = sqrt((1 - a) / a), and tends to it as steps get finer. Deterministic inversion "
-        "tends to sqrt(a_T / a_0) exp(l (asinh(sigma_T) - asinh(sigma_0))).",
+        truth="The error after T steps is at most prod C_t delta + sum of what each step adds, times the C of "
+        "the steps still to come: finite for finite T. On a schedule that ends at a, prod C_t <= exp(2 l "
+        "asinh(sigma)) / sqrt(a), sigma = sqrt((1 - a) / a), and tends to it as steps get finer. The "
+        "product of deterministic inversion tends to sqrt(a_T / a_0) exp(l (asinh(sigma_T) - "
+        "asinh(sigma_0))).",
         conditions="l a Lipschitz constant at every timestep; without filtering, or with sqrt(kappa_t) C_t for C_t",
         why="Induction. log C_t <= u/2 + l (1 - e^-u) / sqrt(1 - a_t) with u = -log alpha_t, a lower sum of "
         "the integral of 1/2 + l / sqrt(1 - e^-v) from 0 to -log a, which is -log(a)/2 + 2 l asinh(sigma). "
