@@ -85,7 +85,8 @@ def _call(
         if prefix is not None:
             rows = [row[None].expand(frames, -1, -1) for row in text]
             embeds = torch.cat([torch.cat([prefix.to(row), row], dim=1) for row in rows])
-        backbone.predict_noise(latents[:1], ACTIVE, embeds[:1])  # what has just been attached is not in any cache yet
+        # What has just been attached is not in any cache yet.
+        backbone.predict_noise(latents[:1], ACTIVE, embeds[:1])
         began = _now(latents.device)
         backbone.predict_noise(latents, ACTIVE, embeds)
         return _now(latents.device) - began

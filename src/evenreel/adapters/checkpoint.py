@@ -98,11 +98,21 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     aside = Aside(path, folder=False)
     try:
-        aside.path.write_bytes(safetensors.save(plain, metadata))
+        aside.path.write_bytes(_ordered(safetensors.save(plain, metadata)))
     except BaseException:
         aside.discard()
         raise
     aside.commit()
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file whose metadata stand in order: the library shuffles them, and equal files should be equal."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the numbers after it begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
