@@ -57,7 +57,18 @@ def assert_one_sentence(done: Finished, status: int, words: str) -> None:
 def test_help_names_every_command(run):
     done = run("--help")
     assert done.returncode == 0
-    for command in ("edit", "generate", "repeat", "demo", "hosts", "info", "doctor", "train"):
+    for command in (
+        "edit",
+        "evaluate",
+        "metrics",
+        "generate",
+        "repeat",
+        "demo",
+        "hosts",
+        "info",
+        "doctor",
+        "train",
+    ):
         assert re.search(rf"^\W*{command}\b", done.stdout, re.MULTILINE)
 
 

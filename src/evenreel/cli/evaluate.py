@@ -51,12 +51,12 @@ def _option(panel: str, help_text: str, *names: str, **details: Any) -> Any:
 def evaluate(
     source: Annotated[
         Path | None,
-        typer.Argument(metavar="[SOURCE]", help="The clip that was edited, or a folder of such clips."),
+        typer.Argument(metavar="SOURCE", help="The clip that was edited, or a folder of such clips."),
     ] = None,
     edit: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[EDIT]", help="The edited clip, or a folder of clips with the sources' names."
+            metavar="EDIT", help="The edited clip, or a folder of clips with the sources' names."
         ),
     ] = None,
     prompt: Annotated[
@@ -224,15 +224,11 @@ def _print_unavailable(figures: "Mapping[str, Figure]") -> None:
     for name, figure in figures.items():
         if figure.value is None:
             reasons.setdefault(figure.unavailable, []).append(name)
-    if reasons:
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        table.add_column("unavailable", overflow="fold")
-        table.add_column("because", overflow="fold")
-        for reason, names in reasons.items():
-            table.add_row(", ".join(names), escape(reason))
-        stdout().print()
-        stdout().print(table)
-    stdout().print()
+    console = stdout()
+    console.print("\n[bold]unavailable[/]" if reasons else "")
+    for reason, names in reasons.items():
+        console.print(f"{', '.join(names)}: {reason}", markup=False)
+    console.print()
 
 
 def _print_many(values: Mapping[str, Any], failures: "Sequence[Failure]") -> None:

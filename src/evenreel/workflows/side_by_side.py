@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
-import torch
+from jaxtyping import Bool
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from evenreel.errors import ClipError
-from evenreel.metrics.window import LENGTH, Background, Part
+from evenreel.metrics.window import LENGTH, Part
 from evenreel.types import Pixels
 from evenreel.video import FrameStream, VideoInfo, open_clip, to_model
 from evenreel.video.source import shown
@@ -88,7 +90,7 @@ class SideBySide:
             to_model(pixels[TRUTH], self.size) if TRUTH in pixels else None,
         )
 
-    def _background(self, mask: Pixels, count: int) -> Background:
+    def _background(self, mask: Pixels, count: int) -> Bool[Tensor, "count 1 source_height source_width"]:
         assert self.mask is not None
         info = self.mask.info
         threshold = 1 if info.is_images and info.codec in LOSSLESS else MIDDLE
@@ -96,7 +98,7 @@ class SideBySide:
         self._marked |= bool(marked.any())
         width, height = self.size
         if marked.shape[2:] != (height, width):
-            enlarged = torch.nn.functional.interpolate(marked.float(), (height, width), mode="nearest-exact")
+            enlarged = interpolate(marked.float(), (height, width), mode="nearest-exact")
             marked = enlarged > 0
         return ~marked if len(marked) == count else ~marked.expand(count, -1, -1, -1)
 
