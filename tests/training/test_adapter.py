@@ -112,6 +112,15 @@ def test_some_captions_are_left_out_always_the_same(backbone):
     assert not any(torch.equal(text, empty) for text in kept)
 
 
+def test_frames_share_as_much_noise_as_is_said(backbone):
+    batch, encoded = made_up(videos=12, frames=2), Encoded(backbone, None)
+    for share in (0.0, 0.6, 1.0):
+        noise = prepare(batch, encoded, LossSettings(shared_noise=share)).noise
+        one, other = noise.unflatten(0, (-1, 2)).unbind(1)
+        assert noise.std().item() == pytest.approx(1, abs=0.03)
+        assert (one * other).mean().item() == pytest.approx(share, abs=0.04)
+
+
 def test_below_the_gate_only_the_noise_counts(backbone):
     settings = LossSettings(window=Window(0.0, 0.4))
     with training_in(backbone, new_adapter(backbone, tokens=False), settings) as trainee:

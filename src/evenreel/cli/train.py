@@ -151,6 +151,9 @@ def adapter(
     window: Annotated[
         str, typer.Option(help="Noise levels it is trained at.", rich_help_panel=LOSS)
     ] = "0.5:1",
+    shared_noise: Annotated[
+        float, typer.Option(help="Share of the noise that frames have in common.", rich_help_panel=LOSS)
+    ] = 0.7,
     unconditional: Annotated[
         float, typer.Option(help="Share of captions left out, for guidance.", rich_help_panel=LOSS)
     ] = 0.1,
@@ -206,6 +209,7 @@ def adapter(
             weight_temporal=weight_temporal,
             weight_diffusion=weight_diffusion,
             window=Window.parse(window),
+            shared_noise=shared_noise,
             unconditional=unconditional,
         ),
         loop=AcceleratedSettings(

@@ -43,6 +43,10 @@ class LossSettings:
     """Noise levels that are drawn; an adapter learns nothing where it is not at work."""
     gate: float = 0.5
     """Share of the noise from which on the temporal loss counts (Eq. 19)."""
+    shared_noise: float = 0.7
+    """Share of the noise's variance that all frames of a group have in common (mixed noise, arXiv:2305.10474); 0: each
+    its own, as in the paper. Clips that are edited start from an inversion, whose noise resembles itself from frame to
+    frame; noise of their own would teach an adapter to smooth away what is no flicker."""
     unconditional: float = 0.1
     """Share of the captions that are left out: guidance also needs to know what no caption looks like, and multiplies
     whatever an adapter does to one branch alone."""
@@ -60,7 +64,7 @@ class LossSettings:
                 "the weights of the losses must not be negative, nor both 0; "
                 f"got {self.weight_temporal} and {self.weight_diffusion}."
             )
-        for share in ("gate", "unconditional"):
+        for share in ("gate", "unconditional", "shared_noise"):
             if not 0 <= getattr(self, share) <= 1:
                 raise SettingsError(f"{share} must be from 0 to 1, got {getattr(self, share)}.")
 
@@ -155,7 +159,10 @@ def prepare(batch: Batch, encoded: Encoded, settings: LossSettings) -> Prepared:
     for seed, caption in zip(batch.seeds, batch.captions, strict=True):
         generator = torch.Generator().manual_seed(seed)
         levels.append(torch.randint(allowed.start, allowed.stop, (LEVELS,), generator=generator))
-        noise.append(torch.randn(LEVELS * frames, *latents.shape[1:], generator=generator))
+        own = torch.randn(LEVELS, frames, *latents.shape[1:], generator=generator)
+        common = torch.randn(LEVELS, 1, *latents.shape[1:], generator=generator)
+        share = settings.shared_noise
+        noise.append((share**0.5 * common + (1 - share) ** 0.5 * own).flatten(0, 1))
         dropped = float(torch.rand((), generator=generator)) < settings.unconditional
         captions.append("" if dropped else caption)
     return Prepared(
