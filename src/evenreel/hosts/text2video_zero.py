@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -118,12 +119,17 @@ class Text2VideoZeroSession:
     ) -> None:
         self.backbone, self.job, self.host = backbone, job, host
         self.plan = InjectionPlan.of(job, host.pnp_attn, host.pnp_conv)
-        self.draws = draws or Draws.of(job, published_chunks=host.published_chunks)
+        self._draws = draws
         self.injecting = Injecting()
         self.anchoring = Anchoring()
         self.controlling = Anchoring(branches=branches(job, with_source=False))
         self.first_frames: dict[int, Latents] = {}
         """By timestep, the first frame at the level of that timestep, where it is not a frame of the clip."""
+
+    @cached_property
+    def draws(self) -> Draws:
+        """The noise of a clip that is not edited."""
+        return self._draws or Draws.of(self.job, published_chunks=self.host.published_chunks)
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
         """At the inverted source; with a control and no source at noise that all frames share; else at moved copies."""
