@@ -171,6 +171,11 @@ class TestReport:
         assert "no difference in edit success" in page
         assert not re.search(r'(src|href)="(?!#|data:)', page)
 
+    def test_it_says_what_of_the_theory_holds(self, tmp_path):
+        page = self.page(tmp_path, {})
+        assert "false as stated" in page
+        assert "(violated)" not in page
+
     def test_nothing_run_yet(self, tmp_path):
         page = self.page(tmp_path, {})
         assert "0 of 24 items" in page

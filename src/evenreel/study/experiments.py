@@ -246,6 +246,27 @@ def not_run() -> Iterator[Experiment]:
         not_run="the packaged model has no ControlNet; `evenreel edit --control` takes those of other models",
     )
     yield Experiment(
+        name="tokens",
+        title="Prompt tokens: strategies and their number",
+        source="GE, Figures 12, 13 and 15",
+        question="Do shared tokens, and tokens of frames, help; and how many?",
+        not_run="it takes an adapter trained for each strategy and number, and these have not been trained",
+    )
+    yield Experiment(
+        name="maps",
+        title="Cross-attention and feature maps",
+        source="GE, Figures 8 and 10; TH, Figure 3",
+        question="What does the adapter change inside the network?",
+        not_run="no page of this report draws feature maps yet",
+    )
+    yield Experiment(
+        name="similarity",
+        title="Similarity of neighbouring frames over timesteps, and its variation over training",
+        source="TH, Figure 4",
+        question="How alike are neighbouring frames' latents at each step, with the adapter and without?",
+        not_run="no item of this study records latents step by step yet",
+    )
+    yield Experiment(
         name="raters",
         title="People's preferences",
         source="GE, section 4.3 (67 raters, 20 pairs for each host)",

@@ -21,6 +21,7 @@ from evenreel.study.rating import QUESTIONS, Ratings
 from evenreel.study.runner import items_of
 from evenreel.study.settings import StudySettings
 from evenreel.video.aside import Aside, unwritable
+from evenreel.workflows.theory_run import theory_rows
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,12 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     template = resources.files("evenreel.study").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(template).render(
-        record=record, settings=settings, sections=sections, figures=FIGURES, count=len(known)
+        record=record,
+        settings=settings,
+        sections=sections,
+        figures=FIGURES,
+        count=len(known),
+        theory=theory_rows(),
     )
     target = out or folder / "report.html"
     aside = Aside(target, folder=False)
