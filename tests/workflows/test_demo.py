@@ -1,5 +1,7 @@
 """The demo, with a tiny model in place of the packaged one: everything is made, nothing looks like anything."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -38,6 +40,13 @@ def test_everything_is_made(tiny_folder, tmp_path):
         "decode and write",
         "measure",
     ]
+
+
+@pytest.mark.parametrize("host", ["frame", "vid2vid_zero"])
+def test_hosts_with_and_without_injection(host, tiny_folder, tmp_path):
+    run_demo(tmp_path, host=host, frames=2, steps=1, model=str(tiny_folder))
+    options = json.loads((tmp_path / "edit.json").read_text())["settings"]["host_options"]
+    assert options == ({"pnp_attn": 0.0, "pnp_conv": 0.0} if host == "frame" else {})
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

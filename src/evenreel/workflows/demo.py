@@ -1,14 +1,14 @@
 """The demo: a clip of the world with sound, edited as any clip is, and measured against the exact answer."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from evenreel import world
+from evenreel import registry, world
 from evenreel.backbones import mini
 from evenreel.errors import OutputError
 from evenreel.metrics.fidelity import psnr
@@ -94,8 +94,7 @@ def run_demo(
         prompt=world.caption(answer),
         source_prompt=world.caption(SCENE),
         host=host,
-        # A circle cannot become a star while its own attention is injected.
-        host_options={"pnp_attn": 0.0, "pnp_conv": 0.0},
+        host_options=_without_injection(host),
         guidance_scale=5.0,
         steps=steps,
         seed=seed,
@@ -111,6 +110,12 @@ def run_demo(
     film_strip(rows, labels, strip)
     progress("measure", 1, 1)
     return DemoResult(settings.source_prompt, settings.prompt, source, edited, strip, figures)
+
+
+def _without_injection(host: str) -> dict[str, float]:
+    """A circle cannot become a star while its own attention is injected; not every host does that."""
+    known = {field.name for field in fields(registry.find(registry.HOSTS, host))}
+    return {name: 0.0 for name in ("pnp_attn", "pnp_conv") if name in known}
 
 
 def write_source(path: Path, frames: Frames) -> None:
