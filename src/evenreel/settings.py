@@ -73,7 +73,7 @@ class RunSettings:
     control_clip: str = ""
     """The clip whose frames the ControlNet is shown; empty for those of the source."""
     adapter: str = ""
-    """An adapter file made for the model (docs/adapter.md); empty for none."""
+    """An adapter file made for the model, or `mini`, which is packaged (docs/adapter.md); empty for none."""
     adapter_scale: float | None = None
     """How much of its LoRA counts; 0 is none of the adapter. None: as the file says."""
     adapter_window: str = ""

@@ -81,6 +81,13 @@ class TestItems:
         assert len(keys) == len(others) + 2
         assert replace(item, condition=replace(item.condition, name="b")).key(PRINTS) == item.key(PRINTS)
 
+    def test_another_adapter_makes_other_items_only_where_it_is_used(self):
+        with_it = item_of(Condition("a", "edit", {"host": "frame", "adapter": "mini"}), 1, 0)
+        without = item_of(Condition("a", "edit", {"host": "frame"}), 1, 0)
+        one, other = PRINTS | {"adapter": "1"}, PRINTS | {"adapter": "2"}
+        assert with_it.key(one) != with_it.key(other)
+        assert without.key(one) == without.key(other) == without.key(PRINTS)
+
     def test_names_are_unique_and_pairs_name_conditions(self):
         found = experiments(StudySettings(adapter="some.safetensors"))
         assert len({one.name for one in found}) == len(found) == len(names())

@@ -8,6 +8,8 @@ from evenreel.backbones import stable_diffusion
 from evenreel.errors import WeightsError
 
 FOLDER = Path(__file__).parent.parent / "weights" / "mini"
+ADAPTER = FOLDER.with_name("mini-adapter.safetensors")
+"""The adapter trained for it."""
 
 
 def load(

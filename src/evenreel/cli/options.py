@@ -39,7 +39,7 @@ AdapterFile = Annotated[
     str,
     option(
         ADAPTER,
-        "An adapter made for the model by `evenreel train adapter`.",
+        "A file made for the model by `evenreel train adapter`, or `mini`, the one for the packaged model.",
         metavar="FILE",
         show_default="none",
     ),

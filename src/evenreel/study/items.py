@@ -57,7 +57,12 @@ class Item:
     steps: int
 
     def key(self, fingerprints: Mapping[str, str]) -> str:
-        """Hash of all that decides the outcome, so that experiments share items and a changed model shares none."""
+        """Hash of all that decides the outcome, so that experiments share items and a changed model shares none.
+
+        Of fingerprints, that of the `adapter` counts only where one is used.
+        """
+        asked = self.condition.options.get("adapter")
+        prints = {name: value for name, value in fingerprints.items() if name != "adapter" or asked}
         content = {
             "kind": self.condition.kind,
             "options": dict(self.condition.options),
@@ -66,6 +71,6 @@ class Item:
             "frames": self.frames,
             "steps": self.steps,
             "measures": MEASURES_VERSION,
-            **fingerprints,
+            **prints,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]

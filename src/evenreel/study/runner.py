@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evenreel.backbones import Backbone, mini
+from evenreel.backbones.safetensors_file import sha256
 from evenreel.errors import SettingsError
 from evenreel.metrics.judge import Judge
 from evenreel.study import kinds, lines
@@ -51,7 +52,13 @@ def plan(
 
 def fingerprints(settings: StudySettings, backbone: Backbone) -> dict[str, str]:
     """Hashes of the weights that items depend on."""
-    return {"model": backbone.fingerprint}
+    prints = {"model": backbone.fingerprint}
+    if settings.adapter:
+        path = mini.ADAPTER if settings.adapter == "mini" else Path(settings.adapter)
+        if not path.is_file():
+            raise SettingsError(f"{path}: there is no such adapter; name another, or none.")
+        prints["adapter"] = sha256(path)
+    return prints
 
 
 def run(

@@ -15,8 +15,8 @@ class StudySettings:
 
     model: str = "mini"
     """As `--model` of an edit; it must know the world."""
-    adapter: str | None = None
-    """Adapter file; without one, what needs it is shown as not run."""
+    adapter: str | None = "mini"
+    """Adapter file, or `mini`; without one ("" in a file), what needs it is shown as not run."""
     hosts: tuple[str, ...] = ("frame", "text2video_zero", "tokenflow", "vid2vid_zero", "vidtome")
     clips: int = 20
     """Clips of each condition."""

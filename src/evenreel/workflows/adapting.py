@@ -12,7 +12,7 @@ from torch import Tensor
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.checkpoint import Origin, load
 from evenreel.adapters.window import Window
-from evenreel.backbones import Backbone
+from evenreel.backbones import Backbone, mini
 from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.errors import WeightsError
 from evenreel.hosts.base import PrefixOf
@@ -40,7 +40,7 @@ class AdapterInUse:
         """What the settings name; None where they name nothing. Raises: WeightsError, SettingsError."""
         if not settings.adapter:
             return None
-        path = Path(settings.adapter).expanduser()
+        path = mini.ADAPTER if settings.adapter == "mini" else Path(settings.adapter).expanduser()
         if not path.is_file():
             raise WeightsError(
                 f"{path}: there is no such adapter file; train one with `evenreel train adapter`."

@@ -130,6 +130,8 @@ def _found_again(settings: Run) -> Run:
     names = {name: getattr(settings, name) for name in ("control", "control_clip", "adapter", "model")}
     if _is_registered(settings.model):
         del names["model"]
+    if settings.adapter == "mini":
+        del names["adapter"]
     found = {key: str(Path(name).absolute()) for key, name in names.items() if name and Path(name).exists()}
     return dataclasses.replace(settings, **found)
 
