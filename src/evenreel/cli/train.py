@@ -153,7 +153,7 @@ def adapter(
     ] = "0.5:1",
     shared_noise: Annotated[
         float, typer.Option(help="Share of the noise that frames have in common.", rich_help_panel=LOSS)
-    ] = 0.7,
+    ] = 0.0,
     unconditional: Annotated[
         float, typer.Option(help="Share of captions left out, for guidance.", rich_help_panel=LOSS)
     ] = 0.1,

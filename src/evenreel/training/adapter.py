@@ -43,10 +43,9 @@ class LossSettings:
     """Noise levels that are drawn; an adapter learns nothing where it is not at work."""
     gate: float = 0.5
     """Share of the noise from which on the temporal loss counts (Eq. 19)."""
-    shared_noise: float = 0.7
+    shared_noise: float = 0.0
     """Share of the noise's variance that all frames of a group have in common (mixed noise, arXiv:2305.10474); 0: each
-    its own, as in the paper. Clips that are edited start from an inversion, whose noise resembles itself from frame to
-    frame; noise of their own would teach an adapter to smooth away what is no flicker."""
+    its own, as in the paper, and as measured better (docs/adapter.md)."""
     unconditional: float = 0.1
     """Share of the captions that are left out: guidance also needs to know what no caption looks like, and multiplies
     whatever an adapter does to one branch alone."""
