@@ -159,10 +159,10 @@ def prepare(batch: Batch, encoded: Encoded, settings: LossSettings) -> Prepared:
         generator = torch.Generator().manual_seed(seed)
         levels.append(torch.randint(allowed.start, allowed.stop, (LEVELS,), generator=generator))
         own = torch.randn(LEVELS, frames, *latents.shape[1:], generator=generator)
+        dropped = float(torch.rand((), generator=generator)) < settings.unconditional
         common = torch.randn(LEVELS, 1, *latents.shape[1:], generator=generator)
         share = settings.shared_noise
         noise.append((share**0.5 * common + (1 - share) ** 0.5 * own).flatten(0, 1))
-        dropped = float(torch.rand((), generator=generator)) < settings.unconditional
         captions.append("" if dropped else caption)
     return Prepared(
         latents=latents,
