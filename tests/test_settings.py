@@ -41,6 +41,7 @@ def test_defaults_are_valid():
         ({"frames": (4, 4)}, "got 4:4"),
         ({"steps": 20, "inversion_steps": 30}, "multiple of steps"),
         ({"steps": 20, "inversion_steps": 10}, "inversion_steps must be from 20"),
+        ({"inversion": "magic"}, "inversion must be one of .*, got 'magic'"),
         ({"dtype": "int8"}, "dtype must be one of"),
         ({"model": " "}, "model is empty"),
         ({"host": "a\0"}, "host contains"),
@@ -67,6 +68,8 @@ def test_out_of_range_is_one_sentence(changes, words):
         {"prompt": "x", "size": [1, 2, 3]},
         {"prompt": "x", "frames": [0]},
         {"prompt": "x", "host_options": {"a": [1]}},
+        {"prompt": "x", "inversion_options": {"a": [1]}},
+        {"prompt": "x", "inversion_options": "skip=0.5"},
         {"prompt": "x", "allow_truncated": 1},
         {"prompt": "x", "no_such_setting": 1},
         {},
@@ -89,21 +92,22 @@ def test_json_of_another_shape_is_refused(values):
     ),
 )
 def test_settings_survive_json(**values):
-    settings = EditSettings(**values)
+    settings = EditSettings(**values, inversion_options=values["host_options"])
     assert EditSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
 
 
-def test_host_options_cannot_change_behind_its_back():
+@pytest.mark.parametrize("name", ["host_options", "inversion_options"])
+def test_options_cannot_change_behind_its_back(name):
     options = {"pnp_attn": 0.5}
-    settings = EditSettings(prompt="x", host_options=options)
+    settings = EditSettings(prompt="x", **{name: options})
     options["pnp_attn"] = 0.9
-    assert settings.host_options["pnp_attn"] == 0.5
+    assert getattr(settings, name)["pnp_attn"] == 0.5
     with pytest.raises(TypeError):
-        settings.host_options["pnp_attn"] = 0.9  # type: ignore[index]
+        getattr(settings, name)["pnp_attn"] = 0.9
 
 
 def test_settings_can_be_copied_and_pickled():
-    settings = EditSettings(prompt="a", host_options={"chunk_size": 2})
+    settings = EditSettings(prompt="a", host_options={"chunk_size": 2}, inversion_options={"skip": 0.5})
     for other in (copy.deepcopy(settings), pickle.loads(pickle.dumps(settings))):  # noqa: S301 - our own bytes
         assert other == settings
         with pytest.raises(TypeError):
