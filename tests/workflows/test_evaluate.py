@@ -95,7 +95,7 @@ class TestFrames:
         """Whatever fits into memory at once, the figures are the same."""
         names = ("source_psnr", "source_ssim", "warp_error", "clip_f")
         whole = Evaluator(metrics=names, clip="mini").evaluate(Pair(source=clips[0], edit=clips[1]))
-        monkeypatch.setattr("evenreel.workflows.pipeline.WINDOW_PIXELS", 2 * 48 * 48)
+        monkeypatch.setattr("evenreel.workflows.side_by_side.WINDOW_PIXELS", 2 * 48 * 48)
         parts = Evaluator(metrics=names, clip="mini").evaluate(Pair(source=clips[0], edit=clips[1]))
         for name in names:
             assert parts.figures[name].value == pytest.approx(whole.figures[name].value, rel=1e-5)
