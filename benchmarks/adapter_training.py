@@ -20,9 +20,11 @@ from torch.nn import functional
 from evenreel.adapters.adapter import Adapter, AdapterSettings
 from evenreel.adapters.features import features_collected
 from evenreel.adapters.lora import LoraSettings
+from evenreel.adapters.prompt_tokens import PromptTokens
 from evenreel.adapters.temporal_loss import temporal_loss
-from evenreel.backbones import load_backbone
+from evenreel.backbones import mini
 from evenreel.backbones.clip import load_clip
+from evenreel.backbones.stable_diffusion import load as load_backbone
 from evenreel.training.adapter import Encoded, LossSettings, prepare, training_in
 from evenreel.training.shards import ShardedData
 
@@ -42,7 +44,8 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=8, help="of each kind, a few of each in turn")
     options = parser.parse_args()
 
-    backbone, clip = load_backbone(options.model, dtype="float32"), load_clip("mini")
+    where = str(mini.FOLDER) if options.model == "mini" else options.model
+    backbone, clip = load_backbone(where, dtype="float32"), load_clip("mini")
     data = ShardedData(options.data)
     adapter = Adapter.of(
         backbone, AdapterSettings(lora=LoraSettings(scope="all")), vision_width=clip.vision_width
@@ -78,13 +81,14 @@ def main() -> None:
             noisy = alphas.sqrt() * latents + (1 - alphas).sqrt() * noise
             with features_collected(backbone.unet) as features:
                 output = backbone.unet(
-                    noisy, timesteps, adapter.tokens.before(text, hidden), return_dict=False
+                    noisy, timesteps, tokens_of(adapter).before(text, hidden), return_dict=False
                 )[0]
                 temporal = temporal_loss(FORM, list(features.values()), frames=2, levels=2)
             step(functional.mse_loss(output, noise) + 0.1 * temporal)
 
         seconds: dict[str, float] = dict.fromkeys(("plain", "evenreel, first epoch", "evenreel, cached"), 0.0)
-        plain(0), ours(0)  # what is made once
+        plain(0)  # what is made once
+        ours(0)
         for number in range(1, options.batches + 1):
             for name, run in (("plain", plain), ("evenreel, first epoch", ours), ("evenreel, cached", ours)):
                 seconds[name] += timed(run, number)
@@ -92,6 +96,12 @@ def main() -> None:
         rate = options.batches * options.pairs / spent
         print(f"{name:24} {rate:6.2f} pairs/s   {seconds['plain'] / spent:5.2f} x plain")
     print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+
+
+def tokens_of(adapter: Adapter) -> PromptTokens:
+    """Its prompt tokens, which it has."""
+    assert adapter.tokens is not None
+    return adapter.tokens
 
 
 def timed(run: Callable[[int], None], number: int) -> float:

@@ -71,9 +71,7 @@ def test_what_comes_out(whole):
 def test_killed_and_resumed_it_is_the_same_bit_for_bit(command, whole, tmp_path):
     told = [sys.executable, "-m", "evenreel", *command, "--steps", "6", "-o", str(tmp_path)]
     told += ["--checkpoint-seconds", "0"]
-    process = subprocess.Popen(
-        told, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+    process = subprocess.Popen(told, env=os.environ | {"OMP_NUM_THREADS": "1"})
     while process.poll() is None and not (tmp_path / "state.safetensors").exists():
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)

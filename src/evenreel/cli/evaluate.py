@@ -55,9 +55,7 @@ def evaluate(
     ] = None,
     edit: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="EDIT", help="The edited clip, or a folder of clips with the sources' names."
-        ),
+        typer.Argument(metavar="EDIT", help="The edited clip, or a folder of clips with the sources' names."),
     ] = None,
     prompt: Annotated[
         str | None,
