@@ -237,11 +237,20 @@ class TestProcess:
         (tmp_path / "work").mkdir()
         arguments = ["edit", str(clip_with_sound), *quick, "--steps", "1000", "-o", "out.mp4"]
         with (tmp_path / "errors").open("w") as errors:
-            process = subprocess.Popen([*PROGRAM, *arguments], cwd=tmp_path / "work", stderr=errors)
-            while "invert" not in (tmp_path / "errors").read_text() and process.poll() is None:
-                time.sleep(0.1)
-            process.send_signal(number)
-            assert process.wait(timeout=120) == 130
+            process = subprocess.Popen(
+                [*PROGRAM, *arguments],
+                cwd=tmp_path / "work",
+                stderr=errors,
+                # tests that run in the background of a script inherit that Ctrl-C is ignored
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
+            try:
+                while "invert" not in (tmp_path / "errors").read_text() and process.poll() is None:
+                    time.sleep(0.1)
+                process.send_signal(number)
+                assert process.wait(timeout=120) == 130
+            finally:
+                process.kill()
         assert (
             (tmp_path / "errors")
             .read_text()
