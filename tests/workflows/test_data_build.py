@@ -196,7 +196,10 @@ def test_cut_at_any_moment_it_goes_on_to_the_same_bytes(workers, blows, whole, t
     kept: dict[str, tuple[int, int]] = {}
     for wanted, blow in zip((1, 5), blows, strict=True):
         process = subprocess.Popen(
-            [sys.executable, tmp_path / "run.py", out, str(workers)], stderr=subprocess.PIPE
+            [sys.executable, tmp_path / "run.py", out, str(workers)],
+            stderr=subprocess.PIPE,
+            # tests that run in the background of a script inherit that Ctrl-C is ignored
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         deadline = time.monotonic() + 120
         while len(list(out.glob("shard-*.tar"))) < wanted:
