@@ -188,8 +188,8 @@ def test_reconstruction_gets_better_in_the_order_that_is_documented(smooth):
         return reconstruct(smooth, frames, "a star", steps=4, **settings)
 
     ddim, fine = lost(inversion="ddim"), lost(inversion="ddim", inversion_steps=40)
-    once = lost(inversion="fixed-point", inversion_options={"budget": 1})
-    twice = lost(inversion="fixed-point", inversion_options={"iterations": 2, "tolerance": 0})
+    once = lost(inversion="fixed-point")
+    twice = lost(inversion="fixed-point", inversion_options={"budget": 2, "iterations": 2, "tolerance": 0})
     exact = lost(inversion="ddpm", inversion_options={"guidance_scale": 1})
     assert [found.predictions for found in (ddim, fine, once, twice)] == [4, 31, 4, 8]
     assert exact.predictions == 3  # one of four steps is left out

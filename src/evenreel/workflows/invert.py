@@ -126,7 +126,7 @@ class FixedPointInversion:
     name: ClassVar[str] = "fixed-point"
     refines: ClassVar[bool] = False
 
-    budget: float = 2.0
+    budget: float = 1.0
     """Noise predictions for each step on average, at most: hard steps, which come first, take what others leave."""
     iterations: int = 10
     """Noise predictions for one step, at most."""
