@@ -37,9 +37,10 @@ def plugins(monkeypatch):
 
 def test_the_built_in_ones_are_all_there():
     assert set(registered()) >= {
-        "asked", "kept", "background_lpips", "background_psnr", "background_ssim", "clip_dir", "clip_f", "clip_t",
-        "flicker", "frechet_clip", "kid_clip", "lpips_consecutive", "lpips_source", "q_edit", "s_edit",
-        "source_psnr", "source_ssim", "structure_distance", "truth_psnr", "truth_ssim", "warp_error", "warp_ssim",
+        "asked", "kept", "background_lpips", "background_psnr", "background_ssim", "background_warp_error", "clip_dir",
+        "clip_f", "clip_t", "flicker", "foreground_clip_t", "foreground_truth_psnr", "foreground_warp_error",
+        "frechet_clip", "kid_clip", "lpips_consecutive", "lpips_source", "q_edit", "s_edit", "source_psnr",
+        "source_ssim", "structure_distance", "truth_psnr", "truth_ssim", "warp_error", "warp_ssim",
     }  # fmt: skip
 
 

@@ -77,6 +77,14 @@ class Window:
         return self.edit if self._before is None else torch.cat([self._before.edit[-1:], self.edit])
 
     @cached_property
+    def background_run(self) -> Background | None:
+        """The background, after that of the frame before."""
+        if self._before is None or self.background is None:
+            return self.background
+        assert self._before.background is not None
+        return torch.cat([self._before.background[-1:], self.background])
+
+    @cached_property
     def motion(self) -> tuple[Flow, Visible]:
         """The source's flow between the frames of its run, and where it holds. Needs `flow`."""
         assert self.inputs.flow is not None
@@ -106,7 +114,8 @@ def windows(parts: Iterable[Part], inputs: Inputs) -> Iterator[Window]:
     for part in parts:
         yield Window(part, inputs, first, before)
         first += len(part.source)
-        before = Part(part.source[-1:].clone(), part.edit[-1:].clone())
+        marked = None if part.background is None else part.background[-1:].clone()
+        before = Part(part.source[-1:].clone(), part.edit[-1:].clone(), marked)
 
 
 def cut(
