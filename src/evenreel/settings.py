@@ -35,7 +35,7 @@ class RunSettings:
         "steps": "a whole number",
         "seed": "a whole number",
         "batch": "a whole number",
-        "guidance_scale": "a number",
+        "guidance_scale": "a number or nothing",
         "control_scale": "a number",
         "adapter_scale": "a number or nothing",
         "adapter_fused": "true or false",
@@ -56,8 +56,8 @@ class RunSettings:
     """Settings of that host, by name; `evenreel hosts NAME` lists them with their defaults."""
     steps: int
     """Denoising steps."""
-    guidance_scale: float = 7.5
-    """How strongly the prompt pulls; 1 switches guidance off."""
+    guidance_scale: float | None = None
+    """How strongly the prompt pulls; 1 switches guidance off. None: as is best for the model (`Backbone.guidance`)."""
     seed: int = 0
     """Where all randomness starts; the same seed repeats a clip bit for bit on the same machine."""
     size: int | tuple[int, int] | None = None
@@ -103,7 +103,8 @@ class RunSettings:
         check_range("steps", self.steps, 1, LARGEST_STEPS)
         check_range("seed", self.seed, 0, LARGEST_SEED)
         check_range("batch", self.batch, 1, 4096)
-        check_range("guidance_scale", self.guidance_scale, 0.0, LARGEST_GUIDANCE)
+        if self.guidance_scale is not None:
+            check_range("guidance_scale", self.guidance_scale, 0.0, LARGEST_GUIDANCE)
         if self.size is not None:
             for side in self.size if isinstance(self.size, tuple) else (self.size,):
                 check_range("size", side, 8, LARGEST_SIDE)

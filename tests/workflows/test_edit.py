@@ -1,5 +1,6 @@
 """The edit from file to file: what goes in and what must come out."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,10 +15,11 @@ from PIL import Image
 import evenreel
 from evenreel import EditSettings, edit_file
 from evenreel.backbones import load_backbone
+from evenreel.backbones.base import Guidance
 from evenreel.errors import ClipError, EvenreelError, OutputError, ResourceError, SettingsError, WeightsError
 from evenreel.video import load, probe
 from evenreel.workflows import pipeline
-from evenreel.workflows.edit import EditedClip
+from evenreel.workflows.edit import EditedClip, edit_clip
 from evenreel.workflows.pipeline import memory_errors_explained, model_size
 from evenreel.workflows.repeat import repeat_edit
 from tiny import save_tiny
@@ -119,13 +121,33 @@ def test_the_same_prompt_without_guidance_reconstructs(tmp_path):
     assert error < 0.02
 
 
+class TestGuidance:
+    """Told, or as the model wants it; either way the record says what it was."""
+
+    @pytest.mark.parametrize(("told", "wanted"), [(None, 3.25), (1.5, 1.5)])
+    def test_of_a_model_that_says_how_much_it_wants(self, clip_with_sound, settings, told, wanted):
+        tiny = load_backbone(settings().model, device="cpu")
+        tiny.guidance = Guidance(edit=3.25)
+        used = self.used(tiny, clip_with_sound, settings(host="frame", guidance_scale=told))
+        assert used == self.used(tiny, clip_with_sound, settings(host="frame", guidance_scale=wanted))
+        assert used[1] == wanted
+
+    def test_of_a_model_that_does_not_say(self, clip_with_sound, settings):
+        tiny = load_backbone(settings().model, device="cpu")
+        assert self.used(tiny, clip_with_sound, settings(host="frame"))[1] == 7.5
+
+    def used(self, backbone, clip, settings):
+        edited = edit_clip(load(clip, 0, 2), settings, backbone=backbone)
+        return edited.frames.tolist(), edited.record["settings"]["guidance_scale"]
+
+
 class TestRecord:
     def test_it_says_everything_needed(self, clip_with_sound, tmp_path, settings):
         chosen = settings(seed=5, frames=(1, 6), host_options={"chunk_size": 2})
         result = edit_file(clip_with_sound, tmp_path / "out.mp4", chosen)
         record = json.loads((tmp_path / "out.json").read_text())
         assert record == result.record
-        assert EditSettings.from_json(record["settings"]) == chosen
+        assert EditSettings.from_json(record["settings"]) == dataclasses.replace(chosen, guidance_scale=7.5)
         assert record["host"]["settings"]["chunk_size"] == 2
         assert record["frames"] == {"first": 1, "written": 5}
         assert {"evenreel", "python", "torch", "diffusers"} <= record["versions"].keys()

@@ -102,7 +102,7 @@ class TestRecord:
         record = generate_file(tmp_path / "out.mp4", settings()).record
         assert record == json.loads((tmp_path / "out.json").read_text())
         assert record["command"] == "generate"
-        assert GenerateSettings.from_json(record["settings"]) == settings()
+        assert GenerateSettings.from_json(record["settings"]) == settings(guidance_scale=7.5)
         assert {"load", "sample", "decode", "write"} == record["seconds"].keys()
 
     def test_a_changed_control_is_not_repeated(self, tmp_path, settings, clip_with_sound):

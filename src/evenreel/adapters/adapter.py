@@ -29,6 +29,9 @@ class AdapterSettings:
     """Noise levels at which it is used, unless told otherwise."""
     scale: float = 0.5
     """How much of the LoRA is used, unless told otherwise."""
+    in_inversion: bool = True
+    """Whether it is at work in the inversion too: what another model inverted is not what this one samples back. An
+    adapter that learnt from edits began with what the model inverted without it."""
 
     def __post_init__(self) -> None:
         if self.lora is None and self.tokens is None:

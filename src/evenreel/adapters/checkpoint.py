@@ -228,7 +228,14 @@ def _settings_of(values: Mapping[str, Any]) -> AdapterSettings:
         training_window=Window(*map(float, values["training_window"])),
         inference_window=Window(*map(float, values["inference_window"])),
         scale=float(values["scale"]),
+        in_inversion=_flag(values.get("in_inversion", True)),  # earlier files do not say
     )
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"in_inversion is {value!r}")
+    return value
 
 
 def _typed(kind: Callable[..., Any], values: Mapping[str, Any], **kinds: type) -> Any:

@@ -34,6 +34,15 @@ def _behind(rows: int, tensor: Tensor) -> Tensor:
     return torch.cat([tensor.new_zeros(rows, *tensor.shape[1:]), tensor])
 
 
+class Guidance(NamedTuple):
+    """How strongly prompts should pull in a model, where nothing else is asked for."""
+
+    edit: float = 7.5
+    """In an edit. The usual scale of Stable Diffusion."""
+    generate: float = 7.5
+    """In a clip made from text."""
+
+
 class Backbone(ABC):
     """A latent diffusion model. Tensors come in any type and leave as float32 on `device`.
 
@@ -53,6 +62,8 @@ class Backbone(ABC):
     """Width and height of frames must be multiples of this, in pixels."""
     native_size: int
     """Side of the square frames it was trained on, in pixels."""
+    guidance: Guidance = Guidance()
+    """How strongly prompts pull, unless told otherwise. May be left out."""
 
     @property
     @abstractmethod

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from evenreel.backbones import stable_diffusion
+from evenreel.backbones.base import Guidance
 from evenreel.errors import WeightsError
 
 FOLDER = Path(__file__).parent.parent / "weights" / "mini"
@@ -24,4 +25,5 @@ def load(
         raise WeightsError(f"the packaged model is missing ({FOLDER}); install evenreel again.")
     backbone = stable_diffusion.load(str(FOLDER), device=device, dtype=dtype)
     backbone.name = "mini"
+    backbone.guidance = Guidance(edit=2.5, generate=4.0)  # measured: docs/hosts.md, the model card
     return backbone

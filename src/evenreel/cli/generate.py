@@ -41,7 +41,8 @@ def generate(
         str, option(PROMPTS, "What the clip must not show.")
     ] = DEFAULTS.negative_prompt,
     guidance_scale: Annotated[
-        float, option(PROMPTS, "How strongly the prompt pulls; 1 is none.")
+        float | None,
+        option(PROMPTS, "How strongly the prompt pulls; 1 is none.", show_default="as the model wants it"),
     ] = DEFAULTS.guidance_scale,
     model: Annotated[
         str, option(ALGORITHM, "`mini` (packaged), a diffusers folder, or an SD 1.x/2.x name on the hub.")

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -29,6 +29,8 @@ class GeneratedClip(RecordedClip):
 @dataclass(frozen=True)
 class Generation(Stages):
     """All that a clip made from text needs, ready."""
+
+    kind: ClassVar[str] = "generate"
 
     settings: GenerateSettings
 
@@ -56,7 +58,7 @@ class Generation(Stages):
                 negative_prompt_embeds=negative,
                 source_prompt_embeds=negative,
                 prompts=Prompts(source="", edit=settings.prompt),
-                guidance_scale=settings.guidance_scale,
+                guidance_scale=self.guidance_scale,
                 seed=settings.seed,
                 batch=settings.batch,
                 control=self.control(size, 0, settings.frames),

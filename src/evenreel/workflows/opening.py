@@ -61,7 +61,7 @@ def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
     return {
         "record_version": record.RECORD_VERSION,
         "made": record.now(),
-        "settings": _found_again(settings).to_json(),
+        "settings": {**_found_again(settings).to_json(), "guidance_scale": stages.guidance_scale},
         "model": {"name": backbone.name, "fingerprint": backbone.fingerprint},
         "host": {"name": settings.host, "settings": record.plain(stages.host)},
         "control": None if conditions is None else conditions.described(),

@@ -9,10 +9,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 
 from evenreel.backbones import Backbone
+from evenreel.backbones.base import Guidance
 from evenreel.backbones.control import Control
 from evenreel.diffusion import sampling
 from evenreel.diffusion.inversion import Inverted
@@ -37,6 +39,9 @@ WINDOW_PIXELS = 2**23
 class Stages:
     """A model, a host and settings, and what edits and clips made from text do with them alike."""
 
+    kind: ClassVar[str]
+    """`edit` or `generate`."""
+
     backbone: Backbone
     host: Host
     settings: RunSettings
@@ -47,6 +52,14 @@ class Stages:
     adapter: AdapterInUse | None = None
     """None without one."""
 
+    @property
+    def guidance_scale(self) -> float:
+        """As the settings have it, else the model."""
+        told = self.settings.guidance_scale
+        # models of other packages need not say
+        usual: Guidance = getattr(self.backbone, "guidance", Guidance())
+        return getattr(usual, self.kind) if told is None else told
+
     def control(self, size: tuple[int, int], first: int, count: int) -> Control | None:
         """What the ControlNet sees of frames from `first` on, at (width, height) `size`."""
         if self.conditions is None:
@@ -56,10 +69,7 @@ class Stages:
 
     @contextmanager
     def adapted(self) -> Iterator[PrefixOf | None]:
-        """The adapter, if there is one, at work in the model while inside; yields what goes in front of prompts.
-
-        An inversion belongs inside too: what another model inverted is not what this one would sample back.
-        """
+        """The adapter, if there is one, at work in the model while inside; yields what goes in front of prompts."""
         if self.adapter is None:
             yield None
             return
@@ -97,6 +107,8 @@ class Stages:
 class Pipeline(Stages):
     """All that an edit needs, ready."""
 
+    kind: ClassVar[str] = "edit"
+
     settings: EditSettings
 
     @cached_property
@@ -130,7 +142,7 @@ class Pipeline(Stages):
         prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
         prompt, negative, source = backbone.embed(prompts).split(1)
         frames, channels, height, width = latents.shape
-        with self.adapted() as prefix, self._inverted(latents, source, negative) as inverted:
+        with self._prepared(latents, source, negative) as (prefix, inverted):
             job = EditJob(
                 shape=(frames, channels, height, width),
                 timesteps=inverted.timesteps,
@@ -141,13 +153,27 @@ class Pipeline(Stages):
                 prompts=Prompts(source=settings.source_prompt, edit=settings.prompt),
                 source=inverted.trajectory,
                 clean=latents,
-                guidance_scale=settings.guidance_scale,
+                guidance_scale=self.guidance_scale,
                 seed=settings.seed,
                 batch=settings.batch,
                 control=control,
                 prefix=prefix,
             )
             return self.sample(job, "edit", inverted.noise_on(backbone.device))
+
+    @contextmanager
+    def _prepared(
+        self, latents: Latents, prompt_embeds: PromptEmbeds, negative_prompt_embeds: PromptEmbeds
+    ) -> Iterator[tuple[PrefixOf | None, Inverted]]:
+        """The adapter at work and the clip inverted, in the order that the adapter wants."""
+        inverted = self._inverted(latents, prompt_embeds, negative_prompt_embeds)
+        with ExitStack() as stack:
+            if self.adapter is not None and not self.adapter.adapter.settings.in_inversion:
+                noise = stack.enter_context(inverted)
+                yield stack.enter_context(self.adapted()), noise
+            else:
+                prefix = stack.enter_context(self.adapted())
+                yield prefix, stack.enter_context(inverted)
 
     @contextmanager
     def _inverted(
@@ -162,7 +188,7 @@ class Pipeline(Stages):
                     timesteps=backbone.schedule.timesteps(settings.steps),
                     prompt_embeds=prompt_embeds,
                     negative_prompt_embeds=negative_prompt_embeds,
-                    guidance_scale=settings.guidance_scale,
+                    guidance_scale=self.guidance_scale,
                     refinement=(settings.inversion_steps or settings.steps) // settings.steps,
                     seed=settings.seed,
                     batch=together or settings.batch,
