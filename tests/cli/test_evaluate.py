@@ -73,7 +73,7 @@ def test_a_table(run, prompts, scenes):
     assert f'"{caption(scenes[0])}" -> "{caption(scenes[1])}"' in out
     assert re.search(r"^background_psnr +[34]\d\.\d+ dB +↑", out, re.MULTILINE)
     assert re.search(r"^asked +100 % +↑ +colour", out, re.MULTILINE)
-    assert re.search(r"^truth_psnr: the frames are identical", out, re.MULTILINE)
+    assert re.search(r"^foreground_truth_psnr, truth_psnr: the frames are identical", out, re.MULTILINE)
     assert re.search(
         r"^background_lpips, lpips_consecutive, lpips_source: no LPIPS weights", out, re.MULTILINE
     )

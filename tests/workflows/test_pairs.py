@@ -125,3 +125,10 @@ class TestFiles:
     def test_no_file(self, tmp_path):
         with pytest.raises(SettingsError, match=r"No such file"):
             in_file(tmp_path / "nowhere.csv")
+
+
+def test_a_quoted_prompt_may_go_over_lines(tmp_path):
+    (tmp_path / "pairs.csv").write_text(
+        'source,edit,prompt\na.mp4,b.mp4,"a star\n\non snow"\nc,d,e\n', "utf-8"
+    )
+    assert [pair.prompt for pair in in_file(tmp_path / "pairs.csv")] == ["a star\n\non snow", "e"]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,19 +11,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from evenreel.cli.console import shown_progress, stdout
+from evenreel.cli.evaluation_tables import ARROWS, print_many, print_one
 from evenreel.errors import SettingsError
 from evenreel.settings import parse_frames
 
 if TYPE_CHECKING:
-    from evenreel.metrics.base import Figure
-    from evenreel.workflows.evaluate import Evaluation, Evaluator, Failure
+    from evenreel.workflows.evaluate import Evaluator
     from evenreel.workflows.pairs import Pair
 
 CLIPS, WEIGHTS, RESULTS = "Clips", "Weights", "Results"
 """Groups of options on the help page."""
 VARIABLES = {"clip": "EVENREEL_CLIP", "lpips": "EVENREEL_LPIPS", "dino": "EVENREEL_DINO"}
 """Environment variables that stand for options."""
-ARROWS = {"higher": "↑", "lower": "↓"}
+BENCHMARKS = "five, v2vbench, tgve, davis or msr-vtt"
 
 EPILOG = """[bold]Examples[/]
 
@@ -35,6 +35,8 @@ evenreel evaluate ski.mov moon.mp4 --mask masks/ --clip models/clip-vit-large-pa
 evenreel evaluate sources/ edits/ --json
 
 evenreel evaluate --pairs study.csv
+
+evenreel evaluate FiVE/ edits/ --benchmark five --list > edits.sh
 """
 
 
@@ -89,6 +91,18 @@ def evaluate(
             metavar="FILE",
         ),
     ] = None,
+    benchmark: Annotated[
+        str | None,
+        _option(
+            CLIPS,
+            f"SOURCE is the folder of a benchmark, EDIT that of its edits: {BENCHMARKS}; see docs/metrics.md.",
+            metavar="NAME",
+        ),
+    ] = None,
+    listed: Annotated[
+        bool,
+        _option(CLIPS, "With --benchmark: print a command for each edit not yet made, and leave.", "--list"),
+    ] = False,
     clip: Annotated[
         str | None,
         _option(
@@ -124,24 +138,28 @@ def evaluate(
     A figure that cannot be had (no weights, no mask, a single frame) is shown as unavailable, with the reason.
     Definitions: `evenreel metrics NAME`. The exit status is 1 when some of several pairs could not be measured.
     """
-    from evenreel.workflows import evaluation_json
+    from evenreel.workflows import benchmarks, evaluation_json
     from evenreel.workflows.evaluate import Evaluator, Failure
     from evenreel.workflows.pairs import Pair, in_file, in_folders, is_collection
 
     if output is not None:
         evaluation_json.check_place(output)
-    asked = [name for name, value in (("SOURCE", source), ("EDIT", edit)) if value is not None]
-    if pairs is not None and (
-        asked or any(v is not None for v in (mask, flow, truth, frames, prompt, source_prompt))
-    ):
+    beside = (mask, flow, truth, frames, prompt, source_prompt, benchmark)
+    if pairs is not None and any(value is not None for value in (source, edit, *beside)):
         raise SettingsError(
             "--pairs names clips, prompts and all that belongs to them in its file; give nothing beside it."
         )
-    if pairs is None and len(asked) < 2:
+    if pairs is None and (source is None or edit is None):
         raise SettingsError("give SOURCE and EDIT, or a list with --pairs; see `evenreel evaluate --help`.")
-    evaluator = Evaluator(
-        metrics=tuple(dict.fromkeys(metric or ())), clip=clip, lpips=lpips, dino=dino, device=device
-    )
+    if benchmark is not None and any(value is not None for value in (mask, flow, truth)):
+        raise SettingsError("--benchmark knows its masks; leave out --mask, --flow and --truth.")
+    if listed and benchmark is None:
+        raise SettingsError("--list lists the edits of a benchmark; name it with --benchmark.")
+
+    def evaluator() -> "Evaluator":
+        names = tuple(dict.fromkeys(metric or ()))
+        return Evaluator(metrics=names, clip=clip, lpips=lpips, dino=dino, device=device)
+
     unpaired: list[str] = []
     if pairs is not None:
         found = in_file(pairs)
@@ -158,17 +176,26 @@ def evaluate(
             truth=truth,
             frames=None if frames is None else parse_frames(frames),
         )
-        if not (is_collection(source) and is_collection(edit)):
-            _single(evaluator, common, output, as_json=as_json, quiet=quiet)
+        if benchmark is not None:
+            found = benchmarks.read_benchmark(benchmark, common)
+            if listed:
+                for line in benchmarks.commands(found):
+                    typer.echo(line)
+                return
+            found, unpaired = benchmarks.to_measure(benchmark, found)
+        elif is_collection(source) and is_collection(edit):
+            found, unpaired = in_folders(common)
+        else:
+            _single(evaluator(), common, output, as_json=as_json, quiet=quiet)
             return
-        found, unpaired = in_folders(common)
+    measuring = evaluator()
     with shown_progress(quiet) as progress:
-        results = list(evaluator.evaluate_all(found, progress))
-    values = evaluation_json.many(results, unpaired)
+        results = list(measuring.evaluate_all(found, progress))
+    values = evaluation_json.many(results, unpaired, benchmark)
     _deliver(values, output, as_json=as_json)
     failures = [item for item in results if isinstance(item, Failure)]
     if not (as_json or quiet):
-        _print_many(values, failures)
+        print_many(values, failures)
     if failures:
         raise typer.Exit(1)
 
@@ -180,7 +207,7 @@ def _single(evaluator: "Evaluator", pair: "Pair", output: Path | None, *, as_jso
         evaluation = evaluator.evaluate(pair, progress)
     _deliver(evaluation_json.one(evaluation), output, as_json=as_json)
     if not (as_json or quiet):
-        _print_one(evaluation)
+        print_one(evaluation)
 
 
 def _deliver(values: Mapping[str, Any], output: Path | None, *, as_json: bool) -> None:
@@ -190,85 +217,6 @@ def _deliver(values: Mapping[str, Any], output: Path | None, *, as_json: bool) -
         evaluation_json.write(values, output)
     if as_json:
         typer.echo(json.dumps(values, indent=2, ensure_ascii=True, allow_nan=False))
-
-
-def _print_one(evaluation: "Evaluation") -> None:
-    console, pair = stdout(), evaluation.pair
-    width, height = evaluation.size
-    count = f"{evaluation.frames} frame{'' if evaluation.frames == 1 else 's'}"
-    console.print(f"{pair.edit} against {pair.source}: {count} at {width} x {height}", markup=False)
-    if pair.prompt:
-        asked = f'"{pair.source_prompt}" -> "{pair.prompt}"' if pair.source_prompt else f'"{pair.prompt}"'
-        console.print(asked, markup=False)
-    console.print()
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("metric", "value", "", "note"):
-        table.add_column(column, justify="right" if column == "value" else "left", overflow="fold")
-    for name, figure in evaluation.figures.items():
-        if figure.value is not None:
-            unit, better = _unit_and_better(name)
-            table.add_row(
-                name, f"{_number(figure.value)} {unit}".strip(), ARROWS[better], escape(figure.note)
-            )
-    console.print(table)
-    _print_unavailable(evaluation.figures)
-    models = [f"{what}: {model['name']}" for what, model in evaluation.models.items()]
-    for line in [*models, *([f"flow: {evaluation.flow}"] if evaluation.flow else []), *evaluation.notes]:
-        console.print(f"- {line}", markup=False)
-
-
-def _print_unavailable(figures: "Mapping[str, Figure]") -> None:
-    reasons: dict[str, list[str]] = {}
-    for name, figure in figures.items():
-        if figure.value is None:
-            reasons.setdefault(figure.unavailable, []).append(name)
-    console = stdout()
-    console.print("\n[bold]unavailable[/]" if reasons else "")
-    for reason, names in reasons.items():
-        console.print(f"{', '.join(names)}: {reason}", markup=False)
-    console.print()
-
-
-def _print_many(values: Mapping[str, Any], failures: "Sequence[Failure]") -> None:
-    console = stdout()
-    total = len(values["pairs"]) + len(failures)
-    console.print(f"{len(values['pairs'])} of {total} pairs measured; mean [95% interval over sources]\n")
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("metric", "mean", "", "interval", "pairs"):
-        table.add_column(column, justify="right" if column in ("mean", "pairs") else "left")
-    for name, mean in values["means"].items():
-        if mean is None:
-            continue
-        interval = f"[{_number(mean['low'])}, {_number(mean['high'])}]"
-        unit, better = mean["unit"], mean["better"]
-        table.add_row(
-            name,
-            f"{_number(mean['mean'])} {unit}".strip(),
-            ARROWS[better],
-            escape(interval),
-            str(mean["pairs"]),
-        )
-    console.print(table)
-    without = [name for name, mean in values["means"].items() if mean is None]
-    if without:
-        console.print(
-            f"\nunavailable for every pair: {', '.join(without)} (reasons in the JSON)", markup=False
-        )
-    lines = [f"failed: {item.pair.edit}: {item.error}" for item in failures]
-    for line in [*lines, *(f"not paired: {text}" for text in values["unpaired"])]:
-        console.print(f"- {line}", markup=False)
-
-
-def _unit_and_better(name: str) -> tuple[str, str]:
-    from evenreel.metrics.base import find
-
-    kind = find(name)
-    return kind.unit, kind.better
-
-
-def _number(value: float) -> str:
-    """Four significant digits, small ones too."""
-    return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.0f}"
 
 
 def metrics(

@@ -17,8 +17,13 @@ def one(evaluation: Evaluation) -> dict[str, Any]:
     return {**_head(), **_evaluation(evaluation)}
 
 
-def many(found: Sequence[Evaluation | Failure], unpaired: Sequence[str] = ()) -> dict[str, Any]:
-    """Any number of pairs, with means over those that could be measured; failures are counted, never dropped."""
+def many(
+    found: Sequence[Evaluation | Failure], unpaired: Sequence[str] = (), benchmark: str | None = None
+) -> dict[str, Any]:
+    """Any number of pairs, with means over those that could be measured; failures are counted, never dropped.
+
+    A mean over a single source has no interval: one that is as narrow as a point would look certain.
+    """
     done = [item for item in found if isinstance(item, Evaluation)]
     failed = [item for item in found if isinstance(item, Failure)]
     measured = {
@@ -27,8 +32,8 @@ def many(found: Sequence[Evaluation | Failure], unpaired: Sequence[str] = ()) ->
         else {
             **_kind(name),
             "mean": mean.mean,
-            "low": mean.low,
-            "high": mean.high,
+            "low": mean.low if mean.count > 1 else None,
+            "high": mean.high if mean.count > 1 else None,
             "sources": mean.count,
             "pairs": sum(e.figures[name].value is not None for e in done if name in e.figures),
         }
@@ -36,6 +41,7 @@ def many(found: Sequence[Evaluation | Failure], unpaired: Sequence[str] = ()) ->
     }
     return {
         **_head(),
+        "benchmark": benchmark,
         "means": measured,
         "pairs": [_evaluation(item) for item in done],
         "failures": [{**_pair(item.pair), "error": item.error} for item in failed],

@@ -1,6 +1,7 @@
 """Which clips are compared with which: one pair, two folders of clips, or a list in a file."""
 
 import csv
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -113,7 +114,8 @@ def in_file(file: Path) -> list[Pair]:
 
 
 def _csv_rows(text: str) -> list[dict[str, Any]]:
-    return list(csv.DictReader(text.splitlines(), restkey="", strict=True))
+    # lines are left as they are: a quoted prompt may go over several
+    return list(csv.DictReader(io.StringIO(text, newline=""), restkey="", strict=True))
 
 
 def _pair(file: Path, number: int, row: Mapping[str, Any]) -> Pair:
