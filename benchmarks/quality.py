@@ -15,8 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from evenreel.backbones import load_backbone, mini
-from evenreel.metrics.judge import Judge
+from evenreel.backbones import load_backbone
+from evenreel.backbones.clip import load_clip
 from evenreel.metrics.statistics import Estimate, cluster_bootstrap
 from evenreel.settings import EditSettings
 from evenreel.workflows.world_edits import WorldEdit, edit_frames, measured
@@ -65,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
 
     backbone = load_backbone(options.model)
-    judge = Judge.load(mini.FOLDER / "judge.safetensors")
+    clip = load_clip("mini", device=backbone.device)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     done = {}
     if options.out.exists():
@@ -85,7 +85,7 @@ def main() -> None:
                     seconds = time.perf_counter() - start
                     item = {"key": key, "row": row, "clip": number, "change": edit.change}
                     item |= {"settings": settings.to_json(), "seconds": seconds} | measured(
-                        edit, edited, judge
+                        edit, edited, clip
                     )
                     done[key] = item
                     log.write(json.dumps(item) + "\n")

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from evenreel.metrics.temporal import flicker, warp_error
+from evenreel.metrics.flow import KnownFlow
+from evenreel.metrics.temporal import Flicker, flicker, warp_error
 from evenreel.ops.warp import visible_by_depth, visible_by_return
 from evenreel.world import HELD_OUT, random_scene, render
+from metrics.measuring import figure, value
 
 
 @pytest.fixture(scope="module", params=[0, 3, 8])
@@ -62,3 +64,16 @@ def test_nothing_to_measure_is_none():
     assert warp_error(one, empty, torch.zeros(0, 1, 4, 4, dtype=torch.bool)) is None
     flow = torch.full((1, 2, 4, 4), 9.0)
     assert flicker(one.expand(2, -1, -1, -1), flow, torch.ones(1, 1, 4, 4, dtype=torch.bool)) is None
+
+
+def test_flicker_of_a_few_places_is_none():
+    """Where only some dozens of pixels stand still, they do not speak for the clip."""
+    frames, flow = torch.zeros(2, 3, 20, 20), torch.full((1, 2, 20, 20), 9.0)
+    frames[1] = 0.25
+    seen = torch.ones(1, 1, 20, 20, dtype=torch.bool)
+    flow[:, :, 0, :19] = 0.0
+    assert flicker(frames, flow, seen) is None
+    assert "4.75% of the source" in figure(Flicker, frames, frames, flow=KnownFlow(flow, seen)).unavailable
+    flow[:, :, 0, 19] = 0.0
+    assert flicker(frames, flow, seen) == pytest.approx(0.25)
+    assert value(Flicker, frames, frames, flow=KnownFlow(flow, seen)) == pytest.approx(0.25)

@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from evenreel.errors import SettingsError
+from evenreel.settings import EditSettings
 from evenreel.study import kinds, lines, plots, report, runner, summary
+from evenreel.study.conditions import edit
 from evenreel.study.experiments import experiments, names
+from evenreel.study.figures import FIGURES
 from evenreel.study.items import Condition, Experiment, Item
 from evenreel.study.settings import StudySettings, as_json, read
 
@@ -18,6 +21,7 @@ SETTINGS = StudySettings(
 )
 PRINTS = {"model": "abc"}
 EXPERIMENT = experiments(SETTINGS)[0]
+FULL = StudySettings(tokens={"none": "t0"}, trainings={"frames": "t1"}, training_log="log.jsonl")
 
 
 def item_of(condition, clip, seed):
@@ -81,25 +85,63 @@ class TestItems:
         assert len(keys) == len(others) + 2
         assert replace(item, condition=replace(item.condition, name="b")).key(PRINTS) == item.key(PRINTS)
 
-    def test_another_adapter_makes_other_items_only_where_it_is_used(self):
-        with_it = item_of(Condition("a", "edit", {"host": "frame", "adapter": "mini"}), 1, 0)
-        without = item_of(Condition("a", "edit", {"host": "frame"}), 1, 0)
-        one, other = PRINTS | {"adapter": "1"}, PRINTS | {"adapter": "2"}
-        assert with_it.key(one) != with_it.key(other)
-        assert without.key(one) == without.key(other) == without.key(PRINTS)
+    def test_adapters_count_by_their_content_and_only_where_they_are_used(self):
+        def of(**options):
+            return item_of(Condition("a", "edit", {"host": "frame", **options}), 1, 0)
+
+        one, other = PRINTS | {"file a": "1", "file b": "2"}, PRINTS | {"file a": "2", "file b": "1"}
+        assert of(adapter="a").key(one) != of(adapter="b").key(one)
+        assert of(adapter="a").key(one) != of(adapter="a").key(other)
+        assert of(adapter="a").key(one) == of(adapter="b").key(other)
+        assert of().key(one) == of().key(other) == of().key(PRINTS)
+
+    def test_defaults_count_where_they_are_used(self):
+        item = item_of(Condition("a", "edit", {"host": "frame", "inversion": "ddim"}), 1, 0)
+        for name, counts in {"edit": 1, "host frame": 1, "host vidtome": 0, "inversion ddim": 1}.items():
+            assert (item.key(PRINTS | {name: "changed"}) != item.key(PRINTS)) == counts
+        usual = item_of(Condition("a", "edit", {"host": "frame"}), 1, 0)
+        assert usual.key(PRINTS | {f"inversion {EditSettings.inversion}": "changed"}) != usual.key(PRINTS)
+
+    def test_without_randomness_seeds_share_an_item(self):
+        drawn = item_of(Condition("a", "edit", {"host": "vidtome"}), 1, 0)
+        alike = item_of(Condition("a", "edit", {"host": "frame"}, seedless=True), 1, 0)
+        assert drawn.key(PRINTS) != replace(drawn, seed=1).key(PRINTS)
+        assert alike.key(PRINTS) == replace(alike, seed=1).key(PRINTS)
+
+    def test_what_is_so_anyway_is_left_out(self):
+        told = edit("a", "frame", inversion=EditSettings.inversion, adapter=None, guidance_scale=5.0)
+        assert told.options == {"host": "frame", "guidance_scale": 5.0}
 
     def test_names_are_unique_and_pairs_name_conditions(self):
-        found = experiments(StudySettings(adapter="some.safetensors"))
+        found = experiments(FULL)
         assert len({one.name for one in found}) == len(found) == len(names())
         for one in found:
             known = [condition.name for condition in one.conditions]
             assert len(set(known)) == len(known)
             assert {name for pair in one.pairs for name in pair} <= set(known)
             assert all(condition.kind in kinds.KINDS for condition in one.conditions)
+            assert set(one.tested) <= set(one.figures) <= set(FIGURES)
+
+    def test_what_is_named_is_run(self):
+        run = {one.name for one in experiments(FULL) if not one.not_run}
+        assert set(names()) - run == {"table3", "raters"}
+        bare = {one.name for one in experiments(StudySettings(adapter=None)) if one.not_run}
+        assert bare == {
+            "table1", "table3", "windows", "tokens", "trainings", "maps", "features", "similarity", "training",
+            "raters",
+        }  # fmt: skip
+
+    def test_side_experiments_take_a_part_of_the_clips(self):
+        side = replace(EXPERIMENT, share=0.5, seeds=1)
+        assert list(runner.clips_of(SETTINGS, side)) == [40_000, 40_001, 40_002]
+        assert len(runner.clips_of(SETTINGS, replace(side, share=0.01))) == 2  # one has no spread
+        assert len(runner.clips_of(SETTINGS, replace(side, share=0.0))) == 1
+        assert len(runner.plan(SETTINGS, [side], PRINTS)) == 2 * 3
 
     def test_experiments_share_items(self):
         twice = (EXPERIMENT, replace(EXPERIMENT, name="again"))
-        assert len(runner.plan(SETTINGS, twice, PRINTS)) == 2 * SETTINGS.clips * 2
+        # Editing every frame by itself draws nothing: its two seeds are one item.
+        assert len(runner.plan(SETTINGS, twice, PRINTS)) == (1 + 2) * SETTINGS.clips
 
 
 class TestSummary:
@@ -112,7 +154,7 @@ class TestSummary:
         assert gain.estimate.mean == pytest.approx(1.0, abs=0.02)
         assert gain.is_there
         assert not found["vidtome", "asked"].is_there
-        assert ("vidtome", "flicker") not in found  # no item has it
+        assert ("vidtome", "flicker") not in found  # shown, and not tested
 
     def test_no_gain_is_no_difference(self):
         rng = np.random.default_rng(1)
@@ -126,7 +168,7 @@ class TestSummary:
         broken = next(iter(known))
         known[broken] = {"key": broken, "error": "ValueError: no", "seconds": 0.1}
         row = summary.rows(SETTINGS, EXPERIMENT, known, PRINTS)[0]
-        assert (row.done, row.failed, row.wanted) == (11, 1, 12)
+        assert (row.done, row.failed, row.wanted) == (5, 1, 6)  # seeds share items
 
     def test_the_mean_is_that_of_the_lines(self):
         known = made_up(1.0)
@@ -185,7 +227,7 @@ class TestReport:
 
     def test_nothing_run_yet(self, tmp_path):
         page = self.page(tmp_path, {})
-        assert "0 of 24 items" in page
+        assert "0 of 18 items" in page
         assert "unavailable" in page
 
     def test_failures_show(self, tmp_path):

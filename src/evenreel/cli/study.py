@@ -34,6 +34,14 @@ def run(
         bool,
         typer.Option("--quick", help="Few short clips, to see it work; nothing can be concluded from them."),
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Processes that share the work; default: as many as cores, at most 4; 1 on a GPU.",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Run what of the study has not been run yet, then make the report; stopped, it goes on where it was."""
@@ -42,7 +50,7 @@ def run(
 
     chosen = read(settings) if settings else StudySettings()
     with shown_progress(quiet) as progress:
-        page = run_study(chosen.quick() if quick else chosen, out, progress)
+        page = run_study(chosen.quick() if quick else chosen, out, progress, processes=processes)
     if not quiet:
         stdout().print(f"Report: {page}", markup=False)
 

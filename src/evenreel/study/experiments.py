@@ -3,17 +3,20 @@
 GE: He et al. 2025 (arXiv:2501.04606). TH: Song et al. 2025.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
+from evenreel.study import inside
+from evenreel.study.conditions import NO_ADAPTER, PAPER_FIGURES, PAPER_TESTED, SIDE, edit, middle_host
 from evenreel.study.items import Condition, Experiment
 from evenreel.study.kinds import CONTROLS
 from evenreel.study.settings import StudySettings
 
 _WORLD = (
-    "The paper measured other videos, metrics and models: its figures stand here for their direction only."
+    "The paper measured other videos, metrics and models: its figures stand here for their direction only. Its FID "
+    "rests on Inception and its LPIPS on AlexNet, whose weights are not part of this study; Frechet and kernel "
+    "distances here are of the source's frames and the edit's on mini's CLIP."
 )
-_NO_ADAPTER = "no adapter file was named in the study's settings (adapter = FILE)"
 
 
 def experiments(settings: StudySettings) -> tuple[Experiment, ...]:
@@ -39,11 +42,13 @@ def _all(settings: StudySettings) -> Iterator[Experiment]:
     yield bilateral(settings)
     yield inversion_steps(settings)
     yield windows(settings)
+    yield tokens(settings)
+    yield trainings(settings)
+    yield inside.attention(settings)
+    yield inside.features(settings)
+    yield inside.similarity(settings)
+    yield inside.training(settings)
     yield from not_run()
-
-
-def _edit(name: str, host: str, **options: Any) -> Condition:
-    return Condition(name, "edit", {"host": host, **options})
 
 
 def controls() -> Experiment:
@@ -55,11 +60,23 @@ def controls() -> Experiment:
         source="evaluation protocol",
         question="Which figures can be won without editing anything?",
         conditions=(
-            *(Condition(what, "control", {"what": what}) for what in CONTROLS),
-            Condition("wrong prompt", "edit", wrong),
+            *(Condition(what, "control", {"what": what}, seedless=what != "shuffled") for what in CONTROLS),
+            edit("wrong prompt", **wrong),
         ),
         caveat="A frozen or blurred clip wins smoothness, the source itself wins preservation: neither is an edit.",
-        once=True,
+        figures=(
+            "asked",
+            "kept",
+            "truth_psnr",
+            "truth_ssim",
+            "warp_error",
+            "flicker",
+            "clip_t",
+            "clip_f",
+            "s_edit",
+            "q_edit",
+        ),
+        seeds=1,
     )
 
 
@@ -70,9 +87,21 @@ def hosts(settings: StudySettings) -> Experiment:
         title="Hosts against editing every frame by itself",
         source="ours",
         question="Which hosts are more consistent than per-frame editing at equal edit success?",
-        conditions=tuple(_edit(host, host) for host in settings.hosts),
+        conditions=tuple(edit(host, host) for host in settings.hosts),
         pairs=tuple(
             (host, "frame") for host in settings.hosts if host != "frame" and "frame" in settings.hosts
+        ),
+        figures=(
+            "asked",
+            "kept",
+            "truth_psnr",
+            "foreground_truth_psnr",
+            "background_psnr",
+            "warp_error",
+            "warp_ssim",
+            "flicker",
+            "clip_t",
+            "clip_f",
         ),
     )
 
@@ -88,9 +117,11 @@ def adapter(settings: StudySettings) -> Experiment:
         conditions=tuple(
             condition
             for host in settings.hosts
-            for condition in (_edit(host, host), _edit(f"{host} + adapter", host, **with_adapter))
+            for condition in (edit(host, host), edit(f"{host} + adapter", host, **with_adapter))
         ),
         pairs=tuple((f"{host} + adapter", host) for host in settings.hosts),
+        figures=PAPER_FIGURES,
+        tested=PAPER_TESTED,
         paper=(
             ("host", "LPIPS with / without", "CLIP with / without", "FID with / without"),
             ("Text2Video-Zero", ".319 / .402", "31.38 / 28.82", "-"),
@@ -99,13 +130,13 @@ def adapter(settings: StudySettings) -> Experiment:
             ("VidToMe", ".122 / .123", "29.94 / 29.93", "143.33 / 146.27"),
         ),
         caveat=_WORLD + " Its FID for Vid2Vid-Zero is worse with the adapter than without.",
-        not_run="" if settings.adapter else _NO_ADAPTER,
+        not_run="" if settings.adapter else NO_ADAPTER,
     )
 
 
 def guidance(settings: StudySettings) -> Experiment:
     """Edit strength against preservation, swept over the guidance scale."""
-    scales = (2.5, 5.0, 7.5, 10.0)
+    scales = (1.5, 2.5, 5.0, 7.5)
     swept = [host for host in ("frame", "vidtome", "tokenflow") if host in settings.hosts]
     return Experiment(
         name="guidance",
@@ -113,9 +144,10 @@ def guidance(settings: StudySettings) -> Experiment:
         source="evaluation protocol",
         question="Is one host better at equal preservation, or only set otherwise?",
         conditions=tuple(
-            _edit(f"{host} {scale:g}", host, guidance_scale=scale) for host in swept for scale in scales
+            edit(f"{host} {scale:g}", host, guidance_scale=scale) for host in swept for scale in scales
         ),
-        figures=("asked", "kept", "truth_psnr", "warp_error"),
+        figures=("asked", "kept", "truth_psnr", "warp_error", "clip_t"),
+        **SIDE,
     )
 
 
@@ -129,25 +161,27 @@ def injection(settings: StudySettings) -> Experiment:
         source="evaluation protocol",
         question="How much of the source must be injected for an edit to stay in its place?",
         conditions=tuple(
-            _edit(f"{host} {attn:g}/{conv:g}", host, host_options={"pnp_attn": attn, "pnp_conv": conv})
+            edit(f"{host} {attn:g}/{conv:g}", host, host_options={"pnp_attn": attn, "pnp_conv": conv})
             for host in swept
             for attn, conv in shares
         ),
-        figures=("asked", "kept", "truth_psnr", "warp_error"),
+        figures=("asked", "kept", "truth_psnr", "warp_error", "clip_t"),
+        **SIDE,
     )
 
 
 def inversions(settings: StudySettings) -> Experiment:
     """The inversions under one host."""
-    host = "vidtome" if "vidtome" in settings.hosts else settings.hosts[0]
+    host = middle_host(settings)
     kinds = ("ddim", "fixed-point", "ddpm", "null-text")
     return Experiment(
         name="inversions",
         title=f"Inversions under {host}",
         source="ours",
         question="Does a better reconstruction make a better edit?",
-        conditions=tuple(_edit(kind, host, inversion=kind) for kind in kinds),
+        conditions=tuple(edit(kind, host, inversion=kind) for kind in kinds),
         pairs=tuple((kind, "ddim") for kind in kinds[1:]),
+        **SIDE,
     )
 
 
@@ -162,11 +196,14 @@ def bilateral(settings: StudySettings) -> Experiment:
             condition
             for host in settings.hosts
             for condition in (
-                _edit(f"{host} ddim", host, inversion="ddim"),
-                _edit(f"{host} bilateral", host, inversion="bilateral"),
+                edit(f"{host} ddim", host, inversion="ddim"),
+                edit(f"{host} bilateral", host, inversion="bilateral"),
             )
         ),
         pairs=tuple((f"{host} bilateral", f"{host} ddim") for host in settings.hosts),
+        figures=PAPER_FIGURES,
+        tested=PAPER_TESTED,
+        seeds=1,
         paper=(
             ("host", "FID with / without", "CLIP with / without", "LPIPS with / without"),
             ("TokenFlow", "122.52 / 135.66", "29.35 / 29.17", ".136 / .142"),
@@ -180,12 +217,12 @@ def bilateral(settings: StudySettings) -> Experiment:
 
 def inversion_steps(settings: StudySettings) -> Experiment:
     """GE Figures 5 and 7: few steps, and the filter's kernel."""
-    host = "vidtome" if "vidtome" in settings.hosts else settings.hosts[0]
+    host = middle_host(settings)
     few = (3, 5, 10)
     kernels = (3, 5, 7)
-    plain = tuple(_edit(f"ddim, {steps} steps", host, inversion="ddim", steps=steps) for steps in few)
+    plain = tuple(edit(f"ddim, {steps} steps", host, inversion="ddim", steps=steps) for steps in few)
     filtered = tuple(
-        _edit(
+        edit(
             f"bilateral {kernel}, {steps} steps",
             host,
             inversion="bilateral",
@@ -202,15 +239,16 @@ def inversion_steps(settings: StudySettings) -> Experiment:
         question="Is the filter of use where steps are few?",
         conditions=(*plain, *filtered),
         pairs=tuple((f"bilateral 5, {steps} steps", f"ddim, {steps} steps") for steps in few),
+        **SIDE,
     )
 
 
 def windows(settings: StudySettings) -> Experiment:
     """GE Figures 11 and 14: at which noise levels the adapter is at work, and how much of it."""
-    host = "vidtome" if "vidtome" in settings.hosts else settings.hosts[0]
+    host = middle_host(settings)
     told = [("0.9:1", 0.5), ("0.9:1", 1.0), ("0.5:1", 0.5), ("0.5:1", 1.0), ("0:1", 1.0)]
     conditions = tuple(
-        _edit(
+        edit(
             f"{window} x {scale:g}",
             host,
             adapter=settings.adapter,
@@ -224,9 +262,50 @@ def windows(settings: StudySettings) -> Experiment:
         title="When the adapter is at work",
         source="GE, Figures 11 and 14",
         question="At which noise levels, and how strongly, should the adapter be used?",
-        conditions=(_edit("without", host), *conditions),
+        conditions=(edit("without", host), *conditions),
         pairs=tuple((condition.name, "without") for condition in conditions),
-        not_run="" if settings.adapter else _NO_ADAPTER,
+        **SIDE,
+        not_run="" if settings.adapter else NO_ADAPTER,
+    )
+
+
+def tokens(settings: StudySettings) -> Experiment:
+    """GE Figures 12, 13 and 15: adapters with other prompt tokens."""
+    about = Experiment(
+        name="tokens",
+        title="Prompt tokens: strategies and their number",
+        source="GE, Figures 12, 13 and 15",
+        question="Do shared tokens, and tokens of frames, help; and how many?",
+        not_run="no adapters trained with other tokens were named in the study's settings (table [tokens])",
+    )
+    return _files(settings, settings.tokens, about)
+
+
+def trainings(settings: StudySettings) -> Experiment:
+    """GE Figures 11 and 14, and the temporal losses: adapters trained in other ways."""
+    about = Experiment(
+        name="trainings",
+        title="Trainings: temporal loss, layers and noise levels",
+        source="GE, Figures 11 and 14; Eq. 4 and 19",
+        question="Which temporal loss, on which layers and noise levels, makes the best adapter?",
+        not_run="no adapters trained in other ways were named in the study's settings (table [trainings])",
+    )
+    return _files(settings, settings.trainings, about)
+
+
+def _files(settings: StudySettings, files: Mapping[str, str], about: Experiment) -> Experiment:
+    """Adapter files, each compared with none; what `about` says where there are none."""
+    if not files:
+        return about
+    host = middle_host(settings)
+    with_files = [edit(name, host, adapter=file) for name, file in files.items()]
+    return replace(
+        about,
+        conditions=(edit("without", host), *with_files),
+        pairs=tuple((name, "without") for name in files),
+        figures=("asked", "kept", "truth_psnr", "warp_error", "flicker", "clip_t", "clip_f"),
+        **SIDE,
+        not_run="",
     )
 
 
@@ -244,27 +323,6 @@ def not_run() -> Iterator[Experiment]:
             ("depth", "343.33 (339.10)", "29.89 (31.67)", ".721 (.718)"),
         ),
         not_run="the packaged model has no ControlNet; `evenreel edit --control` takes those of other models",
-    )
-    yield Experiment(
-        name="tokens",
-        title="Prompt tokens: strategies and their number",
-        source="GE, Figures 12, 13 and 15",
-        question="Do shared tokens, and tokens of frames, help; and how many?",
-        not_run="it takes an adapter trained for each strategy and number, and these have not been trained",
-    )
-    yield Experiment(
-        name="maps",
-        title="Cross-attention and feature maps",
-        source="GE, Figures 8 and 10; TH, Figure 3",
-        question="What does the adapter change inside the network?",
-        not_run="no page of this report draws feature maps yet",
-    )
-    yield Experiment(
-        name="similarity",
-        title="Similarity of neighbouring frames over timesteps, and its variation over training",
-        source="TH, Figure 4",
-        question="How alike are neighbouring frames' latents at each step, with the adapter and without?",
-        not_run="no item of this study records latents step by step yet",
     )
     yield Experiment(
         name="raters",

@@ -6,8 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MEASURES_VERSION = 1
+from evenreel.settings import EditSettings
+
+MEASURES_VERSION = 2
 """Raised when a figure's definition changes, so that items of before are computed again."""
+
+FILES = ("adapter", "log")
+"""Options that name files."""
+EDITS = ("edit", "attention")
+"""Kinds of items that are edits, which the defaults of edit, host and inversion decide too."""
+INVERSION = EditSettings.inversion
+"""What edits are made with where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,13 @@ class Condition:
     """What is done with a clip; a key of `kinds.KINDS`."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Told to it; of an edit: settings that differ from the defaults."""
+    seedless: bool = False
+    """Whether nothing is drawn at random, so that all seeds share one item."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Options that name files, of which an item depends on the content."""
+        return {name: self.options[name] for name in FILES if self.options.get(name)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +52,18 @@ class Experiment:
     """(condition, the one that it is compared with, clip by clip and seed by seed)."""
     figures: tuple[str, ...] = ("asked", "kept", "truth_psnr", "warp_error", "flicker")
     """What its table shows."""
+    tested: tuple[str, ...] = ("asked", "kept", "truth_psnr", "warp_error")
+    """The figures in which pairs are compared; the more there are, the stricter Holm's method is with each."""
     paper: tuple[tuple[str, ...], ...] = ()
     """What the paper printed, as a table with a head."""
     caveat: str = ""
     """What to keep in mind when reading the paper's figures."""
     not_run: str = ""
     """Why it is not run, where it is not."""
-    once: bool = False
-    """Whether seeds change nothing."""
+    share: float = 1.0
+    """Share of the study's clips that it is run on, at least two; 0 for one clip, to be looked at."""
+    seeds: int | None = None
+    """How many of the study's seeds it is run with; None for all."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +76,25 @@ class Item:
     frames: int
     steps: int
 
-    def key(self, fingerprints: Mapping[str, str]) -> str:
+    def key(self, prints: Mapping[str, str]) -> str:
         """Hash of all that decides the outcome, so that experiments share items and a changed model shares none.
 
-        Of fingerprints, that of the `adapter` counts only where one is used.
+        Of `prints` (see `runner.fingerprints`), those of files and of defaults count where they are used. A file counts
+        by its content, whatever its name.
         """
-        asked = self.condition.options.get("adapter")
-        prints = {name: value for name, value in fingerprints.items() if name != "adapter" or asked}
+        options = dict(self.condition.options)
+        options |= {name: prints[f"file {file}"] for name, file in self.condition.files.items()}
+        used = {"model", "clip", "judge"}
+        if self.condition.kind in EDITS:
+            used |= {"edit", f"host {options['host']}", f"inversion {options.get('inversion', INVERSION)}"}
         content = {
             "kind": self.condition.kind,
-            "options": dict(self.condition.options),
+            "options": options,
             "clip": self.clip,
-            "seed": self.seed,
+            "seed": None if self.condition.seedless else self.seed,
             "frames": self.frames,
             "steps": self.steps,
             "measures": MEASURES_VERSION,
-            **prints,
+            "prints": {name: prints[name] for name in sorted(used & prints.keys())},
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]

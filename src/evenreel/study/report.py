@@ -15,6 +15,7 @@ from evenreel.errors import OutputError, SettingsError
 from evenreel.metrics.statistics import Estimate
 from evenreel.study import lines, plots, summary
 from evenreel.study.experiments import experiments
+from evenreel.study.figures import FIGURES
 from evenreel.study.items import Experiment
 from evenreel.study.kinds import option_text
 from evenreel.study.rating import QUESTIONS, Ratings
@@ -22,26 +23,6 @@ from evenreel.study.runner import items_of
 from evenreel.study.settings import StudySettings
 from evenreel.video.aside import Aside, unwritable
 from evenreel.workflows.theory_run import theory_rows
-
-
-@dataclass(frozen=True)
-class FigureText:
-    """How a figure is shown."""
-
-    label: str
-    scale: int | float
-    better: str
-    """`more` or `less`."""
-
-
-FIGURES = {
-    "asked": FigureText("edit success, %", 100, "more"),
-    "kept": FigureText("rest kept, %", 100, "more"),
-    "truth_psnr": FigureText("truth PSNR, dB", 1, "more"),
-    "background_psnr": FigureText("background PSNR, dB", 1, "more"),
-    "warp_error": FigureText("warp error, 1e-3", 1e3, "less"),
-    "flicker": FigureText("flicker, 1e-3", 1e3, "less"),
-}
 
 
 @dataclass(frozen=True)

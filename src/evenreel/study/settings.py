@@ -2,11 +2,16 @@
 
 import dataclasses
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evenreel.backbones import mini
 from evenreel.errors import SettingsError
+
+TABLES = ("tokens", "trainings")
+"""Settings that are tables of names and adapter files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,20 +23,28 @@ class StudySettings:
     adapter: str | None = "mini"
     """Adapter file, or `mini`; without one ("" in a file), what needs it is shown as not run."""
     hosts: tuple[str, ...] = ("frame", "text2video_zero", "tokenflow", "vid2vid_zero", "vidtome")
-    clips: int = 20
-    """Clips of each condition."""
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    """Adapters trained with other prompt tokens, files by name: strategies and numbers to be compared."""
+    trainings: Mapping[str, str] = field(default_factory=dict)
+    """Adapters trained in other ways (loss, layers, noise levels), files by name."""
+    training_log: str = ""
+    """log.jsonl of a training of an adapter, whose temporal loss is drawn; empty for none."""
+    clips: int = 10
+    """Clips of each condition; side experiments take a part of them."""
     first: int = 40_000
     """Number of the first held-out clip: none that a default was chosen on."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Each clip is edited once with each."""
+    """Each clip is edited once with each, where anything is drawn at random; side experiments take the first."""
     frames: int = 8
     """Frames of a clip."""
-    steps: int = 20
+    steps: int = 15
     """Sampling steps."""
     experiments: tuple[str, ...] = ()
     """Names of those to run; () runs all."""
-    strips: int = 3
-    """Clips of each condition whose frames are kept for the report."""
+    strips: int = 2
+    """Clips of each condition whose frames are kept for the report and for raters."""
+    folder: Path = Path()
+    """Where files that are named by a relative path are looked for; no part of the record."""
 
     def __post_init__(self) -> None:
         for name in ("clips", "frames", "steps"):
@@ -39,6 +52,21 @@ class StudySettings:
                 raise SettingsError(f"a study's {name} must be at least 1, got {getattr(self, name)}.")
         if not self.seeds or not self.hosts:
             raise SettingsError("a study needs at least one seed and one host; name some.")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise SettingsError("a study's seeds must differ; an edit made twice is no second measurement.")
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """All adapter files that are named."""
+        named = (self.adapter, *self.tokens.values(), *self.trainings.values())
+        return tuple(dict.fromkeys(file for file in named if file))
+
+    def path(self, file: str) -> Path:
+        """Where a file lies that the settings name. Raises: SettingsError where there is none."""
+        found = mini.ADAPTER if file == "mini" else self.folder / Path(file).expanduser()
+        if not found.is_file():
+            raise SettingsError(f"{found}: there is no such file, though the study's settings name it.")
+        return found
 
     def quick(self) -> "StudySettings":
         """The same on so few and short clips that two cores need minutes; too few to conclude anything from."""
@@ -52,9 +80,11 @@ def read(path: Path) -> StudySettings:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise SettingsError(f"{path} cannot be read as study settings ({reason}).") from error
-    known = {field.name: field.type for field in dataclasses.fields(StudySettings)}
-    if unknown := sorted(values.keys() - known.keys()):
-        raise SettingsError(f"{path}: unknown settings {', '.join(unknown)}; known are {', '.join(known)}.")
+    known = {one.name for one in dataclasses.fields(StudySettings)} - {"folder"}
+    if unknown := sorted(values.keys() - known):
+        raise SettingsError(
+            f"{path}: unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}."
+        )
     plain: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
@@ -63,12 +93,14 @@ def read(path: Path) -> StudySettings:
         wanted = getattr(defaults, name)
         if type(value) is not (str if name == "adapter" else type(wanted)):
             raise SettingsError(f"{path}: {name} must be like {wanted!r}, got {value!r}.")
-    return StudySettings(**plain)
+        inside = value.values() if name in TABLES else value if isinstance(value, tuple) else ()
+        if any(type(one) is not (int if name == "seeds" else str) for one in inside):
+            raise SettingsError(f"{path}: {name} holds what it cannot: {value!r}.")
+    return StudySettings(**plain, folder=path.parent)
 
 
 def as_json(settings: StudySettings) -> dict[str, Any]:
     """Settings as plain JSON values."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in dataclasses.asdict(settings).items()
-    }
+    values = dataclasses.asdict(settings)
+    del values["folder"]
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -84,14 +84,15 @@ def _row(
             (value, clip) for (clip, _), figure in good.items() if (value := figure.get(name)) is not None
         ]
         figures[name] = cluster_bootstrap(*zip(*pairs, strict=True)) if pairs else None
-    seconds = [items[place]["seconds"] for place in good]
-    wanted = settings.clips * (1 if experiment.once else len(settings.seeds))
+    # Seeds that change nothing share one item.
+    once = {item["key"]: item for item in items.values()}
+    seconds = [item["seconds"] for item in once.values() if "figures" in item]
     return Row(
         condition=condition,
         figures=figures,
-        done=len(good),
-        failed=len(items) - len(good),
-        wanted=wanted,
+        done=len(seconds),
+        failed=len(once) - len(seconds),
+        wanted=len({item.key(prints) for item in items_of(settings, experiment, condition)}),
         seconds=sum(seconds) / len(seconds) if seconds else None,
     )
 
@@ -110,7 +111,7 @@ def differences(
             for place in mine.keys() & theirs.keys()
             if "figures" in mine[place] and "figures" in theirs[place]
         ]
-        for figure in experiment.figures:
+        for figure in experiment.tested:
             pairs = [
                 (ours[figure] - other[figure], clip)
                 for clip, ours, other in sorted(shared, key=lambda one: one[0])

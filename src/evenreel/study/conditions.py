@@ -1,0 +1,48 @@
+"""What experiments are written with."""
+
+from typing import Any, Final, TypedDict
+
+from evenreel.settings import EditSettings
+from evenreel.study.items import Condition
+from evenreel.study.settings import StudySettings
+
+NO_ADAPTER = "no adapter file was named in the study's settings (adapter = FILE)"
+PAPER_FIGURES = (
+    "asked",
+    "kept",
+    "truth_psnr",
+    "truth_ssim",
+    "warp_error",
+    "flicker",
+    "clip_t",
+    "clip_f",
+    "clip_dir",
+    "frechet_clip",
+    "kid_clip",
+)
+"""Of the papers' tables: their columns as far as they can be had, and what can be trusted."""
+PAPER_TESTED = ("asked", "kept", "truth_psnr", "warp_error", "clip_t", "kid_clip")
+SEEDLESS = frozenset({"frame", "text2video_zero"})
+"""Hosts that draw nothing at random in an edit; tested."""
+
+
+class _Side(TypedDict):
+    share: float
+    seeds: int
+
+
+SIDE: Final[_Side] = {"share": 0.5, "seeds": 1}
+"""How much of a study a side experiment is run on."""
+
+
+def edit(name: str, host: str, **options: Any) -> Condition:
+    """An edit; options that say what is so anyway are left out, so that experiments share items."""
+    usual = EditSettings(prompt="-")
+    told = {key: value for key, value in options.items() if value not in (getattr(usual, key), None)}
+    seedless = host in SEEDLESS and told.get("inversion") != "ddpm"
+    return Condition(name, "edit", {"host": host, **told}, seedless=seedless)
+
+
+def middle_host(settings: StudySettings) -> str:
+    """The host of experiments that are run on one."""
+    return "vidtome" if "vidtome" in settings.hosts else settings.hosts[0]
