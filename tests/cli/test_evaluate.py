@@ -135,6 +135,10 @@ def test_folders(run, clips, tmp_path, prompts):
     assert "1 of 2 pairs measured" in out
     assert "- failed: " in out
     assert "two.mp4 is empty" in out
+    assert re.search(r"^source_ssim +0\.\d+ +↑ +one source only +1$", out, re.MULTILINE)
+    _, out, _ = run(*arguments[:3], "--clip", "mini", "--metric", "clip_f", "--metric", "warp_error")
+    assert "- clip: mini" in out
+    assert "- flow: estimated by dense inverse search" in out
 
 
 def test_a_list_of_pairs(run, tmp_path, clips):

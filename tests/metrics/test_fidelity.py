@@ -137,7 +137,15 @@ def test_a_mask_over_everything_leaves_nothing(clips):
     for kind in BackgroundPsnr, BackgroundSsim:
         found = figure(kind, source, edit, background=~EVERYWHERE)
         assert found.value is None
-        assert found.unavailable == "the mask leaves no background"
+        assert found.unavailable.startswith("the mask leaves no background")
+
+
+def test_background_in_a_corner_is_too_near_the_edge_for_ssim(clips):
+    source, edit, _ = clips
+    background = ~EVERYWHERE
+    background[..., :5, :] = True
+    assert value(BackgroundPsnr, source, edit, background=background) > 0
+    assert "5 pixels from the edge" in figure(BackgroundSsim, source, edit, background=background).unavailable
 
 
 def test_frames_smaller_than_the_window():

@@ -70,6 +70,13 @@ class TestFiles:
         flow, _ = FlowFiles(folder, start=2, count=6).between(clip.frames, 0)
         assert torch.equal(flow, clip.flow[:-1])
 
+    def test_a_part_that_may_be_the_whole_is_not_guessed(self, folder):
+        """Five files and frames 1 to 6: of six frames' five pairs, or of five frames with one more? A pair apart."""
+        with pytest.raises(ClipError, match="may be those of the whole source or of the 5 frames"):
+            FlowFiles(folder, start=1, count=5)
+        assert FlowFiles(folder, start=0, count=5).offset == FlowFiles(folder, start=2, count=5).offset == 0
+        assert FlowFiles(folder, start=1, count=4).offset == 1
+
     def test_too_few(self, folder, clip):
         with pytest.raises(ClipError, match="holds 5 files of flow and the source has at least 12 frames"):
             FlowFiles(folder).between(torch.cat([clip.frames, clip.frames]), 0)

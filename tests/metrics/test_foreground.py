@@ -162,9 +162,11 @@ def test_frames_without_a_mark_do_not_count(source, edit, background, mini_clip)
     some = background.clone()
     some[1:] = True
     given = {"clip": mini_clip, "prompt": PROMPT}
-    found = value(ForegroundClipText, source, edit, background=some, **given)
+    found = figure(ForegroundClipText, source, edit, background=some, **given)
     alone = value(ForegroundClipText, source[:1], edit[:1], background=background[:1], **given)
-    assert found == pytest.approx(alone, abs=1e-5)
+    assert found.value == pytest.approx(alone, abs=1e-5)
+    assert found.note == "without 4 frames in which nothing is marked"
+    assert not figure(ForegroundClipText, source, edit, background=background, **given).note
 
 
 class TestMasks:

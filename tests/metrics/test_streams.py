@@ -128,6 +128,7 @@ def test_warp_ssim_is_high_along_the_motion(source, edit, known):
 def test_composites_are_made_of_their_parts(source, edit, known, mini_clip, edited, length):
     given = {"flow": known, "clip": mini_clip, "prompt": caption(edited), "length": length}
     text = value(ClipText, source.frames, edit, **given)
+    assert text > 0
     error = value(WarpError, source.frames, edit, **given)
     similarity = value(WarpSsim, source.frames, edit, **given)
     assert value(SEdit, source.frames, edit, **given) == pytest.approx(text / error, rel=1e-6)
@@ -144,6 +145,14 @@ def test_nothing_is_divided_by_zero(mini_clip):
     for kind in WarpError, WarpSsim, Flicker, SEdit, QEdit:
         found = figure(kind, grey[:1], grey[:1], **given)
         assert found.unavailable == "the clip has one frame, and this compares neighbours"
+
+
+def test_below_zero_a_better_part_would_make_a_worse_whole(source, edit, known, mini_clip):
+    """Of two edits with one negative CLIP-T, the quotient would prefer the one that is less steady."""
+    given = {"flow": known, "clip": mini_clip, "prompt": "a"}
+    assert value(ClipText, source.frames, edit, **given) < 0
+    for kind in SEdit, QEdit:
+        assert "CLIP-T is below zero" in figure(kind, source.frames, edit, **given).unavailable
 
 
 def test_nothing_stands_still(source, edit, known):

@@ -79,9 +79,21 @@ def print_many(values: Mapping[str, Any], failures: "Sequence[Failure]") -> None
         console.print(
             f"\nunavailable for every pair: {', '.join(without)} (reasons in the JSON)", markup=False
         )
-    lines = [f"failed: {item.pair.edit}: {item.error}" for item in failures]
+    lines = [f"{what}: {name}" for what, name in _used(values["pairs"])]
+    lines += [f"failed: {item.pair.edit}: {item.error}" for item in failures]
     for line in [*lines, *(f"not paired: {text}" for text in values["unpaired"])]:
         console.print(f"- {line}", markup=False)
+
+
+def _used(pairs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Models and sources of flow, each once: figures of one cannot be compared with those of another."""
+    models = [(what, model["name"]) for pair in pairs for what, model in pair["models"].items()]
+    flows = [
+        "given in files" if pair["flow"].startswith("given in ") else pair["flow"]
+        for pair in pairs
+        if pair["flow"]
+    ]
+    return list(dict.fromkeys([*models, *(("flow", flow) for flow in flows)]))
 
 
 def _unit_and_better(name: str) -> tuple[str, str]:

@@ -6,12 +6,14 @@ from evenreel.metrics.temporal import WarpError, WarpSsim
 from evenreel.metrics.unavailable import UnavailableError
 from evenreel.metrics.window import Inputs, Window
 
+BELOW_ZERO = "CLIP-T is below zero ({:.3g}), where a better part would make a worse whole"
+
 
 class SEdit(Metric):
     """S_edit: CLIP-T over warp error.
 
     Cong et al., arXiv:2310.05922. Both as defined here (CLIP-T of about 30, warp error of frames in [0, 1]): papers
-    scale the parts in other ways.
+    scale the parts in other ways. Unavailable where CLIP-T is below zero: less warp error would then lower it.
     """
 
     family = "composite"
@@ -32,13 +34,13 @@ class SEdit(Metric):
         error = self.error.value()
         if error == 0:
             raise UnavailableError("the warp error is zero, and nothing can be divided by it")
-        return self.text.value() / error
+        return _above_zero(self.text) / error
 
 
 class QEdit(Metric):
     """Q_edit: WarpSSIM times CLIP-T.
 
-    Kara et al., arXiv:2312.04524; both as defined here.
+    Kara et al., arXiv:2312.04524; both as defined here. Unavailable where CLIP-T is below zero.
     """
 
     family = "composite"
@@ -56,4 +58,12 @@ class QEdit(Metric):
 
     def value(self) -> float:
         """The product."""
-        return self.text.value() * self.similarity.value()
+        similarity = self.similarity.value()
+        return _above_zero(self.text) * similarity
+
+
+def _above_zero(text: ClipText) -> float:
+    value = text.value()
+    if value < 0:
+        raise UnavailableError(BELOW_ZERO.format(value))
+    return value

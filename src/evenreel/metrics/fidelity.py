@@ -195,7 +195,7 @@ class BackgroundSsim(_Ssim):
     """
 
     needs = ("mask",)
-    empty = NO_BACKGROUND
+    empty = f"{NO_BACKGROUND} that is at least {SSIM_RADIUS} pixels from the edge of the picture"
 
     def background(self, window: Window) -> Background | None:
         """Outside the mask."""

@@ -99,9 +99,15 @@ class FlowFiles:
     def __init__(self, folder: Path, start: int = 0, count: int | None = None) -> None:
         """`count` frames (None: unknown) from number `start` of the source on will be looked at.
 
-        Raises ClipError for a folder that holds no flow, or less backward than forward flow.
+        Raises ClipError for a folder that holds no flow, less backward than forward flow, or a number of files that
+        may be meant in two ways.
         """
         self.forward = _listed(folder)
+        if count is not None and start == 1 and len(self.forward) == count:
+            raise ClipError(
+                f"{folder} holds {count} files of flow, which may be those of the whole source or of the {count} "
+                f"frames that were edited and one more; keep the {count - 1} between those frames."
+            )
         of_the_part = count is not None and len(self.forward) in (count - 1, count)
         self.offset = 0 if of_the_part else start
         has_backward = (folder / BACKWARD).is_dir()

@@ -14,7 +14,7 @@ from torch.nn import functional
 from evenreel.metrics.clip import ClipText
 from evenreel.metrics.fidelity import TruthPsnr
 from evenreel.metrics.temporal import WarpError, warp_differences
-from evenreel.metrics.window import Window
+from evenreel.metrics.window import Inputs, Window
 from evenreel.ops.warp import Visible
 
 NO_FOREGROUND = "the mask marks nothing"
@@ -31,17 +31,28 @@ class ForegroundClipText(ClipText):
 
     needs = ("clip", "prompt", "mask")
 
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(inputs)
+        self.unmarked = 0
+
     def add(self, window: Window) -> None:
         """Compare each frame's marked part with the prompt."""
         assert self.inputs.clip is not None
         for frame, marked in zip(window.edit, _foreground(window), strict=True):
-            if marked.any():
-                embedding = self.inputs.clip.embed_frames(marked_square(frame, marked)[None])
-                self.mean.add(100 * functional.normalize(embedding, dim=-1) @ self.text)
+            if not marked.any():
+                self.unmarked += 1
+                continue
+            embedding = self.inputs.clip.embed_frames(marked_square(frame, marked)[None])
+            self.mean.add(100 * functional.normalize(embedding, dim=-1) @ self.text)
 
     def value(self) -> float:
         """The mean over frames in which something is marked."""
         return self.mean.value(NO_FOREGROUND)
+
+    @property
+    def note(self) -> str:
+        """Frames that did not count."""
+        return f"without {self.unmarked} frames in which nothing is marked" if self.unmarked else ""
 
 
 class ForegroundTruthPsnr(TruthPsnr):

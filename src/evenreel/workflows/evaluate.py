@@ -125,6 +125,8 @@ class Evaluator:
                 yield self.evaluate(pair)
             except EvenreelError as error:
                 yield Failure(pair=pair, error=str(error))
+            except Exception as error:  # noqa: BLE001 - a fault in one clip, or in a plug-in, must not cost the others
+                yield Failure(pair=pair, error=f"unexpected {type(error).__name__}: {error}")
             progress("measure", done, len(pairs))
 
     def _clip(self, name: str) -> ClipModel:

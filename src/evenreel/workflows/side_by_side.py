@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 from evenreel.errors import ClipError
 from evenreel.metrics.window import LENGTH, Part
 from evenreel.types import Pixels
-from evenreel.video import FrameStream, VideoInfo, open_clip, to_model
+from evenreel.video import FrameStream, ReadSettings, VideoInfo, open_clip, to_model
 from evenreel.video.source import shown
 from evenreel.workflows.pairs import Pair
 
@@ -21,6 +21,8 @@ WINDOW_PIXELS = 2**22
 LOSSLESS = ("png", "bmp")
 """Masks in which every level but 0 is meant (label maps too); others are split in the middle."""
 MIDDLE = 128
+FRAMES, MASKS = ReadSettings(), ReadSettings(background=(0, 0, 0))
+"""What is transparent in a mask is not marked."""
 
 
 class SideBySide:
@@ -41,7 +43,7 @@ class SideBySide:
         self.mask: FrameStream | None = None
         self._still: Pixels | None = None
         if pair.mask is not None:
-            self.mask = self._of_source(pair.mask)
+            self.mask = self._of_source(pair.mask, MASKS)
             if len(self.mask.info.images) == 1:
                 self._still = next(iter(self.mask))[0]
             else:
@@ -103,12 +105,12 @@ class SideBySide:
             marked = enlarged > 0
         return ~marked if len(marked) == count else ~marked.expand(count, -1, -1, -1)
 
-    def _of_source(self, path: Path) -> FrameStream:
+    def _of_source(self, path: Path, settings: ReadSettings = FRAMES) -> FrameStream:
         """A mask or truth: of the frames that were edited, or, where it has as many as the source, of all of it."""
-        stream = open_clip(path)
+        stream = open_clip(path, settings=settings)
         whole = self.source.info.frame_count
         if whole is not None and stream.info.frame_count == whole:
-            return open_clip(path, self.source.start, self.source.end)
+            return open_clip(path, self.source.start, self.source.end, settings=settings)
         return stream
 
     def _check_length(self, what: str, stream: FrameStream) -> None:
