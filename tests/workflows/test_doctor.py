@@ -3,11 +3,15 @@
 import subprocess
 import sys
 
+import pytest
+
 from evenreel import backbones
-from evenreel.errors import WeightsError
+from evenreel.errors import PluginError, WeightsError
+from evenreel.metrics.base import registered
 from evenreel.video import codecs
 from evenreel.workflows import doctor
 from evenreel.workflows.doctor import examine
+from evenreel.workflows.installed import WEIGHTS
 
 
 def found(name: str):
@@ -45,6 +49,41 @@ def test_damaged_weights(monkeypatch):
 
 def test_hosts_are_listed():
     assert found("host frame").state == found("host vidtome").state == "ok"
+
+
+class TestMetrics:
+    @pytest.fixture(autouse=True)
+    def nothing_given(self, monkeypatch):
+        for variable in WEIGHTS.values():
+            monkeypatch.delenv(variable, raising=False)
+
+    def test_each_is_listed(self):
+        listed = [finding.name for finding in examine() if finding.name.startswith("metric ")]
+        assert listed == [f"metric {name}" for name in registered()]
+
+    def test_what_is_missing_is_said_and_how_to_give_it(self, monkeypatch):
+        assert found("metric source_psnr").state == "ok"
+        assert found("metric clip_t").found == "without CLIP"
+        assert "EVENREEL_CLIP" in found("metric clip_t").advice
+        monkeypatch.setitem(sys.modules, "cv2", None)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        assert found("metric s_edit").found == "without CLIP and OpenCV"
+        assert "evenreel[metrics]" in found("metric s_edit").advice
+
+    def test_weights_that_are_named(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("EVENREEL_CLIP", "mini")
+        monkeypatch.setenv("EVENREEL_DINO", str(tmp_path))
+        monkeypatch.setenv("EVENREEL_LPIPS", str(tmp_path / "nowhere"))
+        findings = {finding.name: finding for finding in examine()}
+        assert findings["metric clip_t"].state == findings["metric structure_distance"].state == "ok"
+        assert findings["metric lpips_source"].found == "without LPIPS"
+        assert "nowhere, which is not there" in findings["EVENREEL_LPIPS"].found
+
+    def test_one_that_does_not_load(self, monkeypatch):
+        broken = {"broken": PluginError("the metric 'broken' cannot be loaded.")}
+        monkeypatch.setattr("evenreel.workflows.metric_list.registered", lambda: broken)
+        assert found("metric broken").state == "note"
+        assert "cannot be loaded" in found("metric broken").found
 
 
 def test_the_doctor_runs_without_the_libraries_it_looks_for():

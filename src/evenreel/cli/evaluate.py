@@ -14,6 +14,7 @@ from evenreel.cli.console import shown_progress, stdout
 from evenreel.cli.evaluation_tables import ARROWS, print_many, print_one
 from evenreel.errors import SettingsError
 from evenreel.settings import parse_frames
+from evenreel.workflows.installed import WEIGHTS as VARIABLES
 
 if TYPE_CHECKING:
     from evenreel.workflows.evaluate import Evaluator
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 CLIPS, WEIGHTS, RESULTS = "Clips", "Weights", "Results"
 """Groups of options on the help page."""
-VARIABLES = {"clip": "EVENREEL_CLIP", "lpips": "EVENREEL_LPIPS", "dino": "EVENREEL_DINO"}
-"""Environment variables that stand for options."""
 BENCHMARKS = "five, v2vbench, tgve, davis or msr-vtt"
 
 EPILOG = """[bold]Examples[/]

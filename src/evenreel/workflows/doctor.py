@@ -6,12 +6,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from evenreel import registry
 from evenreel._version import __version__
 from evenreel.errors import EvenreelError
-from evenreel.workflows.installed import LIBRARIES, version
+from evenreel.workflows.installed import LIBRARIES, WEIGHTS, version
 
 EXTRAS = {
     "metrics": ("opencv-python-headless",),
@@ -25,6 +26,13 @@ ENCODERS = {
     "libopus": "sound in webm",
 }
 ESSENTIAL_ENCODERS = ("libx264", "aac")
+MISSING = {
+    "clip": ("CLIP", "EVENREEL_CLIP, or --clip"),
+    "lpips": ("LPIPS", "EVENREEL_LPIPS, or --lpips"),
+    "dino": ("DINO", "EVENREEL_DINO, or --dino"),
+    "flow": ("OpenCV", "pip install 'evenreel[metrics]', or --flow"),
+}
+"""What a metric may lack on a machine, and how to give it to `evenreel evaluate`."""
 LITTLE_MEMORY = 3 * 2**30
 """Bytes below which even the packaged model is tight."""
 
@@ -48,7 +56,7 @@ def examine() -> list[Finding]:
     versions = list(_versions())
     if any(finding.state == "missing" for finding in versions):
         return versions
-    return [*versions, *_machine(), *_codecs(), *_plugins(), *_weights(), *_extras()]
+    return [*versions, *_machine(), *_codecs(), *_plugins(), *_weights(), *_metrics(), *_extras()]
 
 
 def _versions() -> Iterator[Finding]:
@@ -147,6 +155,28 @@ def _weights() -> Iterator[Finding]:
     else:
         yield Finding("ok", "hub", "online; models are fetched only with --download")
     yield Finding("ok", "hub cache", os.fspath(constants.HF_HUB_CACHE))
+
+
+def _metrics() -> Iterator[Finding]:
+    from evenreel.workflows.metric_list import describe_metrics
+
+    given = []
+    for need, variable in WEIGHTS.items():
+        place = os.environ.get(variable, "")
+        if (need, place) == ("clip", "mini") or (place and Path(place).expanduser().exists()):
+            given.append(need)
+        elif place:
+            yield Finding("note", variable, f"names {place}, which is not there", "correct or unset it")
+    for metric in describe_metrics(given):
+        name = f"metric {metric.name}"
+        if metric.available:
+            yield Finding("ok", name, "can be computed")
+        elif metric.lacking:
+            missing = [MISSING[need] for need in metric.lacking]
+            what, advice = (" and ".join(texts) for texts in zip(*missing, strict=True))
+            yield Finding("note", name, f"without {what}", advice)
+        else:
+            yield Finding("note", name, metric.definition, "update or uninstall the package it comes from")
 
 
 def _extras() -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The libraries that evenreel needs, and their versions; imports none of them."""
+"""What evenreel needs and may be given: libraries and their versions, weights of metrics; imports none of them."""
 
 from importlib import metadata
 
@@ -15,6 +15,9 @@ LIBRARIES = (
     "einops",
     "psutil",
 )
+
+WEIGHTS = {"clip": "EVENREEL_CLIP", "lpips": "EVENREEL_LPIPS", "dino": "EVENREEL_DINO"}
+"""Weights that metrics may need, and the environment variables that name them."""
 
 
 def version(library: str) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from evenreel.errors import PluginError
 from evenreel.metrics.base import NEEDS, Metric, definition, find, registered
+from evenreel.workflows.installed import WEIGHTS
 
 OPTIONS = {
     "prompt": "--prompt",
@@ -36,6 +37,8 @@ class MetricDescription:
     """What it needs besides the clips."""
     missing: tuple[str, ...]
     """What of that is not here, and how to give it; clips' own things (prompts, masks) are taken to be given."""
+    lacking: tuple[str, ...] = ()
+    """The same as keys of NEEDS."""
 
     @property
     def available(self) -> bool:
@@ -57,7 +60,7 @@ def describe_metric(name: str, given: Collection[str] = ()) -> MetricDescription
 
 
 def _described(name: str, kind: type[Metric], given: Collection[str]) -> MetricDescription:
-    lacking = [need for need in kind.needs if need in ("clip", "lpips", "dino") and need not in given]
+    lacking = [need for need in kind.needs if need in WEIGHTS and need not in given]
     if "flow" in kind.needs and importlib.util.find_spec("cv2") is None:
         lacking.append("flow")
     return MetricDescription(
@@ -69,6 +72,7 @@ def _described(name: str, kind: type[Metric], given: Collection[str]) -> MetricD
         details=inspect.getdoc(kind) or "",
         needs=tuple(OPTIONS.get(need, f"--{need}") for need in kind.needs if need != "flow"),
         missing=tuple(NEEDS[need] for need in lacking),
+        lacking=tuple(lacking),
     )
 
 
