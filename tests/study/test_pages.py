@@ -1,5 +1,6 @@
 """The rating page and the report, used in a real browser."""
 
+import random
 import re
 import shutil
 import sqlite3
@@ -12,8 +13,9 @@ import pytest
 import torch
 
 from evenreel.errors import SettingsError
-from evenreel.study import kinds, lines, report
+from evenreel.study import kinds, lines, report, runner
 from evenreel.study.experiments import experiments
+from evenreel.study.figures import FIGURES
 from evenreel.study.items import Item
 from evenreel.study.rating import QUESTIONS, Pair, Ratings, pairs
 from evenreel.study.settings import StudySettings, as_json
@@ -23,6 +25,45 @@ SETTINGS = StudySettings(
 )
 PRINTS = {"model": "abc"}
 PAIR = Pair("p", "a", "b", "a.jpg", "b.jpg", "a red ball")
+
+
+WHOLE = StudySettings(
+    clips=3,
+    seeds=(0,),
+    frames=4,
+    steps=2,
+    hosts=("frame", "vidtome"),
+    tokens={"8 shared": "8"},
+    training_log="log",
+)
+"""All experiments but those on trainings, which no file is named for."""
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """A study of everything, as a run would leave it."""
+    prints = PRINTS | {f"file {name}": name for name in ("mini", "8", "log")}
+    record = {"settings": as_json(WHOLE), "fingerprints": prints}
+    report.write_record(tmp_path, record | dict.fromkeys(("evenreel", "torch", "machine", "begun"), "-"))
+    rng = random.Random(0)
+    with lines.Log(tmp_path / "items.jsonl") as log:
+        for planned in runner.plan(WHOLE, experiments(WHOLE), prints):
+            condition = planned.item.condition
+            line = {"key": planned.key, "seconds": 1.0, "figures": {name: rng.random() for name in FIGURES}}
+            rows = [f"t = {timestep}" for timestep in condition.options.get("timesteps", ())]
+            for number, row in enumerate(rows):
+                name = f"{planned.key}-{number}.jpg"
+                kinds.save_picture(torch.rand(4, 3, 16, 16), tmp_path / "frames" / name)
+                line.setdefault("maps", {})[row] = name
+            if condition.kind in ("edit", "control") and planned.picture:
+                name = f"{planned.key}.jpg"
+                line["picture"] = kinds.save_picture(torch.rand(4, 3, 32, 32), tmp_path / "frames" / name)
+            if condition.kind == "edit":
+                line["series"] = {"timestep": [501.0, 1.0], "similarity": [rng.random(), rng.random()]}
+            if condition.kind == "training":
+                line["series"] = {name: [1.0, 2.0, 3.0] for name in ("step", "diffusion", "temporal")}
+            log.append(line)
+    return tmp_path
 
 
 @pytest.fixture
@@ -158,18 +199,46 @@ class TestBrowser:
         assert browser.find_element(By.ID, "progress").text == "Pair 1 of 3"
         assert Ratings(study / "ratings.sqlite").raters() == 0
 
-    def test_the_report_fits_a_phone_and_paper(self, browser, study):
+    def test_the_report_fits_a_phone_and_paper(self, browser, whole):
         from selenium.webdriver.common.by import By
 
         browser.set_window_size(390, 844)
-        browser.get(report.write_report(study).as_uri())
+        browser.get(report.write_report(whole).as_uri())
         width = browser.execute_script("return document.documentElement.scrollWidth")
         assert width <= browser.execute_script("return window.innerWidth")
+        for closed in browser.find_elements(By.TAG_NAME, "details"):
+            browser.execute_script("arguments[0].open = true", closed)
+        assert width == browser.execute_script("return document.documentElement.scrollWidth")
         pictures = browser.find_elements(By.TAG_NAME, "img")
-        assert pictures
+        assert len(pictures) > 20
+        for picture in pictures:  # those that are far down load when they are come to
+            browser.execute_script("arguments[0].loading = 'eager'", picture)
+        browser.set_script_timeout(20)
+        browser.execute_async_script(
+            "const done = arguments[0]; Promise.all([...document.images].map(one => one.decode())).then(done, done)"
+        )
         assert all(browser.execute_script("return arguments[0].naturalWidth", one) > 0 for one in pictures)
         assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
         assert browser.execute_cdp_cmd("Page.printToPDF", {})["data"]
+
+    def test_the_report_has_every_experiment_with_its_answer(self, browser, whole):
+        from selenium.webdriver.common.by import By
+
+        browser.get(report.write_report(whole).as_uri())
+        short = browser.find_element(By.ID, "short").find_element(By.XPATH, "following::table").text
+        for one in experiments(WHOLE):
+            shown = browser.find_element(By.ID, one.name)
+            if one.not_run:
+                assert one.not_run in browser.find_element(By.ID, "not-run").text
+                continue
+            answer = shown.find_element(By.CLASS_NAME, "answer").text
+            assert len(answer) > 20
+            assert answer in short
+        assert (
+            len(browser.find_elements(By.CSS_SELECTOR, "#similarity .curve")) == 4
+        )  # two lines, two in the legend
+        assert len(browser.find_elements(By.CSS_SELECTOR, "#maps img")) == 6
+        assert len(browser.find_elements(By.CSS_SELECTOR, "#training .curve")) == 2
 
 
 class TestServer:

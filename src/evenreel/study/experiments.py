@@ -122,6 +122,8 @@ def adapter(settings: StudySettings) -> Experiment:
         pairs=tuple((f"{host} + adapter", host) for host in settings.hosts),
         figures=PAPER_FIGURES,
         tested=PAPER_TESTED,
+        treatment="adapter",
+        beside=(("CLIP", "clip_t"), ("FID", "frechet_clip")),
         paper=(
             ("host", "LPIPS with / without", "CLIP with / without", "FID with / without"),
             ("Text2Video-Zero", ".319 / .402", "31.38 / 28.82", "-"),
@@ -154,7 +156,7 @@ def guidance(settings: StudySettings) -> Experiment:
 def injection(settings: StudySettings) -> Experiment:
     """Edit strength against preservation, swept over how long source features are injected."""
     shares = ((0.0, 0.0), (0.2, 0.3), (0.5, 0.8))
-    swept = [host for host in ("frame", "vidtome", "tokenflow") if host in settings.hosts]
+    swept = [host for host in ("frame", "vidtome") if host in settings.hosts]
     return Experiment(
         name="injection",
         title="Edit success against preservation over plug-and-play injection",
@@ -204,6 +206,9 @@ def bilateral(settings: StudySettings) -> Experiment:
         figures=PAPER_FIGURES,
         tested=PAPER_TESTED,
         seeds=1,
+        share=0.7,
+        treatment="bilateral",
+        beside=(("FID", "frechet_clip"), ("CLIP", "clip_t")),
         paper=(
             ("host", "FID with / without", "CLIP with / without", "LPIPS with / without"),
             ("TokenFlow", "122.52 / 135.66", "29.35 / 29.17", ".136 / .142"),
@@ -262,8 +267,8 @@ def windows(settings: StudySettings) -> Experiment:
         title="When the adapter is at work",
         source="GE, Figures 11 and 14",
         question="At which noise levels, and how strongly, should the adapter be used?",
-        conditions=(edit("without", host), *conditions),
-        pairs=tuple((condition.name, "without") for condition in conditions),
+        conditions=(edit("no adapter", host), *conditions),
+        pairs=tuple((condition.name, "no adapter") for condition in conditions),
         **SIDE,
         not_run="" if settings.adapter else NO_ADAPTER,
     )
@@ -301,8 +306,8 @@ def _files(settings: StudySettings, files: Mapping[str, str], about: Experiment)
     with_files = [edit(name, host, adapter=file) for name, file in files.items()]
     return replace(
         about,
-        conditions=(edit("without", host), *with_files),
-        pairs=tuple((name, "without") for name in files),
+        conditions=(edit("no adapter", host), *with_files),
+        pairs=tuple((name, "no adapter") for name in files),
         figures=("asked", "kept", "truth_psnr", "warp_error", "flicker", "clip_t", "clip_f"),
         **SIDE,
         not_run="",

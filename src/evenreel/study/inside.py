@@ -12,10 +12,8 @@ FEATURES = (932, 941)
 
 def _both(settings: StudySettings, kind: str, **options: object) -> tuple[Condition, ...]:
     return (
-        Condition("without", kind, options, seedless=kind == "attention"),
-        Condition(
-            "with the adapter", kind, {**options, "adapter": settings.adapter}, seedless=kind == "attention"
-        ),
+        Condition("no adapter", kind, options, seedless=kind == "attention"),
+        Condition("adapter", kind, {**options, "adapter": settings.adapter}, seedless=kind == "attention"),
     )
 
 
@@ -64,8 +62,8 @@ def similarity(settings: StudySettings) -> Experiment:
         title="Likeness of neighbouring frames at each step",
         source="TH, Figure 4, left",
         question="How alike are neighbouring frames' latents at each sampling step, with the adapter and without?",
-        conditions=(edit("without", host), edit("with the adapter", host, adapter=settings.adapter)),
-        pairs=(("with the adapter", "without"),),
+        conditions=(edit("no adapter", host), edit("adapter", host, adapter=settings.adapter)),
+        pairs=(("adapter", "no adapter"),),
         figures=("similarity", "warp_error"),
         tested=("similarity",),
         caveat="A frozen clip has likeness 1: more is not better by itself.",

@@ -52,10 +52,14 @@ class Experiment:
     """(condition, the one that it is compared with, clip by clip and seed by seed)."""
     figures: tuple[str, ...] = ("asked", "kept", "truth_psnr", "warp_error", "flicker")
     """What its table shows."""
+    treatment: str = ""
+    """What the first of every pair has and the other has not, where that is one thing; its name ends with it."""
     tested: tuple[str, ...] = ("asked", "kept", "truth_psnr", "warp_error")
     """The figures in which pairs are compared; the more there are, the stricter Holm's method is with each."""
     paper: tuple[tuple[str, ...], ...] = ()
     """What the paper printed, as a table with a head."""
+    beside: tuple[tuple[str, str], ...] = ()
+    """(how the paper's column begins, the figure that stands beside it); its rows are the hosts of `pairs`."""
     caveat: str = ""
     """What to keep in mind when reading the paper's figures."""
     not_run: str = ""

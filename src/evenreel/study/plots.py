@@ -7,7 +7,7 @@ from html import escape
 from evenreel.metrics.statistics import Estimate
 
 Number = int | float
-WIDTH = 640
+WIDTH = 500
 LABELS = 190
 """Pixels for names at the left."""
 ROW = 22
@@ -43,13 +43,13 @@ class Axis:
 
 
 def _round_step(span: Number) -> Number:
-    """A step of 1, 2 or 5 times a power of ten that divides a span into four to ten parts."""
+    """A step of 1, 2 or 5 times a power of ten that divides a span into three to six parts."""
     power = 10.0
     while power > span:
         power /= 10
     while power * 10 <= span:
         power *= 10
-    return next(power * part for part in (0.1, 0.2, 0.5, 1.0) if span / (power * part) <= 10)
+    return next(power * part for part in (0.2, 0.5, 1.0, 2.0) if span / (power * part) <= 6)
 
 
 def number(value: Number) -> str:
@@ -57,18 +57,21 @@ def number(value: Number) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def dots(rows: Sequence[tuple[str, Estimate | None]], unit: str) -> str:
-    """A dot for each mean, a line for its 95% interval."""
+def dots(rows: Sequence[tuple[str, Estimate | None]], unit: str, *, zero: bool = False) -> str:
+    """A dot for each mean, a line for its 95% interval; `zero` marks zero, for differences."""
     known = [estimate for _, estimate in rows if estimate is not None]
     if not known:
         return ""
-    axis = Axis.around([value for one in known for value in (one.low, one.high)], LABELS, WIDTH - 20)
-    height = ROW * len(rows) + 34
+    values = [value for one in known for value in (one.low, one.high)]
+    axis = Axis.around([*values, 0.0] if zero else values, LABELS, WIDTH - 20)
+    height = ROW * len(rows) + 42
     parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(unit)}">']
     for tick in axis.ticks:
         x = axis(tick)
-        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{height - 30}"/>')
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 16}">{number(tick)}</text>')
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{height - 38}"/>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 22}">{number(tick)}</text>')
+    if zero:
+        parts.append(f'<line class="zero" x1="{axis(0):.1f}" x2="{axis(0):.1f}" y1="4" y2="{height - 38}"/>')
     for index, (name, estimate) in enumerate(rows):
         y = 4 + ROW * (index + 0.5)
         parts.append(f'<text class="name" x="{LABELS - 8}" y="{y + 4:.1f}">{escape(name)}</text>')
@@ -76,37 +79,94 @@ def dots(rows: Sequence[tuple[str, Estimate | None]], unit: str) -> str:
             low, mean, high = axis(estimate.low), axis(estimate.mean), axis(estimate.high)
             parts.append(f'<line class="whisker" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
             parts.append(f'<circle cx="{mean:.1f}" cy="{y}" r="4"/>')
-    parts.append(f'<text class="unit" x="{WIDTH - 20}" y="{height - 3}">{escape(unit)}</text></svg>')
+    parts.append(f'<text class="unit" x="{WIDTH - 20}" y="{height - 4}">{escape(unit)}</text></svg>')
     return "".join(parts)
 
 
 def scatter(
     points: Sequence[tuple[str, Number, Number]], front: Sequence[str], x_unit: str, y_unit: str
 ) -> str:
-    """Named points; those of the Pareto front are filled and joined."""
+    """Named points; those of the Pareto front are filled and joined. Points in one place share a label."""
     if not points:
         return ""
+    places: dict[tuple[Number, Number], list[str]] = {}
+    for name, x, y in points:
+        places.setdefault((x, y), []).append(name)
     height = 360
-    across = Axis.around([x for _, x, _ in points], 60, WIDTH - 90)
-    up = Axis.around([y for _, _, y in points], height - 44, 14)
+    across = Axis.around([x for _, x, _ in points], 60, WIDTH - 24)
+    up = Axis.around([y for _, _, y in points], height - 44, 34)
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(y_unit)} over {escape(x_unit)}">'
     ]
     for tick in across.ticks:
         x = across(tick)
-        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="14" y2="{height - 44}"/>')
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="34" y2="{height - 44}"/>')
         parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 28}">{number(tick)}</text>')
     for tick in up.ticks:
         y = up(tick)
-        parts.append(f'<line class="grid" x1="60" x2="{WIDTH - 90}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<line class="grid" x1="60" x2="{WIDTH - 24}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="name" x="52" y="{y + 4:.1f}">{number(tick)}</text>')
     best = sorted((x, y) for name, x, y in points if name in front)
     line = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in best)
     parts.append(f'<polyline class="front" points="{line}"/>')
-    for name, x, y in points:
-        kind = "" if name in front else ' class="beaten"'
+    for (x, y), names in places.items():
+        kind = "" if names[0] in front else ' class="beaten"'
         parts.append(f'<circle{kind} cx="{across(x):.1f}" cy="{up(y):.1f}" r="4"/>')
-        parts.append(f'<text class="point" x="{across(x) + 7:.1f}" y="{up(y) + 4:.1f}">{escape(name)}</text>')
-    parts.append(f'<text class="unit" x="{WIDTH - 90}" y="{height - 8}">{escape(x_unit)}</text>')
-    parts.append(f'<text class="point" x="60" y="10">{escape(y_unit)}</text></svg>')
+        right = across(x) > WIDTH / 2
+        anchor = (
+            f'class="point end" x="{across(x) - 7:.1f}"'
+            if right
+            else f'class="point" x="{across(x) + 7:.1f}"'
+        )
+        for index, name in enumerate(names):
+            parts.append(f'<text {anchor} y="{up(y) + 4 + 14 * index:.1f}">{escape(name)}</text>')
+    parts.append(f'<text class="unit" x="{WIDTH - 24}" y="{height - 8}">{escape(x_unit)}</text>')
+    parts.append(f'<text class="point" x="60" y="12">{escape(y_unit)}</text></svg>')
+    return "".join(parts)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named line, with a band around it where its spread is known."""
+
+    name: str
+    x: Sequence[Number]
+    y: Sequence[Number]
+    low: Sequence[Number] = ()
+    high: Sequence[Number] = ()
+
+
+def curves(lines: Sequence[Curve], x_unit: str, y_unit: str, *, descending: bool = False) -> str:
+    """Lines over a common axis, up to four; `descending` lets it run from large to small, as timesteps do."""
+    lines = [line for line in lines if len(line.x) > 1]
+    if not lines:
+        return ""
+    height = 300
+    ends = (WIDTH - 24, 60) if descending else (60, WIDTH - 24)
+    across = Axis.around([x for line in lines for x in line.x], *ends)
+    up = Axis.around([y for line in lines for y in (*line.y, *line.low, *line.high)], height - 44, 34)
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(y_unit)} over {escape(x_unit)}">'
+    ]
+    for tick in across.ticks:
+        x = across(tick)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="34" y2="{height - 44}"/>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 28}">{number(tick)}</text>')
+    for tick in up.ticks:
+        y = up(tick)
+        parts.append(f'<line class="grid" x1="60" x2="{WIDTH - 24}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="name" x="52" y="{y + 4:.1f}">{number(tick)}</text>')
+    for index, line in enumerate(lines):
+        kind = f"line{index % 4}"
+        if line.low:
+            there = [f"{across(x):.1f},{up(y):.1f}" for x, y in zip(line.x, line.high, strict=True)]
+            back = [f"{across(x):.1f},{up(y):.1f}" for x, y in zip(line.x, line.low, strict=True)]
+            parts.append(f'<polygon class="band {kind}" points="{" ".join([*there, *reversed(back)])}"/>')
+        points = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in zip(line.x, line.y, strict=True))
+        parts.append(f'<polyline class="curve {kind}" points="{points}"/>')
+        left = 60 + index * 130
+        parts.append(f'<line class="curve {kind}" x1="{left}" x2="{left + 18}" y1="24" y2="24"/>')
+        parts.append(f'<text class="point" x="{left + 23}" y="28">{escape(line.name)}</text>')
+    parts.append(f'<text class="unit" x="{WIDTH - 24}" y="{height - 8}">{escape(x_unit)}</text>')
+    parts.append(f'<text class="point" x="60" y="12">{escape(y_unit)}</text></svg>')
     return "".join(parts)

@@ -126,6 +126,24 @@ def differences(
     return [Difference(*one[:-1], p) for one, p in zip(found, adjusted, strict=True)]
 
 
+def curve(
+    settings: StudySettings,
+    experiment: Experiment,
+    condition: Condition,
+    lines: Lines,
+    prints: Mapping[str, str],
+    x: str,
+    y: str,
+) -> list[tuple[float, Estimate]]:
+    """Series `y` of the items over their series `x`: at each place the mean and interval over clips, in their order."""
+    found: dict[float, list[tuple[float, int]]] = {}
+    for (clip, _), item in _items(settings, experiment, condition, lines, prints).items():
+        series = item.get("series", {})
+        for place, value in zip(series.get(x, ()), series.get(y, ()), strict=True):
+            found.setdefault(place, []).append((value, clip))
+    return [(place, cluster_bootstrap(*zip(*pairs, strict=True))) for place, pairs in found.items()]
+
+
 def pareto(points: Sequence[tuple[str, int | float, int | float]]) -> list[str]:
     """Names of the points that no other one beats in both coordinates (more is better in both)."""
     return [
