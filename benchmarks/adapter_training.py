@@ -25,7 +25,9 @@ from evenreel.adapters.temporal_loss import temporal_loss
 from evenreel.backbones import mini
 from evenreel.backbones.clip import load_clip
 from evenreel.backbones.stable_diffusion import load as load_backbone
-from evenreel.training.adapter import Encoded, LossSettings, prepare, training_in
+from evenreel.training.adapter import LossSettings, prepare
+from evenreel.training.encoded import Encoded
+from evenreel.training.objective import training_in
 from evenreel.training.shards import ShardedData
 
 FORM = "noise-levels"

@@ -14,7 +14,19 @@ from safetensors.torch import load_file
 from evenreel.adapters import checkpoint
 from evenreel.cli import main
 
-QUICK = ["--warmup", "2", "--learning-rate", "1e-3", "--accumulation", "2", "--device", "cpu", "-q"]
+QUICK = [
+    "--warmup",
+    "2",
+    "--final-rate",
+    "1",
+    "--learning-rate",
+    "1e-3",
+    "--accumulation",
+    "2",
+    "--device",
+    "cpu",
+    "-q",
+]
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +49,15 @@ def shards(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", params=["noise", "edits"])
+def learn(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def command(shards, tiny_folder):
-    return ["train", "adapter", str(shards), "--model", str(tiny_folder), *QUICK]
+def command(shards, tiny_folder, learn):
+    told = ["train", "adapter", str(shards), "--model", str(tiny_folder), "--learn", learn, *QUICK]
+    return [*told, "--edit-steps", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +75,10 @@ def weights(out):
     }
 
 
-def test_what_comes_out(whole):
+def test_what_comes_out(whole, learn):
     adapter, origin = checkpoint.load(whole / "adapter.safetensors", base=None)
-    assert adapter.settings.lora.scope == "down"
+    assert adapter.settings.lora.scope == {"noise": "down", "edits": "all"}[learn]
+    assert (adapter.tokens is None, adapter.settings.in_inversion) == (learn == "edits", learn == "noise")
     assert origin.licence == "Apache-2.0"
     assert origin.notes["steps"] == 6
     lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
@@ -113,7 +132,7 @@ def test_two_processes_follow_one(command, whole, tmp_path):
 
 
 def test_another_training_does_not_go_on_in_its_place(command, whole, capsys):
-    assert main([*command, "--steps", "8", "--seed", "1", "-o", str(whole)]) == 2
+    assert main([*command, "--steps", "9", "--seed", "1", "-o", str(whole)]) == 2
     assert "another seed" in capsys.readouterr().err
 
 
@@ -143,12 +162,20 @@ def test_an_edit_with_it_records_it_and_off_is_off(whole, tiny_folder, clip_with
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--temporal", "frames"], "frames 3"),
+        (["--learn", "noise", "--temporal", "frames"], "frames 3"),
         (["--scope", "nothing.*"], "matches no attention layer"),
         (["--window", "1:0"], "window must be"),
         (["--licence", ""], "licence"),
+        (["--learn", "nothing"], "edits or noise"),
+        (
+            ["--learn", "edits", "--steps", "4"],
+            "steps must be a multiple of the 3 steps of an edit, got 4; try 3",
+        ),
+        (["--learn", "edits", "--edit-guidance", "two"], "LOW:HIGH"),
+        (["--learn", "edits", "--edit-guidance", "4:2"], "LOW:HIGH"),
     ],
 )
-def test_what_cannot_be_trained(command, more, said, tmp_path, capsys):
-    assert main([*command, "--steps", "1", "-o", str(tmp_path / "run"), *more]) != 0
+def test_what_cannot_be_trained(shards, tiny_folder, more, said, tmp_path, capsys):
+    told = ["train", "adapter", str(shards), "--model", str(tiny_folder), *QUICK, "--edit-steps", "3"]
+    assert main([*told, "--steps", "3", "-o", str(tmp_path / "run"), *more]) != 0
     assert said in capsys.readouterr().err

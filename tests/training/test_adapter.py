@@ -14,7 +14,9 @@ from evenreel.adapters.temporal_loss import noise_levels_loss
 from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
 from evenreel.errors import SettingsError
-from evenreel.training.adapter import Encoded, LossSettings, prepare, training_in
+from evenreel.training.adapter import LossSettings, prepare
+from evenreel.training.encoded import Encoded
+from evenreel.training.objective import training_in
 from evenreel.training.shards import Batch
 from hosts.jobs import Around
 

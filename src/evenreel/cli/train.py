@@ -1,6 +1,5 @@
-"""`evenreel train`: the packaged model, and adapters."""
+"""`evenreel train mini`: the packaged model; and the group that `train adapter` is in too."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +7,7 @@ import typer
 from rich.table import Table
 
 from evenreel.cli.console import shown_progress, stdout
+from evenreel.cli.train_adapter import adapter
 from evenreel.errors import SettingsError, WeightsError
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from evenreel.workflows.mini_report import Figure
 
 DEFAULT_FOLDER = Path("runs/mini")
-ADAPTER, LOSS, TRAINING, LOOK = "Adapter", "Loss", "Training", "Validation edits"
 
 
 def register(app: typer.Typer) -> None:
@@ -87,160 +86,6 @@ def mini(
     _print(figures)
     if kept:
         stdout().print(f"Model card: {folder / 'README.md'}", markup=False)
-
-
-def adapter(
-    data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="A folder of shards made by `evenreel data build`.")
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", "-o", help="Where state, logs and the adapter go; a training begun there goes on."
-        ),
-    ] = Path("runs/adapter"),
-    model: Annotated[str, typer.Option(help="The model it is made for, as of `evenreel edit`.")] = "mini",
-    clip: Annotated[
-        str,
-        typer.Option(
-            help="CLIP whose vision tower looks at frames: `mini`, or a folder in transformers' layout."
-        ),
-    ] = "mini",
-    steps: Annotated[int, typer.Option(help="Optimizer steps.", rich_help_panel=TRAINING)] = 2000,
-    learning_rate: Annotated[float, typer.Option(help="After warm-up.", rich_help_panel=TRAINING)] = 3e-5,
-    warmup: Annotated[int, typer.Option(help="Steps of linear warm-up.", rich_help_panel=TRAINING)] = 500,
-    accumulation: Annotated[
-        int, typer.Option(help="Micro-batches of a step, over all processes.", rich_help_panel=TRAINING)
-    ] = 8,
-    pairs: Annotated[
-        int, typer.Option(help="Groups of frames in a micro-batch.", rich_help_panel=TRAINING)
-    ] = 1,
-    gradient_clip: Annotated[
-        float, typer.Option(help="Largest gradient norm.", rich_help_panel=TRAINING)
-    ] = 1.0,
-    precision: Annotated[
-        str, typer.Option(help="no (float32), bf16, or fp16 (on a GPU).", rich_help_panel=TRAINING)
-    ] = "no",
-    seed: Annotated[int, typer.Option(min=0, help="Where randomness starts.", rich_help_panel=TRAINING)] = 0,
-    checkpoint_seconds: Annotated[
-        float, typer.Option(min=0, help="Between one saved state and the next.", rich_help_panel=TRAINING)
-    ] = 120.0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=TRAINING)] = "auto",
-    rank: Annotated[int, typer.Option(help="Rank of the LoRA.", rich_help_panel=ADAPTER)] = 4,
-    alpha: Annotated[
-        float, typer.Option(help="The LoRA counts alpha / rank.", rich_help_panel=ADAPTER)
-    ] = 4.0,
-    scope: Annotated[
-        str,
-        typer.Option(
-            help="Attention layers: down, all, or patterns with *, comma-separated.", rich_help_panel=ADAPTER
-        ),
-    ] = "down",
-    shared_tokens: Annotated[int, typer.Option(help="Tokens all frames share.", rich_help_panel=ADAPTER)] = 8,
-    frame_tokens: Annotated[
-        str, typer.Option(help="Tokens of each frame: average, stride or none.", rich_help_panel=ADAPTER)
-    ] = "average",
-    temporal: Annotated[
-        str,
-        typer.Option(help="Temporal loss: frames, noise-levels or source-anchored.", rich_help_panel=LOSS),
-    ] = "source-anchored",
-    weight_temporal: Annotated[float, typer.Option(help="Of the temporal loss.", rich_help_panel=LOSS)] = 0.1,
-    weight_diffusion: Annotated[
-        float, typer.Option(help="Of the noise's error.", rich_help_panel=LOSS)
-    ] = 1.0,
-    window: Annotated[
-        str, typer.Option(help="Noise levels it is trained at.", rich_help_panel=LOSS)
-    ] = "0.5:1",
-    shared_noise: Annotated[
-        float, typer.Option(help="Share of the noise that frames have in common.", rich_help_panel=LOSS)
-    ] = 0.0,
-    unconditional: Annotated[
-        float, typer.Option(help="Share of captions left out, for guidance.", rich_help_panel=LOSS)
-    ] = 0.1,
-    inference_window: Annotated[
-        str, typer.Option(help="Noise levels it is used at by default.", rich_help_panel=ADAPTER)
-    ] = "0.9:1",
-    scale: Annotated[
-        float, typer.Option(help="How much of it is used by default.", rich_help_panel=ADAPTER)
-    ] = 0.5,
-    licence: Annotated[
-        str, typer.Option(help="Under which it comes; one line.", rich_help_panel=ADAPTER)
-    ] = "Apache-2.0",
-    validate: Annotated[
-        Path | None,
-        typer.Option(help="A clip that is edited now and then, as a film strip.", rich_help_panel=LOOK),
-    ] = None,
-    validate_prompt: Annotated[str, typer.Option(help="What that edit shows.", rich_help_panel=LOOK)] = "",
-    validate_source_prompt: Annotated[
-        str, typer.Option(help="What the clip shows.", rich_help_panel=LOOK)
-    ] = "",
-    validate_every: Annotated[
-        int, typer.Option(min=1, help="Steps between edits.", rich_help_panel=LOOK)
-    ] = 250,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-) -> None:
-    """Train an adapter that makes edits consistent; stopped at any moment, the same command goes on.
-
-    On several GPUs, or processes: `accelerate launch -m evenreel train adapter DATA ...`. OUT/log.jsonl and, where
-    TensorBoard is installed, OUT/tensorboard hold the losses; OUT/adapter.safetensors is what comes out.
-    """
-    from evenreel.adapters.adapter import AdapterSettings
-    from evenreel.adapters.lora import LoraSettings
-    from evenreel.adapters.prompt_tokens import PromptTokenSettings
-    from evenreel.adapters.window import Window
-    from evenreel.training.accelerated import AcceleratedSettings
-    from evenreel.training.adapter import LossSettings
-    from evenreel.workflows.train_adapter import AdapterTrainingSettings, Validation, train_adapter
-
-    patterns = tuple(part.strip() for part in scope.split(",") if part.strip())
-    tokens = None
-    if shared_tokens or frame_tokens != "none":
-        tokens = PromptTokenSettings(shared=shared_tokens, select=frame_tokens)
-    settings = AdapterTrainingSettings(
-        adapter=AdapterSettings(
-            lora=LoraSettings(rank=rank, alpha=alpha, scope=scope if scope in ("down", "all") else patterns),
-            tokens=tokens,
-            training_window=Window.parse(window),
-            inference_window=Window.parse(inference_window),
-            scale=scale,
-        ),
-        loss=LossSettings(
-            temporal=temporal,
-            weight_temporal=weight_temporal,
-            weight_diffusion=weight_diffusion,
-            window=Window.parse(window),
-            shared_noise=shared_noise,
-            unconditional=unconditional,
-        ),
-        loop=AcceleratedSettings(
-            steps=steps,
-            learning_rate=learning_rate,
-            warmup=warmup,
-            accumulation=accumulation,
-            gradient_clip=gradient_clip,
-            precision=precision,
-            checkpoint_seconds=checkpoint_seconds,
-        ),
-        model=model,
-        clip=clip,
-        pairs=pairs,
-        seed=seed,
-        device=device,
-        licence=licence,
-    )
-    looked = None
-    if validate is not None:
-        looked = Validation(
-            clip=validate, prompt=validate_prompt, source_prompt=validate_source_prompt, every=validate_every
-        )
-    first = os.environ.get("LOCAL_RANK", "0") == "0"
-    with shown_progress(quiet or not first) as progress:
-        try:
-            path = train_adapter(data, out, settings, validation=looked, progress=progress)
-        except FloatingPointError as error:
-            raise WeightsError(str(error)) from error
-    if not quiet and first:
-        stdout().print(f"Adapter: {path}", markup=False)
 
 
 def _chosen(parts: str | None, known: tuple[str, ...]) -> tuple[str, ...]:

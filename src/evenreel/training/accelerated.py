@@ -35,7 +35,9 @@ class AcceleratedSettings:
     """Optimizer steps."""
     learning_rate: float = 3e-5
     warmup: int = 500
-    """Steps over which the learning rate rises linearly from zero; it stays there afterwards."""
+    """Steps over which the learning rate rises linearly from zero."""
+    final_rate: float = 1.0
+    """Share of the learning rate that is left at the last step, to which it falls linearly; 1: it stays."""
     weight_decay: float = 0.01
     accumulation: int = 8
     """Micro-batches of a step, over all processes together."""
@@ -51,6 +53,8 @@ class AcceleratedSettings:
                 raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.precision not in ("no", "bf16", "fp16"):
             raise SettingsError(f"precision must be no, bf16 or fp16, got {self.precision!r}.")
+        if not 0 <= self.final_rate <= 1:
+            raise SettingsError(f"final_rate must be from 0 to 1, got {self.final_rate}.")
         if not 0 < self.learning_rate <= 1 or self.warmup < 0 or self.gradient_clip <= 0:
             raise SettingsError(
                 "learning_rate must be above 0 and at most 1, warmup at least 0, gradient_clip above 0; "
@@ -59,7 +63,8 @@ class AcceleratedSettings:
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0: a warm-up that really warms up."""
-        return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup))
+        fallen = 1 - (1 - self.final_rate) * step / self.steps
+        return self.learning_rate * fallen * min(1.0, (step + 1) / max(1, self.warmup))
 
 
 class AcceleratedTraining:
@@ -71,9 +76,21 @@ class AcceleratedTraining:
     """
 
     def __init__(
-        self, module: nn.Module, settings: AcceleratedSettings, folder: Path, *, device: str = "auto"
+        self,
+        module: nn.Module,
+        settings: AcceleratedSettings,
+        folder: Path,
+        *,
+        device: str = "auto",
+        unit: int = 1,
     ) -> None:
-        self.settings, self.folder = settings, folder
+        """`unit`: steps that belong together, through which the module remembers something; states lie between them."""
+        if settings.steps % unit:
+            raise SettingsError(
+                f"steps must be a multiple of the {unit} steps of an edit, got {settings.steps}; "
+                f"try {max(1, round(settings.steps / unit)) * unit}."
+            )
+        self.settings, self.folder, self.unit = settings, folder, unit
         self.accelerator = Accelerator(mixed_precision=settings.precision, cpu=device == "cpu")
         if settings.accumulation % self.accelerator.num_processes:
             raise SettingsError(
@@ -164,7 +181,7 @@ class AcceleratedTraining:
             now = time.monotonic()
             self.seconds = before + now - started
             due = now - saved > settings.checkpoint_seconds or self.step == settings.steps
-            if self._agreed(due):
+            if self.step % self.unit == 0 and self._agreed(due):
                 self.save()
                 saved = now
             yield self.step, figures

@@ -1,12 +1,10 @@
-"""What an adapter is trained by: pairs of frames at two noise levels, the noise and the temporal loss (GE-Adapter).
+"""What an adapter learns from noise: pairs of frames at two noise levels, the noise and the temporal loss (GE-Adapter).
 
 Everything frozen is computed once for each frame: latents, vision tokens and text are shared by the two noise levels,
 and kept for the next time the same frames come.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,13 +14,14 @@ from torch.nn import functional
 
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.features import features_collected
-from evenreel.adapters.lora import LoraSwitch, lora_attached
+from evenreel.adapters.lora import LoraSwitch
 from evenreel.adapters.temporal_loss import FORMS, temporal_loss
 from evenreel.adapters.window import TRAINING, Window
 from evenreel.backbones.base import Backbone
 from evenreel.errors import SettingsError
 from evenreel.ops.token_motion import along_flow, grid_of
 from evenreel.ops.warp import visible_by_depth
+from evenreel.training.encoded import Encoded
 from evenreel.training.shards import Batch
 
 LEVELS = 2
@@ -84,68 +83,6 @@ class Prepared:
     """Flow from frame to frame and what stays visible, (videos frames-1) outermost, where they are known."""
 
 
-class Encoded:
-    """Frozen encoders with a memory: what was computed of a sample is kept, up to so many bytes.
-
-    Kept on the CPU in float32, the oldest goes first.
-    """
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        vision: Callable[[Tensor], Tensor] | None,
-        *,
-        limit: int = 2**30,
-    ) -> None:
-        self.backbone, self.vision, self.limit = backbone, vision, limit
-        self._kept: OrderedDict[str, Tensor] = OrderedDict()
-        self._size = 0
-
-    def latents(self, batch: Batch) -> Tensor:
-        """Latents of all frames, (videos frames) outermost."""
-        return self._rows("latents", batch, lambda frames: self.backbone.encode(frames))
-
-    def hidden(self, batch: Batch) -> Tensor | None:
-        """Vision tokens of all frames, before projection."""
-        vision = self.vision
-        return None if vision is None else self._rows("vision", batch, vision)
-
-    def text(self, captions: Sequence[str]) -> Tensor:
-        """Prompt embeddings; of captions that are too long, the first words that fit."""
-        rows = [self._of(f"text {text}", lambda text=text: self._embedded(text)) for text in captions]
-        return torch.cat(rows).to(self.backbone.device)
-
-    def _embedded(self, text: str) -> Tensor:
-        words = text.split()
-        while True:
-            try:
-                return self.backbone.embed([" ".join(words)])
-            except SettingsError:
-                if len(words) < 2:
-                    raise
-                words.pop()
-
-    def _rows(self, what: str, batch: Batch, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        device = self.backbone.device
-        rows = [
-            self._of(f"{what} {key}", lambda frames=frames: compute(frames.to(device))).to(device)
-            for key, frames in zip(batch.keys, batch.frames, strict=True)
-        ]
-        return torch.cat(rows)
-
-    @torch.no_grad()
-    def _of(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
-        if name in self._kept:
-            self._kept.move_to_end(name)
-            return self._kept[name]
-        value = compute().float().cpu().clone()  # a copy leaves inference mode behind
-        self._kept[name] = value
-        self._size += value.nbytes
-        while self._size > self.limit and len(self._kept) > 1:
-            self._size -= self._kept.popitem(last=False)[1].nbytes
-        return value
-
-
 def prepare(batch: Batch, encoded: Encoded, settings: LossSettings) -> Prepared:
     """A micro-batch for `AdapterTrainee`; noise and noise levels follow from the batch's own seeds."""
     schedule = encoded.backbone.schedule
@@ -175,7 +112,7 @@ def prepare(batch: Batch, encoded: Encoded, settings: LossSettings) -> Prepared:
 
 
 class AdapterTrainee(nn.Module):
-    """An adapter at work in a frozen UNet; its forward pass returns (loss, figures). Made by `training_in`."""
+    """An adapter at work in a frozen UNet; its forward pass returns (loss, figures)."""
 
     def __init__(
         self, backbone: Backbone, adapter: Adapter, switch: LoraSwitch | None, settings: LossSettings
@@ -268,16 +205,6 @@ def _known_flow(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor] | N
     flow = batch.maps["flow"]
     seen = [visible_by_depth(depth, moves) for depth, moves in zip(batch.maps["depth"], flow, strict=True)]
     return flow.flatten(0, 1).to(device), torch.cat(seen).to(device)
-
-
-@contextmanager
-def training_in(backbone: Backbone, adapter: Adapter, settings: LossSettings) -> Iterator[AdapterTrainee]:
-    """The adapter in the model's layers, with gradients, while inside; afterwards the model is as it was."""
-    with ExitStack() as stack:
-        switch = None
-        if adapter.lora is not None:
-            switch = stack.enter_context(lora_attached(backbone.unet, adapter.lora, trainable=True))
-        yield AdapterTrainee(backbone, adapter, switch, settings)
 
 
 def _at_levels(rows: Tensor, videos: int) -> Tensor:

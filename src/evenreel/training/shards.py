@@ -56,6 +56,8 @@ class Batch:
     """Names of the samples."""
     maps: dict[str, Tensor] = field(default_factory=dict)
     """As in `Group`, stacked."""
+    facts: tuple[dict[str, Any], ...] = ()
+    """As in `Group`, one for each."""
 
 
 class ShardedData:
@@ -155,6 +157,7 @@ class ShardedData:
             seeds=seeds,
             keys=tuple(group.key for group in groups),
             maps={name: torch.stack([group.maps[name] for group in groups]) for name in self.maps},
+            facts=tuple(group.facts for group in groups),
         )
 
     def batches(

@@ -18,7 +18,9 @@ from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.errors import OutputError, SettingsError
 from evenreel.settings import EditSettings
 from evenreel.training.accelerated import AcceleratedSettings, AcceleratedTraining, Figures
-from evenreel.training.adapter import Encoded, LossSettings, prepare, training_in
+from evenreel.training.edits import EditLossSettings
+from evenreel.training.encoded import Encoded
+from evenreel.training.objective import Objective, draws, training_in
 from evenreel.training.shards import ShardedData
 from evenreel.video import load
 from evenreel.video.strip import film_strip
@@ -31,7 +33,7 @@ class AdapterTrainingSettings:
     """Everything that decides what comes out."""
 
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
-    loss: LossSettings = field(default_factory=LossSettings)
+    loss: Objective = field(default_factory=EditLossSettings)
     loop: AcceleratedSettings
     model: str = "mini"
     """As of an edit."""
@@ -82,33 +84,28 @@ def train_adapter(
     OutputError; FloatingPointError when the loss is not finite, with the last good state kept.
     """
     _make(out)
-    maps = ("depth", "flow") if settings.loss.temporal == "source-anchored" else ()
-    shards = ShardedData(data)
-    if maps and set(maps) <= set(shards.settings.maps):
-        shards = ShardedData(data, maps=maps)
-    if settings.loss.temporal == "frames" and shards.settings.frames < 3:
-        raise SettingsError(
-            f"the temporal loss frames needs groups of 3 frames or more, {data} has {shards.settings.frames}; "
-            "build the data with --frames 3."
-        )
+    shards = _shards(data, settings.loss)
     backbone = load_backbone(settings.model, device=settings.device, dtype="float32")
     adapter, vision = _new(backbone, settings)
     encoded = Encoded(backbone, vision.frame_tokens if vision else None, limit=settings.cache_bytes)
     total = settings.loop.steps
     with training_in(backbone, adapter.to(backbone.device), settings.loss) as trainee:
         device = str(backbone.device)
-        training = AcceleratedTraining(trainee, settings.loop, out, device=device)
+        draw, unit = draws(
+            lambda number: shards.batch(number, settings.pairs, seed=settings.seed),
+            encoded,
+            settings.loss,
+            settings.loop.accumulation,
+        )
+        training = AcceleratedTraining(trainee, settings.loop, out, device=device, unit=unit)
         _check_same(out, settings, shards, write=training.is_main)
         progress("train adapter", training.step, total)
         with _logs(out, write=training.is_main) as log:
-            draws = training.run(
-                lambda number: prepare(
-                    shards.batch(number, settings.pairs, seed=settings.seed), encoded, settings.loss
-                )
-            )
-            for step, figures in draws:
+            for step, figures in training.run(draw):
                 log(step, {**figures, "rate": settings.loop.rate(step - 1), "seconds": training.seconds})
-                told = ", ".join(f"{name} {figures[name]:.4f}" for name in ("loss", "diffusion", "temporal"))
+                told = ", ".join(
+                    f"{name} {value:.4f}" for name, value in figures.items() if name != "gradient_norm"
+                )
                 progress(f"train adapter: {told}", step, total)
                 if validation and training.is_main and (step % validation.every == 0 or step == total):
                     _save(adapter, out / "last.safetensors", backbone, vision, settings, data, step)
@@ -117,6 +114,20 @@ def train_adapter(
         if training.is_main:
             _save(adapter, out / "adapter.safetensors", backbone, vision, settings, data, training.step)
     return out / "adapter.safetensors"
+
+
+def _shards(data: Path, loss: Objective) -> ShardedData:
+    """The data, with the maps that the loss asks for where they are there."""
+    shards = ShardedData(data)
+    if isinstance(loss, EditLossSettings):
+        return shards
+    if loss.temporal == "frames" and shards.settings.frames < 3:
+        raise SettingsError(
+            f"the temporal loss frames needs groups of 3 frames or more, {data} has {shards.settings.frames}; "
+            "build the data with --frames 3."
+        )
+    maps = ("depth", "flow") if loss.temporal == "source-anchored" else ()
+    return ShardedData(data, maps=maps) if maps and set(maps) <= set(shards.settings.maps) else shards
 
 
 def _make(out: Path) -> None:

@@ -7,7 +7,9 @@ in frames. Angles are in radians.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from evenreel.errors import SettingsError
 
@@ -31,6 +33,11 @@ ATTRIBUTES = {
 def _check(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise SettingsError(f"scene.{name} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +136,18 @@ class Scene:
     def attributes(self) -> dict[str, str]:
         """All of ATTRIBUTES."""
         return {name: self.attribute(name) for name in ATTRIBUTES}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Scene:
+        """A scene from what `dataclasses.asdict` and JSON made of one. Raises: SettingsError."""
+        try:
+            objects = tuple(
+                SceneObject(**{**thing, "motion": Motion(**_tuples(thing["motion"]))})
+                for thing in values["objects"]
+            )
+            return cls(**{**values, "objects": objects, "camera": Camera(**_tuples(values["camera"]))})
+        except (KeyError, TypeError) as error:
+            raise SettingsError(f"this describes no scene ({error}); render it again.") from error
 
     def edited(self, **changes: str) -> Scene:
         """The same clip, same motion and camera, with attributes changed: the exact answer to an edit.

@@ -1,0 +1,73 @@
+"""What frozen encoders say of samples, computed once and kept for the next time the same ones come."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from evenreel.backbones.base import Backbone
+from evenreel.errors import SettingsError
+from evenreel.training.shards import Batch
+
+
+class Encoded:
+    """Frozen encoders with a memory: what was computed of a sample is kept, up to so many bytes.
+
+    Kept on the CPU in float32, the oldest goes first.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        vision: Callable[[Tensor], Tensor] | None,
+        *,
+        limit: int = 2**30,
+    ) -> None:
+        self.backbone, self.vision, self.limit = backbone, vision, limit
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._size = 0
+
+    def latents(self, batch: Batch) -> Tensor:
+        """Latents of all frames, (videos frames) outermost."""
+        return self._rows("latents", batch, lambda frames: self.backbone.encode(frames))
+
+    def hidden(self, batch: Batch) -> Tensor | None:
+        """Vision tokens of all frames, before projection."""
+        vision = self.vision
+        return None if vision is None else self._rows("vision", batch, vision)
+
+    def text(self, captions: Sequence[str]) -> Tensor:
+        """Prompt embeddings; of captions that are too long, the first words that fit."""
+        rows = [self._of(f"text {text}", lambda text=text: self._embedded(text)) for text in captions]
+        return torch.cat(rows).to(self.backbone.device)
+
+    def _embedded(self, text: str) -> Tensor:
+        words = text.split()
+        while True:
+            try:
+                return self.backbone.embed([" ".join(words)])
+            except SettingsError:
+                if len(words) < 2:
+                    raise
+                words.pop()
+
+    def _rows(self, what: str, batch: Batch, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        device = self.backbone.device
+        rows = [
+            self._of(f"{what} {key}", lambda frames=frames: compute(frames.to(device))).to(device)
+            for key, frames in zip(batch.keys, batch.frames, strict=True)
+        ]
+        return torch.cat(rows)
+
+    @torch.no_grad()
+    def _of(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        if name in self._kept:
+            self._kept.move_to_end(name)
+            return self._kept[name]
+        value = compute().float().cpu().clone()  # a copy leaves inference mode behind
+        self._kept[name] = value
+        self._size += value.nbytes
+        while self._size > self.limit and len(self._kept) > 1:
+            self._size -= self._kept.popitem(last=False)[1].nbytes
+        return value

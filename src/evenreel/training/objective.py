@@ -1,0 +1,38 @@
+"""What an adapter can learn from, behind one switch: noise in clips, as published, or edits and their right answers."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TypeAlias
+
+from torch import nn
+
+from evenreel.adapters.adapter import Adapter
+from evenreel.adapters.lora import lora_attached
+from evenreel.backbones.base import Backbone
+from evenreel.training.adapter import AdapterTrainee, LossSettings, prepare
+from evenreel.training.edits import DrawBatch, EditDraws, EditLossSettings, EditTrainee
+from evenreel.training.encoded import Encoded
+
+Objective: TypeAlias = LossSettings | EditLossSettings
+"""What is minimised."""
+
+
+def draws(
+    draw: DrawBatch, encoded: Encoded, settings: Objective, accumulation: int
+) -> tuple[Callable[[int], object], int]:
+    """Micro-batches by number for `AcceleratedTraining`; and how many steps belong together, for its `unit`."""
+    if isinstance(settings, EditLossSettings):
+        edits = EditDraws(draw, encoded, settings, accumulation)
+        return edits, edits.length
+    return lambda number: prepare(draw(number), encoded, settings), 1
+
+
+@contextmanager
+def training_in(backbone: Backbone, adapter: Adapter, settings: Objective) -> Iterator[nn.Module]:
+    """The adapter in the model's layers, with gradients, while inside; afterwards the model is as it was."""
+    kind = EditTrainee if isinstance(settings, EditLossSettings) else AdapterTrainee
+    with ExitStack() as stack:
+        switch = None
+        if adapter.lora is not None:
+            switch = stack.enter_context(lora_attached(backbone.unet, adapter.lora, trainable=True))
+        yield kind(backbone, adapter, switch, settings)  # pyright: ignore[reportArgumentType]
