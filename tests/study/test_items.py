@@ -1,6 +1,7 @@
 """What is done with a clip: every kind of item on the packaged model, on clips so short that it takes seconds."""
 
 import json
+import multiprocessing
 
 import pytest
 import torch
@@ -75,7 +76,7 @@ def test_attention_maps_and_the_model_as_it_was(context):
 
 
 def test_attention_goes_where_the_word_is(context):
-    """Clip 40002 is asked for another background... its words are looked at outside the object; a shape inside."""
+    """To the word of a shape, the object attends more than what is around it."""
     world = kinds.WorldEdit.held_out(40_000, 2)
     assert world.change.keys() == {"shape"}
     outcome = kinds.attention(context, item("attention", host="frame", steps=10, timesteps=[1]))
@@ -170,9 +171,11 @@ class TestRun:
         }
         assert lines.read(tmp_path / "b" / "items.jsonl") == shared
 
-    def test_what_cannot_be_ends_a_shared_study(self, tmp_path):
+    def test_what_cannot_be_ends_a_shared_study_and_its_workers(self, tmp_path):
+        before = set(multiprocessing.active_children())
         with pytest.raises(SettingsError, match="no control"):
             runner.run(self.SETTINGS, self.only(1), tmp_path, {}, processes=2)
+        assert not set(multiprocessing.active_children()) - before
 
 
 def test_files_are_looked_for_beside_the_settings(tmp_path):

@@ -70,7 +70,7 @@ class StudySettings:
 
     def quick(self) -> "StudySettings":
         """The same on so few and short clips that two cores need minutes; too few to conclude anything from."""
-        return dataclasses.replace(self, clips=2, seeds=self.seeds[:1], frames=4, steps=8, strips=1)
+        return dataclasses.replace(self, clips=2, seeds=self.seeds[:1], frames=4, steps=5, strips=1)
 
 
 def read(path: Path) -> StudySettings:
