@@ -174,5 +174,7 @@ def test_few_clips_are_a_direction_only(folder):
     few = StudySettings(**{**vars(SETTINGS), "clips": 4})
     known = lines.read(folder / "items.jsonl")
     rows = summary.rows(few, experiment, known, PRINTS)
-    said = answers.answer(experiment, rows, summary.differences(few, experiment, known, PRINTS))
-    assert said.endswith("With 4 clips this can be no more than a direction.")
+    found = summary.differences(few, experiment, known, PRINTS)
+    assert min(one.p for one in found) < 0.05
+    assert not any(one.is_there for one in found)
+    assert answers.answer(experiment, rows, found).startswith("With 4 clips nothing can be concluded")

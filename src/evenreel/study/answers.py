@@ -1,14 +1,12 @@
 """What an experiment found, in one sentence made from its intervals."""
 
+import math
 from collections.abc import Sequence
 
 from evenreel.study.figures import FIGURES
 from evenreel.study.items import Experiment
 from evenreel.study.plots import number
-from evenreel.study.summary import Difference, Row, pareto
-
-FEWEST = 6
-"""Clips from which on intervals are worth something: drawn anew from fewer, they come out too narrow."""
+from evenreel.study.summary import FEWEST, Difference, Row, pareto
 
 
 def answer(experiment: Experiment, rows: Sequence[Row], found: Sequence[Difference]) -> str:
@@ -40,6 +38,8 @@ def _differences(experiment: Experiment, found: Sequence[Difference]) -> str:
     def short(name: str) -> str:
         return subject(experiment, name)
 
+    if few := [one.estimate.count for one in found if one.rests_on_few]:
+        return f"With {min(few)} clips nothing can be concluded; the figures show a direction at most."
     figures = dict.fromkeys(one.figure for one in found)
     said, silent = [], []
     for figure in figures:
@@ -68,8 +68,8 @@ def _differences(experiment: Experiment, found: Sequence[Difference]) -> str:
         sentences.append(f"No difference in {_listed(silent)} is found in {of}.")
     text = " ".join(sentences)
     if treatment and said:
-        return f"With {treatment}, {text}" + _caution(min(one.estimate.count for one in found))
-    return text[0].upper() + text[1:] + _caution(min(one.estimate.count for one in found))
+        return f"With {treatment}, {text}"
+    return text[0].upper() + text[1:]
 
 
 def subject(experiment: Experiment, condition: str) -> str:
@@ -78,7 +78,8 @@ def subject(experiment: Experiment, condition: str) -> str:
 
 
 def _caution(clips: int) -> str:
-    return "" if clips >= FEWEST else f" With {clips} clips this can be no more than a direction."
+    many = "clip" if clips == 1 else "clips"
+    return "" if clips >= FEWEST else f" With {clips} {many} this can be no more than a direction."
 
 
 def _best_controls(experiment: Experiment, rows: Sequence[Row]) -> str:
@@ -86,14 +87,18 @@ def _best_controls(experiment: Experiment, rows: Sequence[Row]) -> str:
     best: dict[str, list[str]] = {}
     for figure in experiment.figures:
         better = FIGURES[figure].better
-        known = [(one.mean, row.condition.name) for row in rows if (one := row.figures[figure]) is not None]
-        known = [(mean, name) for mean, name in known if name != "truth"]
-        if not known or better == "neither":
+        means = {
+            row.condition.name: one.mean
+            for row in rows
+            if (one := row.figures[figure]) is not None and row.condition.name != "truth"
+        }
+        if not means or better == "neither":
             continue
-        name = (max(known) if better == "more" else min(known))[1]
-        best.setdefault(name, []).append(_label(figure))
-    parts = [f"{_listed(labels)} by the control {name}" for name, labels in best.items()]
-    return "Beside the right answer itself, the best mean is reached in " + "; in ".join(parts) + "."
+        most = max(means.values()) if better == "more" else min(means.values())
+        names = [name for name, mean in means.items() if math.isclose(mean, most)]
+        best.setdefault(_listed(names), []).append(_label(figure))
+    parts = [f"{names} in {_listed(labels)}" for names, labels in best.items()]
+    return f"Of results that are none (the right answer aside), the best figures are had by {'; by '.join(parts)}."
 
 
 def _means(experiment: Experiment, rows: Sequence[Row]) -> str:
@@ -109,7 +114,11 @@ def _means(experiment: Experiment, rows: Sequence[Row]) -> str:
         if told:
             parts.append(f"{text.label.removesuffix(', %')}: {', '.join(told)}")
     text = "; ".join(parts)
-    return text[:1].upper() + text[1:] + "." if text else ""
+    if not text:
+        return ""
+    clips = min(one.count for row in rows for one in row.figures.values() if one is not None)
+    caution = "" if rows[0].condition.kind == "training" else _caution(clips)
+    return text[0].upper() + text[1:] + "." + caution
 
 
 def _label(figure: str) -> str:

@@ -31,7 +31,7 @@ class _Side(TypedDict):
     seeds: int
 
 
-SIDE: Final[_Side] = {"share": 0.5, "seeds": 1}
+SIDE: Final[_Side] = {"share": 0.6, "seeds": 1}
 """How much of a study a side experiment is run on."""
 
 

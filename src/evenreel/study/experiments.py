@@ -139,7 +139,7 @@ def adapter(settings: StudySettings) -> Experiment:
 def guidance(settings: StudySettings) -> Experiment:
     """Edit strength against preservation, swept over the guidance scale."""
     scales = (1.5, 2.5, 5.0, 7.5)
-    swept = [host for host in ("frame", "vidtome", "tokenflow") if host in settings.hosts]
+    swept = [host for host in ("frame", "vidtome") if host in settings.hosts]
     return Experiment(
         name="guidance",
         title="Edit success against preservation over the guidance scale",

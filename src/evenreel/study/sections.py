@@ -153,7 +153,9 @@ def _finding(one: summary.Difference) -> tuple[str, ...]:
 
 
 def verdict(one: summary.Difference) -> str:
-    """`better`, `worse`, `higher`, `lower` or `no difference`."""
+    """`better`, `worse`, `higher`, `lower`, `no difference` or `too few clips`."""
+    if one.rests_on_few:
+        return "too few clips"
     if not one.is_there:
         return "no difference"
     up = one.estimate.mean > 0

@@ -9,6 +9,9 @@ from evenreel.study.items import Condition, Experiment
 from evenreel.study.runner import items_of
 from evenreel.study.settings import StudySettings
 
+FEWEST = 6
+"""Clips from which on a difference can be found: that five all agree happens by chance in 1 of 16 cases."""
+
 Lines = Mapping[str, Mapping[str, Any]]
 """Items of the record, by key."""
 
@@ -44,8 +47,13 @@ class Difference:
 
     @property
     def is_there(self) -> bool:
-        """Whether there is a difference at the 5% level after adjustment."""
-        return self.p < 0.05
+        """Whether there is a difference at the 5% level after adjustment; with few clips there is none to be found."""
+        return self.p < 0.05 and not self.rests_on_few
+
+    @property
+    def rests_on_few(self) -> bool:
+        """Whether there are too few clips for the interval, and p, to be believed."""
+        return self.estimate.count < FEWEST
 
 
 def rows(
