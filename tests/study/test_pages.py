@@ -220,6 +220,12 @@ class TestBrowser:
         assert all(browser.execute_script("return arguments[0].naturalWidth", one) > 0 for one in pictures)
         assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
         assert browser.execute_cdp_cmd("Page.printToPDF", {})["data"]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        browser.execute_cdp_cmd(  # A4 without its margins, at 96 dots an inch
+            "Emulation.setDeviceMetricsOverride",
+            {"width": 703, "height": 1031, "deviceScaleFactor": 1, "mobile": False},
+        )
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 703
 
     def test_the_report_has_every_experiment_with_its_answer(self, browser, whole):
         from selenium.webdriver.common.by import By
