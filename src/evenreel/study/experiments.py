@@ -3,10 +3,9 @@
 GE: He et al. 2025 (arXiv:2501.04606). TH: Song et al. 2025.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 
-from evenreel.study import inside
+from evenreel.study import inside, variants
 from evenreel.study.conditions import NO_ADAPTER, PAPER_FIGURES, PAPER_TESTED, SIDE, edit, middle_host
 from evenreel.study.items import Condition, Experiment
 from evenreel.study.kinds import CONTROLS
@@ -41,9 +40,9 @@ def _all(settings: StudySettings) -> Iterator[Experiment]:
     yield inversions(settings)
     yield bilateral(settings)
     yield inversion_steps(settings)
-    yield windows(settings)
-    yield tokens(settings)
-    yield trainings(settings)
+    yield variants.windows(settings)
+    yield variants.tokens(settings)
+    yield variants.trainings(settings)
     yield inside.attention(settings)
     yield inside.features(settings)
     yield inside.similarity(settings)
@@ -245,72 +244,6 @@ def inversion_steps(settings: StudySettings) -> Experiment:
         conditions=(*plain, *filtered),
         pairs=tuple((f"bilateral 5, {steps} steps", f"ddim, {steps} steps") for steps in few),
         **SIDE,
-    )
-
-
-def windows(settings: StudySettings) -> Experiment:
-    """GE Figures 11 and 14: at which noise levels the adapter is at work, and how much of it."""
-    host = middle_host(settings)
-    told = [("0.9:1", 0.5), ("0.9:1", 1.0), ("0.5:1", 0.5), ("0.5:1", 1.0), ("0:1", 1.0)]
-    conditions = tuple(
-        edit(
-            f"{window} x {scale:g}",
-            host,
-            adapter=settings.adapter,
-            adapter_window=window,
-            adapter_scale=scale,
-        )
-        for window, scale in told
-    )
-    return Experiment(
-        name="windows",
-        title="When the adapter is at work",
-        source="GE, Figures 11 and 14",
-        question="At which noise levels, and how strongly, should the adapter be used?",
-        conditions=(edit("no adapter", host), *conditions),
-        pairs=tuple((condition.name, "no adapter") for condition in conditions),
-        **SIDE,
-        not_run="" if settings.adapter else NO_ADAPTER,
-    )
-
-
-def tokens(settings: StudySettings) -> Experiment:
-    """GE Figures 12, 13 and 15: adapters with other prompt tokens."""
-    about = Experiment(
-        name="tokens",
-        title="Prompt tokens: strategies and their number",
-        source="GE, Figures 12, 13 and 15",
-        question="Do shared tokens, and tokens of frames, help; and how many?",
-        not_run="no adapters trained with other tokens were named in the study's settings (table [tokens])",
-    )
-    return _files(settings, settings.tokens, about)
-
-
-def trainings(settings: StudySettings) -> Experiment:
-    """GE Figures 11 and 14, and the temporal losses: adapters trained in other ways."""
-    about = Experiment(
-        name="trainings",
-        title="Trainings: temporal loss, layers and noise levels",
-        source="GE, Figures 11 and 14; Eq. 4 and 19",
-        question="Which temporal loss, on which layers and noise levels, makes the best adapter?",
-        not_run="no adapters trained in other ways were named in the study's settings (table [trainings])",
-    )
-    return _files(settings, settings.trainings, about)
-
-
-def _files(settings: StudySettings, files: Mapping[str, str], about: Experiment) -> Experiment:
-    """Adapter files, each compared with none; what `about` says where there are none."""
-    if not files:
-        return about
-    host = middle_host(settings)
-    with_files = [edit(name, host, adapter=file) for name, file in files.items()]
-    return replace(
-        about,
-        conditions=(edit("no adapter", host), *with_files),
-        pairs=tuple((name, "no adapter") for name in files),
-        figures=("asked", "kept", "truth_psnr", "warp_error", "flicker", "clip_t", "clip_f"),
-        **SIDE,
-        not_run="",
     )
 
 
