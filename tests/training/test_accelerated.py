@@ -89,6 +89,23 @@ def test_warm_up_really_warms_up():
     assert [settings.rate(k) for k in range(6)] == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 1e-3])
 
 
+def test_the_rate_falls_to_its_end():
+    settings = AcceleratedSettings(steps=4, learning_rate=1.0, warmup=1, final_rate=0.2)
+    assert [settings.rate(k) for k in range(5)] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
+
+
+def test_states_lie_between_what_belongs_together(tmp_path):
+    settings = AcceleratedSettings(**{**SETTINGS, "checkpoint_seconds": 0.0}, steps=6)
+    training = AcceleratedTraining(Toy(), settings, tmp_path, device="cpu", unit=3)
+    saved = []
+    for _ in training.run(draw):
+        found = training.path.exists()
+        saved.append(AcceleratedTraining(Toy(), settings, tmp_path, device="cpu").step if found else 0)
+    assert saved == [0, 0, 3, 3, 3, 6]
+    with pytest.raises(SettingsError, match="multiple of 4"):
+        AcceleratedTraining(Toy(), settings, tmp_path / "other", device="cpu", unit=4)
+
+
 def test_nan_stops_it_and_the_last_good_state_stays(tmp_path):
     run(tmp_path, STEPS, 5)
     before = (tmp_path / "state.safetensors").read_bytes()

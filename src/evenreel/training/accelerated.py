@@ -86,10 +86,7 @@ class AcceleratedTraining:
     ) -> None:
         """`unit`: steps that belong together, through which the module remembers something; states lie between them."""
         if settings.steps % unit:
-            raise SettingsError(
-                f"steps must be a multiple of the {unit} steps of an edit, got {settings.steps}; "
-                f"try {max(1, round(settings.steps / unit)) * unit}."
-            )
+            raise SettingsError(f"steps must be a multiple of {unit}, got {settings.steps}.")
         self.settings, self.folder, self.unit = settings, folder, unit
         self.accelerator = Accelerator(mixed_precision=settings.precision, cpu=device == "cpu")
         if settings.accumulation % self.accelerator.num_processes:

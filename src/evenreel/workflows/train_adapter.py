@@ -1,5 +1,6 @@
 """Training an adapter on shards, from its settings to its file; stopped at any moment, it goes on where it was."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Iterator
@@ -88,7 +89,6 @@ def train_adapter(
     backbone = load_backbone(settings.model, device=settings.device, dtype="float32")
     adapter, vision = _new(backbone, settings)
     encoded = Encoded(backbone, vision.frame_tokens if vision else None, limit=settings.cache_bytes)
-    total = settings.loop.steps
     with training_in(backbone, adapter.to(backbone.device), settings.loss) as trainee:
         device = str(backbone.device)
         draw, unit = draws(
@@ -97,12 +97,14 @@ def train_adapter(
             settings.loss,
             settings.loop.accumulation,
         )
-        training = AcceleratedTraining(trainee, settings.loop, out, device=device, unit=unit)
+        total = -(-settings.loop.steps // unit) * unit  # whole edits
+        loop = dataclasses.replace(settings.loop, steps=total)
+        training = AcceleratedTraining(trainee, loop, out, device=device, unit=unit)
         _check_same(out, settings, shards, write=training.is_main)
         progress("train adapter", training.step, total)
         with _logs(out, write=training.is_main) as log:
             for step, figures in training.run(draw):
-                log(step, {**figures, "rate": settings.loop.rate(step - 1), "seconds": training.seconds})
+                log(step, {**figures, "rate": loop.rate(step - 1), "seconds": training.seconds})
                 told = ", ".join(
                     f"{name} {value:.4f}" for name, value in figures.items() if name != "gradient_norm"
                 )
