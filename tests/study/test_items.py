@@ -10,7 +10,7 @@ from evenreel.backbones import load_backbone
 from evenreel.backbones.clip import load_clip
 from evenreel.backbones.mini import ADAPTER
 from evenreel.errors import SettingsError
-from evenreel.study import kinds, lines, runner
+from evenreel.study import kinds, lines, runner, work
 from evenreel.study.conditions import SEEDLESS
 from evenreel.study.items import Condition, Experiment, Item
 from evenreel.study.prints import fingerprints
@@ -181,6 +181,6 @@ class TestRun:
 def test_files_are_looked_for_beside_the_settings(tmp_path):
     settings = StudySettings(adapter=None, tokens={"one": "a.safetensors"}, folder=tmp_path)
     with pytest.raises(SettingsError, match=r"a\.safetensors"):
-        runner.Recipe.of(settings, tmp_path)
+        work.Recipe.of(settings, tmp_path)
     (tmp_path / "a.safetensors").write_bytes(b"x")
-    assert runner.Recipe.of(settings, tmp_path).files == {"a.safetensors": tmp_path / "a.safetensors"}
+    assert work.Recipe.of(settings, tmp_path).files == {"a.safetensors": tmp_path / "a.safetensors"}

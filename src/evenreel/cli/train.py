@@ -13,7 +13,7 @@ from evenreel.errors import SettingsError, WeightsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from evenreel.workflows.mini_report import Figure
+    from evenreel.workflows.model_card import Figure
 
 DEFAULT_FOLDER = Path("runs/mini")
 

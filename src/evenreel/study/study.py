@@ -8,7 +8,7 @@ import torch
 
 from evenreel._version import __version__
 from evenreel.errors import SettingsError
-from evenreel.study import report, runner
+from evenreel.study import report, runner, work
 from evenreel.study.experiments import experiments, names
 from evenreel.study.prints import fingerprints
 from evenreel.study.settings import StudySettings, as_json
@@ -25,7 +25,7 @@ def run_study(
     """
     if unknown := [name for name in settings.experiments if name not in names()]:
         raise SettingsError(f"there is no experiment {unknown[0]!r}; there are {', '.join(names())}.")
-    context = runner.Recipe.of(settings, out).context()
+    context = work.Recipe.of(settings, out).context()
     backbone = context.backbone
     if processes is None:
         processes = min(4, os.cpu_count() or 1) if backbone.device.type == "cpu" else 1

@@ -6,19 +6,18 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from evenreel.study.kinds import Context
-    from evenreel.study.runner import Planned, Recipe
+from evenreel.study.kinds import Context
+from evenreel.study.work import Planned, Recipe, run_item
 
-_ready: "list[tuple[Recipe, Context]]" = []
+_ready: list[tuple[Recipe, Context]] = []
 """In a worker: what it runs items with."""
 
 
-def shared(recipe: "Recipe", planned: "Sequence[Planned]", processes: int) -> Iterator[dict[str, Any]]:
+def shared(recipe: Recipe, planned: Sequence[Planned], processes: int) -> Iterator[dict[str, Any]]:
     """Lines of the items, in the order in which they are finished.
 
     When the caller stops (Ctrl-C, an error), the workers are ended with what they are at, as they are when it dies.
@@ -42,7 +41,7 @@ def shared(recipe: "Recipe", planned: "Sequence[Planned]", processes: int) -> It
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(recipe: "Recipe") -> None:
+def _begin(recipe: Recipe) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller ends its workers itself
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
@@ -56,8 +55,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _run(planned: "Planned") -> dict[str, Any]:
-    from evenreel.study.runner import run_item
-
+def _run(planned: Planned) -> dict[str, Any]:
     recipe, context = _ready[0]
     return run_item(planned, context, recipe.frames)

@@ -1,11 +1,10 @@
 """What the mini model reached, beside what it must reach: measured on scenes it was never trained on."""
 
 import json
-import math
 import os
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,41 +18,13 @@ from evenreel.metrics.judge import Judge
 from evenreel.training import clip
 from evenreel.training.pool import CLIP_FRAMES, SIZE
 from evenreel.types import Frames
+from evenreel.workflows.model_card import Figure, write_card
 from evenreel.workflows.progress import Progress, silent, tracked
 from evenreel.workflows.world_edits import WorldEdit, edit_frames, judged
 from evenreel.world import ATTRIBUTES, HELD_OUT, Scene, caption, random_scene, render
 
 CANDIDATES = 64
 EDIT_HOSTS = ("frame", "vidtome")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One measured figure."""
-
-    part: str
-    name: str
-    value: float
-    wanted: float | None
-    """What it should be at least; None where nothing was asked for."""
-    unit: str = "%"
-    count: int
-    """Samples that it was measured on."""
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """95% interval of a percentage (Wilson)."""
-        if self.unit != "%":
-            return None
-        share, z, n = self.value / 100, 1.96, self.count
-        middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-        return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
-
-    @property
-    def reached(self) -> bool:
-        """Whether it is what was wanted."""
-        return self.wanted is None or self.value >= self.wanted
 
 
 def _share(part: str, name: str, hits: Sequence[bool], wanted: float | None) -> Figure:
@@ -195,8 +166,6 @@ def report(
 
     Raises: OutputError when they cannot be written, before anything is measured.
     """
-    from evenreel.workflows.model_card import write_card
-
     if write and not os.access(folder, os.W_OK):
         raise OutputError(
             f"{folder}: the report cannot be written there; copy the folder and name it with --out."

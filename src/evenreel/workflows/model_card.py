@@ -1,12 +1,10 @@
 """The README of a mini model: what it is, how it was made, and what was measured beside what was wanted."""
 
 import json
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from evenreel.workflows.mini_report import Figure
 
 _TEXT = """\
 # evenreel mini
@@ -38,7 +36,36 @@ Intervals are 95% (Wilson). `editing` changes one attribute of an {frames}-frame
 {missed}"""
 
 
-def write_card(folder: Path, figures: "Sequence[Figure]", *, first: int = 0, frames: int = 8) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One measured figure."""
+
+    part: str
+    name: str
+    value: float
+    wanted: float | None
+    """What it should be at least; None where nothing was asked for."""
+    unit: str = "%"
+    count: int
+    """Samples that it was measured on."""
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95% interval of a percentage (Wilson)."""
+        if self.unit != "%":
+            return None
+        share, z, n = self.value / 100, 1.96, self.count
+        middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+        return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
+
+    @property
+    def reached(self) -> bool:
+        """Whether it is what was wanted."""
+        return self.wanted is None or self.value >= self.wanted
+
+
+def write_card(folder: Path, figures: Sequence[Figure], *, first: int = 0, frames: int = 8) -> None:
     """Write README.md into a model's folder."""
     lines = [
         "| part | figure | wanted | measured | 95% interval | samples |",
