@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from evenreel.adapters import checkpoint
@@ -112,7 +113,7 @@ def test_two_processes_follow_one(command, whole, tmp_path):
         sys.executable,
         "-m",
         "accelerate.commands.launch",
-        "--cpu",
+        "--multi_gpu",
         "--num_processes",
         "2",
         "--num_machines",
@@ -132,6 +133,8 @@ def test_two_processes_follow_one(command, whole, tmp_path):
         [*launch, *command, "--steps", "6", "-o", str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
+    with safe_open(tmp_path / "state.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["evenreel"])["processes"] == 2
     ours, theirs = weights(tmp_path), weights(whole)
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 6

@@ -1,11 +1,13 @@
 """Adapters' training loop: resumed bit for bit, alike on one process and on two, stopped by NaN with nothing lost."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from evenreel.errors import SettingsError
@@ -23,6 +25,11 @@ def whole(tmp_path_factory):
 
 def state(folder: Path):
     return load_file(folder / "state.safetensors")
+
+
+def processes_of(folder: Path):
+    with safe_open(folder / "state.safetensors", "pt") as file:
+        return json.loads(file.metadata()["evenreel"])["processes"]
 
 
 def test_training_lowers_the_loss(whole):
@@ -46,7 +53,7 @@ def test_resumed_weights_are_the_same_bit_for_bit(whole, tmp_path):
 
 
 def test_two_processes_follow_one(whole, tmp_path):
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += [
         "--num_machines",
         "1",
@@ -63,6 +70,7 @@ def test_two_processes_follow_one(whole, tmp_path):
             [*launch, script, str(tmp_path), str(STEPS), *more], capture_output=True, text=True, check=False
         )
         assert ran.returncode == 0, ran.stderr[-2000:]
+    assert processes_of(tmp_path) == 2  # `accelerate launch --cpu` starts one, whatever number it is told
     ours, theirs = state(tmp_path), state(whole[0])
     assert ours.keys() == theirs.keys()
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in theirs if "/step" not in name)

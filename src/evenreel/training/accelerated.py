@@ -123,6 +123,7 @@ class AcceleratedTraining:
         record = {
             "step": self.step,
             "seconds": self.seconds,
+            "processes": self.accelerator.num_processes,
             "settings": asdict(self.settings),
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
