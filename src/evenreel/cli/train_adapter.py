@@ -21,18 +21,18 @@ ADAPTER, EDITS, NOISE, TRAINING, LOOK = (
 )
 DEFAULTS: dict[str, dict[str, Any]] = {
     "edits": {
-        "steps": 2250,
+        "steps": 2450,
         "learning_rate": 3e-4,
         "warmup": 60,
         "final_rate": 0.05,
-        "accumulation": 1,
+        "accumulation": 2,
         "pairs": 2,
         "scope": "all",
         "shared_tokens": 0,
         "frame_tokens": "none",
         "weight_temporal": 1.0,
-        "window": "0:1",
-        "inference_window": "0:1",
+        "window": "0.5:1",
+        "inference_window": "0.5:1",
         "scale": 1.0,
     },
     "noise": {
@@ -166,7 +166,8 @@ def adapter(
 ) -> None:
     """Train an adapter that makes edits consistent; stopped at any moment, the same command goes on.
 
-    On several GPUs, or processes: `accelerate launch -m evenreel train adapter DATA ...`. OUT/log.jsonl and, where
+    On several GPUs, or processes: `accelerate launch --multi_gpu -m evenreel train adapter DATA ...` (also on a CPU,
+    with --device cpu at the end: accelerate's own --cpu starts one process only). OUT/log.jsonl and, where
     TensorBoard is installed, OUT/tensorboard hold the losses; OUT/adapter.safetensors is what comes out.
     """
     if learn not in DEFAULTS:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.lora import LoraSwitch
-from evenreel.adapters.window import Window
+from evenreel.adapters.window import TRAINING, Window
 from evenreel.backbones.base import Backbone
 from evenreel.diffusion import ddim, fixed_point, guidance
 from evenreel.errors import SettingsError
@@ -34,9 +34,6 @@ DrawBatch = Callable[[int], Batch]
 """The samples of a number: always the same ones."""
 
 
-EVERYWHERE = Window(0.0, 1.0)
-
-
 @dataclass(frozen=True, kw_only=True)
 class EditLossSettings:
     """How edits are made in training, and what is minimised."""
@@ -45,7 +42,7 @@ class EditLossSettings:
     """Sampling steps of an edit."""
     guidance_scale: tuple[float, float] = (2.0, 4.0)
     """Between which the guidance scale of each edit is drawn."""
-    window: Window = EVERYWHERE
+    window: Window = TRAINING
     """Noise levels at which the adapter is at work, and learns."""
     weight_temporal: float = 1.0
     """Of the error in how frames change, beside that of the frames themselves."""
