@@ -33,7 +33,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "weight_temporal": 1.0,
         "window": "0.5:1",
         "inference_window": "0.5:1",
-        "scale": 1.0,
+        "scale": 0.6,
     },
     "noise": {
         "steps": 2000,
