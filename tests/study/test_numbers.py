@@ -6,9 +6,11 @@ import re
 import numpy as np
 import pytest
 
+from evenreel.errors import SettingsError
 from evenreel.study import answers, lines, report, runner, summary
 from evenreel.study.experiments import experiments
 from evenreel.study.figures import FIGURES
+from evenreel.study.markdown import markdown
 from evenreel.study.settings import StudySettings, as_json
 
 SETTINGS = StudySettings(
@@ -178,3 +180,23 @@ def test_few_clips_are_a_direction_only(folder):
     assert min(one.p for one in found) < 0.05
     assert not any(one.is_there for one in found)
     assert answers.answer(experiment, rows, found).startswith("With 4 clips nothing can be concluded")
+
+
+def test_the_table_in_markdown(folder):
+    head, _, *rows = (
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in markdown(folder, "table1").splitlines()
+    )
+    place = head.index("truth PSNR, dB")
+    without, with_adapter = (
+        items(folder, host="vidtome", **more) for more in ({}, {"adapter": SETTINGS.adapter or "mini"})
+    )
+    mean = np.mean([one["figures"]["truth_psnr"] for one in with_adapter])
+    change = mean - np.mean([one["figures"]["truth_psnr"] for one in without])
+    row = next(row for row in rows if row[0] == "vidtome + adapter")
+    assert row[1] == str(len(with_adapter))
+    assert row[place].startswith(f"{mean:.3g} ({change:+.2g} [")
+    assert row[place].endswith("]*)")  # half a standard deviation is there on this many clips
+    assert "(" not in next(row for row in rows if row[0] == "tokenflow")[place]
+    with pytest.raises(SettingsError, match="no results"):
+        markdown(folder, "raters")

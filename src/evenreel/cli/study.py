@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command("run")(run)
     group.command("report")(report)
+    group.command("table")(table)
     group.command("rate")(rate)
     group.command("list")(list_experiments)
     app.add_typer(group, name="study")
@@ -62,6 +63,16 @@ def report(out: Folder = DEFAULT_FOLDER) -> None:
     stdout().print(f"Report: {write_report(out)}", markup=False)
 
 
+def table(
+    name: Annotated[str, typer.Argument(help="The experiment; see `evenreel study list`.")],
+    out: Folder = DEFAULT_FOLDER,
+) -> None:
+    """Print what is recorded of an experiment as a table in Markdown."""
+    from evenreel.study.markdown import markdown
+
+    stdout().print(markdown(out, name), markup=False, soft_wrap=True)
+
+
 def rate(
     rater: Annotated[str, typer.Option(help="A name for who rates; the same name goes on where it stopped.")],
     out: Folder = DEFAULT_FOLDER,
@@ -80,7 +91,7 @@ def list_experiments() -> None:
     from evenreel.study.experiments import experiments
     from evenreel.study.settings import StudySettings
 
-    table = Table("name", "source", "question", box=None, header_style="bold")
+    listed = Table("name", "source", "question", box=None, header_style="bold")
     for one in experiments(StudySettings()):
-        table.add_row(one.name, one.source, one.question)
-    stdout().print(table)
+        listed.add_row(one.name, one.source, one.question)
+    stdout().print(listed)
