@@ -84,7 +84,9 @@ def adapter(
             help="CLIP whose vision tower looks at frames: `mini`, or a folder in transformers' layout."
         ),
     ] = "mini",
-    steps: Annotated[int | None, _option(TRAINING, "steps", "Optimizer steps; as many more as end an edit.")] = None,
+    steps: Annotated[
+        int | None, _option(TRAINING, "steps", "Optimizer steps; as many more as end an edit.")
+    ] = None,
     learning_rate: Annotated[float | None, _option(TRAINING, "learning_rate", "After warm-up.")] = None,
     warmup: Annotated[int | None, _option(TRAINING, "warmup", "Steps of linear warm-up.")] = None,
     final_rate: Annotated[
