@@ -106,6 +106,8 @@ def test_killed_and_resumed_it_is_the_same_bit_for_bit(command, whole, tmp_path)
     ours, theirs = weights(tmp_path), weights(whole)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert not list(tmp_path.glob("*.partial"))
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
 
 def test_two_processes_follow_one(command, whole, tmp_path):

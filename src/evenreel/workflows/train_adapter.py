@@ -24,6 +24,7 @@ from evenreel.training.encoded import Encoded
 from evenreel.training.objective import Objective, draws, training_in
 from evenreel.training.shards import ShardedData
 from evenreel.video import load
+from evenreel.video.aside import Aside
 from evenreel.video.strip import film_strip
 from evenreel.workflows.edit import edit_clip
 from evenreel.workflows.progress import Progress, silent
@@ -102,7 +103,7 @@ def train_adapter(
         training = AcceleratedTraining(trainee, loop, out, device=device, unit=unit)
         _check_same(out, settings, shards, write=training.is_main)
         progress("train adapter", training.step, total)
-        with _logs(out, write=training.is_main) as log:
+        with _logs(out, training.step, write=training.is_main) as log:
             for step, figures in training.run(draw):
                 log(step, {**figures, "rate": loop.rate(step - 1), "seconds": training.seconds})
                 told = ", ".join(
@@ -167,8 +168,11 @@ def _check_same(out: Path, settings: AdapterTrainingSettings, shards: ShardedDat
 
 
 @contextmanager
-def _logs(out: Path, *, write: bool) -> Iterator[Any]:
-    """Figures of each step as JSON lines, and for TensorBoard where that is installed."""
+def _logs(out: Path, done: int, *, write: bool) -> Iterator[Any]:
+    """Figures of each step as JSON lines, and for TensorBoard where that is installed.
+
+    Steps beyond those `done` were logged by a run that was stopped before it saved them: they come again.
+    """
     if not write:
         yield lambda step, figures: None
         return
@@ -176,10 +180,16 @@ def _logs(out: Path, *, write: bool) -> Iterator[Any]:
     try:
         from torch.utils.tensorboard import SummaryWriter
 
-        board = SummaryWriter(out / "tensorboard")
+        board = SummaryWriter(out / "tensorboard", purge_step=done + 1)
     except ImportError:
         pass  # the lines hold the same
-    with (out / "log.jsonl").open("a", encoding="utf-8") as lines:
+    path = out / "log.jsonl"
+    if path.exists():
+        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= done]
+        aside = Aside(path, folder=False)
+        aside.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        aside.commit()
+    with path.open("a", encoding="utf-8") as lines:
 
         def log(step: int, figures: Figures) -> None:
             lines.write(json.dumps({"step": step, **figures, "at": round(time.time(), 1)}) + "\n")
@@ -193,6 +203,13 @@ def _logs(out: Path, *, write: bool) -> Iterator[Any]:
         finally:
             if board is not None:
                 board.close()
+
+
+def _step_of(line: str) -> int | float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # cut short by a kill
 
 
 def _save(
