@@ -97,7 +97,7 @@ def test_feature_maps(context):
 
 class TestTraining:
     def test_a_log_becomes_a_curve(self, context, tmp_path):
-        told = [{"step": n + 1, "diffusion": 1.0, "temporal": 1.0 - n / 1000, "rate": 0} for n in range(1000)]
+        told = [{"step": n + 1, "edit": 1.0, "temporal": 1.0 - n / 1000, "rate": 0} for n in range(1000)]
         (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
         here = kinds.Context(context.backbone, context.clip, {"log": tmp_path / "log.jsonl"})
         outcome = kinds.training(here, item("training", log="log"))

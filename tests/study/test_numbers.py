@@ -200,3 +200,6 @@ def test_the_table_in_markdown(folder):
     assert "(" not in next(row for row in rows if row[0] == "tokenflow")[place]
     with pytest.raises(SettingsError, match="no results"):
         markdown(folder, "raters")
+    assert markdown(folder, "table1", ["kept"]).splitlines()[0] == "|  | items | rest kept, % |"
+    with pytest.raises(SettingsError, match="no figure 'colour'; it has asked"):
+        markdown(folder, "table1", ["colour"])

@@ -61,7 +61,7 @@ def whole(tmp_path):
             if condition.kind == "edit":
                 line["series"] = {"timestep": [501.0, 1.0], "similarity": [rng.random(), rng.random()]}
             if condition.kind == "training":
-                line["series"] = {name: [1.0, 2.0, 3.0] for name in ("step", "diffusion", "temporal")}
+                line["series"] = {name: [1.0, 2.0, 3.0] for name in ("step", "temporal")}
             log.append(line)
     return tmp_path
 

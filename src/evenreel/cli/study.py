@@ -66,11 +66,15 @@ def report(out: Folder = DEFAULT_FOLDER) -> None:
 def table(
     name: Annotated[str, typer.Argument(help="The experiment; see `evenreel study list`.")],
     out: Folder = DEFAULT_FOLDER,
+    figures: Annotated[
+        str, typer.Option(help="Only these, comma-separated.", show_default="all of the experiment")
+    ] = "",
 ) -> None:
-    """Print what is recorded of an experiment as a table in Markdown."""
+    """Print what is recorded of an experiment as a table in Markdown; the report says what it means."""
     from evenreel.study.markdown import markdown
 
-    stdout().print(markdown(out, name), markup=False, soft_wrap=True)
+    only = [figure.strip() for figure in figures.split(",") if figure.strip()]
+    stdout().print(markdown(out, name, only), markup=False, soft_wrap=True)
 
 
 def rate(

@@ -119,7 +119,7 @@ def training(context: Context, item: Item) -> Outcome:
     path = context.files[item.condition.options["log"]]
     try:
         steps = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        told = torch.tensor([[float(s[name]) for name in ("step", "diffusion", "temporal")] for s in steps])
+        told = torch.tensor([[float(s[name]) for name in ("step", "temporal")] for s in steps])
         parts = told.tensor_split(min(LOG_POINTS, len(told)))
         points = torch.stack([part.mean(0) for part in parts]).T.tolist()
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
@@ -129,8 +129,8 @@ def training(context: Context, item: Item) -> Outcome:
     tenth = max(1, len(told) // 10)
     first, last = told[:tenth].mean(0).tolist(), told[-tenth:].mean(0).tolist()
     return Outcome(
-        {"temporal_first": first[2], "temporal_last": last[2]},
-        series=dict(zip(("step", "diffusion", "temporal"), points, strict=True)),
+        {"temporal_first": first[1], "temporal_last": last[1]},
+        series=dict(zip(("step", "temporal"), points, strict=True)),
     )
 
 

@@ -1,5 +1,6 @@
 """An experiment as a table in Markdown, for documents that quote a study."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from evenreel.errors import SettingsError
@@ -10,9 +11,10 @@ from evenreel.study.figures import FIGURES
 from evenreel.study.report import read_record, settings_of
 
 
-def markdown(folder: Path, name: str) -> str:
+def markdown(folder: Path, name: str, only: Sequence[str] = ()) -> str:
     """One row for each condition of experiment `name`, as recorded in `folder`: means over its items.
 
+    Of the experiment's figures all are shown, or `only` these.
     Of a condition that the experiment compares with another one also the mean difference, pair by pair, with its 95%
     interval; a star where the difference is there at the 5% level after Holm's adjustment. Raises: SettingsError.
     """
@@ -25,7 +27,11 @@ def markdown(folder: Path, name: str) -> str:
     compared = {
         (one.condition, one.figure): one for one in summary.differences(settings, experiment, known, prints)
     }
-    figures = [figure for figure in FIGURES if figure in experiment.figures]
+    if unknown := [figure for figure in only if figure not in experiment.figures]:
+        raise SettingsError(
+            f"{name} has no figure {unknown[0][:40]!r}; it has {', '.join(experiment.figures)}."
+        )
+    figures = [figure for figure in FIGURES if figure in (only or experiment.figures)]
     rows = [["", "items", *(FIGURES[figure].label for figure in figures)], ["---"] * (2 + len(figures))]
     for row in summary.rows(settings, experiment, known, prints):
         cells = [
