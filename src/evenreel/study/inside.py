@@ -83,7 +83,7 @@ def training(settings: StudySettings) -> Experiment:
         tested=(),
         share=0.0,
         seeds=1,
-        caveat="The temporal loss that was trained with; of learning from noise the squared difference of similarities.",
+        caveat="The temporal loss that was trained with; of noise, the squared difference of similarities.",
         not_run=""
         if settings.training_log
         else "no log of a training was named in the study's settings (training_log)",
