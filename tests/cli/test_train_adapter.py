@@ -58,7 +58,7 @@ def learn(request):
 @pytest.fixture(scope="module")
 def command(shards, tiny_folder, learn):
     told = ["train", "adapter", str(shards), "--model", str(tiny_folder), "--learn", learn, *QUICK]
-    return [*told, "--edit-steps", "3"]
+    return [*told, "--edit-steps", "6"]
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,8 @@ def test_what_comes_out(whole, learn):
 
 
 def test_edits_are_ended(shards, tiny_folder, tmp_path):
-    told = ["train", "adapter", str(shards), "--model", str(tiny_folder), *QUICK, "--edit-steps", "3"]
-    assert main([*told, "--steps", "4", "-o", str(tmp_path)]) == 0
+    told = ["train", "adapter", str(shards), "--model", str(tiny_folder), *QUICK, "--edit-steps", "6"]
+    assert main([*told, "--steps", "5", "-o", str(tmp_path)]) == 0  # an edit has two steps in the window
     assert checkpoint.load(tmp_path / "adapter.safetensors", base=None)[1].notes["steps"] == 6
 
 
@@ -183,6 +183,6 @@ def test_an_edit_with_it_records_it_and_off_is_off(whole, tiny_folder, clip_with
     ],
 )
 def test_what_cannot_be_trained(shards, tiny_folder, more, said, tmp_path, capsys):
-    told = ["train", "adapter", str(shards), "--model", str(tiny_folder), *QUICK, "--edit-steps", "3"]
+    told = ["train", "adapter", str(shards), "--model", str(tiny_folder), *QUICK, "--edit-steps", "6"]
     assert main([*told, "--steps", "3", "-o", str(tmp_path / "run"), *more]) != 0
     assert said in capsys.readouterr().err
