@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
@@ -31,7 +31,7 @@ def work(
     tasks: Sequence[Task],
     workers: int,
     report: Callable[[int], None],
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Results of `function(task, tick)` as they come, from up to `workers` processes; `report` gets the units done.
 
     Each works on one thread, so that results do not depend on how many there are. When the caller leaves, by an error

@@ -1,7 +1,7 @@
 """Building a data set: clips or scenes into shards, by several processes, to the same bytes whatever interrupts it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,13 +62,14 @@ def build(
         before = sum(shard.clips for shard in manifest.shards)
         total = len(source.entries)
         progress("build", before, total)
+        made = crew.work(make_shard, tasks, workers, lambda done: progress("build", before + done, total))
         try:
-            for shard in crew.work(
-                make_shard, tasks, workers, lambda done: progress("build", before + done, total)
-            ):
-                shards = sorted((*manifest.shards, shard), key=lambda each: each.file)
-                manifest = replace(manifest, shards=tuple(shards))
-                manifest.write(out)
+            # Closed at once when the loop is left: workers must have ended before what they left is swept away.
+            with closing(made):
+                for shard in made:
+                    shards = sorted((*manifest.shards, shard), key=lambda each: each.file)
+                    manifest = replace(manifest, shards=tuple(shards))
+                    manifest.write(out)
         finally:
             _sweep(out)
     if not manifest.samples:
