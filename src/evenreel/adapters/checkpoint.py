@@ -20,7 +20,7 @@ from evenreel.adapters.prompt_tokens import PromptTokens, PromptTokenSettings
 from evenreel.adapters.window import Window
 from evenreel.backbones import safetensors_file
 from evenreel.errors import EvenreelError, SettingsError, WeightsError
-from evenreel.video.aside import Aside
+from evenreel.files import write_atomically
 
 FORMAT = 1
 _KEY = "evenreel.adapter"
@@ -96,13 +96,7 @@ def load(
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Save tensors aside, flush them to disk, and only then give them their name. Raises: OutputError."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    aside = Aside(path, folder=False)
-    try:
-        aside.path.write_bytes(_ordered(safetensors.save(plain, metadata)))
-    except BaseException:
-        aside.discard()
-        raise
-    aside.commit()
+    write_atomically(path, _ordered(safetensors.save(plain, metadata)))
 
 
 def _ordered(content: bytes) -> bytes:

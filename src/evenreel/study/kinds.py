@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from evenreel.backbones import Backbone
 from evenreel.backbones.clip import ClipModel
-from evenreel.errors import OutputError, SettingsError
+from evenreel.errors import SettingsError
+from evenreel.files import unwritable, write_atomically
 from evenreel.settings import EditSettings
 from evenreel.study import maps
 from evenreel.study.items import Item
@@ -191,13 +192,11 @@ def save_picture(frames: Frames, path: Path) -> str:
     row = torch.cat(list(small), dim=-1).mul(255).round().byte().movedim(0, -1)
     buffer = io.BytesIO()
     Image.fromarray(row.numpy()).save(buffer, "JPEG", quality=88)
-    aside = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(buffer.getvalue())
-        aside.replace(path)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}); free some space.") from error
+        raise unwritable(path, error) from error
+    write_atomically(path, buffer.getvalue())
     return path.name
 
 

@@ -38,7 +38,7 @@ class Log:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._mend()
-            self._file = path.open("a", encoding="utf-8")
+            self._file = path.open("a", encoding="utf-8", newline="\n")
         except OSError as error:
             raise OutputError(
                 f"{path} cannot be written ({error.strerror}); choose another --out."

@@ -8,13 +8,13 @@ from typing import Any
 
 import jinja2
 
-from evenreel.errors import OutputError, SettingsError
+from evenreel.errors import SettingsError
+from evenreel.files import unwritable, write_atomically
 from evenreel.study import lines
 from evenreel.study.experiments import experiments
 from evenreel.study.rating import Ratings
 from evenreel.study.sections import rated, section
 from evenreel.study.settings import StudySettings
-from evenreel.video.aside import Aside, unwritable
 from evenreel.workflows.theory_run import theory_rows
 
 
@@ -46,14 +46,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         theory=theory_rows(),
     )
     target = out or folder / "report.html"
-    aside = Aside(target, folder=False)
-    try:
-        aside.path.write_text(page, encoding="utf-8")
-        aside.commit()
-    except OSError as error:
-        raise unwritable(target, error) from error
-    finally:
-        aside.discard()
+    write_atomically(target, page)
     return target
 
 
@@ -79,8 +72,6 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Say what is run in a folder. Raises: OutputError where that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / "study.json.partial"
-        aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        aside.replace(folder / "study.json")
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written ({error.strerror}); choose another --out.") from error
+        raise unwritable(folder, error) from error
+    write_atomically(folder / "study.json", json.dumps(record, indent=2) + "\n")

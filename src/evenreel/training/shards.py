@@ -22,11 +22,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evenreel.errors import DataError, SettingsError
+from evenreel.files import shown
 from evenreel.training.data.manifest import Manifest, read_manifest
 from evenreel.training.data.pictures import decoded, unpacked_depth, unpacked_flow
 from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.shard_file import Index, indexed
-from evenreel.video.source import shown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,11 @@ import av.error
 import av.packet
 
 from evenreel.errors import ClipError
+from evenreel.files import shown
 from evenreel.video.encoders import Recipe, WriteSettings
 from evenreel.video.info import ReadSettings, VideoInfo
 from evenreel.video.probe import audio_stream
-from evenreel.video.source import demuxed, opened, shown
+from evenreel.video.source import demuxed, opened
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,10 @@ import av.video.frame
 import av.video.stream
 
 from evenreel.errors import ClipError
+from evenreel.files import shown
 from evenreel.video.deinterlace import Deinterlacer
 from evenreel.video.info import ReadSettings, VideoInfo
-from evenreel.video.source import demuxed, opened, reason_of, shown, video_stream
+from evenreel.video.source import demuxed, opened, reason_of, video_stream
 
 MAX_RATE = 1000
 """Frames a second above which a declared rate is taken for a damaged header."""

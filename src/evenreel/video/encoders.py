@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evenreel.errors import OutputError, SettingsError
-from evenreel.video.source import shown
+from evenreel.files import shown
 
 X264_PRESETS = (
     "ultrafast",

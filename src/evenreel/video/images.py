@@ -14,10 +14,11 @@ import torch
 from PIL import Image, ImageOps
 
 from evenreel.errors import ClipError
+from evenreel.files import shown
 from evenreel.types import Pixels
 from evenreel.video.colour import composite
 from evenreel.video.info import ReadSettings, VideoInfo
-from evenreel.video.source import reason_of, shown
+from evenreel.video.source import reason_of
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")

@@ -15,12 +15,13 @@ import av.video.frame
 import av.video.stream
 
 from evenreel.errors import ClipError
+from evenreel.files import shown
 from evenreel.video import images
 from evenreel.video.colour import has_alpha, is_hdr
 from evenreel.video.decode import declared_end, decoder_for, sane_rate
 from evenreel.video.info import ReadSettings, VideoInfo
 from evenreel.video.orientation import Orientation
-from evenreel.video.source import demuxed, head_of, is_image, local_path, opened, shown, video_stream
+from evenreel.video.source import demuxed, head_of, is_image, local_path, opened, video_stream
 
 DEFAULTS = ReadSettings()
 

@@ -10,13 +10,14 @@ import av.video.frame
 import torch
 
 from evenreel.errors import ClipError, SettingsError
+from evenreel.files import shown
 from evenreel.types import Pixels
 from evenreel.video import images
 from evenreel.video.colour import to_rgb
 from evenreel.video.decode import decode
 from evenreel.video.info import Clip, ReadSettings, VideoInfo
 from evenreel.video.probe import probe
-from evenreel.video.source import reason_of, shown
+from evenreel.video.source import reason_of
 
 DEFAULTS = ReadSettings()
 

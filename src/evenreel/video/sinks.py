@@ -1,6 +1,5 @@
 """Where frames go: into a container with sound beside them, or into numbered PNGs."""
 
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -236,14 +235,12 @@ class FolderSink:
 
     def write(self, frames: Pixels, times: Sequence[Fraction], end_time: Fraction | None) -> None:
         for frame in frames:
-            with (self._folder / f"{self._count:06d}.png").open("wb") as file:
-                Image.fromarray(frame.cpu().numpy()).save(file, format="PNG", compress_level=3)
-                file.flush()
-                os.fsync(file.fileno())
+            path = self._folder / f"{self._count:06d}.png"
+            Image.fromarray(frame.cpu().numpy()).save(path, format="PNG", compress_level=3)
             self._count += 1
 
     def finish(self) -> None:
-        """Every file is already on disk."""
+        """Every file is already written."""
 
     def abandon(self) -> None:
         """No file is left open."""

@@ -11,7 +11,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from jaxtyping import Float32
 
-from evenreel.video.aside import Aside, unwritable
+from evenreel.files import unwritable, write_atomically
 from evenreel.video.info import ReadSettings
 from evenreel.video.source import opened, video_stream
 
@@ -24,24 +24,24 @@ def add_sound(path: Path, samples: Samples, rate: int) -> None:
 
     Raises: ClipError where the clip cannot be read, OutputError where it cannot be written.
     """
-    aside = Aside(path, folder=False)
     try:
-        with opened(path, ReadSettings()) as source, av.open(str(aside.path), "w") as output:
-            pictures = video_stream(source, path)
-            copied = output.add_stream_from_template(pictures)
-            sound = output.add_stream("aac", rate=rate, layout="mono")
-            assert isinstance(sound, AudioStream)
-            sound.codec_context.open()  # only an open encoder tells how many samples it takes at once
-            for packet in source.demux(pictures):
-                if packet.size:
-                    packet.stream = copied
-                    output.mux(packet)
-            _encode(output, sound, samples, rate)
-        aside.commit()
-    except (av.error.FFmpegError, OSError) as error:
+        write_atomically(path, lambda aside: _copy(path, aside, samples, rate))
+    except av.error.FFmpegError as error:
         raise unwritable(path, error) from error
-    finally:
-        aside.discard()
+
+
+def _copy(path: Path, target: Path, samples: Samples, rate: int) -> None:
+    with opened(path, ReadSettings()) as source, av.open(str(target), "w") as output:
+        pictures = video_stream(source, path)
+        copied = output.add_stream_from_template(pictures)
+        sound = output.add_stream("aac", rate=rate, layout="mono")
+        assert isinstance(sound, AudioStream)
+        sound.codec_context.open()  # only an open encoder tells how many samples it takes at once
+        for packet in source.demux(pictures):
+            if packet.size:
+                packet.stream = copied
+                output.mux(packet)
+        _encode(output, sound, samples, rate)
 
 
 def _encode(output: OutputContainer, stream: AudioStream, samples: Samples, rate: int) -> None:

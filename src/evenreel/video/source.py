@@ -14,6 +14,7 @@ import av.stream
 import av.video.stream
 
 from evenreel.errors import ClipError
+from evenreel.files import shown
 from evenreel.video.info import ReadSettings
 
 DEMUXERS = (
@@ -77,12 +78,6 @@ def local_path(path: str | os.PathLike[str]) -> Path:
             f"{shown(name)} cannot be read (permission denied); change its permissions or give a copy."
         )
     return result
-
-
-def shown(path: str | os.PathLike[str]) -> str:
-    """A path on one line of printable text, whatever its name holds."""
-    name = os.fspath(path)
-    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def head_of(path: Path) -> bytes:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from evenreel.errors import OutputError, SettingsError
-from evenreel.video.aside import Aside, unwritable
+from evenreel.files import write_atomically
 
 MARGIN = 6
 """Pixels between pictures."""
@@ -78,12 +78,5 @@ def _one_line(label: str) -> str:
 def _save(sheet: Image.Image, path: Path) -> Path:
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path} is not the name of a PNG; end it in .png.")
-    aside = Aside(path, folder=False)
-    try:
-        sheet.save(aside.path, format="PNG")
-        aside.commit()
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        aside.discard()
+    write_atomically(path, lambda aside: sheet.save(aside, format="PNG"))
     return path

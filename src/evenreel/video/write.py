@@ -9,12 +9,11 @@ from types import TracebackType
 import av.error
 
 from evenreel.errors import OutputError
+from evenreel.files import Aside, shown, unwritable
 from evenreel.types import Pixels
-from evenreel.video.aside import Aside, unwritable
 from evenreel.video.encoders import WriteSettings, recipe
 from evenreel.video.info import VideoInfo
 from evenreel.video.sinks import ContainerSink, FolderSink, Timing
-from evenreel.video.source import shown
 
 DEFAULTS = WriteSettings()
 

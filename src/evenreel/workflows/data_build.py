@@ -1,5 +1,6 @@
 """Building a data set: clips or scenes into shards, by several processes, to the same bytes whatever interrupts it."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -8,15 +9,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from evenreel.errors import DataError, OutputError, SettingsError
+from evenreel.files import Aside, foreign_to, shown, unwritable
 from evenreel.training.data.groups import Members, Unusable, clip_groups, scene_groups
 from evenreel.training.data.manifest import NAME, SHARD_NAME, Manifest, Shard, read_manifest
 from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.shard_file import ShardWriter
 from evenreel.training.data.sources import ClipEntry, Entry, SceneEntry, Source
 from evenreel.training.data.wording import ask, variations
-from evenreel.video.aside import Aside, unwritable
 from evenreel.video.hashing import hash_of
-from evenreel.video.source import shown
 from evenreel.workflows import crew
 from evenreel.workflows.progress import Progress, silent
 
@@ -82,7 +82,7 @@ def make_shard(task: Task, tick: crew.Tick) -> Shard:
     """Write one shard aside, flush it and rename it; a function of the task alone."""
     path = task.folder / SHARD_NAME.format(task.number)
     reword = _rewording(task)
-    aside = Aside(path, folder=False)
+    aside = Aside(path)
     skipped: list[tuple[str, str]] = []
     try:
         with aside.path.open("wb") as file:
@@ -176,10 +176,9 @@ def _begun(out: Path, source: Source, settings: DataSettings) -> Manifest:
     count = -(-len(source.entries) // settings.clips_per_shard)
     new = Manifest(settings=settings, source=source.description, shard_count=count)
     if not (out / NAME).exists():
-        ours = ("shard-", ".evenreel-", LOCK)
-        if foreign := sorted(file.name for file in out.iterdir() if not file.name.startswith(ours)):
+        if foreign := foreign_to(out, r"shard-.*", r"\.evenreel-.*", re.escape(LOCK)):
             raise OutputError(
-                f"{shown(out)} holds other files ({shown(foreign[0])}); choose a new or empty folder as --out."
+                f"{shown(out)} holds other files ({shown(foreign)}); choose a new or empty folder as --out."
             )
         new.write(out)
         return new

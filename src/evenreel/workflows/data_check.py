@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evenreel.errors import DataError
+from evenreel.files import shown
 from evenreel.training.data.manifest import Manifest, Shard, read_manifest
 from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.shard_file import indexed
 from evenreel.training.shards import SampleReader
 from evenreel.types import Frames
 from evenreel.video.hashing import hash_of
-from evenreel.video.source import shown
 from evenreel.workflows import crew
 from evenreel.workflows.progress import Progress, silent
 

@@ -12,6 +12,7 @@ import torch
 from evenreel.backbones import Backbone, load_backbone
 from evenreel.diffusion import sampling
 from evenreel.errors import OutputError
+from evenreel.files import write_atomically
 from evenreel.hosts.base import EditJob, create_host
 from evenreel.metrics.fidelity import psnr
 from evenreel.metrics.judge import Judge
@@ -192,6 +193,6 @@ def report(
         "fingerprint": backbone.fingerprint,
         "figures": rows,
     }
-    (folder / "report.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_atomically(folder / "report.json", json.dumps(record, indent=2) + "\n")
     write_card(folder, figures, first=first)
     return figures

@@ -86,11 +86,11 @@ def write_card(folder: Path, figures: Sequence[Figure], *, first: int = 0, frame
         table="\n".join(lines),
         missed=f"\nNot reached: {'; '.join(missed)}.\n" if missed else "",
     )
-    (folder / "README.md").write_text(text)
+    write_atomically(folder / "README.md", text)
 
 
 def _training_table(folder: Path) -> str:
-    made = json.loads((folder / "training.json").read_text())
+    made = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     lines = ["| part | steps | learning rate | seed | minutes |", "|---|---|---|---|---|"]
     for part, settings in made["parts"].items():
         row = (

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,8 @@ import torch
 
 from evenreel._version import __version__
 from evenreel.errors import OutputError, SettingsError
+from evenreel.files import Aside, NotRenamedError, unwritable
 from evenreel.video import Clip, VideoInfo
-from evenreel.video.aside import Aside, unwritable
 from evenreel.video.hashing import hash_of
 from evenreel.workflows.installed import LIBRARIES, version
 
@@ -120,9 +121,11 @@ class PendingRecord:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Write everything, under another name."""
-        self._aside = Aside(self.path, folder=False)
+        self._aside = Aside(self.path)
         try:
-            with self._aside.path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            with self._aside.path.open(
+                "w", encoding="utf-8", errors="backslashreplace", newline="\n"
+            ) as file:
                 json.dump(plain(record), file, indent=2, ensure_ascii=False, allow_nan=False)
                 file.write("\n")
         except OSError as error:
@@ -131,11 +134,14 @@ class PendingRecord:
     def __enter__(self) -> "PendingRecord":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if self._aside is None:
             return
         if kind is None:
             self._aside.commit()
+        elif isinstance(error, NotRenamedError):
+            with suppress(OutputError):  # the error that is on its way says more
+                self._aside.commit(record_path(error.kept))  # beside the result, wherever that is kept
         else:
             self._aside.discard()
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from evenreel.errors import ClipError
+from evenreel.files import shown
 from evenreel.metrics.window import LENGTH, Part
 from evenreel.types import Pixels
 from evenreel.video import FrameStream, ReadSettings, VideoInfo, open_clip, to_model
-from evenreel.video.source import shown
 from evenreel.workflows.pairs import Pair
 
 SOURCE, EDIT, TRUTH, MASK = "source", "edit", "right answer", "mask"

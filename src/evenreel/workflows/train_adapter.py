@@ -17,6 +17,7 @@ from evenreel.adapters.checkpoint import Origin
 from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.errors import OutputError, SettingsError
+from evenreel.files import write_atomically
 from evenreel.settings import EditSettings
 from evenreel.training.accelerated import AcceleratedSettings, AcceleratedTraining, Figures
 from evenreel.training.edits import EditLossSettings
@@ -24,7 +25,6 @@ from evenreel.training.encoded import Encoded
 from evenreel.training.objective import Objective, draws, training_in
 from evenreel.training.shards import ShardedData
 from evenreel.video import load
-from evenreel.video.aside import Aside
 from evenreel.video.strip import film_strip
 from evenreel.workflows.edit import edit_clip
 from evenreel.workflows.progress import Progress, silent
@@ -164,7 +164,7 @@ def _check_same(out: Path, settings: AdapterTrainingSettings, shards: ShardedDat
         if changed := sorted(name for name in told if told[name] != before.get(name)):
             raise SettingsError(f"{out} holds a training with another {changed[0]}; choose another --out.")
     elif write:
-        path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        write_atomically(path, json.dumps(told, indent=2) + "\n")
 
 
 @contextmanager
@@ -186,10 +186,8 @@ def _logs(out: Path, done: int, *, write: bool) -> Iterator[Any]:
     path = out / "log.jsonl"
     if path.exists():
         kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= done]
-        aside = Aside(path, folder=False)
-        aside.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        aside.commit()
-    with path.open("a", encoding="utf-8") as lines:
+        write_atomically(path, "".join(f"{line}\n" for line in kept))
+    with path.open("a", encoding="utf-8", newline="\n") as lines:
 
         def log(step: int, figures: Figures) -> None:
             lines.write(json.dumps({"step": step, **figures, "at": round(time.time(), 1)}) + "\n")

@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from evenreel.errors import ClipError
+from evenreel.files import shown
 from evenreel.ops.edges import canny
 from evenreel.training.data.pictures import encoded, packed_depth, packed_flow
 from evenreel.training.data.settings import DataSettings
@@ -20,7 +21,6 @@ from evenreel.training.data.wording import world_variations
 from evenreel.types import Pixels
 from evenreel.video import from_model, open_clip, to_model
 from evenreel.video.hashing import hash_of
-from evenreel.video.source import shown
 from evenreel.world import captions, random_scene, render
 
 Members = dict[str, bytes]

@@ -9,9 +9,8 @@ from typing import Any
 
 from evenreel._version import __version__
 from evenreel.errors import DataError
+from evenreel.files import shown, write_atomically
 from evenreel.training.data.settings import DataSettings
-from evenreel.video.aside import Aside, unwritable
-from evenreel.video.source import shown
 
 NAME = "manifest.json"
 FORMAT = 1
@@ -74,14 +73,7 @@ class Manifest:
             "shard_count": self.shard_count,
             "shards": [asdict(shard) for shard in self.shards],
         }
-        aside = Aside(folder / NAME, folder=False)
-        try:
-            aside.path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            aside.commit()
-        except OSError as error:
-            raise unwritable(aside.final, error) from error
-        finally:
-            aside.discard()
+        write_atomically(folder / NAME, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from evenreel.errors import DataError
-from evenreel.video.source import shown
+from evenreel.files import shown
 
 BLOCK = 512
 RECORD = 20 * BLOCK

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from evenreel.errors import DataError, SettingsError
-from evenreel.video.source import shown
+from evenreel.files import shown
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
