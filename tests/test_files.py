@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from evenreel.errors import OutputError
 from evenreel.files import Aside, NotRenamedError, foreign_to, write_atomically
 
