@@ -23,7 +23,7 @@ STAGES = ("load", "hash", "encode", "invert", "sample", "decode", "write")
 MEASURED = """
 import json, sys
 from evenreel.settings import EditSettings
-from evenreel.workflows.edit import edit_file
+from evenreel.workflows.editing.edit import edit_file
 source, out, settings = sys.argv[1:]
 record = edit_file(source, out, EditSettings.from_json(json.loads(settings))).record
 print(json.dumps({key: record[key] for key in ("seconds", "peak_memory", "frames")}))
@@ -33,7 +33,7 @@ RENDER = """
 import sys
 from pathlib import Path
 from evenreel import world
-from evenreel.workflows.demo import SCENE, write_source
+from evenreel.workflows.world.demo import SCENE, write_source
 write_source(Path(sys.argv[1]), world.render(SCENE, range(int(sys.argv[2])), int(sys.argv[3])).frames)
 """
 

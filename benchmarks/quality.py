@@ -19,7 +19,7 @@ from evenreel.backbones import load_backbone
 from evenreel.backbones.clip import load_clip
 from evenreel.metrics.statistics import Estimate, cluster_bootstrap
 from evenreel.settings import EditSettings
-from evenreel.workflows.world_edits import WorldEdit, edit_frames, measured
+from evenreel.workflows.world.edits import WorldEdit, edit_frames, measured
 
 FIGURES = {
     "asked": 100,

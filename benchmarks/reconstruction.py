@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evenreel.backbones import load_backbone
-from evenreel.workflows.reconstruction import reconstruct
+from evenreel.workflows.world.reconstruction import reconstruct
 from evenreel.world import HELD_OUT, caption, random_scene, render
 
 FIRST = 41_000

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from evenreel.settings import EditSettings, GenerateSettings
     from evenreel.video import Clip, VideoInfo, load, probe
     from evenreel.workflows.api import edit, generate, save
-    from evenreel.workflows.edit import EditedClip, EditResult, edit_file
-    from evenreel.workflows.generate import GeneratedClip, generate_file
+    from evenreel.workflows.editing.edit import EditedClip, EditResult, edit_file
+    from evenreel.workflows.editing.generate import GeneratedClip, generate_file
 
 __all__ = [
     "Clip",
@@ -79,8 +79,8 @@ _HOMES = {
     "evenreel.settings": ("EditSettings", "GenerateSettings"),
     "evenreel.video": ("Clip", "VideoInfo", "load", "probe"),
     "evenreel.workflows.api": ("edit", "generate", "save"),
-    "evenreel.workflows.edit": ("EditResult", "EditedClip", "edit_file"),
-    "evenreel.workflows.generate": ("GeneratedClip", "generate_file"),
+    "evenreel.workflows.editing.edit": ("EditResult", "EditedClip", "edit_file"),
+    "evenreel.workflows.editing.generate": ("GeneratedClip", "generate_file"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -13,7 +13,7 @@ from evenreel.adapters.prompt_tokens import PromptTokenSettings
 from evenreel.adapters.window import Window
 from evenreel.errors import SettingsError, WeightsError
 from evenreel.hosts.base import Prompts, create_host
-from evenreel.hosts.vid2vid_zero import Vid2VidZeroHost
+from evenreel.hosts.vid2vid_zero.host import Vid2VidZeroHost
 from hosts.jobs import Around, edit, job_for, random_latents
 from tiny import save_tiny
 

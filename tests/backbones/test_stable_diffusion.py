@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from evenreel.backbones import Backbone, load_backbone, stable_diffusion
 from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.errors import SettingsError
-from evenreel.workflows.reconstruction import reconstruct
+from evenreel.workflows.world.reconstruction import reconstruct
 from tiny import save_tiny
 
 

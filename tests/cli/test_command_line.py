@@ -292,7 +292,7 @@ class TestLooking:
         assert re.search(r"^vidtome +", done.stdout, re.MULTILINE)
 
     def test_every_setting_of_every_host_is_explained(self, run):
-        from evenreel.workflows.hosts import describe_host, host_summaries
+        from evenreel.workflows.inspect.descriptions import describe_host, host_summaries
 
         for name, summary in host_summaries().items():
             assert summary
@@ -303,7 +303,7 @@ class TestLooking:
 
     def test_every_setting_of_every_inversion_is_explained(self, run):
         from evenreel.settings import INVERSIONS
-        from evenreel.workflows.hosts import describe_inversion
+        from evenreel.workflows.inspect.descriptions import describe_inversion
 
         listed = run("inversions").stdout
         for name in INVERSIONS:

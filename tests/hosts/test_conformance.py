@@ -10,11 +10,11 @@ import torch
 from evenreel import registry
 from evenreel.errors import PluginError
 from evenreel.hosts.base import create_host
+from evenreel.progress import silent
 from evenreel.settings import INVERSIONS, EditSettings
-from evenreel.workflows.hosts import describe_host
-from evenreel.workflows.measure import Stopwatch
-from evenreel.workflows.pipeline import Pipeline
-from evenreel.workflows.progress import silent
+from evenreel.workflows.editing.pipeline import Pipeline
+from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.workflows.inspect.descriptions import describe_host
 from hosts.jobs import random_latents
 
 PLUGIN = Path(__file__).parents[1] / "plugin_host"

@@ -12,8 +12,8 @@ from evenreel.diffusion.sampling import sample
 from evenreel.errors import SettingsError
 from evenreel.hosts.base import create_host
 from evenreel.hosts.frame import FrameHost
-from evenreel.hosts.tokenflow import TokenFlowHost
-from evenreel.hosts.vidtome import VidToMeHost
+from evenreel.hosts.tokenflow.host import TokenFlowHost
+from evenreel.hosts.vidtome.host import VidToMeHost
 from hosts.jobs import Around, edit, job_for, random_latents
 
 HOSTS = [

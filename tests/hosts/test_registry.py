@@ -6,7 +6,7 @@ from evenreel import registry
 from evenreel.errors import PluginError, SettingsError
 from evenreel.hosts.base import Host, create_host
 from evenreel.hosts.frame import FrameHost
-from evenreel.hosts.vidtome import VidToMeHost
+from evenreel.hosts.vidtome.host import VidToMeHost
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from evenreel import registry
 from evenreel.errors import PluginError
 from evenreel.metrics.base import NEEDS, definition, find, measure, registered
 from evenreel.metrics.window import Inputs, cut, windows
-from evenreel.workflows.metric_list import describe_metric, describe_metrics
+from evenreel.workflows.inspect.metric_list import describe_metric, describe_metrics
 from metrics.measuring import figure, value
 from metrics.toy_metrics import Brightness, Nowhere
 

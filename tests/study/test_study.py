@@ -9,11 +9,13 @@ import torch
 
 from evenreel.errors import SettingsError
 from evenreel.settings import EditSettings
-from evenreel.study import kinds, lines, plots, report, runner, summary
-from evenreel.study.conditions import edit
-from evenreel.study.experiments import experiments, names
-from evenreel.study.figures import FIGURES
+from evenreel.study import item_log, study_record
+from evenreel.study.experiments.catalogue import experiments, names
+from evenreel.study.experiments.conditions import edit
 from evenreel.study.items import Condition, Experiment, Item
+from evenreel.study.report import plots, report, summary
+from evenreel.study.report.formatting import FIGURES
+from evenreel.study.run import actions, runner
 from evenreel.study.settings import StudySettings, as_json, read
 
 SETTINGS = StudySettings(
@@ -50,24 +52,24 @@ def made_up(better=0.0):
 
 class TestLines:
     def test_items_come_back(self, tmp_path):
-        with lines.Log(tmp_path / "items.jsonl") as log:
+        with item_log.Log(tmp_path / "items.jsonl") as log:
             log.append({"key": "a", "n": 1})
             log.append({"key": "b"})
             log.append({"key": "a", "n": 2})
-        assert lines.read(tmp_path / "items.jsonl") == {"a": {"key": "a", "n": 2}, "b": {"key": "b"}}
+        assert item_log.read(tmp_path / "items.jsonl") == {"a": {"key": "a", "n": 2}, "b": {"key": "b"}}
 
     def test_a_line_cut_by_a_kill_is_dropped_and_mended(self, tmp_path):
         path = tmp_path / "items.jsonl"
         path.write_text('{"key": "a"}\n{"key": "b", "fig')
-        assert lines.read(path).keys() == {"a"}
-        with lines.Log(path) as log:
+        assert item_log.read(path).keys() == {"a"}
+        with item_log.Log(path) as log:
             log.append({"key": "c"})
-        assert lines.read(path).keys() == {"a", "c"}
+        assert item_log.read(path).keys() == {"a", "c"}
 
     def test_something_else_is_refused(self, tmp_path):
         (tmp_path / "x").write_text("hello\n")
         with pytest.raises(SettingsError, match="line 1"):
-            lines.read(tmp_path / "x")
+            item_log.read(tmp_path / "x")
 
 
 class TestItems:
@@ -119,7 +121,7 @@ class TestItems:
             known = [condition.name for condition in one.conditions]
             assert len(set(known)) == len(known)
             assert {name for pair in one.pairs for name in pair} <= set(known)
-            assert all(condition.kind in kinds.KINDS for condition in one.conditions)
+            assert all(condition.kind in actions.KINDS for condition in one.conditions)
             assert set(one.tested) <= set(one.figures) <= set(FIGURES)
 
     def test_what_is_named_is_run(self):
@@ -183,22 +185,22 @@ class TestSummary:
 
 
 class TestControls:
-    @pytest.mark.parametrize("what", kinds.CONTROLS)
+    @pytest.mark.parametrize("what", actions.CONTROLS)
     def test_every_control_has_the_clip_s_shape(self, what):
-        world = kinds.WorldEdit.held_out(7, 3)
+        world = actions.WorldEdit.held_out(7, 3)
         item = Item(Condition(what, "control", {"what": what}), 7, 0, 3, 2)
-        frames = kinds.CONTROLS[what](world, item)
+        frames = actions.CONTROLS[what](world, item)
         assert frames.shape == world.source.frames.shape
 
     def test_a_picture_is_saved(self, tmp_path):
-        assert kinds.save_picture(torch.rand(3, 3, 16, 16), tmp_path / "a" / "b.jpg") == "b.jpg"
+        assert actions.save_picture(torch.rand(3, 3, 16, 16), tmp_path / "a" / "b.jpg") == "b.jpg"
         assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.jpg"]
 
 
 class TestReport:
     def page(self, folder, known):
         prints = {"model": "abc"}
-        report.write_record(
+        study_record.write_record(
             folder,
             {
                 "settings": as_json(SETTINGS),
@@ -209,7 +211,7 @@ class TestReport:
                 "begun": "now",
             },
         )
-        with lines.Log(folder / "items.jsonl") as log:
+        with item_log.Log(folder / "items.jsonl") as log:
             for line in known.values():
                 log.append(line)
         return report.write_report(folder).read_text()

@@ -8,9 +8,9 @@ import torch
 from evenreel.backbones import layers, load_backbone
 from evenreel.backbones.clip import load_clip
 from evenreel.theory.statements import STATEMENTS
-from evenreel.workflows.theory_layers import heads_of, on_tokens
-from evenreel.workflows.theory_measures import inverted, lipschitz_by_step
-from evenreel.workflows.theory_run import finding_rows, measure_theory, worst_findings
+from evenreel.workflows.theory.layers import heads_of, on_tokens
+from evenreel.workflows.theory.measures import inverted, lipschitz_by_step
+from evenreel.workflows.theory.run import finding_rows, measure_theory, worst_findings
 from evenreel.world import HELD_OUT, random_scene, render
 
 

@@ -9,7 +9,7 @@ from evenreel.errors import SettingsError
 from evenreel.theory.chapter import chapter, compared, figure
 from evenreel.theory.measured import Measured
 from evenreel.theory.statements import STATEMENTS, find
-from evenreel.workflows.theory_run import theory_rows
+from evenreel.workflows.theory.run import theory_rows
 
 MANUAL = Path(__file__).parents[2] / "docs" / "theory.md"
 

@@ -12,7 +12,7 @@ from evenreel.errors import DataError
 from evenreel.training.data.manifest import Manifest
 from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.sources import Source, open_source
-from evenreel.workflows.data_build import build
+from evenreel.workflows.training.data_build import build
 
 SIZE = 32
 SMALL = DataSettings(size=(SIZE, SIZE), per_clip=3, clips_per_shard=2)

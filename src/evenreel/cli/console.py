@@ -8,7 +8,7 @@ from functools import cache
 
 from rich.console import Console
 
-from evenreel.workflows.progress import Progress, silent
+from evenreel.progress import Progress, silent
 
 
 @cache

@@ -13,7 +13,7 @@ from evenreel.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from evenreel.training.data.manifest import Manifest
-    from evenreel.workflows.data_check import Report
+    from evenreel.workflows.training.data_check import Report
 
 MOST_LINES = 12
 """Clips left out, or problems, that are printed; all of them are in the manifest, or counted."""
@@ -151,7 +151,7 @@ def build(
     side = parse_size(size)
     from evenreel.training.data.settings import CONTROLS, DataSettings
     from evenreel.training.data.sources import open_source, world_source
-    from evenreel.workflows.data_build import build as build_data
+    from evenreel.workflows.training.data_build import build as build_data
 
     controls = list(control or [])
     if unknown := [name for name in controls if name not in CONTROLS]:
@@ -201,7 +201,7 @@ def check(
 
     The exit status is 0 where all is well and 1 where something is damaged.
     """
-    from evenreel.workflows.data_check import check as check_data
+    from evenreel.workflows.training.data_check import check as check_data
 
     with shown_progress(quiet) as progress:
         report = check_data(folder, workers=_workers(workers), progress=progress)

@@ -9,7 +9,7 @@ from rich.table import Table
 from evenreel.cli.console import shown_progress, stdout
 
 if TYPE_CHECKING:
-    from evenreel.workflows.demo import DemoResult
+    from evenreel.workflows.world.demo import DemoResult
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +27,7 @@ def demo(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """See an edit happen: render a clip with sound, edit it with a prompt, and measure it against the exact answer."""
-    from evenreel.workflows.demo import run_demo
+    from evenreel.workflows.world.demo import run_demo
 
     with shown_progress(quiet) as progress:
         result = run_demo(

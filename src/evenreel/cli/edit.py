@@ -22,7 +22,7 @@ from evenreel.errors import SettingsError
 from evenreel.settings import DTYPES, INVERSIONS, EditSettings, OptionValue, parse_frames
 
 if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
-    from evenreel.workflows.record import FileResult
+    from evenreel.workflows.editing.record import FileResult
 
 DEFAULTS = EditSettings(prompt="defaults")
 
@@ -178,7 +178,7 @@ def edit(
     )
     if output is None and clip.name in ("", ".."):
         raise SettingsError(f"{str(clip)!r} gives the result no name; choose one with --out.")
-    from evenreel.workflows.edit import edit_file
+    from evenreel.workflows.editing.edit import edit_file
 
     target = output if output is not None else clip.with_name(f"{clip.stem}-edited.mp4")
     with shown_progress(quiet) as progress:
@@ -202,7 +202,7 @@ def repeat(
     Source clip and model must be those of the record (their hashes are compared). On the same machine and versions
     the frames come out the same, bit for bit.
     """
-    from evenreel.workflows.repeat import repeat_edit
+    from evenreel.workflows.editing.repeat import repeat_edit
 
     with shown_progress(quiet) as progress:
         result = repeat_edit(record, output, progress=progress)

@@ -13,12 +13,12 @@ from rich.table import Table
 from evenreel.cli.console import shown_progress, stdout
 from evenreel.cli.evaluation_tables import ARROWS, print_many, print_one
 from evenreel.errors import SettingsError
+from evenreel.installed import WEIGHTS as VARIABLES
 from evenreel.settings import parse_frames
-from evenreel.workflows.installed import WEIGHTS as VARIABLES
 
 if TYPE_CHECKING:
-    from evenreel.workflows.evaluate import Evaluator
-    from evenreel.workflows.pairs import Pair
+    from evenreel.workflows.evaluation.evaluate import Evaluator
+    from evenreel.workflows.evaluation.pairs import Pair
 
 CLIPS, WEIGHTS, RESULTS = "Clips", "Weights", "Results"
 """Groups of options on the help page."""
@@ -137,12 +137,12 @@ def evaluate(
     A figure that cannot be had (no weights, no mask, a single frame) is shown as unavailable, with the reason.
     Definitions: `evenreel metrics NAME`. The exit status is 1 when some of several pairs could not be measured.
     """
-    from evenreel.workflows import benchmarks, evaluation_json
-    from evenreel.workflows.evaluate import Evaluator, Failure
-    from evenreel.workflows.pairs import Pair, in_file, in_folders, is_collection
+    from evenreel.workflows.evaluation import benchmarks, json_output
+    from evenreel.workflows.evaluation.evaluate import Evaluator, Failure
+    from evenreel.workflows.evaluation.pairs import Pair, in_file, in_folders, is_collection
 
     if output is not None:
-        evaluation_json.check_place(output)
+        json_output.check_place(output)
     beside = (mask, flow, truth, frames, prompt, source_prompt, benchmark)
     if pairs is not None and any(value is not None for value in (source, edit, *beside)):
         raise SettingsError(
@@ -190,7 +190,7 @@ def evaluate(
     measuring = evaluator()
     with shown_progress(quiet) as progress:
         results = list(measuring.evaluate_all(found, progress))
-    values = evaluation_json.many(results, unpaired, benchmark)
+    values = json_output.many(results, unpaired, benchmark)
     _deliver(values, output, as_json=as_json)
     failures = [item for item in results if isinstance(item, Failure)]
     if not (as_json or quiet):
@@ -200,20 +200,20 @@ def evaluate(
 
 
 def _single(evaluator: "Evaluator", pair: "Pair", output: Path | None, *, as_json: bool, quiet: bool) -> None:
-    from evenreel.workflows import evaluation_json
+    from evenreel.workflows.evaluation import json_output
 
     with shown_progress(quiet) as progress:
         evaluation = evaluator.evaluate(pair, progress)
-    _deliver(evaluation_json.one(evaluation), output, as_json=as_json)
+    _deliver(json_output.one(evaluation), output, as_json=as_json)
     if not (as_json or quiet):
         print_one(evaluation)
 
 
 def _deliver(values: Mapping[str, Any], output: Path | None, *, as_json: bool) -> None:
-    from evenreel.workflows import evaluation_json
+    from evenreel.workflows.evaluation import json_output
 
     if output is not None:
-        evaluation_json.write(values, output)
+        json_output.write(values, output)
     if as_json:
         typer.echo(json.dumps(values, indent=2, ensure_ascii=True, allow_nan=False))
 
@@ -227,7 +227,7 @@ def metrics(
     """List the metrics with their definitions, and whether they can be computed here."""
     import os
 
-    from evenreel.workflows.metric_list import describe_metric, describe_metrics
+    from evenreel.workflows.inspect.metric_list import describe_metric, describe_metrics
 
     given = [need for need, variable in VARIABLES.items() if os.environ.get(variable)]
     found = describe_metrics(given) if name is None else [describe_metric(name, given)]

@@ -10,7 +10,7 @@ from evenreel.cli.console import stdout
 
 if TYPE_CHECKING:
     from evenreel.metrics.base import Figure
-    from evenreel.workflows.evaluate import Evaluation, Failure
+    from evenreel.workflows.evaluation.evaluate import Evaluation, Failure
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 """Which way is good."""

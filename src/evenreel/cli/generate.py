@@ -110,7 +110,7 @@ def generate(
         device=device,
         dtype=dtype,
     )
-    from evenreel.workflows.generate import generate_file
+    from evenreel.workflows.editing.generate import generate_file
 
     with shown_progress(quiet) as progress:
         result = generate_file(output, settings, overwrite=force, progress=progress, download=download)

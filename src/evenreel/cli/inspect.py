@@ -14,7 +14,7 @@ from evenreel.cli.console import stdout
 
 if TYPE_CHECKING:
     from evenreel.video import VideoInfo
-    from evenreel.workflows.hosts import HostDescription
+    from evenreel.workflows.inspect.descriptions import HostDescription
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -33,7 +33,7 @@ def info(
 ) -> None:
     """Show what CLIP says about itself: size as displayed, frame rate, duration, sound."""
     from evenreel.video import probe
-    from evenreel.workflows.record import plain
+    from evenreel.workflows.editing.record import plain
 
     found = probe(clip)
     values = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
@@ -72,7 +72,7 @@ def hosts(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One host, to see its settings.")] = None,
 ) -> None:
     """List the hosts (the algorithms that keep frames consistent), or the settings of one."""
-    from evenreel.workflows.hosts import describe_host, host_summaries
+    from evenreel.workflows.inspect.descriptions import describe_host, host_summaries
 
     if name is None:
         _list("host", host_summaries())
@@ -86,7 +86,7 @@ def inversions(
     ] = None,
 ) -> None:
     """List the inversions (the ways from a clip to the noise that an edit starts from), or the settings of one."""
-    from evenreel.workflows.hosts import describe_inversion, inversion_summaries
+    from evenreel.workflows.inspect.descriptions import describe_inversion, inversion_summaries
 
     if name is None:
         _list("inversion", inversion_summaries())
@@ -120,7 +120,7 @@ def doctor(as_json: AsJson = False) -> None:
 
     The exit status is 1 when something essential is missing.
     """
-    from evenreel.workflows.doctor import examine
+    from evenreel.workflows.inspect.doctor import examine
 
     findings = examine()
     if as_json:

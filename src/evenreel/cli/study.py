@@ -58,7 +58,7 @@ def run(
 
 def report(out: Folder = DEFAULT_FOLDER) -> None:
     """Make the report again, from what is recorded."""
-    from evenreel.study.report import write_report
+    from evenreel.study.report.report import write_report
 
     stdout().print(f"Report: {write_report(out)}", markup=False)
 
@@ -71,7 +71,7 @@ def table(
     ] = "",
 ) -> None:
     """Print what is recorded of an experiment as a table in Markdown; the report says what it means."""
-    from evenreel.study.markdown import markdown
+    from evenreel.study.report.markdown import markdown
 
     only = [figure.strip() for figure in figures.split(",") if figure.strip()]
     stdout().print(markdown(out, name, only), markup=False, soft_wrap=True)
@@ -85,14 +85,14 @@ def rate(
     ] = 8317,
 ) -> None:
     """Serve a page on which a person compares clips blindly; answers are kept, and the report shows them."""
-    from evenreel.study.serve import serve
+    from evenreel.study.rating.server import serve
 
     serve(out, rater, port, lambda address: stdout().print(f"Open {address} (Ctrl-C ends)", markup=False))
 
 
 def list_experiments() -> None:
     """What a study consists of."""
-    from evenreel.study.experiments import experiments
+    from evenreel.study.experiments.catalogue import experiments
     from evenreel.study.settings import StudySettings
 
     listed = Table("name", "source", "question", box=None, header_style="bold")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from evenreel.theory.statement import Statement
-    from evenreel.workflows.theory_measures import Finding
+    from evenreel.workflows.theory.measures import Finding
 
 COLOURS = {"holds": "green", "holds in part": "yellow", "false as stated": "red"}
 
@@ -55,7 +55,7 @@ def theory(
     findings = _measured(model, device, quiet) if measure else []
     findings = [one for one in findings if any(one.statement in statement.ids for statement in chosen)]
     if as_json:
-        from evenreel.workflows.theory_run import finding_rows
+        from evenreel.workflows.theory.run import finding_rows
 
         rows = {"statements": [one.row() for one in chosen], "measured": finding_rows(findings)}
         typer.echo(json.dumps(rows, indent=2))
@@ -73,7 +73,7 @@ def theory(
 
 def _measured(model: str, device: str | None, quiet: bool) -> "list[Finding]":
     from evenreel.backbones import load_backbone
-    from evenreel.workflows.theory_run import measure_theory
+    from evenreel.workflows.theory.run import measure_theory
 
     with shown_progress(quiet) as progress:
         # float32: in half precision small errors drown
@@ -113,7 +113,7 @@ def _at_length(statement: "Statement") -> None:
 
 def _show(findings: "Sequence[Finding]", model: str) -> None:
     from evenreel.theory.chapter import compared, figure
-    from evenreel.workflows.theory_run import worst_findings
+    from evenreel.workflows.theory.run import worst_findings
 
     stdout().print(f"\nOn a real run of {model}: the place nearest to its bound", style="bold", markup=False)
     table = _table("no.", "what", "measured", "of bound", "places", "nearest at")

@@ -13,7 +13,7 @@ from evenreel.errors import SettingsError, WeightsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from evenreel.workflows.model_card import Figure
+    from evenreel.workflows.world.model_card import Figure
 
 DEFAULT_FOLDER = Path("runs/mini")
 
@@ -75,7 +75,7 @@ def mini(
                 raise WeightsError(str(error)) from error
             return
         from evenreel.backbones import mini as packaged
-        from evenreel.workflows.mini_report import report as measure
+        from evenreel.workflows.world.mini_report import report as measure
 
         folder = out or packaged.FOLDER
         folder = folder / "model" if (folder / "model").is_dir() else folder

@@ -198,7 +198,7 @@ def adapter(
     from evenreel.adapters.prompt_tokens import PromptTokenSettings
     from evenreel.adapters.window import Window
     from evenreel.training.accelerated import AcceleratedSettings
-    from evenreel.workflows.train_adapter import AdapterTrainingSettings, Validation, train_adapter
+    from evenreel.workflows.training.adapter import AdapterTrainingSettings, Validation, train_adapter
 
     tokens = None
     if chosen["shared_tokens"] or chosen["frame_tokens"] != "none":

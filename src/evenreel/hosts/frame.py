@@ -10,7 +10,7 @@ import torch
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.hosts.base import EditJob, Session, branches, check_share, predict_guided, start_of
-from evenreel.hosts.injection import Injecting, InjectionPlan, features_injected, source_attentions
+from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected, source_attentions
 from evenreel.types import Latents
 
 
@@ -46,7 +46,7 @@ class FrameSession:
 
     def __init__(self, backbone: Backbone, job: EditJob, plan: InjectionPlan) -> None:
         self.backbone, self.job, self.plan = backbone, job, plan
-        self.state = Injecting()
+        self.state = InjectionState()
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
         """At the inverted source, or at noise."""

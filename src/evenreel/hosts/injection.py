@@ -40,7 +40,7 @@ class InjectionPlan:
 
 
 @dataclass
-class Injecting:
+class InjectionState:
     """What the layers are to do in the network call at hand; the session sets it."""
 
     branches: int = 1
@@ -54,7 +54,7 @@ class Injecting:
 class SourceAttention:
     """Attention probabilities of the source branch, applied to each branch's own values."""
 
-    def __init__(self, inner: hooks.AttnProcessor, state: Injecting) -> None:
+    def __init__(self, inner: hooks.AttnProcessor, state: InjectionState) -> None:
         self.inner, self.state = inner, state
 
     def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -89,7 +89,7 @@ class _QueriesOfSource:
         return getattr(self._attn, name)
 
 
-def source_attentions(unet: Any, state: Injecting) -> dict[str, SourceAttention]:
+def source_attentions(unet: Any, state: InjectionState) -> dict[str, SourceAttention]:
     """Processors that inject attention, by name, wrapping those in place."""
     return {
         name: SourceAttention(unet.attn_processors[name], state)
@@ -98,7 +98,7 @@ def source_attentions(unet: Any, state: Injecting) -> dict[str, SourceAttention]
 
 
 @contextmanager
-def features_injected(unet: Any, state: Injecting) -> Iterator[None]:
+def features_injected(unet: Any, state: InjectionState) -> Iterator[None]:
     """Inject a resnet's features: the output of its second convolution, before the shortcut is added."""
     _, resnet = layers.injection_resnet(unet)
 

@@ -25,7 +25,7 @@ class Condition:
 
     name: str
     kind: str = "edit"
-    """What is done with a clip; a key of `kinds.KINDS`."""
+    """What is done with a clip; a key of `actions.KINDS`."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Told to it; of an edit: settings that differ from the defaults."""
     seedless: bool = False

@@ -8,12 +8,14 @@ import torch
 
 from evenreel._version import __version__
 from evenreel.errors import SettingsError
-from evenreel.study import report, runner, work
-from evenreel.study.experiments import experiments, names
-from evenreel.study.prints import fingerprints
+from evenreel.progress import Progress, silent
+from evenreel.study import study_record
+from evenreel.study.experiments.catalogue import experiments, names
+from evenreel.study.report import report
+from evenreel.study.run import item_run, runner
+from evenreel.study.run.fingerprints import fingerprints
 from evenreel.study.settings import StudySettings, as_json
-from evenreel.workflows import record
-from evenreel.workflows.progress import Progress, silent
+from evenreel.workflows.editing import record
 
 
 def run_study(
@@ -25,12 +27,12 @@ def run_study(
     """
     if unknown := [name for name in settings.experiments if name not in names()]:
         raise SettingsError(f"there is no experiment {unknown[0]!r}; there are {', '.join(names())}.")
-    context = work.Recipe.of(settings, out).context()
+    context = item_run.Recipe.of(settings, out).context()
     backbone = context.backbone
     if processes is None:
         processes = min(4, os.cpu_count() or 1) if backbone.device.type == "cpu" else 1
     prints = fingerprints(settings, backbone, context.clip)
-    report.write_record(
+    study_record.write_record(
         out,
         {
             "settings": as_json(settings),

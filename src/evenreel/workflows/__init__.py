@@ -1,1 +1,1 @@
-"""The use cases as functions with no terminal in them: edit, demo, doctor."""
+"""The use cases as functions with no terminal in them: one room for each."""

@@ -4,11 +4,11 @@ import os
 from typing import Any
 
 from evenreel.backbones import Backbone
+from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.video import Clip
-from evenreel.workflows.edit import EditedClip, edit_clip, save_clip
-from evenreel.workflows.generate import GeneratedClip, generate_clip
-from evenreel.workflows.progress import Progress, silent
+from evenreel.workflows.editing.edit import EditedClip, edit_clip, save_clip
+from evenreel.workflows.editing.generate import GeneratedClip, generate_clip
 
 
 def edit(

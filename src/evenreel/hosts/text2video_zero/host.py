@@ -1,0 +1,233 @@
+"""Text2Video-Zero (arXiv:2303.13439): motion in the latents of one frame, and all frames looking at the first one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from evenreel.backbones.base import Backbone
+from evenreel.backbones.hooks import processors_installed
+from evenreel.diffusion import motion, sampling
+from evenreel.errors import SettingsError
+from evenreel.hosts.base import EditJob, Session, branches, check_share, predict_guided, start_of
+from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected
+from evenreel.hosts.text2video_zero.first_frame import FirstFrameState, first_frame_attentions
+from evenreel.types import Latents
+
+LARGEST_MOTION = 512.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text2VideoZeroHost:
+    """Every frame looks at the first one: clips from text alone, from a control, or edited.
+
+    Defaults are the published ones.
+    """
+
+    name: ClassVar[str] = "text2video_zero"
+    without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0}
+
+    motion_x: float = 12.0
+    """From text alone: how far the camera moves to the right at each frame, in pixels of a picture whose shorter side
+    is 512."""
+    motion_y: float = 12.0
+    """From text alone: how far the camera moves down at each frame, in the same pixels."""
+    motion_timestep: int = 881
+    """From text alone: training timestep at which copies of the first frame are moved. It is meant for pictures whose
+    shorter side is 512; others take the step of the run at which their layout is as settled."""
+    free_timestep: int = 941
+    """From text alone: training timestep, found likewise, to which moved copies are thrown back; what they show differs
+    more after a later one."""
+    pnp_attn: float = 0.5
+    """Share of the steps, from the first, at which self-attention takes queries and keys from the source."""
+    pnp_conv: float = 0.8
+    """Share of the steps, from the first, at which a decoder resnet takes its features from the source."""
+    published: bool = False
+    """Be off where the published code is: by a timestep on the way back, by half a pixel and by the aspect ratio in
+    motion, and with one pair of timesteps for every size."""
+    published_chunks: bool = False
+    """Do as the published demo does: show a thrown-back copy in the place of the first frame, and draw the same noise
+    for every `--batch` frames."""
+
+    def __post_init__(self) -> None:
+        for share in ("pnp_attn", "pnp_conv"):
+            check_share(self.name, share, getattr(self, share))
+        for offset in ("motion_x", "motion_y"):
+            if not abs(getattr(self, offset)) <= LARGEST_MOTION:
+                raise SettingsError(
+                    f"{self.name}.{offset} must be from -512 to 512, got {getattr(self, offset)}."
+                )
+        if not 0 <= self.motion_timestep < self.free_timestep:
+            raise SettingsError(
+                f"{self.name}.motion_timestep must be from 0 to below free_timestep ({self.free_timestep}), "
+                f"got {self.motion_timestep}."
+            )
+
+    @contextmanager
+    def attach(self, backbone: Backbone, job: EditJob, *, draws: "Draws | None" = None) -> Iterator[Session]:
+        """Install attention across frames, and injection, while inside. `draws` replays recorded noise."""
+        session = Text2VideoZeroSession(backbone, job, self, draws)
+        unet, control = backbone.unet, job.control
+        across = first_frame_attentions(unet, session.first_frame_state, session.injection)
+        with (
+            processors_installed(unet, across),
+            features_injected(unet, session.injection),
+            nullcontext()
+            if control is None
+            else processors_installed(
+                control.net, first_frame_attentions(control.net, session.control_first_frame_state)
+            ),
+        ):
+            yield session
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All randomness of a clip that is not edited."""
+
+    first: Float[Tensor, "1 channels height width"]
+    """Of one frame: where the first frame starts."""
+    thrown: Float[Tensor, "moved channels height width"]
+    """Of each moved frame: the noise that throws it back."""
+
+    @classmethod
+    def of(cls, job: EditJob, *, published_chunks: bool) -> "Draws":
+        """What follows from the seed; drawn on the CPU, so that a seed means the same on every device."""
+        generator = torch.Generator().manual_seed(job.seed)
+        frames, *shape = job.shape
+        first = torch.randn(1, *shape, generator=generator)
+        if not published_chunks:
+            return cls(first, torch.randn(frames - 1, *shape, generator=generator))
+        chunks = []
+        for chunk in torch.arange(frames).split(max(1, job.batch - 1)):
+            generator.manual_seed(job.seed)
+            torch.randn(1, *shape, generator=generator)  # the first frame's, once more
+            channels, height, width = shape
+            noise = torch.randn(channels, len(chunk), height, width, generator=generator)
+            chunks.append(noise.transpose(0, 1))
+        return cls(first, torch.cat(chunks))
+
+
+class Text2VideoZeroSession:
+    """One clip; every frame is computed once in a step, in batches that see the first frame of the first batch."""
+
+    def __init__(
+        self, backbone: Backbone, job: EditJob, host: Text2VideoZeroHost, draws: Draws | None = None
+    ) -> None:
+        self.backbone, self.job, self.host = backbone, job, host
+        self.plan = InjectionPlan.of(job, host.pnp_attn, host.pnp_conv)
+        self._draws = draws
+        self.injection = InjectionState()
+        self.first_frame_state = FirstFrameState()
+        self.control_first_frame_state = FirstFrameState(branches=branches(job, with_source=False))
+        self.first_frames: dict[int, Latents] = {}
+        """By timestep, the first frame at the level of that timestep, where it is not a frame of the clip."""
+
+    @cached_property
+    def draws(self) -> Draws:
+        """The noise of a clip that is not edited."""
+        return self._draws or Draws.of(self.job, published_chunks=self.host.published_chunks)
+
+    def start(self) -> tuple[Latents, tuple[int, ...]]:
+        """At the inverted source; with a control and no source at noise that all frames share; else at moved copies."""
+        if self.job.source is not None:
+            return start_of(self.job, self.backbone.device)
+        if self.job.control is not None:
+            first = self.draws.first.to(self.backbone.device)
+            return first.expand(self.job.shape[0], -1, -1, -1).clone(), self.job.timesteps
+        return self._moving()
+
+    def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
+        """Guided noise prediction, `job.batch` frames at a time; the source takes part only while it is injected."""
+        self.injection.attention = step_index < self.plan.attention_steps
+        self.injection.features = step_index < self.plan.feature_steps
+        if timestep not in self.first_frames:
+            return self._predict(latents, range(len(latents)), timestep)
+        shown = torch.cat([self.first_frames[timestep], latents])
+        return self._predict(shown, (0, *range(len(latents))), timestep)[1:]
+
+    def _predict(self, latents: Latents, frames: Sequence[int], timestep: int) -> Latents:
+        with_source = self.injection.attention or self.injection.features
+        self.injection.branches = self.first_frame_state.branches = branches(
+            self.job, with_source=with_source
+        )
+        self.first_frame_state.with_source = with_source
+        noise_pred = torch.empty_like(latents)
+        batches = torch.arange(len(latents)).split(self.job.batch)
+        self.first_frame_state.more = self.control_first_frame_state.more = len(batches) > 1
+        try:
+            for rows in batches:
+                numbers = [frames[row] for row in rows.tolist()]
+                noise_pred[rows] = predict_guided(
+                    self.backbone, self.job, latents[rows], numbers, timestep, with_source=with_source
+                )
+        finally:
+            self.first_frame_state.anchors.clear()
+            self.control_first_frame_state.anchors.clear()
+        return noise_pred
+
+    def _moving(self) -> tuple[Latents, tuple[int, ...]]:
+        """The first frame denoised until it is moved; the others are moved copies, thrown back (section 3.3.1)."""
+        host, job, schedule = self.host, self.job, self.backbone.schedule
+        lower, upper = self.levels()
+        reached = self._denoised(job.timesteps[-1] if host.published_chunks else lower)
+        numbers = range(0 if host.published_chunks else 1, job.shape[0])
+        copies = reached[lower].expand(len(numbers), -1, -1, -1)
+        moved = motion.shifted(copies, [self._shift(number) for number in numbers])
+        alpha = motion.alpha_between(schedule, lower, upper, published=host.published)
+        latents = motion.renoised(moved, self.draws.thrown.to(moved), alpha)
+        if host.published_chunks:
+            self.first_frames = reached
+        else:
+            latents = torch.cat([reached[upper], latents])
+        return latents, tuple(timestep for timestep in job.timesteps if timestep <= upper)
+
+    def levels(self) -> tuple[int, int]:
+        """Timesteps of the run at which copies are moved, and to which they are thrown back."""
+        wanted = self.host.motion_timestep, self.host.free_timestep
+        if not self.host.published:
+            shorter = min(self.job.shape[2:])
+            wanted = tuple(
+                motion.same_layout(self.backbone.schedule, timestep, shorter) for timestep in wanted
+            )
+        return motion_levels(self.job.timesteps, *wanted)
+
+    def _denoised(self, last: int) -> dict[int, Latents]:
+        """By timestep down to `last`, the first frame at its level."""
+        timesteps = self.job.timesteps
+        first = self.draws.first.to(self.backbone.device)
+        reached = {timesteps[0]: first}
+        until = timesteps[: timesteps.index(last) + 1]
+        run = sampling.sample(
+            first,
+            lambda latents, _, timestep: self._predict(latents, (0,), timestep),
+            self.backbone.schedule,
+            until,
+        )
+        for timestep, (_, latents) in zip(until[1:], run, strict=False):
+            reached[timestep] = latents
+        return reached
+
+    def _shift(self, number: int) -> tuple[float, float]:
+        *_, height, width = self.job.shape
+        host, shorter = self.host, min(height, width)
+        return (
+            motion.shift_in_cells(host.motion_y * number, height, shorter, published=host.published),
+            motion.shift_in_cells(host.motion_x * number, width, shorter, published=host.published),
+        )
+
+
+def motion_levels(timesteps: Sequence[int], moved: int, free: int) -> tuple[int, int]:
+    """Of a run's descending timesteps, the nearest to `moved` and to `free`; of two as near, the noisier.
+
+    The first lies below the second, unless the run has but one step there.
+    """
+    upper = min(timesteps, key=lambda timestep: (abs(timestep - free), -timestep))
+    below = [timestep for timestep in timesteps if timestep < upper]
+    lower = min(below, key=lambda timestep: (abs(timestep - moved), -timestep), default=upper)
+    return lower, upper

@@ -1,0 +1,5 @@
+"""TokenFlow (arXiv:2307.10373)."""
+
+from evenreel.hosts.tokenflow.host import TokenFlowHost
+
+__all__ = ["TokenFlowHost"]

@@ -1,0 +1,173 @@
+"""TokenFlow (arXiv:2307.10373): keyframes are edited together, the frames between take tokens from them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from evenreel.backbones import layers
+from evenreel.backbones.base import Backbone
+from evenreel.backbones.hooks import processors_installed
+from evenreel.diffusion import ddim
+from evenreel.errors import SettingsError
+from evenreel.hosts.base import EditJob, Session, branches, check_share, predict_guided, start_of
+from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected
+from evenreel.hosts.tokenflow.keyframes import (
+    Flow,
+    KeyframeDraw,
+    between,
+    published_flows,
+    random_draw,
+    stages,
+    windows,
+)
+from evenreel.hosts.tokenflow.propagation import Matcher, PropagatedAttention, PropagationState, resemblance
+from evenreel.types import Latents
+
+Flows = tuple[Flow, ...] | None
+"""What the frames of a batch take from keyframes; None for keyframes themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenFlowHost:
+    """Keyframes edited together, and their features carried to the other frames along the source's correspondences."""
+
+    name: ClassVar[str] = "tokenflow"
+
+    mode: str = "pnp"
+    """`pnp`: from the inverted source, with plug-and-play injection. `sdedit`: from the source with less noise, without
+    injection, so that shapes may change."""
+    window: int = 8
+    """Frames for each keyframe, of which one is drawn at every step."""
+    pnp_attn: float = 0.5
+    """`pnp`: share of the steps, from the first, at which keyframes' self-attention takes queries and keys from the
+    source."""
+    pnp_conv: float = 0.8
+    """`pnp`: share of the steps, from the first, at which a decoder resnet takes its features from the source."""
+    start: float = 0.9
+    """`sdedit`: share of the steps that are taken, the last ones; the fewer, the more of the source stays."""
+    keyframes_together: int = 12
+    """Keyframes that attend to one another, at most `--batch`. Of more, some from all over the clip come first, and the
+    others see these too."""
+    published: bool = False
+    """Whether to do as the published implementation does: keyframes of the own window and of the one before, weights
+    from 0.5 to 0.73, the source branch propagated too, all keyframes at once, and fewer steps of `sdedit`."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("pnp", "sdedit"):
+            raise SettingsError(f"tokenflow.mode must be pnp or sdedit, got {self.mode!r}.")
+        for share in ("pnp_attn", "pnp_conv", "start"):
+            check_share(self.name, share, getattr(self, share))
+        if not self.start:
+            raise SettingsError(f"tokenflow.start must be more than 0, got {self.start}.")
+        for count in ("window", "keyframes_together"):
+            if getattr(self, count) < 1:
+                raise SettingsError(f"tokenflow.{count} must be at least 1, got {getattr(self, count)}.")
+
+    @contextmanager
+    def attach(
+        self,
+        backbone: Backbone,
+        job: EditJob,
+        *,
+        draw: KeyframeDraw | None = None,
+        matcher: Matcher = resemblance,
+    ) -> Iterator[Session]:
+        """Install the attention and the injection while inside.
+
+        `draw` and `matcher` replace the drawn keyframes and the matched tokens, to replay recorded ones.
+        Raises: SettingsError for a job without a source.
+        """
+        session = TokenFlowSession(backbone, job, self, draw or random_draw(job.seed, self.window), matcher)
+        unet = backbone.unet
+        injects = set(layers.decoder_self_attentions(unet))
+        processors = {
+            name: PropagatedAttention(
+                unet.attn_processors[name], name, session.state, injects=name in injects
+            )
+            for name in layers.self_attentions(unet)
+        }
+        with processors_installed(unet, processors), features_injected(unet, session.injection):
+            yield session
+
+
+class TokenFlowSession:
+    """One edit; what is kept of keyframes lives for one step."""
+
+    def __init__(
+        self, backbone: Backbone, job: EditJob, host: TokenFlowHost, draw: KeyframeDraw, matcher: Matcher
+    ) -> None:
+        if job.source is None or job.clean is None:
+            raise SettingsError(
+                "tokenflow edits a source clip and cannot work without one; use another host."
+            )
+        self.backbone, self.job, self.host, self.draw = backbone, job, host, draw
+        injected = (host.pnp_attn, host.pnp_conv) if host.mode == "pnp" else (0.0, 0.0)
+        self.plan = InjectionPlan.of(job, *injected)
+        self.injection = InjectionState(branches=branches(job, with_source=True))
+        self.state = PropagationState(self.injection, matcher, source_takes=host.published)
+
+    def start(self) -> tuple[Latents, tuple[int, ...]]:
+        """At the source with the noise that its inversion found, at the first timestep taken."""
+        job, device, published = self.job, self.backbone.device, self.host.published
+        timesteps = job.timesteps
+        if self.host.mode == "sdedit":
+            timesteps = last_timesteps(timesteps, self.host.start, published=published)
+        elif not published:
+            return start_of(job, device)
+        assert job.source is not None, "checked when it began"
+        assert job.clean is not None, "checked when it began"
+        alpha, noisiest = self.backbone.schedule.alpha, max(job.source.timesteps)
+        clean, noisy = job.clean.to(device), job.source.read(noisiest).to(device)
+        noise = ddim.to_noise(clean, noisy, alpha(noisiest), "sample")
+        level = alpha(timesteps[0])
+        return level**0.5 * clean + (1 - level) ** 0.5 * noise, timesteps
+
+    def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
+        """Guided noise prediction: keyframes first, then `job.batch` at a time the frames that take from them."""
+        self.injection.attention = step_index < self.plan.attention_steps
+        self.injection.features = step_index < self.plan.feature_steps
+        keyframes = tuple(self.draw(step_index, len(latents)))
+        noise_pred = torch.empty_like(latents)
+        try:
+            for frames, flows in self._parts(keyframes, len(latents)):
+                self.state.frames, self.state.flows, rows = frames, flows, list(frames)
+                noise_pred[rows] = predict_guided(
+                    self.backbone, self.job, latents[rows], frames, timestep, with_source=True
+                )
+        finally:
+            self.state.clear()
+        return noise_pred
+
+    def _parts(self, keyframes: Sequence[int], clip: int) -> Iterator[tuple[tuple[int, ...], Flows]]:
+        """The network calls of a step: frames, and what they take from keyframes (None: they are keyframes)."""
+        published, batch = self.host.published, self.job.batch
+        together = len(keyframes) if published else min(self.host.keyframes_together, batch)
+        self.state.shares_context = len(keyframes) > together
+        for stage in stages(keyframes, clip, together):
+            yield stage.keyframes, None
+            self.state.shares_context = False  # that of the first stage is enough
+            # A keyframe would take nothing but its own tokens, and so be predicted once more.
+            rest = [frame for frame in stage.ready if published or frame not in keyframes]
+            for first in range(0, len(rest), batch):
+                frames = tuple(rest[first : first + batch])
+                yield frames, self._flows(frames, keyframes, clip)
+            for keyframe in stage.past:
+                del self.state.kept[keyframe]
+
+    def _flows(self, batch: Sequence[int], keyframes: Sequence[int], clip: int) -> tuple[Flow, ...]:
+        if self.host.published:
+            return published_flows(batch, keyframes, windows(clip, self.host.window))
+        return between(batch, keyframes)
+
+
+def last_timesteps(timesteps: Sequence[int], share: float, *, published: bool) -> tuple[int, ...]:
+    """The last `share` of descending timesteps, at least one.
+
+    The published implementation takes one less than it says: `int(1 - start * steps)` is where its slice begins.
+    """
+    if published:
+        return tuple(timesteps[int(1 - share * len(timesteps)) :])
+    return tuple(timesteps[-max(1, round(share * len(timesteps))) :])

@@ -1,0 +1,184 @@
+"""Prompt-to-prompt (arXiv:2208.01626): the edit attends where the source does."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from evenreel.backbones import layers
+from evenreel.backbones.hooks import AttnProcessor
+from evenreel.backbones.text import PromptTokens
+from evenreel.errors import SettingsError
+from evenreel.ops.word_alignment import refinement, replacement
+
+Probabilities = Float[Tensor, "*rows tokens"]
+"""Attention of places in a picture to the tokens of a prompt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptMap:
+    """How attention to the source's prompt becomes attention to the edit's."""
+
+    taken: Float[Tensor, "source target"]
+    """Share of the attention to each source token that each token of the edit's prompt takes over."""
+    kept: Float[Tensor, "target"]
+    """Share of its own attention that each of them keeps."""
+
+    def apply(self, source: Probabilities, target: Probabilities) -> Probabilities:
+        """The attention of the edit. Not normalised: its rows need not sum to 1, as published."""
+        return source @ self.taken + target * self.kept
+
+    def behind(self, tokens: int) -> "PromptMap":
+        """The same for prompts with `tokens` in front that both share: attention to these comes from the source."""
+        if not tokens:
+            return self
+        same = torch.eye(tokens, dtype=self.taken.dtype, device=self.taken.device)
+        return PromptMap(
+            taken=torch.block_diag(same, self.taken), kept=torch.cat([self.kept.new_zeros(tokens), self.kept])
+        )
+
+
+def is_replacement(source: PromptTokens, target: PromptTokens) -> bool:
+    """Whether words are swapped; else words were added or left out, and the prompts are aligned."""
+    return len(source.words) == len(target.words)
+
+
+def map_prompts(source: PromptTokens, target: PromptTokens, *, published: bool = False) -> PromptMap:
+    """Swapped words take attention over from the words in whose place they are; of prompts with different numbers of
+    words, tokens that both share take it from themselves, and new ones keep their own (section 3.2)."""
+    length = target.length
+    if is_replacement(source, target):
+        changed = [ours != theirs for ours, theirs in zip(source.words, target.words, strict=True)]
+        words = source.tokens_of_words, target.tokens_of_words
+        taken = replacement(*words, changed, length, published=published)
+        return PromptMap(taken=taken, kept=torch.zeros(length))
+    mapping, counts = refinement(source.ids, target.ids, length, published=published)
+    taken = torch.zeros(length, length)
+    taken[mapping, torch.arange(length)] = counts  # -1 is the last row, where it counts for nothing
+    return PromptMap(taken=taken, kept=1 - counts)
+
+
+@dataclass
+class PromptToPromptState:
+    """What the layers are to do in the network call at hand; the session sets it."""
+
+    branches: int = 1
+    """Branches in the batch; the last one is the edit."""
+    source: int = 0
+    """Which branch is the source."""
+    prompts: PromptMap | None = None
+    """How attention to the prompt comes from the source; None leaves it alone."""
+    self_attention: bool = False
+    """Whether self-attention of coarse layers comes from the source."""
+    latent_size: tuple[int, int] = (0, 0)
+    """Height and width of the latents."""
+
+
+class SourceText:
+    """Attention to the prompt, with probabilities that come from the source's.
+
+    They are linear in the source's and in the edit's own, and so is the output: what attention P A gives for values V
+    is what P gives for A V. No probabilities are held, and fused kernels and LoRA work as elsewhere.
+    """
+
+    def __init__(self, inner: AttnProcessor, state: PromptToPromptState) -> None:
+        self.inner, self.state = inner, state
+
+    def __call__(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        state = self.state
+        if state.prompts is None:
+            return self.inner(attn, hidden_states, encoder_hidden_states, *args, **kwargs)
+
+        def edit_twice(rows: Tensor) -> Tensor:
+            return torch.cat([rows, rows.chunk(state.branches)[-1]])
+
+        # The edit's second rows are for what it takes from the source; its first ones for what it keeps.
+        return self.inner(
+            _TextOfSource(attn, state.branches + 1, state.source, state.prompts),
+            edit_twice(hidden_states),
+            edit_twice(encoder_hidden_states),
+            *args,
+            **kwargs,
+        )
+
+
+class SourceSelf:
+    """Self-attention of the edit with the source's probabilities, in layers at least 4 times smaller than the latents.
+
+    Finer ones carry texture (section 3.2 of the paper's implementation: at most 16 x 16 of 64 x 64 places).
+    """
+
+    def __init__(self, inner: AttnProcessor, state: PromptToPromptState) -> None:
+        self.inner, self.state = inner, state
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        height, width = self.state.latent_size
+        coarse = 16 * hidden_states.shape[1] <= height * width
+        if self.state.self_attention and coarse:
+            attn = _OfSource(attn, self.state.branches, self.state.source)
+        return self.inner(attn, hidden_states, *args, **kwargs)
+
+
+def controlled(unet: Any, state: PromptToPromptState) -> dict[str, AttnProcessor]:
+    """Processors that take attention from the source, by name, wrapping those in place."""
+    wrapped = dict(unet.attn_processors)
+    return {
+        **{name: SourceSelf(wrapped[name], state) for name in layers.self_attentions(unet)},
+        **{name: SourceText(wrapped[name], state) for name in layers.text_attentions(unet)},
+    }
+
+
+class _OfSource:
+    """An attention module that gives the last of several `groups` of rows the queries and keys of the source's.
+
+    Standing in for the module, not for its arithmetic, keeps whatever computes the attention (LoRA, fused kernels).
+    """
+
+    def __init__(self, attn: Any, groups: int, source: int) -> None:
+        if getattr(attn, "fused_projections", False):
+            raise SettingsError(
+                "prompt-to-prompt needs separate query, key and value layers; unfuse the model's projections."
+            )
+        self._attn, self._groups, self._source = attn, groups, source
+
+    def to_q(self, hidden_states: Tensor) -> Tensor:
+        return self._ending_with_source(self._attn.to_q, hidden_states)
+
+    def to_k(self, hidden_states: Tensor) -> Tensor:
+        return self._ending_with_source(self._attn.to_k, hidden_states)
+
+    def _ending_with_source(self, project: Any, hidden_states: Tensor) -> Tensor:
+        *others, _ = hidden_states.chunk(self._groups)
+        rows = project(torch.cat(others))
+        return torch.cat([rows, rows.chunk(len(others))[self._source]])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._attn, name)
+
+
+class _TextOfSource(_OfSource):
+    """The same for attention to prompts, where the last two groups are the edit's and are added up in the end."""
+
+    def __init__(self, attn: Any, groups: int, source: int, prompts: PromptMap) -> None:
+        super().__init__(attn, groups, source)
+        self._prompts = prompts
+
+    def to_v(self, encoder_hidden_states: Tensor) -> Tensor:
+        *others, _ = encoder_hidden_states.chunk(self._groups)
+        *others, edit = self._attn.to_v(torch.cat(others)).chunk(len(others))
+        prompts = self._prompts.behind(edit.shape[1] - len(self._prompts.kept))
+        kept, taken = prompts.kept.to(edit), prompts.taken.to(edit)
+        return torch.cat([*others, kept[:, None] * edit, taken @ edit])
+
+    @property
+    def to_out(self) -> tuple[Any, ...]:
+        linear, *rest = self._attn.to_out
+        return (lambda attended: linear(self._added(attended)), *rest)
+
+    def _added(self, attended: Tensor) -> Tensor:
+        *others, kept, taken = attended.chunk(self._groups)
+        return torch.cat([*others, kept + taken])

@@ -1,0 +1,122 @@
+"""Self-attention of an image model over the frames of a video (vid2vid-zero, arXiv:2303.17599, section 3.3)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from evenreel.backbones import hooks, layers
+from evenreel.backbones.hooks import AttnProcessor
+from evenreel.errors import SettingsError
+from evenreel.hosts.extended_attention import attend
+
+Tokens = Float[Tensor, "branches frames tokens channels"]
+FrameTokens = Float[Tensor, "branches tokens channels"]
+
+
+@dataclass
+class VideoAttentionState:
+    """The window of frames in the network call at hand, and what its layers know of earlier ones.
+
+    All windows of a step see the clip's first frame and the last one before them, so that a clip may be as long as it
+    likes. What is kept of a step is two frames' tokens for each layer.
+    """
+
+    branches: int = 1
+    """Branches in the batch."""
+    more: bool = False
+    """Whether other windows of the step follow."""
+    first: dict[str, Tensor] = field(default_factory=dict)
+    """Of each layer, the tokens of the clip's first frame."""
+    last: dict[str, Tensor] = field(default_factory=dict)
+    """Of each layer, the tokens of the last frame before the window."""
+
+    def before(self, name: str, tokens: Tokens) -> tuple[FrameTokens, ...]:
+        """What a layer knows of frames before its window: of none, one or two; remembers the window for the next."""
+        known = tuple(kept[name] for kept in (self.first, self.last) if name in kept)
+        if self.more:
+            # copies: views would keep the whole window in memory
+            if known:
+                self.first.setdefault(name, known[0])
+            elif tokens.shape[1] > 1:  # else it is the last frame too, and must not count twice
+                self.first[name] = tokens[:, 0].clone()
+            self.last[name] = tokens[:, -1].clone()
+        return known
+
+    def forget(self) -> None:
+        """End a step."""
+        self.first.clear()
+        self.last.clear()
+
+
+class SparseCausalAttention:
+    """Every frame looks at the first and at the one before it, and only the first one at itself."""
+
+    def __init__(self, inner: AttnProcessor, name: str, state: VideoAttentionState) -> None:
+        self.inner, self.name, self.state = inner, name, state
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
+        tokens = rearrange(hidden_states, "(b f) l c -> b f l c", b=self.state.branches)
+        known = self.state.before(self.name, tokens) or (tokens[:, 0],)
+        previous = torch.cat([known[-1][:, None], tokens[:, :-1]], dim=1)
+        seen = torch.cat([known[0][:, None].expand_as(previous), previous], dim=2)
+        return self.inner(attn, hidden_states, seen.flatten(0, 1))
+
+
+class DenseAttention:
+    """Every frame looks at all frames of its window, and at what is known of those before it."""
+
+    def __init__(self, inner: AttnProcessor, name: str, state: VideoAttentionState) -> None:
+        self.inner, self.name, self.state = inner, name, state
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
+        tokens = rearrange(hidden_states, "(b f) l c -> b f l c", b=self.state.branches)
+        joined = tokens.flatten(1, 2)
+        seen = torch.cat([*self.state.before(self.name, tokens), joined], dim=1)
+        output = attend(self.inner, attn, joined, seen, seen)
+        return rearrange(output, "b (f l) c -> (b f) l c", f=tokens.shape[1])
+
+
+def video_attentions(unet: Any, state: VideoAttentionState, dense_block: int) -> dict[str, AttnProcessor]:
+    """Processors for all self-attentions, by name, wrapping those in place: dense in three of them.
+
+    These are the first ones of a down block, of the middle, and of the up block after that of the same number.
+    Raises: SettingsError when there is no such block.
+    """
+    blocks = (f"down_blocks.{dense_block}", "mid_block", f"up_blocks.{dense_block + 1}")
+    dense = [layers.first_self_attention(unet, block) for block in blocks]
+    if None in dense:
+        raise SettingsError(
+            f"dense_block {dense_block} has no self-attention in {blocks[dense.index(None)]} of this model; "
+            "choose another one."
+        )
+    processors = unet.attn_processors
+    return {
+        name: (DenseAttention if name in dense else SparseCausalAttention)(processors[name], name, state)
+        for name in layers.self_attentions(unet)
+    }
+
+
+@contextmanager
+def norms_shared(unet: Any, frames: Callable[[], int]) -> Iterator[None]:
+    """Let the group norms of resnets, and the last one, take mean and variance over all frames of a video.
+
+    `frames` says how many consecutive rows of the batch are one video.
+    """
+
+    def join(rows: Tensor) -> Tensor:
+        return rearrange(rows, "(v f) c h w -> v c (f h) w", f=frames())
+
+    def cut(videos: Tensor) -> Tensor:
+        return rearrange(videos, "v c (f h) w -> (v f) c h w", f=frames())
+
+    with ExitStack() as stack:
+        for norm in layers.resnet_norms(unet):
+            stack.enter_context(hooks.inputs_hooked(norm, join))
+            stack.enter_context(hooks.forward_hooked(norm, cut))
+        yield

@@ -1,0 +1,115 @@
+"""VidToMe (arXiv:2312.10656): frames share self-attention tokens inside chunks and from chunk to chunk."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from evenreel.backbones import layers
+from evenreel.backbones.base import Backbone
+from evenreel.backbones.hooks import processors_installed
+from evenreel.errors import SettingsError
+from evenreel.hosts.base import EditJob, Session, branches, check_share, predict_guided, start_of
+from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected, source_attentions
+from evenreel.hosts.vidtome.chunks import StepPlanner, is_order, random_planner
+from evenreel.hosts.vidtome.merging import MergedAttention, MergeSettings, MergingState
+from evenreel.types import Latents
+
+
+@dataclass(frozen=True, kw_only=True)
+class VidToMeHost:
+    """Token merging across frames, with plug-and-play injection. Defaults are the published ones."""
+
+    name: ClassVar[str] = "vidtome"
+    without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0}
+
+    chunk_size: int = 4
+    """Frames that are computed together, at most `--batch`; memory grows with it, not with the length of the clip."""
+    local_merge_ratio: float = 0.9
+    """Share of tokens inside a chunk that merge into those of one of its frames."""
+    global_merge_ratio: float = 0.8
+    """Share of a chunk's tokens that merge with those of earlier chunks."""
+    global_rand: float = 0.5
+    """Chance that the earlier chunks' tokens merge into a chunk's, and not the other way round."""
+    merge_global: bool = True
+    """Whether tokens pass from chunk to chunk; without it only frames of a chunk agree."""
+    chunk_order: str = "mix-4"
+    """Order of the chunks in a step: seq, rand, or mix-d (one d-th at random, then along the clip)."""
+    align_branches: bool = True
+    """Whether all branches of guidance merge the same tokens; with injection they always do."""
+    max_downsample: int = 2
+    """Layers at most this many times smaller than the latents merge."""
+    pnp_attn: float = 0.5
+    """Share of the steps, from the first, at which self-attention takes queries and keys from the source."""
+    pnp_conv: float = 0.8
+    """Share of the steps, from the first, at which a decoder resnet takes its features from the source."""
+
+    def __post_init__(self) -> None:
+        for share in ("local_merge_ratio", "global_merge_ratio", "global_rand", "pnp_attn", "pnp_conv"):
+            check_share(self.name, share, getattr(self, share))
+        for count in ("chunk_size", "max_downsample"):
+            if getattr(self, count) < 1:
+                raise SettingsError(f"vidtome.{count} must be at least 1, got {getattr(self, count)}.")
+        if not is_order(self.chunk_order):
+            raise SettingsError(
+                f"vidtome.chunk_order must be seq, rand, mix or mix-2 up, got {self.chunk_order!r}."
+            )
+
+    @contextmanager
+    def attach(
+        self, backbone: Backbone, job: EditJob, *, planner: StepPlanner | None = None
+    ) -> Iterator[Session]:
+        """Install merging and injection while inside. `planner` replaces the draws, to replay recorded ones."""
+        planner = planner or random_planner(job.seed, min(self.chunk_size, job.batch), self.chunk_order)
+        session = VidToMeSession(backbone, job, self, planner)
+        unet = backbone.unet
+        processors = {**unet.attn_processors, **source_attentions(unet, session.injection)}
+        merging = {
+            name: MergedAttention(processors[name], name, session.merging)
+            for name in layers.self_attentions(unet)
+        }
+        with processors_installed(unet, merging), features_injected(unet, session.injection):
+            yield session
+
+
+class VidToMeSession:
+    """One edit, chunk by chunk; global tokens live for one step."""
+
+    def __init__(self, backbone: Backbone, job: EditJob, host: VidToMeHost, planner: StepPlanner) -> None:
+        self.backbone, self.job, self.planner = backbone, job, planner
+        self.plan = InjectionPlan.of(job, host.pnp_attn, host.pnp_conv)
+        # The source takes part in every step, also when nothing is injected any more: it sways which tokens merge.
+        self.with_source = self.plan.steps > 0
+        self.injection = InjectionState(branches=branches(job, with_source=self.with_source))
+        settings = MergeSettings(
+            local_ratio=host.local_merge_ratio,
+            global_ratio=host.global_merge_ratio,
+            global_rand=host.global_rand,
+            merge_global=host.merge_global,
+            aligned=host.align_branches or self.with_source,
+            max_downsample=host.max_downsample,
+        )
+        self.merging = MergingState(settings, branches=self.injection.branches)
+
+    def start(self) -> tuple[Latents, tuple[int, ...]]:
+        """At the inverted source, or at noise."""
+        return start_of(self.job, self.backbone.device)
+
+    def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
+        """Guided noise prediction; chunks, their order and all draws are new at every step."""
+        self.injection.attention = step_index < self.plan.attention_steps
+        self.injection.features = step_index < self.plan.feature_steps
+        self.merging.latent_size = (latents.shape[2], latents.shape[3])
+        noise_pred = torch.empty_like(latents)
+        try:
+            for chunk in self.planner(step_index, len(latents)):
+                self.merging.chunk = chunk
+                frames = list(chunk.frames)
+                noise_pred[frames] = predict_guided(
+                    self.backbone, self.job, latents[frames], frames, timestep, with_source=self.with_source
+                )
+        finally:
+            self.merging.global_tokens.clear()
+        return noise_pred

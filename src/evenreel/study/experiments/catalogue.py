@@ -1,0 +1,278 @@
+"""The experiments, as data: the papers' tables and figures, and controls that keep the metrics honest.
+
+GE: He et al. 2025 (arXiv:2501.04606). TH: Song et al. 2025.
+"""
+
+from collections.abc import Iterator
+
+from evenreel.study.experiments import adapter_variants, internals
+from evenreel.study.experiments.conditions import (
+    NO_ADAPTER,
+    PAPER_FIGURES,
+    PAPER_TESTED,
+    SIDE,
+    edit,
+    middle_host,
+)
+from evenreel.study.items import Condition, Experiment
+from evenreel.study.run.actions import CONTROLS
+from evenreel.study.settings import StudySettings
+
+_WORLD = (
+    "The paper measured other videos, metrics and models: its figures stand here for their direction only. Its FID "
+    "rests on Inception and its LPIPS on AlexNet, whose weights are not part of this study; Frechet and kernel "
+    "distances here are of the source's frames and the edit's on mini's CLIP."
+)
+
+
+def experiments(settings: StudySettings) -> tuple[Experiment, ...]:
+    """All experiments of a study, or those that it names, in the order of the report."""
+    every = tuple(_all(settings))
+    if not settings.experiments:
+        return every
+    return tuple(experiment for experiment in every if experiment.name in settings.experiments)
+
+
+def names() -> tuple[str, ...]:
+    """What can be named."""
+    return tuple(experiment.name for experiment in _all(StudySettings()))
+
+
+def _all(settings: StudySettings) -> Iterator[Experiment]:
+    yield controls()
+    yield hosts(settings)
+    yield adapter(settings)
+    yield guidance(settings)
+    yield injection(settings)
+    yield inversions(settings)
+    yield bilateral(settings)
+    yield inversion_steps(settings)
+    yield adapter_variants.windows(settings)
+    yield adapter_variants.tokens(settings)
+    yield adapter_variants.trainings(settings)
+    yield internals.attention(settings)
+    yield internals.features(settings)
+    yield internals.similarity(settings)
+    yield internals.training(settings)
+    yield from not_run()
+
+
+def controls() -> Experiment:
+    """Degenerate results, scored like edits."""
+    wrong = {"host": "frame", "prompt": "a plain grey wall"}
+    return Experiment(
+        name="controls",
+        title="What the metrics say of results that are none",
+        source="evaluation protocol",
+        question="Which figures can be won without editing anything?",
+        conditions=(
+            *(Condition(what, "control", {"what": what}, seedless=what != "shuffled") for what in CONTROLS),
+            edit("wrong prompt", **wrong),
+        ),
+        caveat="A frozen or blurred clip wins smoothness, the source itself wins preservation: neither is an edit.",
+        figures=(
+            "asked",
+            "kept",
+            "truth_psnr",
+            "truth_ssim",
+            "warp_error",
+            "flicker",
+            "clip_t",
+            "clip_f",
+            "s_edit",
+            "q_edit",
+        ),
+        seeds=1,
+    )
+
+
+def hosts(settings: StudySettings) -> Experiment:
+    """All hosts, without the adapter."""
+    return Experiment(
+        name="hosts",
+        title="Hosts against editing every frame by itself",
+        source="ours",
+        question="Which hosts are more consistent than per-frame editing at equal edit success?",
+        conditions=tuple(edit(host, host) for host in settings.hosts),
+        pairs=tuple(
+            (host, "frame") for host in settings.hosts if host != "frame" and "frame" in settings.hosts
+        ),
+        figures=(
+            "asked",
+            "kept",
+            "truth_psnr",
+            "foreground_truth_psnr",
+            "background_psnr",
+            "warp_error",
+            "warp_ssim",
+            "flicker",
+            "clip_t",
+            "clip_f",
+        ),
+    )
+
+
+def adapter(settings: StudySettings) -> Experiment:
+    """GE Table 1: every host with the adapter and without."""
+    with_adapter = {"adapter": settings.adapter}
+    return Experiment(
+        name="table1",
+        title="Every host with the adapter and without",
+        source="GE, Table 1",
+        question="Does the adapter make edits more consistent and nearer to the truth, on every host?",
+        conditions=tuple(
+            condition
+            for host in settings.hosts
+            for condition in (edit(host, host), edit(f"{host} + adapter", host, **with_adapter))
+        ),
+        pairs=tuple((f"{host} + adapter", host) for host in settings.hosts),
+        figures=PAPER_FIGURES,
+        tested=PAPER_TESTED,
+        treatment="adapter",
+        beside=(("CLIP", "clip_t"), ("FID", "frechet_clip")),
+        paper=(
+            ("host", "LPIPS with / without", "CLIP with / without", "FID with / without"),
+            ("Text2Video-Zero", ".319 / .402", "31.38 / 28.82", "-"),
+            ("TokenFlow", ".129 / .135", "29.15 / 28.90", "143.21 / 166.72"),
+            ("Vid2Vid-Zero", ".253 / .303", "32.78 / 31.94", "154.30 / 149.40"),
+            ("VidToMe", ".122 / .123", "29.94 / 29.93", "143.33 / 146.27"),
+        ),
+        caveat=_WORLD + " Its FID for Vid2Vid-Zero is worse with the adapter than without.",
+        not_run="" if settings.adapter else NO_ADAPTER,
+    )
+
+
+def guidance(settings: StudySettings) -> Experiment:
+    """Edit strength against preservation, swept over the guidance scale."""
+    scales = (1.5, 2.5, 5.0, 7.5)
+    swept = [host for host in ("frame", "vidtome") if host in settings.hosts]
+    return Experiment(
+        name="guidance",
+        title="Edit success against preservation over the guidance scale",
+        source="evaluation protocol",
+        question="Is one host better at equal preservation, or only set otherwise?",
+        conditions=tuple(
+            edit(f"{host} {scale:g}", host, guidance_scale=scale) for host in swept for scale in scales
+        ),
+        figures=("asked", "kept", "truth_psnr", "warp_error", "clip_t"),
+        **SIDE,
+    )
+
+
+def injection(settings: StudySettings) -> Experiment:
+    """Edit strength against preservation, swept over how long source features are injected."""
+    shares = ((0.0, 0.0), (0.2, 0.3), (0.5, 0.8))
+    swept = [host for host in ("frame", "vidtome") if host in settings.hosts]
+    return Experiment(
+        name="injection",
+        title="Edit success against preservation over plug-and-play injection",
+        source="evaluation protocol",
+        question="How much of the source must be injected for an edit to stay in its place?",
+        conditions=tuple(
+            edit(f"{host} {attn:g}/{conv:g}", host, host_options={"pnp_attn": attn, "pnp_conv": conv})
+            for host in swept
+            for attn, conv in shares
+        ),
+        figures=("asked", "kept", "truth_psnr", "warp_error", "clip_t"),
+        **SIDE,
+    )
+
+
+def inversions(settings: StudySettings) -> Experiment:
+    """The inversions under one host."""
+    host = middle_host(settings)
+    kinds = ("ddim", "fixed-point", "ddpm", "null-text")
+    return Experiment(
+        name="inversions",
+        title=f"Inversions under {host}",
+        source="ours",
+        question="Does a better reconstruction make a better edit?",
+        conditions=tuple(edit(kind, host, inversion=kind) for kind in kinds),
+        pairs=tuple((kind, "ddim") for kind in kinds[1:]),
+        **SIDE,
+    )
+
+
+def bilateral(settings: StudySettings) -> Experiment:
+    """GE Table 2: the bilateral filter in the inversion, on and off, on every host."""
+    return Experiment(
+        name="table2",
+        title="Bilateral inversion on every host",
+        source="GE, Table 2",
+        question="Does filtering what is inverted make edits more consistent?",
+        conditions=tuple(
+            condition
+            for host in settings.hosts
+            for condition in (
+                edit(f"{host} ddim", host, inversion="ddim"),
+                edit(f"{host} bilateral", host, inversion="bilateral"),
+            )
+        ),
+        pairs=tuple((f"{host} bilateral", f"{host} ddim") for host in settings.hosts),
+        figures=PAPER_FIGURES,
+        tested=PAPER_TESTED,
+        seeds=1,
+        share=0.7,
+        treatment="bilateral",
+        beside=(("FID", "frechet_clip"), ("CLIP", "clip_t")),
+        paper=(
+            ("host", "FID with / without", "CLIP with / without", "LPIPS with / without"),
+            ("TokenFlow", "122.52 / 135.66", "29.35 / 29.17", ".136 / .142"),
+            ("Vid2Vid-Zero", "320.80 / 387.76", "25.84 / 20.08", ".166 / .210"),
+            ("VidToMe", "143.72 / 357.25", "28.12 / 25.00", ".114 / .126"),
+            ("Text2Video-Zero", "-", "30.07 / 29.10", ".244 / .347"),
+        ),
+        caveat=_WORLD + " VidToMe without the filter has FID 357 here and 146 in its Table 1.",
+    )
+
+
+def inversion_steps(settings: StudySettings) -> Experiment:
+    """GE Figures 5 and 7: few steps, and the filter's kernel."""
+    host = middle_host(settings)
+    few = (3, 5, 10)
+    kernels = (3, 5, 7)
+    plain = tuple(edit(f"ddim, {steps} steps", host, inversion="ddim", steps=steps) for steps in few)
+    filtered = tuple(
+        edit(
+            f"bilateral {kernel}, {steps} steps",
+            host,
+            inversion="bilateral",
+            steps=steps,
+            inversion_options={"kernel": kernel},
+        )
+        for steps in few
+        for kernel in kernels
+    )
+    return Experiment(
+        name="fig5",
+        title="Bilateral inversion at few steps, and the size of its kernel",
+        source="GE, Figures 5 and 7",
+        question="Is the filter of use where steps are few?",
+        conditions=(*plain, *filtered),
+        pairs=tuple((f"bilateral 5, {steps} steps", f"ddim, {steps} steps") for steps in few),
+        **SIDE,
+    )
+
+
+def not_run() -> Iterator[Experiment]:
+    """What the papers show and this study does not, and why."""
+    yield Experiment(
+        name="table3",
+        title="ControlNet conditions with the adapter and without",
+        source="GE, Table 3",
+        question="Does the adapter help under canny, pose and depth conditions?",
+        paper=(
+            ("condition", "FID without (with)", "CLIP without (with)", "LPIPS without (with)"),
+            ("canny", "343.21 (338.78)", "29.15 (31.44)", ".729 (.725)"),
+            ("pose", "365.91 (362.83)", "29.49 (33.56)", ".763 (.746)"),
+            ("depth", "343.33 (339.10)", "29.89 (31.67)", ".721 (.718)"),
+        ),
+        not_run="the packaged model has no ControlNet; `evenreel edit --control` takes those of other models",
+    )
+    yield Experiment(
+        name="raters",
+        title="People's preferences",
+        source="GE, section 4.3 (67 raters, 20 pairs for each host)",
+        question="Which of two clips do people find more coherent, nearer to the text, and better?",
+        not_run="nobody has rated yet",
+    )

@@ -1,0 +1,1 @@
+"""Blind comparisons by people: pairs, their page, their answers."""

@@ -1,0 +1,30 @@
+"""Serving a page until it is interrupted."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from evenreel.errors import OutputError, SettingsError
+
+
+def serve(folder: Path, rater: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve the rating page of a study; `ready` is told its address. Raises any EvenreelError."""
+    try:
+        import uvicorn
+
+        from evenreel.study.rating.page import rating_app
+    except ImportError as error:
+        raise SettingsError(
+            f"the rating page needs {error.name}, which is not installed; pip install 'evenreel[web]'."
+        ) from error
+    app = rating_app(folder, rater)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise OutputError(
+                f"port {port} cannot be used ({error.strerror}); choose another --port."
+            ) from error
+        ready(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])

@@ -1,0 +1,207 @@
+"""What can be done with a clip in a study: edits, degenerate controls, looks inside the model; each returns figures."""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from evenreel.backbones import Backbone
+from evenreel.backbones.clip import ClipModel
+from evenreel.errors import SettingsError
+from evenreel.files import unwritable, write_atomically
+from evenreel.settings import EditSettings
+from evenreel.study.items import Item
+from evenreel.study.run import maps
+from evenreel.types import Frames, Latents
+from evenreel.workflows.world.edits import WorldEdit, edit_frames, measured
+
+THUMBNAIL = 128
+"""Side of the pictures that the report shows, in pixels."""
+LOG_POINTS = 100
+"""Points of a curve over a training, each the mean of its part of the steps."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What items are run with."""
+
+    backbone: Backbone
+    clip: ClipModel
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Where the files lie that options name."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an item."""
+
+    figures: Mapping[str, float | None]
+    """By name; None where a figure cannot be had of this clip."""
+    picture: Frames | None = None
+    """What the report and raters are shown of it."""
+    prompt: str = ""
+    """The text that the picture should fit."""
+    maps: Mapping[str, Frames] = field(default_factory=dict)
+    """Rows of small pictures for the report alone, by what they show."""
+    series: Mapping[str, list[float]] = field(default_factory=dict)
+    """Curves, by name; all of one length."""
+
+
+def edit(context: Context, item: Item) -> Outcome:
+    """An edit of the clip; options are settings of an edit."""
+    world = WorldEdit.held_out(item.clip, item.frames)
+    settings = _settings(context, item, world)
+    timesteps: list[float] = []
+    similarity: list[float] = []
+
+    def see(timestep: int, latents: Latents) -> None:
+        timesteps.append(float(timestep))
+        similarity.append(_likeness(latents))
+
+    edited = edit_frames(context.backbone, world.source.frames, settings, see)
+    series = {"timestep": timesteps, "similarity": similarity}
+    mean = sum(similarity) / len(similarity)
+    figures = {**measured(world, edited, context.clip), "similarity": mean}
+    return Outcome(figures, edited, settings.prompt, series=series)
+
+
+def control(context: Context, item: Item) -> Outcome:
+    """What no editor should make, but metrics must not be taken in by; option `what` names it."""
+    world = WorldEdit.held_out(item.clip, item.frames)
+    what = item.condition.options["what"]
+    if what not in CONTROLS:
+        raise SettingsError(f"there is no control {what!r}; there are {', '.join(CONTROLS)}.")
+    frames = CONTROLS[what](world, item)
+    return Outcome(measured(world, frames, context.clip), frames)
+
+
+def attention(context: Context, item: Item) -> Outcome:
+    """Where each frame of an edit attends to the changed words; options are settings of an edit, and `timesteps`."""
+    options = dict(item.condition.options)
+    timesteps = options.pop("timesteps")
+    world = WorldEdit.held_out(item.clip, item.frames)
+    # one network call for all frames, which keeps them in their order
+    settings = _settings(context, item, world, {**options, "batch": item.frames})
+    found = maps.attention_maps(context.backbone, world.source.frames, settings, timesteps)
+    changes = {f"map_change_{timestep}": maps.change(found[timestep]) for timestep in timesteps}
+    shown = {f"t = {timestep}": maps.pictures(found[timestep]) for timestep in timesteps}
+    return Outcome(changes, maps=shown)
+
+
+def features(context: Context, item: Item) -> Outcome:
+    """What the decoder's attentions to the prompt give for two adjacent frames; options `adapter`, `timesteps`."""
+    options = dict(item.condition.options)
+    timesteps = options.pop("timesteps")
+    world = WorldEdit.held_out(item.clip, 2)
+    settings = _settings(context, item, world, options)
+    found = maps.feature_maps(context.backbone, world.source.frames, settings, timesteps)
+    changes = {
+        f"map_change_{timestep}": sum(map(maps.change, found[timestep])) / len(found[timestep])
+        for timestep in timesteps
+    }
+    shown = {
+        f"frame {frame + 1}, t = {timestep}": torch.cat(
+            [maps.pictures(block)[frame : frame + 1] for block in found[timestep]]
+        )
+        for timestep in timesteps
+        for frame in range(2)
+    }
+    return Outcome(changes, maps=shown)
+
+
+def training(context: Context, item: Item) -> Outcome:
+    """How a training's losses went; option `log` names its log.jsonl. Raises: SettingsError for another file."""
+    path = context.files[item.condition.options["log"]]
+    try:
+        steps = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        told = torch.tensor([[float(s[name]) for name in ("step", "temporal")] for s in steps])
+        parts = told.tensor_split(min(LOG_POINTS, len(told)))
+        points = torch.stack([part.mean(0) for part in parts]).T.tolist()
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise SettingsError(
+            f"{path} is no log.jsonl of `evenreel train adapter`; name another, or none."
+        ) from error
+    tenth = max(1, len(told) // 10)
+    first, last = told[:tenth].mean(0).tolist(), told[-tenth:].mean(0).tolist()
+    return Outcome(
+        {"temporal_first": first[1], "temporal_last": last[1]},
+        series=dict(zip(("step", "temporal"), points, strict=True)),
+    )
+
+
+def _settings(
+    context: Context, item: Item, world: WorldEdit, options: Mapping[str, Any] | None = None
+) -> EditSettings:
+    told = {
+        "steps": item.steps,
+        "seed": item.seed,
+        **(item.condition.options if options is None else options),
+    }
+    if told.get("adapter"):
+        told["adapter"] = str(context.files[told["adapter"]])
+    return world.settings(**told)
+
+
+def _likeness(latents: Latents) -> float:
+    """Mean cosine of neighbouring frames."""
+    flat = latents.flatten(1).double()
+    return float(functional.cosine_similarity(flat[1:], flat[:-1]).mean()) if len(flat) > 1 else 1.0
+
+
+def _shuffled(world: WorldEdit, item: Item) -> Frames:
+    generator = torch.Generator().manual_seed(item.clip * 1_000 + item.seed)
+    return world.truth.frames[torch.randperm(item.frames, generator=generator)]
+
+
+def _blurred(world: WorldEdit, item: Item) -> Frames:
+    del item
+    small = functional.interpolate(world.truth.frames, scale_factor=1 / 8, mode="area")
+    return functional.interpolate(
+        small, world.truth.frames.shape[-2:], mode="bilinear", align_corners=False
+    ).clamp(0, 1)
+
+
+CONTROLS: dict[str, Callable[[WorldEdit, Item], Frames]] = {
+    "source": lambda world, _: world.source.frames,
+    "truth": lambda world, _: world.truth.frames,
+    "frozen": lambda world, _: world.truth.frames[:1].expand_as(world.truth.frames),
+    "shuffled": _shuffled,
+    "blurred": _blurred,
+}
+"""The source itself; the right answer; its first frame for ever; its frames in a random order; it without detail."""
+
+KINDS: dict[str, Callable[[Context, Item], Outcome]] = {
+    "edit": edit,
+    "control": control,
+    "attention": attention,
+    "features": features,
+    "training": training,
+}
+
+
+def save_picture(frames: Frames, path: Path) -> str:
+    """One row of small frames as a JPEG, whole or not at all; returns its name."""
+    mode = "nearest" if frames.shape[-1] < THUMBNAIL else "area"
+    small = functional.interpolate(frames, (THUMBNAIL, THUMBNAIL), mode=mode).clamp(0, 1)
+    row = torch.cat(list(small), dim=-1).mul(255).round().byte().movedim(0, -1)
+    buffer = io.BytesIO()
+    Image.fromarray(row.numpy()).save(buffer, "JPEG", quality=88)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    write_atomically(path, buffer.getvalue())
+    return path.name
+
+
+def option_text(options: Mapping[str, Any]) -> str:
+    """Options for people."""
+    flat = {**options, **options.get("host_options", {})}
+    flat.pop("host_options", None)
+    return ", ".join(f"{name} {value}" for name, value in flat.items())

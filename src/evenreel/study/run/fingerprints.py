@@ -1,0 +1,40 @@
+"""Hashes of what items depend on besides their own options: weights, files, and the defaults of what makes edits."""
+
+import hashlib
+import json
+from typing import Any
+
+from evenreel.backbones import Backbone, mini
+from evenreel.backbones.clip import ClipModel
+from evenreel.backbones.safetensors_file import sha256
+from evenreel.hosts.base import create_host
+from evenreel.settings import EditSettings
+from evenreel.study.settings import StudySettings
+from evenreel.workflows.editing import record
+from evenreel.workflows.editing.invert import INVERSIONS
+
+
+def fingerprints(settings: StudySettings, backbone: Backbone, clip: ClipModel) -> dict[str, str]:
+    """By name: `model`, `clip`, `judge`; `edit`, `host NAME` and `inversion NAME` (their defaults); `file PATH`.
+
+    Raises: SettingsError for a file that is not there.
+    """
+    usual = {**EditSettings(prompt="-").to_json(), "guidance": getattr(backbone, "guidance", None)}
+    prints = {
+        "model": backbone.fingerprint,
+        "clip": clip.fingerprint,
+        "judge": sha256(mini.FOLDER / "judge.safetensors"),
+        "edit": _hash(usual),
+    }
+    for name in dict.fromkeys((*settings.hosts, "frame")):
+        prints[f"host {name}"] = _hash(record.plain(create_host(name)))
+    for name, kind in INVERSIONS.items():
+        prints[f"inversion {name}"] = _hash(record.plain(kind()))
+    logs = (settings.training_log,) if settings.training_log else ()
+    for file in (*settings.adapters, *logs):
+        prints[f"file {file}"] = sha256(settings.path(file))
+    return prints
+
+
+def _hash(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,87 @@
+"""One item of a study: what is needed to run it, and its line; the same in this process and in others."""
+
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evenreel.backbones import load_backbone
+from evenreel.backbones.clip import load_clip
+from evenreel.errors import SettingsError
+from evenreel.study.items import Item
+from evenreel.study.run import actions
+from evenreel.study.settings import StudySettings
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An item that is to be there."""
+
+    item: Item
+    key: str
+    picture: bool
+    """Whether its frames are kept for the report."""
+    files: Mapping[str, str]
+    """Hashes of the files that its options name."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a process needs to run items; small, so that it travels."""
+
+    model: str
+    files: Mapping[str, Path]
+    """Where the files lie that options name."""
+    frames: Path
+    """Folder for pictures."""
+
+    @classmethod
+    def of(cls, settings: StudySettings, out: Path) -> "Recipe":
+        """Of a study that is kept in `out`. Raises: SettingsError for files that are not there."""
+        logs = (settings.training_log,) if settings.training_log else ()
+        files = {file: settings.path(file) for file in (*settings.adapters, *logs)}
+        return cls(settings.model, files, out / "frames")
+
+    def context(self) -> actions.Context:
+        """The models, loaded."""
+        backbone = load_backbone(self.model)
+        return actions.Context(backbone, load_clip("mini", device=backbone.device), self.files)
+
+
+def run_item(planned: Planned, context: actions.Context, frames: Path) -> dict[str, Any]:
+    """One item as a line of the record. Raises: SettingsError where every item would fail the same way."""
+    item = planned.item
+    line: dict[str, Any] = {
+        "key": planned.key,
+        "kind": item.condition.kind,
+        "options": dict(item.condition.options),
+        "clip": item.clip,
+        "seed": item.seed,
+        "frames": item.frames,
+        "steps": item.steps,
+        "model": context.backbone.fingerprint,
+        "files": dict(planned.files),
+    }
+    start = time.perf_counter()
+    try:
+        outcome = actions.KINDS[item.condition.kind](context, item)
+        if planned.picture and outcome.picture is not None:
+            line["prompt"] = outcome.prompt
+            line["picture"] = actions.save_picture(outcome.picture, frames / f"{planned.key}.jpg")
+        line["maps"] = {
+            label: actions.save_picture(row, frames / f"{planned.key}-{number}.jpg")
+            for number, (label, row) in enumerate(outcome.maps.items())
+        }
+        line["series"] = {
+            name: [round(value, 6) for value in values] for name, values in outcome.series.items()
+        }
+        line["figures"] = dict(outcome.figures)
+    except SettingsError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one clip must not end a night's run; it is counted as failed
+        line["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+        line["where"] = traceback.format_exc().splitlines()[-3].strip()
+    line = {name: value for name, value in line.items() if value != {}}
+    return line | {"seconds": round(time.perf_counter() - start, 3)}

@@ -1,0 +1,84 @@
+"""An adapter in an edit: opened and checked before the long work, shown the source's frames, attached for sampling."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evenreel.adapters.adapter import Adapter
+from evenreel.adapters.checkpoint import Origin, load
+from evenreel.adapters.window import Window
+from evenreel.backbones import Backbone, mini
+from evenreel.backbones.clip import ClipModel, load_clip
+from evenreel.errors import WeightsError
+from evenreel.hosts.base import PrefixOf
+from evenreel.settings import RunSettings
+from evenreel.types import Frames
+from evenreel.workflows.editing import record
+
+
+@dataclass
+class AdapterInUse:
+    """An adapter, and what its vision tower has seen of the clip so far."""
+
+    adapter: Adapter
+    origin: Origin
+    path: Path
+    scale: float
+    window: Window
+    fused: bool
+    clip: ClipModel | None
+    """Whose vision tower looks at frames; None where the adapter looks at none."""
+    _seen: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def opened(cls, settings: RunSettings, backbone: Backbone, *, with_source: bool) -> "AdapterInUse | None":
+        """What the settings name; None where they name nothing. Raises: WeightsError, SettingsError."""
+        if not settings.adapter:
+            return None
+        path = mini.ADAPTER if settings.adapter == "mini" else Path(settings.adapter).expanduser()
+        if not path.is_file():
+            raise WeightsError(
+                f"{path}: there is no such adapter file; train one with `evenreel train adapter`."
+            )
+        adapter, origin = load(path, base=backbone.fingerprint)
+        clip = None
+        if adapter.needs_frames and with_source:
+            clip = load_clip(origin.vision_name, device=backbone.device)
+            load(path, base=backbone.fingerprint, vision=clip.fingerprint)
+        scale = adapter.settings.scale if settings.adapter_scale is None else settings.adapter_scale
+        window = (
+            Window.parse(settings.adapter_window)
+            if settings.adapter_window
+            else adapter.settings.inference_window
+        )
+        return cls(adapter.to(backbone.device), origin, path, scale, window, settings.adapter_fused, clip)
+
+    def see(self, frames: Frames) -> None:
+        """Look at the next frames of the source, as the model gets them."""
+        if self.clip is not None:
+            self._seen.append(self.clip.frame_tokens(frames))
+
+    @contextmanager
+    def attached(self, backbone: Backbone) -> Iterator[PrefixOf]:
+        """At work in the model while inside; yields what puts its tokens in front of prompts."""
+        hidden = torch.cat(self._seen) if self._seen else None
+        with self.adapter.attach(
+            backbone, hidden=hidden, scale=self.scale, window=self.window, fused=self.fused
+        ) as attached:
+            yield attached.prefix
+
+    def described(self) -> dict[str, Any]:
+        """What the record says of it."""
+        return {
+            "path": str(self.path.absolute()),
+            "sha256": record.hash_of((self.path,)),
+            "scale": self.scale,
+            "window": str(self.window),
+            "base": self.origin.base,
+            "licence": self.origin.licence,
+        }

@@ -1,0 +1,72 @@
+"""What a ControlNet is shown: a map for every frame, gathered while frames pass by in windows."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from evenreel.backbones import Backbone
+from evenreel.backbones.control import ConditionMaps, Control, ControlNet, load_control
+from evenreel.ops.edges import canny
+from evenreel.progress import Progress
+from evenreel.settings import RunSettings
+from evenreel.types import Frames
+from evenreel.video import VideoInfo, open_clip, probe, to_model
+from evenreel.workflows.editing import record
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """A ControlNet and the maps found for it so far, at the size at which the model works.
+
+    Maps of the whole clip are held, one byte a pixel for edges and three for others.
+    """
+
+    net: ControlNet
+    settings: RunSettings
+    clip: VideoInfo | None
+    """The clip whose frames are shown; None for those that are edited."""
+    clip_record: dict[str, Any] | None
+    """That clip as the record keeps it, hashed before the long work: afterwards it may be another file."""
+    maps: list[ConditionMaps] = field(default_factory=list)
+
+    @classmethod
+    def opened(cls, settings: RunSettings, backbone: Backbone, *, download: bool) -> "Conditions | None":
+        """The ControlNet that settings name; None where they name none. Raises: WeightsError, ClipError."""
+        if not settings.control:
+            return None
+        clip = probe(settings.control_clip) if settings.control_clip else None
+        clip_record = None if clip is None else record.described(clip)
+        return cls(load_control(settings.control, backbone, download=download), settings, clip, clip_record)
+
+    def see(self, frames: Frames) -> None:
+        """Take the next frames of the source, unless the ControlNet is shown another clip."""
+        if self.clip is None:
+            self._add(frames)
+
+    def control(self, size: tuple[int, int], first: int, count: int, progress: Progress) -> Control:
+        """All maps; those of another clip are read now, from frame `first` on, as large as `size` (width, height).
+
+        Raises: ClipError for a clip that cannot be read or has too few frames.
+        """
+        if self.clip is not None:
+            stream = open_clip(self.clip.path, first, first + count, window=self.settings.batch)
+            progress("read control", 0, count)
+            seen = 0
+            for pixels, _ in stream:
+                self._add(to_model(pixels, size))
+                seen += len(pixels)
+                progress("read control", seen, count)
+        maps = torch.cat(self.maps)
+        assert len(maps) == count, "a map for each frame"
+        return self.net.showing(maps, self.settings.control_scale)
+
+    def described(self) -> dict[str, Any]:
+        """For the record."""
+        return {"fingerprint": self.net.fingerprint, "clip": self.clip_record}
+
+    def _add(self, frames: Frames) -> None:
+        if self.settings.control_kind == "canny":
+            self.maps.append(canny(frames)[:, None].to("cpu", torch.uint8) * 255)
+        else:
+            self.maps.append((frames * 255).round().to("cpu", torch.uint8))

@@ -1,0 +1,185 @@
+"""An edit of a clip: files in and files out, or clips in memory."""
+
+import dataclasses
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from evenreel.backbones import Backbone
+from evenreel.errors import SettingsError
+from evenreel.progress import Progress, silent
+from evenreel.settings import EditSettings
+from evenreel.types import Pixels
+from evenreel.video import Clip, VideoInfo, VideoWriter, open_clip
+from evenreel.workflows.editing import record
+from evenreel.workflows.editing.invert import create_inversion
+from evenreel.workflows.editing.pipeline import Pipeline, memory_errors_explained, model_size, window_length
+from evenreel.workflows.editing.record import FileResult, RecordedClip
+from evenreel.workflows.editing.run_setup import (
+    check_apart,
+    control_clips,
+    described_output,
+    opened,
+    recorded,
+)
+
+EditResult: TypeAlias = FileResult
+"""What `edit_file` wrote."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditedClip(RecordedClip):
+    """A clip that an edit made; timestamps and `info` are those of its source, whose sound `save` adds."""
+
+
+def edit_file(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    settings: EditSettings,
+    *,
+    progress: Progress = silent,
+    backbone: Backbone | None = None,
+    download: bool = False,
+) -> EditResult:
+    """Edit a video file or image folder into `output`, window by window, and write the record beside it.
+
+    Both results appear whole at the end, in place of earlier ones, or not at all. `backbone` is a model that is loaded
+    already, in place of `settings.model`; `download` allows fetching one from the hub. Raises any EvenreelError.
+    """
+    target = Path(output)
+    record_path = record.record_path(target)
+    start, end = settings.frames
+    stream = open_clip(source, start, end, allow_truncated=settings.allow_truncated)
+    info = stream.info
+    check_apart((info, *control_clips(settings)), target, record_path)
+    stream.window = window_length(info.width, info.height, settings.batch)
+    size = info.width, info.height
+    writer = VideoWriter(target, *size, audio_from=info, audio_range=stream.audio_range)
+    with memory_errors_explained():
+        pipeline = _pipeline(settings, backbone, progress, download=download)
+        # Both lie finished beside their names before either is renamed: a crash leaves no result without its record.
+        with record.PendingRecord(record_path) as pending, writer:
+            described = _hashed(pipeline, info)
+            working = model_size(*size, settings.size, pipeline.backbone)
+            latents, times = pipeline.encode(stream, working, _expected(info, start, end))
+            latents = pipeline.edit(latents, pipeline.control(working, start, len(latents)))
+            windows = pipeline.decode(latents, size)
+            _write(writer, windows, times, stream.end_time)
+            values = _record(pipeline, described, working, len(times))
+            values["output"] = described_output(target, writer.finish())
+            pending.write(values)
+    return EditResult(target, record_path, values)
+
+
+def edit_clip(
+    clip: Clip,
+    settings: EditSettings,
+    *,
+    progress: Progress = silent,
+    backbone: Backbone | None = None,
+    download: bool = False,
+) -> EditedClip:
+    """Edit a clip in memory; `settings.frames` counts from the clip's first frame. Raises any EvenreelError."""
+    start, end = settings.frames
+    if start or (end is not None and end < len(clip.frames)):
+        clip = _part(clip, start, len(clip.frames) if end is None else end)
+    height, width = clip.frames.shape[1:3]
+    with memory_errors_explained():
+        pipeline = _pipeline(settings, backbone, progress, download=download)
+        working = model_size(width, height, settings.size, pipeline.backbone)
+        length = window_length(width, height, settings.batch)
+        windows = (
+            (clip.frames[i : i + length], clip.timestamps[i : i + length])
+            for i in range(0, len(clip.frames), length)
+        )
+        described = _hashed(pipeline, clip.info)
+        latents, _ = pipeline.encode(windows, working, len(clip.frames))
+        latents = pipeline.edit(latents, pipeline.control(working, clip.start, len(latents)))
+        frames = torch.cat(list(pipeline.decode(latents, (width, height))))
+    values = _record(pipeline, described, working, len(frames))
+    # The record counts from the start of the file, as `repeat` will.
+    values["settings"]["frames"] = [clip.start, None if clip.is_tail else clip.end]
+    values["frames"]["first"] = clip.start
+    fields = {f.name: getattr(clip, f.name) for f in dataclasses.fields(Clip)}
+    return EditedClip(**{**fields, "frames": frames}, record=values)
+
+
+def save_clip(clip: Clip, output: str | os.PathLike[str]) -> None:
+    """Write a clip with its timestamps and its source's sound, and the record beside it if there is one."""
+    target = Path(output)
+    record_path = record.record_path(target)
+    check_apart((clip.info,), target, record_path)
+    height, width = clip.frames.shape[1:3]
+    writer = VideoWriter(target, width, height, audio_from=clip.info, audio_range=clip.audio_range)
+    with record.PendingRecord(record_path) as pending, writer:
+        writer.write(clip.frames, clip.timestamps, clip.end_time)
+        if isinstance(clip, RecordedClip):
+            pending.write({**clip.record, "output": described_output(target, writer.finish())})
+
+
+def _pipeline(
+    settings: EditSettings, backbone: Backbone | None, progress: Progress, *, download: bool
+) -> Pipeline:
+    create_inversion(settings)  # wrong options fail before weights load
+    prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
+    return opened(
+        Pipeline, settings, backbone, progress, prompts=prompts, with_source=True, download=download
+    )
+
+
+def _write(
+    writer: VideoWriter, windows: Iterable[Pixels], times: list[Fraction], end_time: Fraction | None
+) -> None:
+    for pixels in windows:
+        start, end = writer.frame_count, writer.frame_count + len(pixels)
+        writer.write(pixels, times[start:end], end_time if end == len(times) else None)
+
+
+def _hashed(pipeline: Pipeline, info: VideoInfo) -> dict[str, Any]:
+    """The source as the record keeps it, hashed before the long work: afterwards it may be another file."""
+    with pipeline.stopwatch.stage("hash"):
+        _ = pipeline.backbone.fingerprint  # kept by the model
+        return record.described(info)
+
+
+def _record(
+    pipeline: Pipeline, source: dict[str, Any], working: tuple[int, int], written: int
+) -> dict[str, Any]:
+    settings = pipeline.settings
+    return {
+        **recorded(pipeline, working),
+        "command": "edit",
+        "source": source,
+        "inversion": {"name": settings.inversion, "settings": record.plain(pipeline.inversion)},
+        "frames": {"first": settings.frames[0], "written": written},
+    }
+
+
+def _expected(info: VideoInfo, start: int, end: int | None) -> int | None:
+    count = info.estimated_frame_count
+    if end is not None:
+        return end - start
+    return max(1, count - start) if count is not None else None
+
+
+def _part(clip: Clip, start: int, end: int) -> Clip:
+    count = len(clip.frames)
+    if not 0 <= start < end <= count:
+        raise SettingsError(
+            f"the clip has {count} frames, and {start}:{end} was asked for; choose within 0:{count}."
+        )
+    tail = end == count
+    return dataclasses.replace(
+        clip,
+        frames=clip.frames[start:end],
+        timestamps=clip.timestamps[start:end],
+        end_time=clip.end_time if tail else clip.timestamps[end],
+        start=clip.start + start,
+        end=clip.start + end,
+        is_tail=clip.is_tail and tail,
+    )

@@ -1,0 +1,157 @@
+"""A clip made from text: into a file, or in memory."""
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from evenreel.backbones import Backbone
+from evenreel.errors import OutputError
+from evenreel.hosts.base import EditJob, Prompts
+from evenreel.progress import Progress, silent
+from evenreel.settings import GenerateSettings
+from evenreel.types import Latents
+from evenreel.video import VideoInfo, VideoWriter
+from evenreel.workflows.editing import record
+from evenreel.workflows.editing.pipeline import Stages, memory_errors_explained, model_size
+from evenreel.workflows.editing.record import FileResult, RecordedClip
+from evenreel.workflows.editing.run_setup import (
+    check_apart,
+    control_clips,
+    described_output,
+    opened,
+    recorded,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedClip(RecordedClip):
+    """A clip made from text. It has no source: the path in `info` is empty."""
+
+
+@dataclass(frozen=True)
+class Generation(Stages):
+    """All that a clip made from text needs, ready."""
+
+    kind: ClassVar[str] = "generate"
+
+    settings: GenerateSettings
+
+    def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(width, height) at which the model works, and of the result.
+
+        Unless both sides are asked for, the shape is that of the control's clip, or a square.
+        """
+        clip = None if self.conditions is None else self.conditions.clip
+        shape = (1, 1) if clip is None else (clip.width, clip.height)
+        working = model_size(*shape, self.settings.size, self.backbone)
+        return working, self.settings.size if isinstance(self.settings.size, tuple) else working
+
+    def latents(self, size: tuple[int, int]) -> Latents:
+        """Latents of the clip at (width, height) `size`."""
+        settings, backbone = self.settings, self.backbone
+        prompt, negative = backbone.embed([settings.prompt, settings.negative_prompt]).split(1)
+        # The model says itself what its latents are like.
+        channels, height, width = backbone.encode(torch.zeros(1, 3, size[1], size[0])).shape[1:]
+        with self.adapted() as prefix:
+            job = EditJob(
+                shape=(settings.frames, channels, height, width),
+                timesteps=backbone.schedule.timesteps(settings.steps),
+                prompt_embeds=prompt,
+                negative_prompt_embeds=negative,
+                source_prompt_embeds=negative,
+                prompts=Prompts(source="", edit=settings.prompt),
+                guidance_scale=self.guidance_scale,
+                seed=settings.seed,
+                batch=settings.batch,
+                control=self.control(size, 0, settings.frames),
+                prefix=prefix,
+            )
+            return self.sample(job, "generate")
+
+    def record(self, working: tuple[int, int]) -> dict[str, Any]:
+        """What is written beside the clip."""
+        frames = {"first": 0, "written": self.settings.frames}
+        return {**recorded(self, working), "command": "generate", "frames": frames}
+
+
+def generate_file(
+    output: str | os.PathLike[str],
+    settings: GenerateSettings,
+    *,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    backbone: Backbone | None = None,
+    download: bool = False,
+) -> FileResult:
+    """Make a clip from text in `output`, and write the record beside it.
+
+    Both appear whole at the end, or not at all; earlier ones are replaced only with `overwrite`. `backbone` is a model
+    that is loaded already, in place of `settings.model`; `download` allows fetching one. Raises any EvenreelError.
+    """
+    target = Path(output)
+    record_path = record.record_path(target)
+    check_apart(control_clips(settings), target, record_path)
+    if not overwrite:
+        _check_free(target, record_path)
+    with memory_errors_explained():
+        stages = _opened(settings, backbone, progress, download=download)
+        working, size = stages.sizes()
+        writer = VideoWriter(target, *size, rate=settings.rate)
+        with record.PendingRecord(record_path) as pending, writer:
+            for pixels in stages.decode(stages.latents(working), size):
+                writer.write(pixels)
+            values = {**stages.record(working), "output": described_output(target, writer.finish())}
+            pending.write(values)
+    return FileResult(target, record_path, values)
+
+
+def generate_clip(
+    settings: GenerateSettings,
+    *,
+    progress: Progress = silent,
+    backbone: Backbone | None = None,
+    download: bool = False,
+) -> GeneratedClip:
+    """Make a clip from text in memory. Raises any EvenreelError."""
+    with memory_errors_explained():
+        stages = _opened(settings, backbone, progress, download=download)
+        working, size = stages.sizes()
+        frames = torch.cat(list(stages.decode(stages.latents(working), size)))
+    count, rate = settings.frames, settings.rate
+    info = VideoInfo(
+        path=Path(),
+        width=size[0],
+        height=size[1],
+        frame_count=count,
+        average_rate=rate,
+        duration=count / rate,
+    )
+    return GeneratedClip(
+        frames=frames,
+        timestamps=tuple(Fraction(frame) / rate for frame in range(count)),
+        end_time=count / rate,
+        info=info,
+        start=0,
+        end=count,
+        is_tail=True,
+        record=stages.record(working),
+    )
+
+
+def _opened(
+    settings: GenerateSettings, backbone: Backbone | None, progress: Progress, *, download: bool
+) -> Generation:
+    prompts = [settings.prompt, settings.negative_prompt]
+    return opened(
+        Generation, settings, backbone, progress, prompts=prompts, with_source=False, download=download
+    )
+
+
+def _check_free(target: Path, record_path: Path) -> None:
+    for path in (target, record_path):
+        if path.exists():
+            raise OutputError(f"{path} exists; add --force to replace it, or choose another --out.")

@@ -1,0 +1,243 @@
+"""The numbers of an edit: pixels to latents, noise and back, on a model and a host that are there already.
+
+Memory is bounded by windows of frames; only latents are held for the whole clip, and their trajectory goes to disk
+when it is large.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+
+from evenreel.backbones import Backbone
+from evenreel.backbones.base import Guidance
+from evenreel.backbones.control import Control
+from evenreel.diffusion import sampling
+from evenreel.diffusion.inversion import Inverted
+from evenreel.errors import ResourceError
+from evenreel.hosts.base import EditJob, Host, PrefixOf, Prompts, inverting
+from evenreel.progress import Progress, tracked
+from evenreel.settings import EditSettings, RunSettings
+from evenreel.types import Latents, Pixels, PromptEmbeds
+from evenreel.video import fit, from_model, to_model
+from evenreel.workflows.editing.adapter_use import AdapterInUse
+from evenreel.workflows.editing.control_use import Conditions
+from evenreel.workflows.editing.invert import Inversion, SourceClip, create_inversion
+from evenreel.workflows.editing.resource_use import Stopwatch
+
+LARGEST_ASPECT = 8
+"""Pixels of a working frame may be at most this many times those of a square one: a banner must not take all memory."""
+WINDOW_PIXELS = 2**23
+"""Source pixels read at once (four frames of full HD), which cost about 30 bytes each while they are resized."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A model, a host and settings, and what edits and clips made from text do with them alike."""
+
+    kind: ClassVar[str]
+    """`edit` or `generate`."""
+
+    backbone: Backbone
+    host: Host
+    settings: RunSettings
+    progress: Progress
+    stopwatch: Stopwatch
+    conditions: Conditions | None = None
+    """What a ControlNet is shown; None without one."""
+    adapter: AdapterInUse | None = None
+    """None without one."""
+
+    @property
+    def guidance_scale(self) -> float:
+        """As the settings have it, else the model."""
+        told = self.settings.guidance_scale
+        # models of other packages need not say
+        usual: Guidance = getattr(self.backbone, "guidance", Guidance())
+        return getattr(usual, self.kind) if told is None else told
+
+    def control(self, size: tuple[int, int], first: int, count: int) -> Control | None:
+        """What the ControlNet sees of frames from `first` on, at (width, height) `size`."""
+        if self.conditions is None:
+            return None
+        with self.stopwatch.stage("control"):
+            return self.conditions.control(size, first, count, self.progress)
+
+    @contextmanager
+    def adapted(self) -> Iterator[PrefixOf | None]:
+        """The adapter, if there is one, at work in the model while inside; yields what goes in front of prompts."""
+        if self.adapter is None:
+            yield None
+            return
+        with self.adapter.attached(self.backbone) as prefix:
+            yield prefix
+
+    def sample(self, job: EditJob, stage: str, added_noise: sampling.AddedNoise | None = None) -> Latents:
+        """Clean latents of a whole clip."""
+        with ExitStack() as stack:
+            stack.enter_context(self.stopwatch.stage("sample"))
+            session = stack.enter_context(self.host.attach(self.backbone, job))
+            clean, timesteps = session.start()
+            steps = sampling.sample(
+                clean, session.predict_noise, self.backbone.schedule, timesteps, added_noise=added_noise
+            )
+            for _, clean in tracked(steps, self.progress, stage, len(timesteps)):  # noqa: B007 - the last counts
+                pass
+        return clean
+
+    def decode(self, latents: Latents, size: tuple[int, int]) -> Iterator[Pixels]:
+        """Frames of the source's size, window by window."""
+        stage, total = "decode and write", len(latents)
+        self.progress(stage, 0, total)
+        done = 0
+        for window in latents.split(window_length(*size, self.settings.batch)):
+            with self.stopwatch.stage("decode"):
+                pixels = from_model(self.backbone.decode(window), size).cpu()
+            with self.stopwatch.stage("write"):
+                yield pixels
+            done += len(window)
+            self.progress(stage, done, total)
+
+
+@dataclass(frozen=True)
+class Pipeline(Stages):
+    """All that an edit needs, ready."""
+
+    kind: ClassVar[str] = "edit"
+
+    settings: EditSettings
+
+    @cached_property
+    def inversion(self) -> Inversion:
+        """What the settings choose. Raises: SettingsError for wrong options."""
+        return create_inversion(self.settings)
+
+    def encode(
+        self, windows: Iterable[tuple[Pixels, tuple[Fraction, ...]]], size: tuple[int, int], total: int | None
+    ) -> tuple[Latents, list[Fraction]]:
+        """Latents and timestamps of all frames, which pass through memory window by window."""
+        latents: list[Latents] = []
+        times: list[Fraction] = []
+        self.progress("read and encode", 0, total)
+        with self.stopwatch.stage("encode"):
+            for pixels, timestamps in windows:
+                frames = to_model(pixels, size)
+                latents.append(self.backbone.encode(frames))
+                for watching in (self.conditions, self.adapter):
+                    if watching is not None:
+                        watching.see(frames)
+                times.extend(timestamps)
+                self.progress("read and encode", len(times), total)
+        if len(times) != total:
+            self.progress("read and encode", len(times), len(times))
+        return torch.cat(latents), times
+
+    def edit(self, latents: Latents, control: Control | None = None) -> Latents:
+        """Latents of the edited clip."""
+        settings, backbone = self.settings, self.backbone
+        prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
+        prompt, negative, source = backbone.embed(prompts).split(1)
+        frames, channels, height, width = latents.shape
+        with self._prepared(latents, source, negative) as (prefix, inverted):
+            job = EditJob(
+                shape=(frames, channels, height, width),
+                timesteps=inverted.timesteps,
+                prompt_embeds=prompt,
+                negative_prompt_embeds=negative,
+                null_embeds=inverted.null_embeds,
+                source_prompt_embeds=source,
+                prompts=Prompts(source=settings.source_prompt, edit=settings.prompt),
+                source=inverted.trajectory,
+                clean=latents,
+                guidance_scale=self.guidance_scale,
+                seed=settings.seed,
+                batch=settings.batch,
+                control=control,
+                prefix=prefix,
+            )
+            return self.sample(job, "edit", inverted.noise_on(backbone.device))
+
+    @contextmanager
+    def _prepared(
+        self, latents: Latents, prompt_embeds: PromptEmbeds, negative_prompt_embeds: PromptEmbeds
+    ) -> Iterator[tuple[PrefixOf | None, Inverted]]:
+        """The adapter at work and the clip inverted, in the order that the adapter wants."""
+        inverted = self._inverted(latents, prompt_embeds, negative_prompt_embeds)
+        with ExitStack() as stack:
+            if self.adapter is not None and not self.adapter.adapter.settings.in_inversion:
+                noise = stack.enter_context(inverted)
+                yield stack.enter_context(self.adapted()), noise
+            else:
+                prefix = stack.enter_context(self.adapted())
+                yield prefix, stack.enter_context(inverted)
+
+    @contextmanager
+    def _inverted(
+        self, latents: Latents, prompt_embeds: PromptEmbeds, negative_prompt_embeds: PromptEmbeds
+    ) -> Iterator[Inverted]:
+        settings, backbone = self.settings, self.backbone
+        with ExitStack() as stack:
+            with self.stopwatch.stage("invert"), inverting(self.host, backbone, len(latents)) as together:
+                source = SourceClip(
+                    backbone=backbone,
+                    latents=latents,
+                    timesteps=backbone.schedule.timesteps(settings.steps),
+                    prompt_embeds=prompt_embeds,
+                    negative_prompt_embeds=negative_prompt_embeds,
+                    guidance_scale=self.guidance_scale,
+                    refinement=(settings.inversion_steps or settings.steps) // settings.steps,
+                    seed=settings.seed,
+                    batch=together or settings.batch,
+                    together=together is not None,
+                    progress=self.progress,
+                )
+                inverted = stack.enter_context(self.inversion.inverted(source))
+            yield inverted
+
+
+def model_size(
+    width: int, height: int, size: int | tuple[int, int] | None, backbone: Backbone
+) -> tuple[int, int]:
+    """(width, height) at which `backbone` works on frames of `width` x `height`."""
+    multiple = backbone.size_multiple
+    if isinstance(size, tuple):
+        # fit() rounds one side at a time when it is given a picture that has the size already
+        return fit(*size, None, multiple)
+    shorter = size or backbone.native_size
+    stretch = max(width, height) / min(width, height)
+    if stretch > LARGEST_ASPECT:
+        shorter = max(multiple, round(shorter * (LARGEST_ASPECT / stretch) ** 0.5))
+        # Beyond what the model's multiple allows, the long side gives way; the way back stretches it again.
+        longer = min(
+            round(shorter * stretch), round((size or backbone.native_size) ** 2 * LARGEST_ASPECT / shorter)
+        )
+        width, height = (longer, shorter) if width > height else (shorter, longer)
+        return fit(width, height, None, multiple)
+    return fit(width, height, shorter, multiple)
+
+
+def window_length(width: int, height: int, batch: int) -> int:
+    """Frames of a size that are read, or written, at once."""
+    return max(1, min(batch, WINDOW_PIXELS // (width * height)))
+
+
+@contextmanager
+def memory_errors_explained() -> Iterator[None]:
+    """Turn running out of memory into advice."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ResourceError(_OUT_OF_MEMORY) from error
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error) and "not enough memory" not in str(error):
+            raise
+        raise ResourceError(_OUT_OF_MEMORY) from error
+
+
+_OUT_OF_MEMORY = (
+    "memory ran out; use a smaller --batch, a smaller --size, fewer --frames, or --dtype bfloat16."
+)

@@ -1,0 +1,165 @@
+"""The record of an edit: a JSON file beside the result with all that is needed to repeat it."""
+
+import dataclasses
+import json
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evenreel._version import __version__
+from evenreel.errors import OutputError, SettingsError
+from evenreel.files import Aside, NotRenamedError, unwritable
+from evenreel.installed import LIBRARIES, version
+from evenreel.video import Clip, VideoInfo
+from evenreel.video.hashing import hash_of
+
+RECORD_VERSION = 1
+"""Raised when a record changes in a way that older readers would misread."""
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What was written."""
+
+    path: Path
+    """The clip."""
+    record_path: Path
+    """The record beside it."""
+    record: dict[str, Any]
+    """What that file holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedClip(Clip):
+    """A clip in memory that evenreel made."""
+
+    record: dict[str, Any]
+    """All that is needed to make it again."""
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it; fractions stay exact as "a/b"."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that can change a result."""
+    libraries = {library: version(library) or "unknown" for library in LIBRARIES}
+    return {"evenreel": __version__, "python": platform.python_version(), **libraries}
+
+
+def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Where and in what numbers an edit was computed."""
+    return {
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def described(info: VideoInfo) -> dict[str, Any]:
+    """A source as the record keeps it: where, what, and a hash by which it is known again."""
+    values = plain(info)
+    values["path"] = str(info.path.absolute())
+    # A folder may hold thousands of images; their number and hash say enough.
+    values["images"] = len(info.images)
+    return {**values, "sha256": hash_of(info.images or (info.path,))}
+
+
+def now() -> str:
+    """The time, for people; nothing depends on it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def record_path(output: Path) -> Path:
+    """Where the record of a result lies: the same name, ending in .json. Raises OutputError where there is no name."""
+    if output.name in ("", ".."):
+        raise OutputError(f"{str(output)!r} names no file or folder to write; choose another --out.")
+    return output.with_suffix(".json")
+
+
+def check_record_place(path: Path) -> None:
+    """Refuse to replace a file that happens to have the record's name but is something else."""
+    try:
+        if not path.exists():
+            return
+    except OSError as error:  # a name that is too long, or a folder that may not be entered
+        raise OutputError(f"{path} cannot be written ({error.strerror}); choose another --out.") from error
+    try:
+        read_record(path)
+    except SettingsError as error:
+        raise OutputError(
+            f"{path} exists and is no record of evenreel, which would go there; move it or choose another --out."
+        ) from error
+
+
+class PendingRecord:
+    """A record on its way: written aside inside the `with` block, renamed when it ends well, gone when it does not.
+
+    Raises OutputError where the record cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._aside: Aside | None = None
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Write everything, under another name."""
+        self._aside = Aside(self.path)
+        try:
+            with self._aside.path.open(
+                "w", encoding="utf-8", errors="backslashreplace", newline="\n"
+            ) as file:
+                json.dump(plain(record), file, indent=2, ensure_ascii=False, allow_nan=False)
+                file.write("\n")
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
+    def __enter__(self) -> "PendingRecord":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if self._aside is None:
+            return
+        if kind is None:
+            self._aside.commit()
+        elif isinstance(error, NotRenamedError):
+            with suppress(OutputError):  # the error that is on its way says more
+                self._aside.commit(record_path(error.kept))  # beside the result, wherever that is kept
+        else:
+            self._aside.discard()
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A record as `PendingRecord` left it. Raises SettingsError for anything else."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "it is not JSON"
+        raise SettingsError(
+            f"{path} cannot be read ({reason}); give the .json beside an edited clip."
+        ) from error
+    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
+        raise SettingsError(f"{path} is no record of an edit; give the .json beside an edited clip.")
+    if record.get("record_version") != RECORD_VERSION:
+        raise SettingsError(
+            f"{path} is a record of version {record.get('record_version')} and this evenreel reads {RECORD_VERSION}; "
+            "use the evenreel that wrote it."
+        )
+    return record

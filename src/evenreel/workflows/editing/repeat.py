@@ -1,0 +1,90 @@
+"""An edit, or a clip made from text, run again from its record."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evenreel.backbones import load_backbone
+from evenreel.backbones.control import fingerprint_of
+from evenreel.errors import ClipError, SettingsError, WeightsError
+from evenreel.progress import Progress, silent
+from evenreel.settings import EditSettings, GenerateSettings
+from evenreel.video import probe
+from evenreel.workflows.editing import record
+from evenreel.workflows.editing.edit import edit_file
+from evenreel.workflows.editing.generate import generate_file
+from evenreel.workflows.editing.record import FileResult
+
+
+def repeat_edit(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    progress: Progress = silent,
+) -> FileResult:
+    """Run again what a record describes, an edit or a clip made from text, on the same source and the same weights.
+
+    `output` defaults to the recorded name with "-repeated" added. Raises ClipError and WeightsError where source or
+    weights have changed, and any EvenreelError that the run itself raises.
+    """
+    values = record.read_record(Path(path))
+    from_text, control = values.get("command") == "generate", values.get("control")
+    try:
+        clips = [] if from_text else [values["source"]]
+        if control is not None and control["clip"] is not None:
+            clips.append(control["clip"])
+        sources = [(Path(clip["path"]), clip["sha256"]) for clip in clips]
+        control_fingerprint = None if control is None else control["fingerprint"]
+        written, fingerprint = Path(values["output"]["path"]), values["model"]["fingerprint"]
+        threads = int(values["machine"]["threads"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SettingsError(
+            f"{path} is damaged: {error} is missing or wrong; give another record."
+        ) from error
+    settings = _settings(values["settings"], from_text=from_text)
+    for source, digest in sources:
+        _check_same(source, digest)
+    backbone = load_backbone(settings.model, device=settings.device, dtype=settings.dtype)
+    if backbone.fingerprint != fingerprint:
+        raise WeightsError(
+            f"the model {settings.model} is no longer the one that was used; restore it, or start a new run."
+        )
+    if control is not None and fingerprint_of(settings.control) != control_fingerprint:
+        raise WeightsError(
+            f"the ControlNet {settings.control} is no longer the one that was used; restore it, or start a new run."
+        )
+    target = (
+        Path(output) if output is not None else written.with_name(f"{written.stem}-repeated{written.suffix}")
+    )
+    with _threads(threads):
+        if isinstance(settings, GenerateSettings):
+            return generate_file(target, settings, overwrite=True, progress=progress, backbone=backbone)
+        return edit_file(sources[0][0], target, settings, progress=progress, backbone=backbone)
+
+
+def _settings(values: dict[str, Any], *, from_text: bool) -> EditSettings | GenerateSettings:
+    if from_text:
+        return GenerateSettings.from_json(values)
+    # Records that name no inversion were made when there was but one.
+    return EditSettings.from_json({"inversion": "ddim", **values})
+
+
+def _check_same(source: Path, digest: str) -> None:
+    info = probe(source)
+    if record.hash_of(info.images or (info.path,)) != digest:
+        raise ClipError(f"{source} is no longer the clip that was used; restore it, or start a new run.")
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Sums are split between threads, so another number of them gives other last digits, and then other frames."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(count, os.cpu_count() or 1)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

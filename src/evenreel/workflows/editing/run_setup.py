@@ -1,0 +1,149 @@
+"""Everything that a run needs, opened and checked before its long work begins; and what the record says of it."""
+
+import dataclasses
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from evenreel import registry
+from evenreel.backbones import Backbone, load_backbone
+from evenreel.errors import OutputError, SettingsError
+from evenreel.hosts.base import Host, create_host
+from evenreel.progress import Progress
+from evenreel.settings import DTYPES, Run, RunSettings
+from evenreel.video import VideoInfo, probe
+from evenreel.workflows.editing import record, resource_use
+from evenreel.workflows.editing.adapter_use import AdapterInUse
+from evenreel.workflows.editing.control_use import Conditions
+from evenreel.workflows.editing.pipeline import Stages
+from evenreel.workflows.editing.resource_use import Stopwatch
+
+Opened = TypeVar("Opened", bound=Stages)
+
+
+def opened(
+    kind: type[Opened],
+    settings: RunSettings,
+    backbone: Backbone | None,
+    progress: Progress,
+    *,
+    prompts: list[str],
+    with_source: bool,
+    download: bool,
+) -> Opened:
+    """A pipeline with its model loaded, unless there is one, and all that can be wrong with `settings` found."""
+    # wrong options fail before weights load
+    host: Host = create_host(settings.host, settings.host_options, with_source=with_source)
+    progress("load model", 0, None)
+    stopwatch = Stopwatch(torch.device("cpu"))
+    with stopwatch.stage("load"):
+        if backbone is None:
+            backbone = _loaded(settings, download=download)
+        else:
+            settings = _settings_of(backbone, settings)
+        backbone.schedule.timesteps(settings.steps)  # too many steps, or
+        backbone.embed(prompts)  # too long a prompt
+        _ = backbone.unet
+        conditions = Conditions.opened(settings, backbone, download=download)
+        adapter = AdapterInUse.opened(settings, backbone, with_source=with_source)
+    stopwatch.device = backbone.device
+    resource_use.reset_device_peak(backbone.device)
+    return kind(backbone, host, settings, progress, stopwatch, conditions, adapter)
+
+
+def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
+    """What records of edits and of clips made from text have in common; `working` is the model's (width, height)."""
+    backbone, settings = stages.backbone, stages.settings
+    conditions = stages.conditions
+    return {
+        "record_version": record.RECORD_VERSION,
+        "made": record.now(),
+        "settings": {**_found_again(settings).to_json(), "guidance_scale": stages.guidance_scale},
+        "model": {"name": backbone.name, "fingerprint": backbone.fingerprint},
+        "host": {"name": settings.host, "settings": record.plain(stages.host)},
+        "control": None if conditions is None else conditions.described(),
+        "adapter": None if stages.adapter is None else stages.adapter.described(),
+        "working_size": list(working),
+        "versions": record.versions(),
+        "machine": record.machine(backbone.device, backbone.dtype),
+        "seconds": {stage: round(seconds, 3) for stage, seconds in stages.stopwatch.seconds.items()},
+        "peak_memory": {
+            "process_bytes": resource_use.peak_process_bytes(),
+            "device_bytes": resource_use.peak_device_bytes(backbone.device),
+        },
+    }
+
+
+def described_output(target: Path, finished: Path) -> dict[str, Any]:
+    """A result as the record keeps it, from where it lies until it is renamed to `target`."""
+    return {
+        "path": str(target.absolute()),
+        "sha256": None if finished.is_dir() else record.hash_of((finished,)),
+    }
+
+
+def control_clips(settings: RunSettings) -> tuple[VideoInfo, ...]:
+    """The clip that a ControlNet is to be shown, if one is named. Raises: ClipError."""
+    return (probe(settings.control_clip),) if settings.control_clip else ()
+
+
+def check_apart(sources: Sequence[VideoInfo], target: Path, record_path: Path) -> None:
+    """Refuse to write over a source, under whatever name, or over a JSON file that is not ours."""
+    for info in sources:
+        for source in (info.path, *info.images):
+            for written in (target, record_path):
+                if _same_place(source, written):
+                    raise OutputError(f"{written} is the source itself; choose another --out.")
+        if info.is_images and _same_place(info.path, target.parent) and not target.suffix:
+            raise OutputError(f"{target} lies inside the source folder; choose another --out.")
+    record.check_record_place(record_path)
+
+
+def _loaded(settings: RunSettings, *, download: bool) -> Backbone:
+    try:
+        return load_backbone(settings.model, device=settings.device, dtype=settings.dtype, download=download)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise SettingsError(
+            f"model {settings.model[:40]!r}... is too long a name; give a shorter one."
+        ) from error
+
+
+def _settings_of(backbone: Backbone, settings: Run) -> Run:
+    """Settings that name the model that is used, not the one that would have been loaded."""
+    same = backbone.name == settings.model or _is_registered(settings.model, backbone.name)
+    dtype = str(backbone.dtype).removeprefix("torch.")
+    return dataclasses.replace(
+        settings,
+        model=settings.model if same else backbone.name,
+        device=str(backbone.device),
+        dtype=dtype if dtype in DTYPES else settings.dtype,
+    )
+
+
+def _found_again(settings: Run) -> Run:
+    """Settings whose folders and files are found from another working directory too."""
+    names = {name: getattr(settings, name) for name in ("control", "control_clip", "adapter", "model")}
+    if _is_registered(settings.model):
+        del names["model"]
+    if settings.adapter == "mini":
+        del names["adapter"]
+    found = {key: str(Path(name).absolute()) for key, name in names.items() if name and Path(name).exists()}
+    return dataclasses.replace(settings, **found)
+
+
+def _is_registered(model: str, name: str | None = None) -> bool:
+    """Whether `model` is `name`, or `name:location`, of a registered backbone (any when None)."""
+    family = model.partition(":")[0]
+    return family in registry.names(registry.BACKBONES) and name in (None, family)
+
+
+def _same_place(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return one.resolve() == other.resolve()

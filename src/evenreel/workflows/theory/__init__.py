@@ -1,0 +1,1 @@
+"""The source papers' claims as rows, and the corrected bounds measured on a real run of a model."""

@@ -1,0 +1,1 @@
+"""Building and checking data to train on, and training adapters on it."""

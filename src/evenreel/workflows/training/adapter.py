@@ -1,0 +1,255 @@
+"""Training an adapter on shards, from its settings to its file; stopped at any moment, it goes on where it was."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evenreel.adapters import checkpoint
+from evenreel.adapters.adapter import Adapter, AdapterSettings
+from evenreel.adapters.checkpoint import Origin
+from evenreel.backbones import Backbone, load_backbone
+from evenreel.backbones.clip import ClipModel, load_clip
+from evenreel.errors import OutputError, SettingsError
+from evenreel.files import write_atomically
+from evenreel.progress import Progress, silent
+from evenreel.settings import EditSettings
+from evenreel.training.accelerated import AcceleratedSettings, AcceleratedTraining, Figures
+from evenreel.training.edits import EditLossSettings
+from evenreel.training.encoded import Encoded
+from evenreel.training.objective import Objective, draws, training_in
+from evenreel.training.shards import ShardedData
+from evenreel.video import load
+from evenreel.video.strip import film_strip
+from evenreel.workflows.editing.edit import edit_clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterTrainingSettings:
+    """Everything that decides what comes out."""
+
+    adapter: AdapterSettings = field(default_factory=AdapterSettings)
+    loss: Objective = field(default_factory=EditLossSettings)
+    loop: AcceleratedSettings
+    model: str = "mini"
+    """As of an edit."""
+    clip: str = "mini"
+    """CLIP whose vision tower looks at frames: a folder in transformers' layout, or `mini`."""
+    pairs: int = 1
+    """Groups of frames in a micro-batch."""
+    seed: int = 0
+    """Where weights, batches, noise and noise levels start."""
+    device: str = "auto"
+    cache_bytes: int = 2**30
+    """How much of frozen encoders' work is kept."""
+    licence: str = "Apache-2.0"
+    """Under which the adapter comes; one line."""
+
+    def __post_init__(self) -> None:
+        if self.pairs < 1:
+            raise SettingsError(f"pairs must be at least 1, got {self.pairs}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """A clip that is edited with the adapter while it is trained, for people to look at."""
+
+    clip: Path
+    prompt: str
+    source_prompt: str = ""
+    host: str = "vidtome"
+    every: int = 250
+    """Steps from one edit to the next."""
+    steps: int = 20
+    """Sampling steps."""
+    frames: int = 8
+    """Frames of the clip, the first ones."""
+
+
+def train_adapter(
+    data: Path,
+    out: Path,
+    settings: AdapterTrainingSettings,
+    *,
+    validation: Validation | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Train on the shards in `data`; state, logs and at the end `out`/adapter.safetensors, whose path is returned.
+
+    Started by `accelerate launch`, all processes share the work. Raises: SettingsError, DataError, WeightsError,
+    OutputError; FloatingPointError when the loss is not finite, with the last good state kept.
+    """
+    _make(out)
+    shards = _shards(data, settings.loss)
+    backbone = load_backbone(settings.model, device=settings.device, dtype="float32")
+    adapter, vision = _new(backbone, settings)
+    encoded = Encoded(backbone, vision.frame_tokens if vision else None, limit=settings.cache_bytes)
+    with training_in(backbone, adapter.to(backbone.device), settings.loss) as trainee:
+        device = str(backbone.device)
+        draw, unit = draws(
+            lambda number: shards.batch(number, settings.pairs, seed=settings.seed),
+            encoded,
+            settings.loss,
+            settings.loop.accumulation,
+        )
+        total = -(-settings.loop.steps // unit) * unit  # whole edits
+        loop = dataclasses.replace(settings.loop, steps=total)
+        training = AcceleratedTraining(trainee, loop, out, device=device, unit=unit)
+        _check_same(out, settings, shards, write=training.is_main)
+        progress("train adapter", training.step, total)
+        with _logs(out, training.step, write=training.is_main) as log:
+            for step, figures in training.run(draw):
+                log(step, {**figures, "rate": loop.rate(step - 1), "seconds": training.seconds})
+                told = ", ".join(
+                    f"{name} {value:.4f}" for name, value in figures.items() if name != "gradient_norm"
+                )
+                progress(f"train adapter: {told}", step, total)
+                if validation and training.is_main and (step % validation.every == 0 or step == total):
+                    _save(adapter, out / "last.safetensors", backbone, vision, settings, data, step)
+                    _validate(out, backbone, settings, validation, step)
+                    adapter.train()
+        if training.is_main:
+            _save(adapter, out / "adapter.safetensors", backbone, vision, settings, data, training.step)
+    return out / "adapter.safetensors"
+
+
+def _shards(data: Path, loss: Objective) -> ShardedData:
+    """The data, with the maps that the loss asks for where they are there."""
+    shards = ShardedData(data)
+    if isinstance(loss, EditLossSettings):
+        return shards
+    if loss.temporal == "frames" and shards.settings.frames < 3:
+        raise SettingsError(
+            f"the temporal loss frames needs groups of 3 frames or more, {data} has {shards.settings.frames}; "
+            "build the data with --frames 3."
+        )
+    maps = ("depth", "flow") if loss.temporal == "source-anchored" else ()
+    return ShardedData(data, maps=maps) if maps and set(maps) <= set(shards.settings.maps) else shards
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be made ({error.strerror}); choose another --out.") from error
+
+
+def _new(backbone: Backbone, settings: AdapterTrainingSettings) -> tuple[Adapter, ClipModel | None]:
+    tokens = settings.adapter.tokens
+    vision, width = None, None
+    if tokens is not None and tokens.select != "none":
+        vision = load_clip(settings.clip, device=backbone.device)
+        width = vision.vision_width
+    generator = torch.Generator().manual_seed(settings.seed)
+    return Adapter.of(backbone, settings.adapter, vision_width=width, generator=generator), vision
+
+
+def _check_same(out: Path, settings: AdapterTrainingSettings, shards: ShardedData, *, write: bool) -> None:
+    """A run that goes on must be the run that began: only its length may change."""
+    path = out / "settings.json"
+    told = json.loads(json.dumps(asdict(settings), default=str))
+    for free in ("steps", "checkpoint_seconds"):
+        told["loop"].pop(free)
+    for harmless in ("device", "cache_bytes"):
+        told.pop(harmless)
+    told["data"] = [shard.sha256 for shard in shards.manifest.shards]
+    if (out / "state.safetensors").exists() and path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if changed := sorted(name for name in told if told[name] != before.get(name)):
+            raise SettingsError(f"{out} holds a training with another {changed[0]}; choose another --out.")
+    elif write:
+        write_atomically(path, json.dumps(told, indent=2) + "\n")
+
+
+@contextmanager
+def _logs(out: Path, done: int, *, write: bool) -> Iterator[Any]:
+    """Figures of each step as JSON lines, and for TensorBoard where that is installed.
+
+    Steps beyond those `done` were logged by a run that was stopped before it saved them: they come again.
+    """
+    if not write:
+        yield lambda step, figures: None
+        return
+    board = None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+
+        board = SummaryWriter(out / "tensorboard", purge_step=done + 1)
+    except ImportError:
+        pass  # the lines hold the same
+    path = out / "log.jsonl"
+    if path.exists():
+        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= done]
+        write_atomically(path, "".join(f"{line}\n" for line in kept))
+    with path.open("a", encoding="utf-8", newline="\n") as lines:
+
+        def log(step: int, figures: Figures) -> None:
+            lines.write(json.dumps({"step": step, **figures, "at": round(time.time(), 1)}) + "\n")
+            lines.flush()
+            if board is not None:
+                for name, value in figures.items():
+                    board.add_scalar(name, value, step)
+
+        try:
+            yield log
+        finally:
+            if board is not None:
+                board.close()
+
+
+def _step_of(line: str) -> int | float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # cut short by a kill
+
+
+def _save(
+    adapter: Adapter,
+    path: Path,
+    backbone: Backbone,
+    vision: ClipModel | None,
+    settings: AdapterTrainingSettings,
+    data: Path,
+    step: int,
+) -> None:
+    notes = json.loads(json.dumps(asdict(settings), default=str))
+    origin = Origin(
+        base=backbone.fingerprint,
+        base_name=backbone.name,
+        vision=vision.fingerprint if vision else None,
+        vision_name=vision.name if vision else "",
+        licence=settings.licence,
+        notes={"settings": notes, "data": data.name, "steps": step},
+    )
+    checkpoint.save(adapter, path, origin)
+
+
+def _validate(
+    out: Path, backbone: Backbone, settings: AdapterTrainingSettings, validation: Validation, step: int
+) -> None:
+    """Edit the clip without the adapter and with it; a film strip of source, both edits."""
+    clip = load(validation.clip, 0, validation.frames)
+    edits = []
+    # In a model of its own: the one that is trained has the adapter in it.
+    fresh = load_backbone(settings.model, device=settings.device)
+    for adapter in ("", str(out / "last.safetensors")):
+        told = EditSettings(
+            prompt=validation.prompt,
+            source_prompt=validation.source_prompt,
+            model=settings.model,
+            host=validation.host,
+            steps=validation.steps,
+            adapter=adapter,
+        )
+        edits.append(edit_clip(clip, told, backbone=fresh).frames)
+    labels = ["source", "without the adapter", f"with the adapter of step {step}"]
+    folder = out / "validation"
+    folder.mkdir(exist_ok=True)
+    film_strip([clip.frames, *edits], labels, folder / f"step-{step:06}.png")

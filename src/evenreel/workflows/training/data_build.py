@@ -1,0 +1,249 @@
+"""Building a data set: clips or scenes into shards, by several processes, to the same bytes whatever interrupts it."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from evenreel import process_pool
+from evenreel.errors import DataError, OutputError, SettingsError
+from evenreel.files import Aside, foreign_to, shown, unwritable
+from evenreel.progress import Progress, silent
+from evenreel.training.data.groups import Members, Unusable, clip_groups, scene_groups
+from evenreel.training.data.manifest import NAME, SHARD_NAME, Manifest, Shard, read_manifest
+from evenreel.training.data.settings import DataSettings
+from evenreel.training.data.shard_file import ShardWriter
+from evenreel.training.data.sources import ClipEntry, Entry, SceneEntry, Source
+from evenreel.training.data.wording import ask, variations
+from evenreel.video.hashing import hash_of
+
+LOCK = ".lock"
+MOST_WORKERS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One shard to make."""
+
+    number: int
+    first: int
+    """Place of its first clip in the source."""
+    entries: tuple[Entry, ...]
+    settings: DataSettings
+    folder: Path
+    strict: bool
+
+
+def build(
+    source: Source,
+    out: Path,
+    settings: DataSettings,
+    *,
+    workers: int = 1,
+    strict: bool = False,
+    progress: Progress = silent,
+) -> Manifest:
+    """Make the shards that `out` lacks and return the finished manifest.
+
+    Interrupted at any moment and started again, it goes on; the bytes do not depend on that, nor on `workers`. Clips
+    that cannot be used are listed in the manifest, or with `strict` the first of them is a DataError. Raises
+    SettingsError where `out` was begun with other settings, OutputError where it cannot be written or holds something
+    else, and DataError where no clip at all can be used.
+    """
+    _check(source, settings, workers)
+    with _locked(out):
+        manifest = _begun(out, source, settings)
+        if strict:
+            _refuse(manifest, source)
+        tasks = list(_tasks(source, settings, out, manifest, strict))
+        before = sum(shard.clips for shard in manifest.shards)
+        total = len(source.entries)
+        progress("build", before, total)
+        made = process_pool.work(
+            make_shard, tasks, workers, lambda done: progress("build", before + done, total)
+        )
+        try:
+            # Closed at once when the loop is left: workers must have ended before what they left is swept away.
+            with closing(made):
+                for shard in made:
+                    shards = sorted((*manifest.shards, shard), key=lambda each: each.file)
+                    manifest = replace(manifest, shards=tuple(shards))
+                    manifest.write(out)
+        finally:
+            _sweep(out)
+    if not manifest.samples:
+        name, reason = manifest.skipped[0]
+        raise DataError(f"none of the {total} clips can be used; the first is {name}: {reason}.")
+    return manifest
+
+
+def make_shard(task: Task, tick: process_pool.Tick) -> Shard:
+    """Write one shard aside, flush it and rename it; a function of the task alone."""
+    path = task.folder / SHARD_NAME.format(task.number)
+    reword = _rewording(task)
+    aside = Aside(path)
+    skipped: list[tuple[str, str]] = []
+    try:
+        with aside.path.open("wb") as file:
+            writer = ShardWriter(file)
+            for place, entry in enumerate(task.entries, task.first):
+                writer.mark()
+                try:
+                    for number, members in enumerate(_groups(entry, task.settings, reword)):
+                        tick(0)
+                        writer.write(f"c{place:06d}-g{number:05d}", members)
+                except Unusable as reason:
+                    if task.strict:
+                        raise _strict_error(entry.name, str(reason)) from reason
+                    writer.take_back()
+                    skipped.append((entry.name, str(reason)))
+                tick(1)
+            writer.finish()
+        digest, size = hash_of([aside.path]), aside.path.stat().st_size
+        aside.commit()
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        aside.discard()
+    return Shard(
+        file=path.name,
+        sha256=digest,
+        bytes=size,
+        samples=writer.samples,
+        clips=len(task.entries),
+        skipped=tuple(skipped),
+        dropped_captions=sum(entry.dropped for entry in task.entries if isinstance(entry, ClipEntry)),
+    )
+
+
+def _groups(
+    entry: Entry, settings: DataSettings, reword: Callable[[Sequence[str]], list[str]]
+) -> Iterator[Members]:
+    if isinstance(entry, SceneEntry):
+        return scene_groups(entry, settings)
+    return clip_groups(entry, settings, reword)
+
+
+def _rewording(task: Task) -> Callable[[Sequence[str]], list[str]]:
+    """Other wordings of a clip's captions: by rule, or by the user's program, which is run once for a shard."""
+    count, command = task.settings.variations, task.settings.captioner
+    if command is None or not count:
+        return lambda captions: variations(captions, count)
+    usable = [entry for entry in task.entries if isinstance(entry, ClipEntry) and not entry.problem]
+    distinct = list(dict.fromkeys(text for entry in usable for text in entry.captions))
+    answers = ask(command, distinct, count) if distinct else {}
+
+    def reword(captions: Sequence[str]) -> list[str]:
+        found = dict.fromkeys(text for caption in captions for text in answers[caption])
+        return [text for text in found if text not in captions]
+
+    return reword
+
+
+def _check(source: Source, settings: DataSettings, workers: int) -> None:
+    if not 1 <= workers <= MOST_WORKERS:
+        raise SettingsError(f"workers must be from 1 to {MOST_WORKERS}, got {workers}.")
+    for name in ("depth", "flow"):
+        if name in settings.maps and not source.rendered:
+            raise SettingsError(
+                f"{name} is known exactly for rendered scenes only, and for clips it takes a model, which this version "
+                f"does not have; leave {name} out, or build with --world."
+            )
+    if settings.captioner is not None and source.rendered:
+        raise SettingsError("scenes of the world are captioned by their own grammar; leave --captioner out.")
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Make the folder if need be, and hold it against other builds."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / LOCK, timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(f"{shown(out)} is being built by another process; wait for it to end.") from error
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise unwritable(out, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _begun(out: Path, source: Source, settings: DataSettings) -> Manifest:
+    """The manifest to go on from, with the finished shards that are there; a new one in a new folder."""
+    count = -(-len(source.entries) // settings.clips_per_shard)
+    new = Manifest(settings=settings, source=source.description, shard_count=count)
+    if not (out / NAME).exists():
+        if foreign := foreign_to(out, r"shard-.*", r"\.evenreel-.*", re.escape(LOCK)):
+            raise OutputError(
+                f"{shown(out)} holds other files ({shown(foreign)}); choose a new or empty folder as --out."
+            )
+        new.write(out)
+        return new
+    found = read_manifest(out)
+    _same(found, new, out)
+    _sweep(out)
+    there = [shard for shard in found.shards if _size(out / shard.file) == shard.bytes]
+    return replace(found, shards=tuple(there))
+
+
+def _same(found: Manifest, new: Manifest, out: Path) -> None:
+    before = {**found.settings.to_json(), **found.source}
+    now = {**new.settings.to_json(), **new.source}
+    for name in dict.fromkeys((*before, *now)):
+        if before.get(name) != now.get(name):
+            change = (
+                "its clips or captions have changed"
+                if name == "sha256"
+                else f"{name} was {before.get(name)} and is now {now.get(name)}"
+            )
+            raise SettingsError(
+                f"{shown(out)} was begun otherwise ({change}); give the same again, or choose another --out."
+            )
+
+
+def _tasks(
+    source: Source, settings: DataSettings, out: Path, manifest: Manifest, strict: bool
+) -> Iterator[Task]:
+    finished = {shard.file for shard in manifest.shards}
+    size = settings.clips_per_shard
+    for number in range(manifest.shard_count):
+        if SHARD_NAME.format(number) not in finished:
+            entries = tuple(source.entries[number * size : (number + 1) * size])
+            yield Task(
+                number=number,
+                first=number * size,
+                entries=entries,
+                settings=settings,
+                folder=out,
+                strict=strict,
+            )
+
+
+def _refuse(manifest: Manifest, source: Source) -> None:
+    """Raise for the first clip that is known to be of no use, before anything is built."""
+    for name, reason in manifest.skipped:
+        raise _strict_error(name, reason)
+    for entry in source.entries:
+        if isinstance(entry, ClipEntry) and entry.problem is not None:
+            raise _strict_error(entry.name, entry.problem)
+
+
+def _strict_error(name: str, reason: str) -> DataError:
+    return DataError(
+        f"{name} cannot be used: {reason}; mend or remove it, or leave --strict out to go on without."
+    )
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _sweep(out: Path) -> None:
+    """Remove what a build that was killed left half written."""
+    for file in out.glob(".evenreel-*"):
+        file.unlink(missing_ok=True)

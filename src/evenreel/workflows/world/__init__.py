@@ -1,0 +1,1 @@
+"""Edits of the procedural world, whose right answers are known: the demo, the study, the report on the mini model."""

@@ -1,0 +1,183 @@
+"""Edits of the world's clips, whose right answer is known, and everything that can be measured of one."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+
+from evenreel.backbones import Backbone
+from evenreel.backbones.clip import ClipModel
+from evenreel.hosts.base import EditJob, Host, Session, create_host, inverting
+from evenreel.metrics import attributes, clip, composite, distribution, fidelity, foreground, temporal
+from evenreel.metrics.base import Metric, measure
+from evenreel.metrics.flow import KnownFlow
+from evenreel.metrics.judge import Judge
+from evenreel.metrics.window import Inputs, cut, windows
+from evenreel.ops.warp import visible_by_depth
+from evenreel.progress import silent
+from evenreel.settings import EditSettings
+from evenreel.types import Frames, Latents
+from evenreel.workflows.editing.adapter_use import AdapterInUse
+from evenreel.workflows.editing.pipeline import Pipeline
+from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.world import ATTRIBUTES, HELD_OUT, Rendering, Scene, caption, random_scene, render
+
+SIZE = 128
+
+METRICS: Mapping[str, type[Metric]] = {
+    "asked": attributes.Asked,
+    "kept": attributes.Kept,
+    "truth_psnr": fidelity.TruthPsnr,
+    "truth_ssim": fidelity.TruthSsim,
+    "foreground_truth_psnr": foreground.ForegroundTruthPsnr,
+    "background_psnr": fidelity.BackgroundPsnr,
+    "background_ssim": fidelity.BackgroundSsim,
+    "source_psnr": fidelity.SourcePsnr,
+    "warp_error": temporal.WarpError,
+    "warp_ssim": temporal.WarpSsim,
+    "foreground_warp_error": foreground.ForegroundWarpError,
+    "background_warp_error": foreground.BackgroundWarpError,
+    "flicker": temporal.Flicker,
+    "clip_t": clip.ClipText,
+    "foreground_clip_t": foreground.ForegroundClipText,
+    "clip_f": clip.ClipFrames,
+    "clip_dir": clip.ClipDirection,
+    "frechet_clip": distribution.FrechetClip,
+    "kid_clip": distribution.KidClip,
+    "s_edit": composite.SEdit,
+    "q_edit": composite.QEdit,
+}
+"""What `measured` tells, by the names that `evenreel evaluate` uses."""
+
+Watch = Callable[[int, Latents], None]
+"""Told the timestep and the noisy clip before each noise prediction of the sampling."""
+
+
+@dataclass(frozen=True)
+class WorldEdit:
+    """One clip and one change of it."""
+
+    scene: Scene
+    change: dict[str, str]
+    """Attribute and what it becomes."""
+    length: int = 8
+    """Frames."""
+
+    @classmethod
+    def held_out(cls, number: int, length: int = 8) -> "WorldEdit":
+        """Held-out scene `number` with one attribute changed at random; which one goes round with the number."""
+        scene = random_scene(HELD_OUT + number, objects=1)
+        rng = random.Random(f"evenreel change {scene.seed}")
+        name = list(ATTRIBUTES)[number % len(ATTRIBUTES)]
+        value = rng.choice([value for value in ATTRIBUTES[name] if value != scene.attribute(name)])
+        return cls(scene, {name: value}, length)
+
+    @property
+    def target(self) -> Scene:
+        """What the edit should show."""
+        return self.scene.edited(**self.change)
+
+    @cached_property
+    def source(self) -> Rendering:
+        """The clip, with its motion and depth."""
+        return render(self.scene, range(self.length), SIZE)
+
+    @cached_property
+    def truth(self) -> Rendering:
+        """The right answer."""
+        return render(self.target, range(self.length), SIZE, maps=False)
+
+    @cached_property
+    def flow(self) -> KnownFlow:
+        """The source's exact motion, and where it holds."""
+        flow = self.source.flow[:-1]
+        return KnownFlow(flow, visible_by_depth(self.source.depth, flow))
+
+    def settings(self, **changes: object) -> EditSettings:
+        """Settings of the edit, with the world's captions as prompts."""
+        return EditSettings.from_json(
+            {"prompt": caption(self.target), "source_prompt": caption(self.scene), **changes}
+        )
+
+
+def edit_frames(
+    backbone: Backbone, frames: Frames, settings: EditSettings, watch: Watch | None = None
+) -> Frames:
+    """Edit frames that have the model's own size already."""
+    host = create_host(settings.host, settings.host_options)
+    if watch is not None:
+        host = _Watched(host, watch)
+    adapter = AdapterInUse.opened(settings, backbone, with_source=True)
+    if adapter is not None:
+        adapter.see(frames)
+    pipeline = Pipeline(backbone, host, settings, silent, Stopwatch(backbone.device), adapter=adapter)
+    return backbone.decode(pipeline.edit(backbone.encode(frames))).cpu()
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A host that lets someone look on."""
+
+    name: ClassVar[str] = "watched"
+
+    host: Host
+    watch: Watch
+
+    @contextmanager
+    def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:
+        with self.host.attach(backbone, job) as session:
+            yield _WatchedSession(session, self.watch)
+
+    def attach_inversion(self, backbone: Backbone, frames: int) -> AbstractContextManager[int | None]:
+        return inverting(self.host, backbone, frames)
+
+
+@dataclass(frozen=True)
+class _WatchedSession:
+    session: Session
+    watch: Watch
+
+    def start(self) -> tuple[Latents, tuple[int, ...]]:
+        return self.session.start()
+
+    def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
+        self.watch(timestep, latents)
+        return self.session.predict_noise(latents, step_index, timestep)
+
+
+def judged(edit: WorldEdit, edited: Frames, judge: Judge) -> tuple[dict[str, bool], dict[str, bool]]:
+    """By attribute: is what was asked for there, is what was not asked for kept (most frames decide)."""
+    verdict = judge.verdict(edited)
+    right = {name: verdict[name] == edit.target.attribute(name) for name in ATTRIBUTES}
+    asked = {name: hit for name, hit in right.items() if name in edit.change}
+    return asked, {name: hit for name, hit in right.items() if name not in edit.change}
+
+
+def measured(edit: WorldEdit, edited: Frames, clip_model: ClipModel) -> dict[str, float | None]:
+    """METRICS of one edit, percentages as shares; None for one that the clip does not allow.
+
+    Prompts are the world's captions, whatever the edit was told. The mask holds the object as it was and as it should
+    be. Where the background or the style was to change, nothing of the background was to stay: its figures are None.
+    """
+    shown = torch.maximum(edit.source.masks, edit.truth.masks).amax(1, keepdim=True)
+    inputs = Inputs(
+        prompt=caption(edit.target),
+        source_prompt=caption(edit.scene),
+        mask=True,
+        truth=True,
+        flow=edit.flow,
+        clip=clip_model,
+    )
+    parts = cut(edit.source.frames, edited, shown == 0, edit.truth.frames)
+    figures = measure(windows(parts, inputs), METRICS, inputs)
+    values = {
+        name: figure.value / 100 if figure.value is not None and METRICS[name].unit == "%" else figure.value
+        for name, figure in figures.items()
+    }
+    if edit.change.keys() & {"background", "style"}:
+        values |= {"background_psnr": None, "background_ssim": None}
+    return values
