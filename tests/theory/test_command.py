@@ -65,9 +65,9 @@ def test_two_formats_are_one_too_many(capsys):
 
 def test_measured_on_a_model(run, monkeypatch, tiny_folder):
     """Little of it, for the time that it takes."""
-    from evenreel.workflows.theory import run
+    from evenreel.workflows.theory import run as theory_run
 
-    measured = run.measure_theory
+    measured = theory_run.measure_theory
     monkeypatch.setattr(
         theory_run,
         "measure_theory",

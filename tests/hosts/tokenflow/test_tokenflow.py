@@ -142,7 +142,9 @@ def test_what_is_kept_does_not_grow_with_the_clip(tiny):
 @torch.no_grad()
 @pytest.mark.parametrize("at_once", [2**28, 4 * 2 * 20 * 3])
 def test_extended_attention_is_attention_over_all_tokens(tiny, at_once, monkeypatch):
-    monkeypatch.setattr(extended, "_SCORES_AT_ONCE", at_once)  # all queries in one block, or three at a time
+    monkeypatch.setattr(
+        extended_attention, "_SCORES_AT_ONCE", at_once
+    )  # all queries in one block, or three at a time
     name = layers.self_attentions(tiny.unet)[0]
     attn = layers.attention(tiny.unet, name)
     queries, keys, values = (

@@ -90,7 +90,7 @@ def test_the_doctor_runs_without_the_libraries_it_looks_for():
     """It must say that torch is missing, not die of it."""
     script = (
         "import sys; sys.modules.update(dict.fromkeys(('torch', 'psutil', 'av', 'diffusers')));"
-        "from evenreel.workflows import doctor; doctor.LIBRARIES = ('no-such-library',);"
+        "from evenreel.workflows.inspect import doctor; doctor.LIBRARIES = ('no-such-library',);"
         "print([(finding.state, finding.name) for finding in doctor.examine()])"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evenreel.files import write_atomically
+
 _TEXT = """\
 # evenreel mini
 
