@@ -1,0 +1,83 @@
+"""What trains motion modules: noise prediction on clips, base frozen (AnimateDiff, arXiv:2307.04725, section 4.2)."""
+
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from evenreel.motion.attach import motion_attached
+from evenreel.motion.modules import MotionModules
+from evenreel.training.unet import SNR_CAP
+
+
+class MotionBatch(NamedTuple):
+    """Clips to train on, on the device of the model."""
+
+    latents: Tensor
+    """Clean latents, (clips frames 4 height width)."""
+    noise: Tensor
+    """Unit noise of the same shape, drawn for each frame."""
+    timesteps: Tensor
+    """Training timesteps, int64, (clips,); all frames of a clip have the same."""
+    prompt_embeds: Tensor
+    """Of each clip's caption, (clips tokens width)."""
+
+
+class MotionTrainee(nn.Module):
+    """A frozen UNet with motion modules at work, as a function from a batch to its loss.
+
+    Nothing in `forward` waits for the device or moves tensors to it, so a CUDA graph can hold it. Only the parameters
+    of `modules` require gradients.
+    """
+
+    alphas_cumprod: Tensor
+
+    def __init__(
+        self, unet: Any, modules: MotionModules, alphas_cumprod: Tensor, *, snr_cap: float = SNR_CAP
+    ) -> None:
+        """Attach `modules` to `unet`, which is frozen, until `detach`.
+
+        `alphas_cumprod` is the base's noise schedule, (timesteps,). Losses are weighted min(SNR, cap) / SNR
+        (arXiv:2303.09556). Raises: WeightsError when the modules do not fit the UNet.
+        """
+        super().__init__()
+        self.unet, self.modules_trained = (
+            unet.requires_grad_(False).eval(),
+            modules.requires_grad_(True).train(),
+        )
+        self.register_buffer("alphas_cumprod", alphas_cumprod.float().clone(), persistent=False)
+        self.snr_cap = snr_cap
+        self._attached = ExitStack()
+        self._switch = self._attached.enter_context(motion_attached(unet, modules))
+
+    def forward(self, batch: MotionBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean weighted squared error of the noise prediction, and detached figures.
+
+        Figures: `mse` without weights; `mse_high` the same where the signal is weaker than the noise (SNR < 1), where
+        place and shape are decided (0 when the batch has no such clip).
+        """
+        error = self.errors(batch)
+        snr = self._snr(batch.timesteps)
+        loss = (snr.clamp(max=self.snr_cap) / snr * error).mean()
+        high = (snr < 1).float()
+        mse = error.detach()
+        return loss, {"mse": mse.mean(), "mse_high": (mse * high).sum() / high.sum().clamp(min=1)}
+
+    def errors(self, batch: MotionBatch, *, with_motion: bool = True) -> Tensor:
+        """Mean squared error of each clip's noise prediction, (clips,); without modules that of the base alone."""
+        clips, frames = batch.latents.shape[:2]
+        alpha = self.alphas_cumprod[batch.timesteps].view(-1, 1, 1, 1, 1)
+        noisy = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * batch.noise
+        timesteps = batch.timesteps[:, None].expand(clips, frames).reshape(-1)
+        prompt_embeds = batch.prompt_embeds[:, None].expand(-1, frames, -1, -1).flatten(0, 1)
+        self._switch.frames, self._switch.is_on = frames, with_motion
+        noise_pred = self.unet(noisy.flatten(0, 1), timesteps, prompt_embeds, return_dict=False)[0]
+        return (noise_pred.float().unflatten(0, (clips, frames)) - batch.noise).square().mean((1, 2, 3, 4))
+
+    def detach(self) -> None:
+        """Take the modules away from the UNet again."""
+        self._attached.close()
+
+    def _snr(self, timesteps: Tensor) -> Tensor:
+        alpha = self.alphas_cumprod[timesteps]
+        return alpha / (1 - alpha)
