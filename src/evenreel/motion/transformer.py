@@ -34,7 +34,7 @@ class FrameTransformer(nn.Module):
         rows, channels, height, width = hidden_states.shape
         clips = rows // frames
         # Statistics are over all frames of a clip, as in AnimateDiff. Contiguous, because on a CPU the backward pass of
-        # group norm crashes for channels_last inputs that need no gradient (PyTorch 2.11).
+        # group norm crashes for channels_last inputs that need no gradient (PyTorch 2.13).
         maps = hidden_states.view(clips, frames, channels, height, width).transpose(1, 2).contiguous()
         tokens = self.norm(maps).permute(0, 3, 4, 2, 1).reshape(clips * height * width, frames, channels)
         if torch.is_grad_enabled():
