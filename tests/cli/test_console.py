@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress as Bars
 
-from evenreel.cli.console import StageBars, StageLines, complain
+from evenreel.cli.console import StageBars, StageLines, complain, escape_unprintable
 
 
 def report(progress) -> None:
@@ -51,6 +51,7 @@ def test_complaints_are_one_line_whatever_they_hold(capsys):
 def test_complaints_survive_an_ascii_terminal(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stderr", stream)
+    escape_unprintable()
     complain("snow ☃ \udcff")
     stream.flush()
     assert stream.buffer.getvalue() == b"evenreel: snow \\u2603 \\udcff\n"

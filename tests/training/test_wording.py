@@ -1,11 +1,14 @@
 """Other wordings keep what a caption states; programs that word captions are believed only so far."""
 
 import shlex
+import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from evenreel.errors import DataError, SettingsError
+from evenreel.training.data import wording
 from evenreel.training.data.wording import SYNONYMS, ask, variations, world_variations
 from evenreel.world import captions, random_scene
 
@@ -90,3 +93,17 @@ def test_there_is_no_shell(tmp_path):
     command = f"{shlex.quote(sys.executable)} -c 'print(\"[]\")' ; touch {target}"
     assert ask(command, ["a"], 1) == {"a": []}
     assert not target.exists()
+
+
+def test_windows_splits_the_command_itself(monkeypatch):
+    command = 'C:\\tools\\captions.exe "two words"'
+    asked = []
+
+    def start(arguments, **_):
+        asked.append(arguments)
+        return subprocess.CompletedProcess(arguments, 0, b'["a guy"]\n', b"")
+
+    monkeypatch.setattr(wording, "os", SimpleNamespace(name="nt"))
+    monkeypatch.setattr(subprocess, "run", start)
+    assert ask(command, ["a man"], 1) == {"a man": ["a guy"]}
+    assert asked == [command]

@@ -10,7 +10,7 @@ import typer
 
 from evenreel._version import __version__
 from evenreel.cli import data, demo, edit, evaluate, generate, inspect, study, theory, train
-from evenreel.cli.console import complain
+from evenreel.cli.console import complain, escape_unprintable
 from evenreel.errors import EvenreelError
 
 INTERRUPTED = 130
@@ -51,6 +51,7 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, 1, 2 (wrong usage) or 130 (interrupted)."""
+    escape_unprintable()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = os.environ.get("EVENREEL_DEBUG", "") not in ("", "0")
     # `kill` must clean up as Ctrl-C does: context managers run, nothing partial stays.

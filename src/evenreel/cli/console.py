@@ -1,5 +1,6 @@
 """What reaches the terminal: results on stdout; progress, warnings and errors on stderr."""
 
+import io
 import sys
 import time
 from collections.abc import Iterator
@@ -17,11 +18,16 @@ def stdout() -> Console:
     return Console(highlight=False, soft_wrap=True)
 
 
+def escape_unprintable() -> None:
+    """Make stdout and stderr escape what their encoding lacks (hostile file names, cp1252) rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def complain(message: str) -> None:
-    """One line on stderr; what cannot be encoded (hostile file names) is escaped rather than fatal."""
-    line = f"evenreel: {' '.join(message.split())}\n"
-    encoding = sys.stderr.encoding or "utf-8"
-    sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding))
+    """Write one line on stderr."""
+    sys.stderr.write(f"evenreel: {' '.join(message.split())}\n")
     sys.stderr.flush()
 
 

@@ -5,6 +5,7 @@ the front, and say that this is a video. What a caption states stays true.
 """
 
 import json
+import os
 import random
 import re
 import shlex
@@ -109,10 +110,7 @@ def ask(command: str, captions: Sequence[str], count: int) -> dict[str, list[str
     At most `count` are kept for each caption. The program is started without a shell, with what the user may do.
     Raises SettingsError where it cannot be started, DataError where it fails or answers something else.
     """
-    try:
-        arguments = shlex.split(command)
-    except ValueError as error:
-        raise SettingsError(f"--captioner {command!r} cannot be split into words ({error}).") from error
+    arguments = _words(command)
     lines = "".join(f"{json.dumps(text)}\n" for text in captions)
     try:
         done = subprocess.run(  # noqa: S603  (the user's own program, as words, without a shell)
@@ -135,6 +133,16 @@ def ask(command: str, captions: Sequence[str], count: int) -> dict[str, list[str
             "JSON list a line."
         )
     return {text: _answer(line, command)[:count] for text, line in zip(captions, answers, strict=True)}
+
+
+def _words(command: str) -> list[str] | str:
+    """A command as the system wants it: Windows splits a line itself, and its paths hold what are escapes elsewhere."""
+    if os.name == "nt":
+        return command
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise SettingsError(f"--captioner {command!r} cannot be split into words ({error}).") from error
 
 
 def _answer(line: str, command: str) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import psutil
 import torch
 
 
@@ -29,11 +30,11 @@ class Stopwatch:
 
 
 def peak_process_bytes() -> int | None:
-    """The most memory this process has held so far; None where the system does not say (Windows)."""
+    """The most memory this process has held so far; None where the system does not say."""
     try:
         import resource
-    except ImportError:
-        return None
+    except ImportError:  # Windows
+        return getattr(psutil.Process().memory_info(), "peak_wset", None)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
