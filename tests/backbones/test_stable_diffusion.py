@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from evenreel.backbones import Backbone, load_backbone, stable_diffusion
 from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.errors import SettingsError
+from evenreel.ops import number_types
 from evenreel.workflows.world.reconstruction import reconstruct
 from tiny import save_tiny
 
@@ -113,7 +114,7 @@ def test_half_precision_files_compute_in_full_precision_on_a_cpu(folder, part, t
 
 
 def test_bfloat16_takes_and_gives_float32(saved, tiny):
-    backbone = load_backbone(str(saved), device="cpu", dtype="bfloat16")
+    backbone = load_backbone(str(saved), device="cpu", dtype=torch.bfloat16)
     frames = random_frames(2)
     latents, embeds = backbone.encode(frames), backbone.embed(["a"])
     with torch.no_grad():
@@ -170,13 +171,25 @@ def test_devices_and_dtypes():
     assert choose_device(None) == choose_device("auto")
     assert choose_dtype(None, cpu) == choose_dtype("auto", cpu) == torch.float32
     assert choose_dtype(None, torch.device("cuda")) == torch.float16
-    assert choose_dtype(torch.bfloat16, cpu) == choose_dtype("bfloat16", cpu) == torch.bfloat16
+    assert choose_dtype(torch.bfloat16, cpu) == torch.bfloat16
     for wrong in ("cuda:99", "abacus", "meta"):
         with pytest.raises(SettingsError, match="device"):
             choose_device(wrong)
-    for wrong in ("float64", torch.int8, "float16"):
+    for wrong in ("float64", torch.int8):
         with pytest.raises(SettingsError, match="float16"):
             choose_dtype(wrong, cpu)
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_a_slow_dtype_is_refused_with_both_figures(monkeypatch, name):
+    cpu, dtype = torch.device("cpu"), getattr(torch, name)
+    rates = {torch.float32: 75.0, dtype: 0.97}
+    monkeypatch.setattr(number_types, "_measured", lambda dtype, device: rates[dtype])
+    with pytest.raises(SettingsError, match=f"dtype {name} .* 1.0 GFLOP/s against 75 GFLOP/s in float32"):
+        choose_dtype(name, cpu)
+    assert choose_dtype(dtype, cpu) is dtype  # torch's own type insists
+    rates[dtype] = 75.0
+    assert choose_dtype(name, cpu) is dtype
 
 
 def test_inversion_reconstructs_a_smooth_model(tmp_path):

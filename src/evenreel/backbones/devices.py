@@ -3,8 +3,9 @@
 import torch
 
 from evenreel.errors import SettingsError
+from evenreel.ops.number_types import is_slow, rate_text
 
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -28,13 +29,20 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """The number type of a name; None and `auto`: float16 on CUDA, else float32. Raises: SettingsError."""
+    """The number type of a name; None and `auto`: float16 on CUDA, else float32.
+
+    A name is refused where its type is slower than float32, which is measured. `torch.bfloat16` itself insists.
+
+    Raises: SettingsError.
+    """
     if dtype is None or dtype == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
-    chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if chosen is None or chosen not in _DTYPES.values():
-        raise SettingsError(f"dtype must be one of auto, {', '.join(_DTYPES)}, got {dtype!r}.")
-    if chosen is torch.float16 and device.type == "cpu":
-        # Measured: 0.3 GFLOP/s against 200.
-        raise SettingsError("float16 is unusably slow on a CPU; use float32 or bfloat16.")
+    chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if chosen is None or chosen not in DTYPES.values():
+        raise SettingsError(f"dtype must be one of auto, {', '.join(DTYPES)}, got {dtype!r}.")
+    if isinstance(dtype, str) and is_slow(chosen, device):
+        raise SettingsError(
+            f"dtype {dtype} is slow on this {'processor' if device.type == 'cpu' else 'device'}, "
+            f"{rate_text(chosen, device)} against {rate_text(torch.float32, device)} in float32; use float32."
+        )
     return chosen

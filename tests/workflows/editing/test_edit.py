@@ -17,6 +17,7 @@ from evenreel import EditSettings, edit_file
 from evenreel.backbones import load_backbone
 from evenreel.backbones.base import Guidance
 from evenreel.errors import ClipError, EvenreelError, OutputError, ResourceError, SettingsError, WeightsError
+from evenreel.ops import number_types
 from evenreel.video import load, probe
 from evenreel.workflows.editing import pipeline
 from evenreel.workflows.editing.edit import EditedClip, edit_clip
@@ -319,8 +320,22 @@ class TestModelSize:
     ],
 )
 def test_running_out_of_memory_comes_with_advice(error):
-    with pytest.raises(ResourceError, match="--batch"), memory_errors_explained():
+    with pytest.raises(ResourceError, match="fewer --frames"), memory_errors_explained():
         raise error
+
+
+def test_advice_on_memory_names_bfloat16_only_where_it_helps(monkeypatch, settings):
+    def advice(**options):
+        with pytest.raises(ResourceError) as caught, memory_errors_explained(settings(**options)):
+            raise MemoryError
+        return str(caught.value)
+
+    rates = {torch.float32: 75.0, torch.bfloat16: 100.0}
+    monkeypatch.setattr(number_types, "_measured", lambda dtype, device: rates[dtype])
+    assert "--dtype bfloat16" in advice(device="cpu")
+    assert "bfloat16" not in advice(device="cpu", dtype="bfloat16")
+    rates[torch.bfloat16] = 0.97
+    assert "bfloat16" not in advice(device="cpu")
 
 
 @pytest.mark.skipif(not GOLDEN_MODEL.is_dir(), reason="the shared model tiny-sd-mild is not on this machine")

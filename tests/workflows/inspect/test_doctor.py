@@ -4,11 +4,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from evenreel import backbones
 from evenreel.errors import PluginError, WeightsError
 from evenreel.installed import WEIGHTS
 from evenreel.metrics.base import registered
+from evenreel.ops import number_types
 from evenreel.video import codecs
 from evenreel.workflows.inspect import doctor
 from evenreel.workflows.inspect.doctor import examine
@@ -45,6 +47,17 @@ def test_damaged_weights(monkeypatch):
     monkeypatch.setattr(backbones, "load_backbone", damaged)
     assert found("model mini").state == "missing"
     assert "checksum" in found("model mini").found
+
+
+def test_number_types_are_measured(monkeypatch):
+    rates = {torch.float32: 104.2, torch.bfloat16: 224.0, torch.float16: 3.21}
+    monkeypatch.setattr(number_types, "_measured", lambda dtype, device: rates[dtype])
+    figures = "float32 104 GFLOP/s, float16 3.2 GFLOP/s (slow), bfloat16 224 GFLOP/s"
+    assert found("number types").found.endswith(figures)
+    assert "--dtype bfloat16" in found("number types").advice
+    rates[torch.bfloat16] = 1.04
+    assert "bfloat16 1.0 GFLOP/s (slow)" in found("number types").found
+    assert not found("number types").advice
 
 
 def test_hosts_are_listed():

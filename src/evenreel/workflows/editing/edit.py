@@ -60,7 +60,7 @@ def edit_file(
     stream.window = window_length(info.width, info.height, settings.batch)
     size = info.width, info.height
     writer = VideoWriter(target, *size, audio_from=info, audio_range=stream.audio_range)
-    with memory_errors_explained():
+    with memory_errors_explained(settings):
         pipeline = _pipeline(settings, backbone, progress, download=download)
         # Both lie finished beside their names before either is renamed: a crash leaves no result without its record.
         with record.PendingRecord(record_path) as pending, writer:
@@ -89,7 +89,7 @@ def edit_clip(
     if start or (end is not None and end < len(clip.frames)):
         clip = _part(clip, start, len(clip.frames) if end is None else end)
     height, width = clip.frames.shape[1:3]
-    with memory_errors_explained():
+    with memory_errors_explained(settings):
         pipeline = _pipeline(settings, backbone, progress, download=download)
         working = model_size(width, height, settings.size, pipeline.backbone)
         length = window_length(width, height, settings.batch)

@@ -97,7 +97,7 @@ def generate_file(
     check_apart(control_clips(settings), target, record_path)
     if not overwrite:
         _check_free(target, record_path)
-    with memory_errors_explained():
+    with memory_errors_explained(settings):
         stages = _opened(settings, backbone, progress, download=download)
         working, size = stages.sizes()
         writer = VideoWriter(target, *size, rate=settings.rate)
@@ -117,7 +117,7 @@ def generate_clip(
     download: bool = False,
 ) -> GeneratedClip:
     """Make a clip from text in memory. Raises any EvenreelError."""
-    with memory_errors_explained():
+    with memory_errors_explained(settings):
         stages = _opened(settings, backbone, progress, download=download)
         working, size = stages.sizes()
         frames = torch.cat(list(stages.decode(stages.latents(working), size)))

@@ -16,10 +16,12 @@ import torch
 from evenreel.backbones import Backbone
 from evenreel.backbones.base import Guidance
 from evenreel.backbones.control import Control
+from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.diffusion import sampling
 from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import ResourceError
 from evenreel.hosts.base import EditJob, Host, PrefixOf, Prompts, inverting
+from evenreel.ops.number_types import is_slow
 from evenreel.progress import Progress, tracked
 from evenreel.settings import EditSettings, RunSettings
 from evenreel.types import Latents, Pixels, PromptEmbeds
@@ -226,18 +228,25 @@ def window_length(width: int, height: int, batch: int) -> int:
 
 
 @contextmanager
-def memory_errors_explained() -> Iterator[None]:
-    """Turn running out of memory into advice."""
+def memory_errors_explained(settings: RunSettings | None = None) -> Iterator[None]:
+    """Turn running out of memory, in a run of `settings` if there are any, into advice."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ResourceError(_OUT_OF_MEMORY) from error
+        raise ResourceError(_out_of_memory(settings)) from error
     except RuntimeError as error:
         if "DefaultCPUAllocator" not in str(error) and "not enough memory" not in str(error):
             raise
-        raise ResourceError(_OUT_OF_MEMORY) from error
+        raise ResourceError(_out_of_memory(settings)) from error
 
 
-_OUT_OF_MEMORY = (
-    "memory ran out; use a smaller --batch, a smaller --size, fewer --frames, or --dtype bfloat16."
-)
+def _out_of_memory(settings: RunSettings | None) -> str:
+    if settings is None:
+        return "memory ran out; use fewer --frames."
+    ways = ["a smaller --batch", "a smaller --size", "fewer --frames"]
+    if settings.dtype in ("auto", "float32"):
+        device = choose_device(settings.device)
+        in_four_bytes = choose_dtype(settings.dtype, device) is torch.float32
+        if in_four_bytes and not is_slow(torch.bfloat16, device):
+            ways.append("--dtype bfloat16")
+    return f"memory ran out; use {', '.join(ways[:-1])}, or {ways[-1]}."

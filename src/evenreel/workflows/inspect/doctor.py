@@ -7,12 +7,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from evenreel import registry
 from evenreel._version import __version__
 from evenreel.errors import EvenreelError
 from evenreel.installed import LIBRARIES, WEIGHTS, version
+
+if TYPE_CHECKING:
+    import torch
 
 EXTRAS = {
     "metrics": ("opencv-python-headless",),
@@ -91,6 +94,7 @@ def _machine() -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "device", f"{device.type}, {torch.get_num_threads()} threads, {dtype}")
+    yield _number_types(device)
     memory = psutil.virtual_memory()
     tight = memory.available < LITTLE_MEMORY
     yield Finding(
@@ -107,6 +111,19 @@ def _machine() -> Iterator[Finding]:
         f"{_gib(free)} free in {scratch}",
         "long clips spill there; set TMPDIR to a larger disk" if free < LITTLE_MEMORY else "",
     )
+
+
+def _number_types(device: "torch.device") -> Finding:
+    from evenreel.backbones.devices import DTYPES
+    from evenreel.ops.number_types import is_slow, rate_text
+
+    parts = [
+        f"{name} {rate_text(dtype, device)}{' (slow)' if is_slow(dtype, device) else ''}"
+        for name, dtype in DTYPES.items()
+    ]
+    advice = "" if is_slow(DTYPES["bfloat16"], device) else "--dtype bfloat16 needs less memory"
+    one = "one thread: " if device.type == "cpu" else ""
+    return Finding("ok", "number types", one + ", ".join(parts), advice)
 
 
 def _codecs() -> Iterator[Finding]:
