@@ -34,7 +34,7 @@ def test_levels_are_those_of_diffusers(config):
     assert ours.final_alpha_cumprod == pytest.approx(float(theirs.final_alpha_cumprod), abs=1e-7)
 
 
-@pytest.mark.parametrize("steps", [1, 3, 7, 10, 25, 30, 50, 333, 999])
+@pytest.mark.parametrize("steps", [2, 3, 7, 10, 25, 30, 50, 60, 100, 125, 130, 333, 500, 999])
 def test_timesteps_are_those_of_diffusers(steps):
     schedule = NoiseSchedule.from_config(STABLE_DIFFUSION)
     sampling, inverse = DDIMScheduler(**STABLE_DIFFUSION), DDIMInverseScheduler(**STABLE_DIFFUSION)
@@ -42,6 +42,32 @@ def test_timesteps_are_those_of_diffusers(steps):
     inverse.set_timesteps(steps)
     assert schedule.timesteps(steps) == tuple(sampling.timesteps.tolist())
     assert schedule.timesteps(steps)[::-1] == tuple(inverse.timesteps.tolist())
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "linspace"])
+@pytest.mark.parametrize("steps", [2, 3, 7, 24, 50, 150, 334, 501, 600, 999, 1000])
+def test_other_spacings_are_those_of_diffusers(spacing, steps):
+    config = {**STABLE_DIFFUSION, "timestep_spacing": spacing}
+    theirs = DDIMScheduler(**config)
+    theirs.set_timesteps(steps)
+    assert NoiseSchedule.from_config(config).timesteps(steps) == tuple(theirs.timesteps.tolist())
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("trained", [100, 1000])
+def test_every_count_begins_near_noise_and_ends_near_the_clip(spacing, offset, trained):
+    schedule = NoiseSchedule.from_config(
+        {"num_train_timesteps": trained, "timestep_spacing": spacing, "steps_offset": offset}
+    )
+    for steps in range(1, trained + 1):
+        timesteps = schedule.timesteps(steps)
+        assert len(timesteps) == len(set(timesteps)) == steps
+        assert timesteps == tuple(sorted(timesteps, reverse=True))
+        # a leading run leaves one step out, which is more than a tenth below ten steps
+        assert timesteps[0] >= trained - max(trained / 10, 2 * (trained // steps) if steps > 1 else 0)
+        assert timesteps[0] < trained
+        assert 0 <= timesteps[-1] <= (trained // steps if steps > 1 else trained)
 
 
 def test_as_many_steps_as_were_trained_stay_inside_the_schedule():
@@ -56,7 +82,13 @@ def test_impossible_steps_are_refused(steps):
 
 
 @pytest.mark.parametrize(
-    "config", [{"rescale_betas_zero_snr": True}, {"beta_schedule": "wiggly"}, {"prediction_type": "mood"}]
+    "config",
+    [
+        {"rescale_betas_zero_snr": True},
+        {"beta_schedule": "wiggly"},
+        {"prediction_type": "mood"},
+        {"timestep_spacing": "wide"},
+    ],
 )
 def test_unsupported_schedules_are_refused(config):
     with pytest.raises(WeightsError):

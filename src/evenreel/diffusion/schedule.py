@@ -12,6 +12,8 @@ from evenreel.errors import SettingsError, WeightsError
 
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 """What a network returns: the noise, the velocity, or the clean latents."""
+Spacing = Literal["leading", "trailing", "linspace"]
+"""Which timesteps a run visits, as in diffusers (arXiv:2305.08891, table 2)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,10 @@ class NoiseSchedule:
     prediction_type: PredictionType = "epsilon"
     """What the network returns."""
     steps_offset: int = 0
-    """Added to every timestep that a run visits; 1 for Stable Diffusion."""
+    """Added to every timestep that a run with leading spacing visits; 1 for Stable Diffusion."""
+    spacing: Spacing = "leading"
+    """How a run's timesteps are spread: up to a whole step below the noisiest, from the noisiest down, or from the
+    noisiest to the cleanest."""
 
     def __post_init__(self) -> None:
         if not all(0.0 < alpha <= 1.0 for alpha in (*self.alphas_cumprod, self.final_alpha_cumprod)):
@@ -47,30 +52,59 @@ class NoiseSchedule:
             raise WeightsError(
                 f"the scheduler's prediction_type must be one of {', '.join(known)}, got {prediction_type!r}."
             )
+        spacing = config.get("timestep_spacing", "leading")
+        if spacing not in (known := get_args(Spacing)):
+            raise WeightsError(
+                f"the scheduler's timestep_spacing must be one of {', '.join(known)}, got {spacing!r}."
+            )
         alphas_cumprod = _alphas_cumprod(config)
         return cls(
             alphas_cumprod=alphas_cumprod,
             final_alpha_cumprod=1.0 if config.get("set_alpha_to_one", True) else alphas_cumprod[0],
             prediction_type=prediction_type,
             steps_offset=config.get("steps_offset", 0),
+            spacing=spacing,
         )
 
     def timesteps(self, steps: int) -> tuple[int, ...]:
-        """The `steps` training timesteps of a sampling run, descending, spaced as DDIM does ("leading").
+        """The `steps` training timesteps of a sampling run, descending from near noise, whatever their number.
 
-        Raises: SettingsError when `steps` does not fit the schedule.
+        They are those of diffusers' schedulers, but for a single step, which begins at the noisiest timestep where
+        diffusers would begin at the cleanest, and for counts at which its leading spacing rounds much of the noisy end
+        away (see `_leading`). Raises: SettingsError when `steps` does not fit the schedule.
         """
         trained = len(self.alphas_cumprod)
         if not 1 <= steps <= trained:
             raise SettingsError(f"steps must be from 1 to {trained}, got {steps}.")
-        spacing = trained // steps
-        # With as many steps as were trained, the offset would point behind the last of them.
-        offset = min(self.steps_offset, trained - 1 - (steps - 1) * spacing)
-        return tuple(step * spacing + offset for step in reversed(range(steps)))
+        if steps == 1:
+            return (trained - 1,)
+        if self.spacing == "trailing":
+            return tuple(round(trained - step * trained / steps) - 1 for step in range(steps))
+        if self.spacing == "linspace":
+            return tuple(round(step * (trained - 1) / (steps - 1)) for step in reversed(range(steps)))
+        return _leading(trained, steps, self.steps_offset)
 
     def alpha(self, timestep: int) -> float:
         """Share of signal variance at a training timestep; a negative one means clean latents."""
         return self.final_alpha_cumprod if timestep < 0 else self.alphas_cumprod[timestep]
+
+
+def _leading(trained: int, steps: int, offset: int) -> tuple[int, ...]:
+    """`steps` of `trained` timesteps from one step below the noisiest to the cleanest, descending.
+
+    diffusers rounds the step down to a whole number, which cuts off the noisy end: 334 steps of 1000 would begin at
+    667, and hardly change a clip. Where that loses more than a step, and the run would begin below nine tenths of the
+    schedule, the step stays a fraction.
+    """
+    step = trained // steps
+    lost = trained - steps * step
+    if lost >= step and 10 * (lost + step) > trained:
+        visited = [index * trained // steps for index in range(steps)]
+    else:
+        visited = [index * step for index in range(steps)]
+    # With as many steps as were trained, the offset would point behind the last of them.
+    offset = min(offset, trained - 1 - visited[-1])
+    return tuple(timestep + offset for timestep in reversed(visited))
 
 
 def refine(timesteps: Sequence[int], factor: int) -> tuple[int, ...]:
