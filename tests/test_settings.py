@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenreel.errors import SettingsError
-from evenreel.settings import LARGEST_SEED, EditSettings, GenerateSettings
+from evenreel.settings import AdapterUse, ControlUse, EditSettings, GenerateSettings
+from evenreel.settings.runs import LARGEST_SEED
+
+PRINTABLE = st.characters(exclude_categories=("Cs", "Cc"))
 
 
 def test_defaults_are_valid():
@@ -45,16 +48,19 @@ def test_defaults_are_valid():
         ({"dtype": "int8"}, "dtype must be one of"),
         ({"model": " "}, "model is empty"),
         ({"host": "a\0"}, "host contains"),
-        ({"control": "folder", "control_kind": "pose"}, "control_kind must be one of canny, depth, none"),
+        ({"control": "folder", "control_kind": "pose"}, "control_kind must be one of canny, depth, as-is"),
         ({"control": "folder", "control_kind": "depth"}, "needs a clip of depth maps"),
         ({"control": "folder", "control_scale": -1.0}, "control_scale"),
-        ({"control_clip": "maps.mp4"}, "control_clip is for a ControlNet"),
+        ({"control_clip": "maps.mp4"}, "control_clip is for a ControlNet; name one with control"),
         ({"control": "a\0"}, "control contains"),
+        ({"control_kind": "pose"}, "control_kind must be one of"),
+        ({"adapter_scale": 0.5}, "adapter_scale is for an adapter; name one with adapter, or leave it out"),
+        ({"adapter": "a", "adapter_scale": 11}, "adapter_scale must be from 0.0 to 10.0, got 11"),
     ],
 )
 def test_out_of_range_is_one_sentence(changes, words):
     with pytest.raises(SettingsError, match=words) as caught:
-        EditSettings(**{"prompt": "x", **changes})
+        EditSettings.from_json({"prompt": "x", **changes})
     assert "\n" not in str(caught.value)
     assert caught.value.exit_status == 2
 
@@ -81,14 +87,14 @@ def test_json_of_another_shape_is_refused(values):
 
 
 @given(
-    prompt=st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1).filter(str.strip),
+    prompt=st.text(PRINTABLE, min_size=1).filter(str.strip),
     steps=st.integers(1, 1000),
     guidance_scale=st.floats(0, 100),
     seed=st.integers(0, LARGEST_SEED),
     size=st.none() | st.integers(8, 8192) | st.tuples(st.integers(8, 8192), st.integers(8, 8192)),
     frames=st.tuples(st.integers(0, 99), st.none() | st.integers(100, 200)),
     host_options=st.dictionaries(
-        st.text(max_size=5), st.integers() | st.booleans() | st.none() | st.text(max_size=5)
+        st.text(max_size=5), st.integers() | st.booleans() | st.none() | st.text(PRINTABLE, max_size=5)
     ),
 )
 def test_settings_survive_json(**values):
@@ -132,14 +138,14 @@ def test_numbers_of_any_length_are_refused_in_words():
 )
 def test_a_clip_from_text_that_cannot_be(changes, words):
     with pytest.raises(SettingsError, match=words):
-        GenerateSettings(**{"prompt": "x", **changes})
+        GenerateSettings.from_json({"prompt": "x", **changes})
 
 
 @given(
     frames=st.integers(1, 99),
     fps=st.floats(0.01, 1000),
     size=st.none() | st.integers(8, 8192) | st.tuples(st.integers(8, 8192), st.integers(8, 8192)),
-    host_options=st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5)),
+    host_options=st.dictionaries(st.text(max_size=5), st.integers() | st.text(PRINTABLE, max_size=5)),
 )
 def test_settings_of_clips_from_text_survive_json(**values):
     settings = GenerateSettings(prompt="x", **values)
@@ -149,9 +155,42 @@ def test_settings_of_clips_from_text_survive_json(**values):
 
 
 def test_an_edit_is_no_clip_from_text():
-    with pytest.raises(SettingsError, match="unknown settings source_prompt"):
+    with pytest.raises(
+        SettingsError, match="a clip made from text has no setting source_prompt; its settings are: adapter, "
+    ):
         GenerateSettings.from_json({"prompt": "x", "source_prompt": "y"})
 
 
 def test_rates_are_what_was_written():
     assert GenerateSettings(prompt="x", fps=23.976).rate == Fraction(2997, 125)
+
+
+def test_what_belongs_together_is_told_flat_or_not():
+    nested = EditSettings(
+        prompt="x",
+        adapter=AdapterUse(file="mini", scale=0.5),
+        control=ControlUse(model="folder", kind="as-is"),
+    )
+    flat = {"adapter": "mini", "adapter_scale": 0.5, "control": "folder", "control_kind": "as-is"}
+    assert EditSettings.from_json({"prompt": "x", **flat}) == nested
+    assert {name: value for name, value in nested.to_json().items() if name in flat} == flat
+    held = {"adapter": {"file": "mini", "scale": 0.5}, "control": nested.control}
+    assert EditSettings.from_json({"prompt": "x", **held}) == nested
+
+
+def test_records_of_before_are_read():
+    """They say "" for nothing, tell every setting of a control that is not there, and call frames as they are none."""
+    control = {"control": "", "control_kind": "none", "control_scale": 1.0, "control_clip": ""}
+    adapter = {"adapter": "", "adapter_scale": None, "adapter_window": "", "adapter_fused": False}
+    assert EditSettings.from_json(
+        {"prompt": "x", **control, "control_kind": "canny", **adapter}
+    ) == EditSettings(prompt="x")
+    shown = EditSettings.from_json({"prompt": "x", **control, "control": "folder", **adapter}).control
+    assert shown == ControlUse(model="folder", kind="as-is")
+
+
+def test_off_is_not_written():
+    values = EditSettings(prompt="x").to_json()
+    assert values["control"] is None
+    assert values["adapter"] is None
+    assert not any(name.startswith(("control_", "adapter_")) for name in values)

@@ -10,13 +10,42 @@
     └── PluginError      a host, backbone, control or metric that is unknown or fails to load
 
 Command-line exit statuses follow from the class: 2 for wrong usage, 1 for everything else, 130 when interrupted.
+
+An error carries the names of the arguments that it speaks of: Python reads "steps must be ...", the command line, which
+spells them its own way, "--steps must be ...".
 """
+
+import re
+from collections.abc import Callable
+
+_START, _END = "\ufdd0", "\ufdd1"  # characters that no text has
+_ARGUMENT = re.compile(f"{_START}(.*?){_END}")
+
+
+def argument(name: str) -> str:
+    """Mark the name of an argument in the text of an error, so that whoever shows the error can spell it.
+
+    raise SettingsError(f"{argument('steps')} must be at least 1, got {steps}.")
+    """
+    return f"{_START}{name}{_END}"
 
 
 class EvenreelError(Exception):
     """Base of all errors raised on purpose; its text is meant for the user."""
 
     exit_status = 1
+
+    def __str__(self) -> str:
+        return self.spelled(str)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Names of the arguments that the text speaks of."""
+        return tuple(_ARGUMENT.findall(super().__str__()))
+
+    def spelled(self, spell: Callable[[str], str]) -> str:
+        """Return the text with every argument's name as `spell` writes it."""
+        return _ARGUMENT.sub(lambda found: spell(found[1]), super().__str__())
 
 
 class SettingsError(EvenreelError, ValueError):

@@ -90,29 +90,29 @@ def test_no_command_shows_the_help(run):
         (["edit", "in.mp4"], "--prompt"),
         (["edit", "in.mp4", "--prompt", "x", "--no-such"], "--no-such"),
         (["edit", "in.mp4", "--prompt", "x", "--steps", "many"], "--steps"),
-        (["edit", "in.mp4", "--prompt", "x", "--steps", "0"], "steps must be from 1"),
+        (["edit", "in.mp4", "--prompt", "x", "--steps", "0"], "--steps must be from 1"),
         (["edit", "in.mp4", "--prompt", "x", "--frames", "4-8"], "--frames must be START:END"),
         (["edit", "in.mp4", "--prompt", "x", "--frames", "8:4"], "0 <= START < END"),
         (["edit", "in.mp4", "--prompt", "x", "--size", "big"], "--size must be"),
-        (["edit", "in.mp4", "--prompt", "x", "--host-option", "pnp"], "KEY=VALUE"),
-        (["edit", "in.mp4", "--prompt", ""], "prompt is empty"),
+        (["edit", "in.mp4", "--prompt", "x", "--host-option", "pnp"], "--host-option must be KEY=VALUE"),
+        (["edit", "in.mp4", "--prompt", ""], "--prompt is empty"),
         (["edit", "in.mp4", "--prompt", "x", "--seed", "-1"], "seed"),
-        (["edit", "in.mp4", "--prompt", "x", "--guidance-scale", "nan"], "guidance_scale"),
+        (["edit", "in.mp4", "--prompt", "x", "--guidance-scale", "nan"], "--guidance-scale"),
         (["edit", "in.mp4", "--prompt", "x", "--frames", "9" * 5000 + ":"], "--frames must be START:END"),
         (["edit", ".", "--prompt", "x"], "choose one with --out"),
         (["hosts", "no-such-host"], "there are: frame, .*vidtome"),
         (["repeat", "none.json"], "cannot be read"),
         (["generate", "-o", "out.mp4"], "--prompt"),
         (["generate", "--prompt", "x"], "--out"),
-        (["generate", "--prompt", "x", "-o", "out.mp4", "--frames", "0"], "frames must be from 1"),
+        (["generate", "--prompt", "x", "-o", "out.mp4", "--frames", "0"], "--frames must be from 1"),
         (["generate", "--prompt", "x", "-o", "out.mp4", "--fps", "0"], "fps must be from 0.01"),
         (
             ["generate", "--prompt", "x", "-o", "out.mp4", "--control", "FOLDER"],
-            "name a clip with control_clip",
+            "name a clip with --control-clip",
         ),
         (["generate", "--prompt", "x", "-o", "out.mp4", "--host", "tokenflow"], "cannot work without one"),
-        (["edit", "in.mp4", "--prompt", "x", "--control-kind", "pose"], "control_kind must be one of"),
-        (["edit", "in.mp4", "--prompt", "x", "--control-clip", "a.mp4"], "name one with control"),
+        (["edit", "in.mp4", "--prompt", "x", "--control-kind", "pose"], "--control-kind must be one of"),
+        (["edit", "in.mp4", "--prompt", "x", "--control-clip", "a.mp4"], "name one with --control"),
         (["train", "mini", "--parts", "vae,nose"], "--parts must name"),
     ],
 )
@@ -201,7 +201,7 @@ class TestGenerate:
         assert (probe(tmp_path / "out.mp4").width, probe(tmp_path / "out.mp4").height) == (96, 64)
         done = run("edit", str(clip_with_sound), *quick, *control, "--frames", "0:2", "-o", "edit.mp4")
         assert done.returncode == 0, done.stderr
-        assert json.loads((tmp_path / "edit.json").read_text())["settings"]["control_kind"] == "none"
+        assert json.loads((tmp_path / "edit.json").read_text())["settings"]["control_kind"] == "as-is"
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ class TestLooking:
             assert all(setting.name in shown for setting in settings)
 
     def test_every_setting_of_every_inversion_is_explained(self, run):
-        from evenreel.settings import INVERSIONS
+        from evenreel.settings.runs import INVERSIONS
         from evenreel.workflows.inspect.descriptions import describe_inversion
 
         listed = run("inversions").stdout

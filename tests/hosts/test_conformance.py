@@ -11,7 +11,8 @@ from evenreel import registry
 from evenreel.errors import PluginError
 from evenreel.hosts.base import create_host
 from evenreel.progress import silent
-from evenreel.settings import INVERSIONS, EditSettings
+from evenreel.settings import EditSettings
+from evenreel.settings.runs import INVERSIONS
 from evenreel.workflows.editing.pipeline import Pipeline
 from evenreel.workflows.editing.resource_use import Stopwatch
 from evenreel.workflows.inspect.descriptions import describe_host

@@ -66,10 +66,10 @@ def test_two_packages_with_one_name_are_refused(plugins):
     ("options", "said"),
     [
         ({"chunksize": 4}, "no setting chunksize; its settings are: align_branches, chunk_order, chunk_size"),
-        ({"chunk_size": "4"}, "chunk_size must be of type int, got '4'"),
-        ({"chunk_size": True}, "chunk_size must be of type int, got True"),
-        ({"merge_global": 1}, "merge_global must be of type bool, got 1"),
-        ({"pnp_attn": None}, "pnp_attn must be of type float, got None"),
+        ({"chunk_size": "4"}, "chunk_size must be a whole number, got '4'"),
+        ({"chunk_size": True}, "chunk_size must be a whole number, got True"),
+        ({"merge_global": 1}, "merge_global must be true or false, got 1"),
+        ({"pnp_attn": None}, "pnp_attn must be a number, got None"),
         ({"chunk_size": -3}, "chunk_size must be at least 1, got -3"),
     ],
 )

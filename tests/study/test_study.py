@@ -16,7 +16,7 @@ from evenreel.study.items import Condition, Experiment, Item
 from evenreel.study.report import plots, report, summary
 from evenreel.study.report.formatting import FIGURES
 from evenreel.study.run import actions, runner
-from evenreel.study.settings import StudySettings, as_json, read
+from evenreel.study.settings import StudySettings, as_json, read_file
 
 SETTINGS = StudySettings(
     clips=6, seeds=(0, 1), frames=2, steps=2, experiments=("hosts",), hosts=("frame", "vidtome")
@@ -251,7 +251,7 @@ class TestSettings:
         (tmp_path / "s.toml").write_text(
             'clips = 3\nhosts = ["frame"]\nadapter = "a.safetensors"\n[tokens]\n"8 shared" = "t/8.safetensors"\n'
         )
-        settings = read(tmp_path / "s.toml")
+        settings = read_file(tmp_path / "s.toml")
         assert (settings.clips, settings.hosts, settings.adapter) == (3, ("frame",), "a.safetensors")
         assert settings.adapters == ("a.safetensors", "t/8.safetensors")
         assert settings.folder == tmp_path
@@ -274,7 +274,7 @@ class TestSettings:
     def test_files_that_cannot_be(self, tmp_path, text):
         (tmp_path / "s.toml").write_text(text)
         with pytest.raises(SettingsError):
-            read(tmp_path / "s.toml")
+            read_file(tmp_path / "s.toml")
 
 
 @pytest.mark.parametrize(

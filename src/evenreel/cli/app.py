@@ -11,6 +11,7 @@ import typer
 from evenreel._version import __version__
 from evenreel.cli import data, demo, edit, evaluate, generate, inspect, study, theory, train
 from evenreel.cli.console import complain, escape_unprintable
+from evenreel.cli.options import spelled
 from evenreel.errors import EvenreelError
 
 INTERRUPTED = 130
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EvenreelError as error:
         if debug:
             raise
-        complain(str(error))
+        complain(error.spelled(spelled))
         return error.exit_status
     except typer.TyperException as error:
         if error.format_message():  # empty where a group without a command has shown its help instead

@@ -8,8 +8,8 @@ import typer
 from rich.table import Table
 
 from evenreel.cli.console import shown_progress, stdout
-from evenreel.cli.edit import parse_size
 from evenreel.errors import DataError, SettingsError
+from evenreel.settings.kinds import parse_size
 
 if TYPE_CHECKING:
     from evenreel.training.data.manifest import Manifest
@@ -148,7 +148,7 @@ def build(
         objects=objects,
         scene_frames=scene_frames,
     )
-    side = parse_size(size)
+    side = parse_size("size", size)
     from evenreel.training.data.settings import CONTROLS, DataSettings
     from evenreel.training.data.sources import open_source, world_source
     from evenreel.workflows.training.data_build import build as build_data
@@ -156,7 +156,6 @@ def build(
     controls = list(control or [])
     if unknown := [name for name in controls if name not in CONTROLS]:
         raise SettingsError(f"--control must be {' or '.join(CONTROLS)}, got {unknown[0]!r}.")
-    assert side is not None
     settings = DataSettings(
         size=side if isinstance(side, tuple) else (side, side),
         frames=frames,

@@ -14,7 +14,7 @@ from evenreel.cli.console import shown_progress, stdout
 from evenreel.cli.evaluation_tables import ARROWS, print_many, print_one
 from evenreel.errors import SettingsError
 from evenreel.installed import WEIGHTS as VARIABLES
-from evenreel.settings import parse_frames
+from evenreel.settings.kinds import parse_frames
 
 if TYPE_CHECKING:
     from evenreel.workflows.evaluation.evaluate import Evaluator
@@ -173,7 +173,7 @@ def evaluate(
             mask=mask,
             flow=flow,
             truth=truth,
-            frames=None if frames is None else parse_frames(frames),
+            frames=None if frames is None else parse_frames("frames", frames),
         )
         if benchmark is not None:
             found = benchmarks.read_benchmark(benchmark, common)

@@ -1,61 +1,110 @@
-"""Options that several commands share."""
+"""Options made from settings: each field of a settings class is an option, and the string below it is its help."""
 
-from typing import Annotated, Any
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
+from rich.markup import escape
 
-from evenreel.settings import CONTROL_KINDS
+from evenreel.settings import read
+from evenreel.settings.fields import Leaf, leaves, members
 
-CONTROL, ADAPTER = "ControlNet", "Adapter"
-"""Groups of options on help pages."""
-
-
-def option(panel: str, help_text: str, **details: Any) -> Any:
-    """An option in a group of its help page."""
-    return typer.Option(help=help_text, rich_help_panel=panel, **details)
+_FLAGS = {"output": "--out"}
+"""Names of arguments whose option bears another name."""
 
 
-ControlName = Annotated[
-    str,
-    option(
-        CONTROL, "A ControlNet made for the model: a diffusers folder or a hub name.", show_default="none"
-    ),
-]
-ControlKind = Annotated[
-    str,
-    option(
-        CONTROL,
-        "What it is shown: `canny`, the edges of the frames; `depth` and `none`, the frames of --control-clip as they "
-        "are, for evenreel makes no depth maps itself.",
-        metavar="|".join(CONTROL_KINDS),
-    ),
-]
-ControlScale = Annotated[float, option(CONTROL, "How much of it counts.")]
-ControlClip = Annotated[
-    str,
-    option(CONTROL, "A clip or folder of images with a frame for each frame of the result.", metavar="CLIP"),
-]
-AdapterFile = Annotated[
-    str,
-    option(
-        ADAPTER,
-        "A file made for the model by `evenreel train adapter`, or `mini`, the one for the packaged model.",
-        metavar="FILE",
-        show_default="none",
-    ),
-]
-AdapterScale = Annotated[
-    float | None, option(ADAPTER, "How much of it counts; 0 is none.", show_default="as the file says")
-]
-AdapterWindow = Annotated[
-    str,
-    option(
-        ADAPTER,
-        "Noise levels at which it is at work, from 0 (clean) to 1.",
-        metavar="START:END",
-        show_default="as the file says",
-    ),
-]
-AdapterFused = Annotated[
-    bool, typer.Option("--adapter-fused", help="More memory, no time.", rich_help_panel=ADAPTER)
-]
+def option(panel: str, help_text: str, *flags: str, **details: Any) -> Any:
+    """Make an option in a group of its help page."""
+    return typer.Option(*flags, help=help_text, rich_help_panel=panel, **details)
+
+
+def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace each parameter of a command that is annotated with a settings class by an option for each of its fields.
+
+        @takes_settings
+        def edit(clip: Annotated[Path, typer.Argument()], settings: EditSettings) -> None: ...
+
+    The command gets the settings, made from what was told and the defaults of the class.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    kinds: dict[str, type[Any]] = {}
+    for parameter in inspect.signature(command).parameters.values():
+        kind = hints[parameter.name]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            kinds[parameter.name] = kind
+            parameters.extend(map(_parameter, leaves(kind)))
+        else:
+            parameters.append(parameter.replace(annotation=kind))
+
+    @wraps(command)
+    def run(**told: Any) -> None:
+        for name, kind in kinds.items():
+            values = {leaf.name: told.pop(leaf.name) for leaf in leaves(kind)}
+            told[name] = read(kind, parsed(kind, values), kind.whose)
+        command(**told)
+
+    keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    run.__signature__ = inspect.Signature(keyword)  # pyright: ignore[reportAttributeAccessIssue]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword}
+    return run
+
+
+def parsed(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was told of some settings, as values; what was not is left to their defaults."""
+    told = {}
+    for leaf in leaves(kind):
+        value = values[leaf.name]
+        if value is not None and value != []:
+            told[leaf.name] = leaf.option.parse(leaf.name, value) if leaf.option.parse else value
+    return told
+
+
+def spelled(name: str) -> str:
+    """The option that sets an argument, for errors."""
+    if re.fullmatch("[a-z_0-9]+", name) is None:  # a place in a file, a setting of a host
+        return name
+    return _FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
+def _parameter(leaf: Leaf) -> inspect.Parameter:
+    flags = leaf.option.flags or (f"--{leaf.name.replace('_', '-')}",)
+    _FLAGS[leaf.name] = flags[0]
+    required = leaf.default is dataclasses.MISSING
+    kind = _typed(leaf)
+    if kind is bool and leaf.default:
+        flags = (f"{flags[0]}/--no-{flags[0].removeprefix('--')}", *flags[1:])
+    details = typer.Option(
+        *flags,
+        help=escape(leaf.help),
+        rich_help_panel=leaf.option.panel,
+        metavar=leaf.option.metavar,
+        show_default=False if required else _shown(leaf),
+    )
+    default = inspect.Parameter.empty if required else None if leaf.option.parse else leaf.default
+    return inspect.Parameter(
+        leaf.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[kind | None if default is None else kind, details],  # pyright: ignore[reportInvalidTypeForm]
+        default=default,
+    )
+
+
+def _shown(leaf: Leaf) -> str | bool:
+    says_little = (
+        leaf.option.parse is not None or leaf.default is None or leaf.default is False or leaf.default == ""
+    )
+    return leaf.option.default or not says_little
+
+
+def _typed(leaf: Leaf) -> Any:
+    """What typer is to read: numbers and flags itself, several words as a list, everything else as text."""
+    if leaf.option.parse is not None:
+        origin = get_origin(leaf.hint)
+        return list[str] if isinstance(origin, type) and issubclass(origin, Mapping) else str
+    plain = [member for member in members(leaf.hint) if member in (bool, int, float)]
+    return plain[0] if plain else str

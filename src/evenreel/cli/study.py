@@ -46,10 +46,10 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Run what of the study has not been run yet, then make the report; stopped, it goes on where it was."""
-    from evenreel.study.settings import StudySettings, read
+    from evenreel.study.settings import StudySettings, read_file
     from evenreel.study.study import run_study
 
-    chosen = read(settings) if settings else StudySettings()
+    chosen = read_file(settings) if settings else StudySettings()
     with shown_progress(quiet) as progress:
         page = run_study(chosen.quick() if quick else chosen, out, progress, processes=processes)
     if not quiet:

@@ -13,7 +13,7 @@ from evenreel.backbones.control import Control
 from evenreel.diffusion import guidance
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
-from evenreel.settings import with_options
+from evenreel.settings import read
 from evenreel.types import Latents
 
 PrefixOf = Callable[[Sequence[int], int], PromptRows | None]
@@ -120,7 +120,7 @@ def create_host(name: str, options: Mapping[str, Any] | None = None, *, with_sou
     """
     host_class = registry.find(registry.HOSTS, name)
     defaults = {} if with_source else getattr(host_class, "without_source", {})
-    return with_options(host_class, f"host {name}", {**defaults, **(options or {})})
+    return read(host_class, {**defaults, **(options or {})}, f"host {name}", within=f"{name}.")
 
 
 def predict_guided(

@@ -5,13 +5,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from evenreel.backbones import mini
 from evenreel.errors import SettingsError
-
-TABLES = ("tokens", "trainings")
-"""Settings that are tables of names and adapter files."""
+from evenreel.settings import Range, plain, read, settle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +25,17 @@ class StudySettings:
     """Adapters trained with other prompt tokens, files by name: strategies and numbers to be compared."""
     trainings: Mapping[str, str] = field(default_factory=dict)
     """Adapters trained in other ways (loss, layers, noise levels), files by name."""
-    training_log: str = ""
-    """log.jsonl of a training of an adapter, whose temporal loss is drawn; empty for none."""
-    clips: int = 10
+    training_log: str | None = None
+    """log.jsonl of a training of an adapter, whose temporal loss is drawn."""
+    clips: Annotated[int, Range(1, 100_000)] = 10
     """Clips of each condition; side experiments take a part of them."""
     first: int = 40_000
     """Number of the first held-out clip: none that a default was chosen on."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Each clip is edited once with each, where anything is drawn at random; side experiments take the first."""
-    frames: int = 8
+    frames: Annotated[int, Range(1, 100_000)] = 8
     """Frames of a clip."""
-    steps: int = 15
+    steps: Annotated[int, Range(1, 1000)] = 15
     """Sampling steps."""
     experiments: tuple[str, ...] = ()
     """Names of those to run; () runs all."""
@@ -47,9 +45,7 @@ class StudySettings:
     """Where files that are named by a relative path are looked for; no part of the record."""
 
     def __post_init__(self) -> None:
-        for name in ("clips", "frames", "steps"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"a study's {name} must be at least 1, got {getattr(self, name)}.")
+        settle(self)
         if not self.seeds or not self.hosts:
             raise SettingsError("a study needs at least one seed and one host; name some.")
         if len(set(self.seeds)) < len(self.seeds):
@@ -73,34 +69,19 @@ class StudySettings:
         return dataclasses.replace(self, clips=2, seeds=self.seeds[:1], frames=4, steps=5, strips=1)
 
 
-def read(path: Path) -> StudySettings:
-    """Settings from a TOML file. Raises: SettingsError for a file that is none, or says what is not known."""
+def read_file(path: Path) -> StudySettings:
+    """Read settings from a TOML file. Raises: SettingsError for a file that is none, or says what is not known."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise SettingsError(f"{path} cannot be read as study settings ({reason}).") from error
-    known = {one.name for one in dataclasses.fields(StudySettings)} - {"folder"}
-    if unknown := sorted(values.keys() - known):
-        raise SettingsError(
-            f"{path}: unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}."
-        )
-    plain: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }
-    defaults = StudySettings()
-    for name, value in plain.items():
-        wanted = getattr(defaults, name)
-        if type(value) is not (str if name == "adapter" else type(wanted)):
-            raise SettingsError(f"{path}: {name} must be like {wanted!r}, got {value!r}.")
-        inside = value.values() if name in TABLES else value if isinstance(value, tuple) else ()
-        if any(type(one) is not (int if name == "seeds" else str) for one in inside):
-            raise SettingsError(f"{path}: {name} holds what it cannot: {value!r}.")
-    return StudySettings(**plain, folder=path.parent)
+    if "folder" in values:
+        raise SettingsError(f"{path} names a folder; leave it out, for files are looked for beside it.")
+    whole = {**values, "folder": path.parent}
+    return read(StudySettings, whole, f"the study of {path}", within=f"{path}: ")
 
 
 def as_json(settings: StudySettings) -> dict[str, Any]:
-    """Settings as plain JSON values."""
-    values = dataclasses.asdict(settings)
-    del values["folder"]
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    """Return the settings as plain JSON values, without the folder, which is a place on somebody's machine."""
+    return {name: value for name, value in plain(settings).items() if name != "folder"}

@@ -7,6 +7,7 @@ from typing import Any
 
 from evenreel.errors import SettingsError
 from evenreel.files import unwritable, write_atomically
+from evenreel.settings import read
 from evenreel.study.settings import StudySettings
 
 
@@ -21,11 +22,8 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def settings_of(record: Mapping[str, Any]) -> StudySettings:
-    """The settings of a study from its record."""
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in record["settings"].items()
-    }
-    return StudySettings(**values)
+    """Make the settings of a study from its record. Raises: SettingsError for a record of something else."""
+    return read(StudySettings, record["settings"], "a recorded study")
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

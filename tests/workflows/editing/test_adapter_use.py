@@ -13,7 +13,7 @@ from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
 from evenreel.hosts.base import create_host
 from evenreel.progress import silent
-from evenreel.settings import EditSettings
+from evenreel.settings import AdapterUse, EditSettings
 from evenreel.workflows.editing.adapter_use import AdapterInUse
 from evenreel.workflows.editing.pipeline import Pipeline
 from evenreel.workflows.editing.resource_use import Stopwatch
@@ -50,7 +50,7 @@ def test_an_adapter_is_in_the_inversion_if_it_is_made_for_it(backbone, tmp_path,
     assert checkpoint.load(path, base=None)[0].settings.in_inversion == in_inversion
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     inverted, edited = [], []
-    for settings in (plain, replace(plain, adapter=path)):
+    for settings in (plain, replace(plain, adapter=AdapterUse(file=path))):
         adapter = AdapterInUse.opened(settings, backbone, with_source=True)
         host, watch = create_host("frame"), Stopwatch(backbone.device)
         pipeline = Pipeline(backbone, host, settings, silent, watch, adapter=adapter)

@@ -29,7 +29,7 @@ def control_folder(tmp_path_factory):
 def settings(tiny_folder):
     def make(**changes) -> GenerateSettings:
         quick = {"prompt": "a star", "steps": 2, "model": str(tiny_folder), "device": "cpu", "frames": 3}
-        return GenerateSettings(**{**quick, **changes})
+        return GenerateSettings.from_json({**quick, **changes})
 
     return make
 
@@ -196,7 +196,7 @@ class TestControl:
             "device": "cpu",
             "inversion": "ddim",
         }
-        chosen = EditSettings(**quick, control=str(control_folder), host="frame", **changes)
+        chosen = EditSettings.from_json({**quick, "control": str(control_folder), "host": "frame", **changes})
         result = edit_file(source, tmp_path / "edit", chosen)
         return load(result.path).frames, result.record
 
@@ -207,7 +207,7 @@ class TestControl:
         assert record["control"]["clip"] is None
         assert "control" in record["seconds"]
         off, _ = self.edits(*args, control_scale=0.0)
-        as_they_are, _ = self.edits(*args, control_kind="none")
+        as_they_are, _ = self.edits(*args, control_kind="as-is")
         assert not torch.equal(frames, off)
         assert not torch.equal(frames, as_they_are)
 
@@ -217,9 +217,9 @@ class TestControl:
         part, _ = self.edits(*args, batch=2, frames=(3, 6))
         assert (part.int() - whole[3:6].int()).abs().max() <= 1
         # frames of a control clip are counted as those of the source
-        whole, _ = self.edits(*args, control_kind="none", control_clip=str(clip_with_sound))
-        part, _ = self.edits(*args, control_kind="none", control_clip=str(clip_with_sound), frames=(3, 6))
-        itself, _ = self.edits(*args, control_kind="none", frames=(3, 6))
+        whole, _ = self.edits(*args, control_kind="as-is", control_clip=str(clip_with_sound))
+        part, _ = self.edits(*args, control_kind="as-is", control_clip=str(clip_with_sound), frames=(3, 6))
+        itself, _ = self.edits(*args, control_kind="as-is", frames=(3, 6))
         assert (part.int() - whole[3:6].int()).abs().max() <= 1
         assert torch.equal(part, itself)
 

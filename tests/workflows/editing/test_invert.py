@@ -10,7 +10,7 @@ from evenreel.backbones import load_backbone
 from evenreel.diffusion import sampling
 from evenreel.errors import SettingsError, WeightsError
 from evenreel.hosts.base import predict_guided
-from evenreel.settings import INVERSIONS as NAMES
+from evenreel.settings.runs import INVERSIONS as NAMES
 from evenreel.workflows.editing.invert import INVERSIONS, SourceClip, create_inversion
 from evenreel.workflows.editing.repeat import repeat_edit
 from evenreel.workflows.world.reconstruction import reconstruct
@@ -65,13 +65,13 @@ def test_the_default_takes_fifty_predictions_at_most():
         ("bilateral", {"start": 0.5, "end": 0.4}, "a window must be"),
         ("fixed-point", {"iterations": 0}, r"fixed-point\.iterations must be at least 1, got 0"),
         ("fixed-point", {"budget": 0.5}, r"fixed-point\.budget must be at least 1, got 0\.5"),
-        ("fixed-point", {"iterations": 2.0}, r"fixed-point\.iterations must be of type int, got 2\.0"),
+        ("fixed-point", {"iterations": 2.0}, r"fixed-point\.iterations must be a whole number, got 2\.0"),
         ("fixed-point", {"tolerance": float("nan")}, r"fixed-point\.tolerance must .* got nan"),
         ("fixed-point", {"skip": 0.1}, "has no setting skip; its settings are: budget, iterations, tol"),
         ("ddim", {"steps": 500}, "inversion ddim has no setting steps; it has no settings"),
         ("ddpm", {"skip": 1.0}, r"ddpm\.skip must be from 0 to less than 1, got 1\.0"),
         ("ddpm", {"guidance_scale": -1}, r"ddpm\.guidance_scale must .* got -1\.0"),
-        ("ddpm", {"shared_noise": 1}, r"ddpm\.shared_noise must be of type bool, got 1"),
+        ("ddpm", {"shared_noise": 1}, r"ddpm\.shared_noise must be true or false, got 1"),
         ("null-text", {"inner_steps": 0}, r"null-text\.inner_steps must be at least 1"),
         ("null-text", {"learning_rate": 0}, r"null-text\.learning_rate must be above 0"),
     ],

@@ -37,8 +37,8 @@ SIDE: Final[_Side] = {"share": 0.6, "seeds": 1}
 
 def edit(name: str, host: str, **options: Any) -> Condition:
     """An edit; options that say what is so anyway are left out, so that experiments share items."""
-    usual = EditSettings(prompt="-")
-    told = {key: value for key, value in options.items() if value not in (getattr(usual, key), None)}
+    usual = EditSettings(prompt="-").to_json()
+    told = {key: value for key, value in options.items() if value not in (usual.get(key), None)}
     seedless = host in SEEDLESS and told.get("inversion") != "ddpm"
     return Condition(name, "edit", {"host": host, **told}, seedless=seedless)
 

@@ -19,7 +19,11 @@ def fingerprints(settings: StudySettings, backbone: Backbone, clip: ClipModel) -
 
     Raises: SettingsError for a file that is not there.
     """
-    usual = {**EditSettings(prompt="-").to_json(), "guidance": getattr(backbone, "guidance", None)}
+    # What is off is left out, so that an option which is off by default makes no old item another one.
+    defaults = {
+        name: value for name, value in EditSettings(prompt="-").to_json().items() if value is not None
+    }
+    usual = {**defaults, "guidance": getattr(backbone, "guidance", None)}
     prints = {
         "model": backbone.fingerprint,
         "clip": clip.fingerprint,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenreel.errors import DataError, SettingsError
-from evenreel.settings_checks import check_range
+from evenreel.settings import check_range
 
 CONTROLS = ("canny", "depth")
 """Control pictures that can be kept for every frame."""

@@ -38,9 +38,10 @@ class AdapterInUse:
     @classmethod
     def opened(cls, settings: RunSettings, backbone: Backbone, *, with_source: bool) -> "AdapterInUse | None":
         """What the settings name; None where they name nothing. Raises: WeightsError, SettingsError."""
-        if not settings.adapter:
+        use = settings.adapter
+        if use is None:
             return None
-        path = mini.ADAPTER if settings.adapter == "mini" else Path(settings.adapter).expanduser()
+        path = mini.ADAPTER if use.file == "mini" else Path(use.file).expanduser()
         if not path.is_file():
             raise WeightsError(
                 f"{path}: there is no such adapter file; train one with `evenreel train adapter`."
@@ -50,13 +51,9 @@ class AdapterInUse:
         if adapter.needs_frames and with_source:
             clip = load_clip(origin.vision_name, device=backbone.device)
             load(path, base=backbone.fingerprint, vision=clip.fingerprint)
-        scale = adapter.settings.scale if settings.adapter_scale is None else settings.adapter_scale
-        window = (
-            Window.parse(settings.adapter_window)
-            if settings.adapter_window
-            else adapter.settings.inference_window
-        )
-        return cls(adapter.to(backbone.device), origin, path, scale, window, settings.adapter_fused, clip)
+        scale = adapter.settings.scale if use.scale is None else use.scale
+        window = adapter.settings.inference_window if use.window is None else Window.parse(use.window)
+        return cls(adapter.to(backbone.device), origin, path, scale, window, use.fused, clip)
 
     def see(self, frames: Frames) -> None:
         """Look at the next frames of the source, as the model gets them."""

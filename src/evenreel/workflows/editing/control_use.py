@@ -9,7 +9,7 @@ from evenreel.backbones import Backbone
 from evenreel.backbones.control import ConditionMaps, Control, ControlNet, load_control
 from evenreel.ops.edges import canny
 from evenreel.progress import Progress
-from evenreel.settings import RunSettings
+from evenreel.settings import ControlUse, RunSettings
 from evenreel.types import Frames
 from evenreel.video import VideoInfo, open_clip, probe, to_model
 from evenreel.workflows.editing import record
@@ -23,7 +23,10 @@ class Conditions:
     """
 
     net: ControlNet
-    settings: RunSettings
+    use: ControlUse
+    """As the settings have it."""
+    batch: int
+    """Frames of another clip that are read at once."""
     clip: VideoInfo | None
     """The clip whose frames are shown; None for those that are edited."""
     clip_record: dict[str, Any] | None
@@ -33,11 +36,13 @@ class Conditions:
     @classmethod
     def opened(cls, settings: RunSettings, backbone: Backbone, *, download: bool) -> "Conditions | None":
         """The ControlNet that settings name; None where they name none. Raises: WeightsError, ClipError."""
-        if not settings.control:
+        use = settings.control
+        if use is None:
             return None
-        clip = probe(settings.control_clip) if settings.control_clip else None
+        clip = None if use.clip is None else probe(use.clip)
         clip_record = None if clip is None else record.described(clip)
-        return cls(load_control(settings.control, backbone, download=download), settings, clip, clip_record)
+        net = load_control(use.model, backbone, download=download)
+        return cls(net, use, settings.batch, clip, clip_record)
 
     def see(self, frames: Frames) -> None:
         """Take the next frames of the source, unless the ControlNet is shown another clip."""
@@ -50,7 +55,7 @@ class Conditions:
         Raises: ClipError for a clip that cannot be read or has too few frames.
         """
         if self.clip is not None:
-            stream = open_clip(self.clip.path, first, first + count, window=self.settings.batch)
+            stream = open_clip(self.clip.path, first, first + count, window=self.batch)
             progress("read control", 0, count)
             seen = 0
             for pixels, _ in stream:
@@ -59,14 +64,14 @@ class Conditions:
                 progress("read control", seen, count)
         maps = torch.cat(self.maps)
         assert len(maps) == count, "a map for each frame"
-        return self.net.showing(maps, self.settings.control_scale)
+        return self.net.showing(maps, self.use.scale)
 
     def described(self) -> dict[str, Any]:
         """For the record."""
         return {"fingerprint": self.net.fingerprint, "clip": self.clip_record}
 
     def _add(self, frames: Frames) -> None:
-        if self.settings.control_kind == "canny":
+        if self.use.kind == "canny":
             self.maps.append(canny(frames)[:, None].to("cpu", torch.uint8) * 255)
         else:
             self.maps.append((frames * 255).round().to("cpu", torch.uint8))

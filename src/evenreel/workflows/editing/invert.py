@@ -17,7 +17,8 @@ from evenreel.diffusion.schedule import refine
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
 from evenreel.progress import Progress, silent, tracked
-from evenreel.settings import LARGEST_GUIDANCE, EditSettings, with_options
+from evenreel.settings import EditSettings, read
+from evenreel.settings.runs import LARGEST_GUIDANCE
 from evenreel.types import Latents
 
 
@@ -271,7 +272,7 @@ INVERSIONS: dict[str, type[Any]] = {
 def create_inversion(settings: EditSettings) -> Inversion:
     """The inversion that was chosen, with its options. Raises: SettingsError."""
     name = settings.inversion
-    inversion = with_options(INVERSIONS[name], f"inversion {name}", settings.inversion_options)
+    inversion = read(INVERSIONS[name], settings.inversion_options, f"inversion {name}", within=f"{name}.")
     if settings.inversion_steps not in (None, settings.steps) and not inversion.refines:
         finer = " or ".join(other for other, kind in INVERSIONS.items() if kind.refines)
         raise SettingsError(

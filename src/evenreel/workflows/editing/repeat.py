@@ -53,9 +53,10 @@ def repeat_edit(
         raise WeightsError(
             f"the model {settings.model} is no longer the one that was used; restore it, or start a new run."
         )
-    if control is not None and fingerprint_of(settings.control) != control_fingerprint:
+    use = settings.control
+    if control is not None and (use is None or fingerprint_of(use.model) != control_fingerprint):
         raise WeightsError(
-            f"the ControlNet {settings.control} is no longer the one that was used; restore it, or start a new run."
+            f"the ControlNet {use and use.model} is no longer the one that was used; restore it, or start a new run."
         )
     target = (
         Path(output) if output is not None else written.with_name(f"{written.stem}-repeated{written.suffix}")

@@ -13,7 +13,10 @@ from evenreel.backbones import Backbone, load_backbone
 from evenreel.errors import OutputError, SettingsError
 from evenreel.hosts.base import Host, create_host
 from evenreel.progress import Progress
-from evenreel.settings import DTYPES, Run, RunSettings
+from evenreel.settings import RunSettings
+from evenreel.settings.fields import leaves
+from evenreel.settings.kinds import Place
+from evenreel.settings.runs import Run
 from evenreel.video import VideoInfo, probe
 from evenreel.workflows.editing import record, resource_use
 from evenreel.workflows.editing.adapter_use import AdapterInUse
@@ -61,7 +64,7 @@ def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
     return {
         "record_version": record.RECORD_VERSION,
         "made": record.now(),
-        "settings": {**_found_again(settings).to_json(), "guidance_scale": stages.guidance_scale},
+        "settings": {**_found_again(settings), "guidance_scale": stages.guidance_scale},
         "model": {"name": backbone.name, "fingerprint": backbone.fingerprint},
         "host": {"name": settings.host, "settings": record.plain(stages.host)},
         "control": None if conditions is None else conditions.described(),
@@ -87,7 +90,8 @@ def described_output(target: Path, finished: Path) -> dict[str, Any]:
 
 def control_clips(settings: RunSettings) -> tuple[VideoInfo, ...]:
     """The clip that a ControlNet is to be shown, if one is named. Raises: ClipError."""
-    return (probe(settings.control_clip),) if settings.control_clip else ()
+    clip = None if settings.control is None else settings.control.clip
+    return () if clip is None else (probe(clip),)
 
 
 def check_apart(sources: Sequence[VideoInfo], target: Path, record_path: Path) -> None:
@@ -121,19 +125,21 @@ def _settings_of(backbone: Backbone, settings: Run) -> Run:
         settings,
         model=settings.model if same else backbone.name,
         device=str(backbone.device),
-        dtype=dtype if dtype in DTYPES else settings.dtype,
+        dtype=dtype if dtype in ("float32", "float16", "bfloat16") else settings.dtype,
     )
 
 
-def _found_again(settings: Run) -> Run:
-    """Settings whose folders and files are found from another working directory too."""
-    names = {name: getattr(settings, name) for name in ("control", "control_clip", "adapter", "model")}
-    if _is_registered(settings.model):
-        del names["model"]
-    if settings.adapter == "mini":
-        del names["adapter"]
-    found = {key: str(Path(name).absolute()) for key, name in names.items() if name and Path(name).exists()}
-    return dataclasses.replace(settings, **found)
+def _found_again(settings: RunSettings) -> dict[str, Any]:
+    """Settings as plain values, with names of folders and files that hold from another working directory too."""
+    values = settings.to_json()
+    for leaf in leaves(type(settings)):
+        place = next((one for one in leaf.added if isinstance(one, Place)), None)
+        told = values.get(leaf.name)
+        if place is None or not told or (place.or_packaged and _is_registered(told)):
+            continue
+        if Path(told).exists():
+            values[leaf.name] = str(Path(told).absolute())
+    return values
 
 
 def _is_registered(model: str, name: str | None = None) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evenreel.errors import ClipError, SettingsError
-from evenreel.settings import parse_frames
+from evenreel.settings.kinds import parse_frames
 from evenreel.video.images import SUFFIXES as IMAGE_SUFFIXES
 from evenreel.video.images import natural_key
 
@@ -132,7 +132,7 @@ def _pair(file: Path, number: int, row: Mapping[str, Any]) -> Pair:
         raise SettingsError(f"{file}: pair {number} has no {lacking[0]}.")
     parsed: dict[str, Any] = dict(values)
     if "frames" in values:
-        parsed["frames"] = parse_frames(values["frames"], f"{file}: frames of pair {number}")
+        parsed["frames"] = parse_frames(f"{file}: frames of pair {number}", values["frames"])
     return Pair(**parsed | {name: file.parent / values[name] for name in PATHS if name in values})
 
 

@@ -1,15 +1,13 @@
 """What hosts and inversions are and what they can be told, read from their own documentation."""
 
-import ast
 import dataclasses
 import inspect
-import textwrap
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from evenreel import registry
 from evenreel.errors import SettingsError
+from evenreel.settings.fields import leaves
 from evenreel.workflows.editing.invert import INVERSIONS
 
 
@@ -54,32 +52,8 @@ def describe_inversion(name: str) -> HostDescription:
 
 
 def _described(name: str, kind: type) -> HostDescription:
-    meanings: dict[str, str] = {}
-    for part in reversed(kind.__mro__):
-        meanings |= field_meanings(part)
     settings = tuple(
-        HostSetting(f.name, None if f.default is dataclasses.MISSING else f.default, meanings.get(f.name, ""))
-        for f in dataclasses.fields(kind)
-        if f.init
+        HostSetting(leaf.name, None if leaf.default is dataclasses.MISSING else leaf.default, leaf.help)
+        for leaf in leaves(kind)
     )
     return HostDescription(name, (inspect.getdoc(kind) or "").partition("\n")[0], settings)
-
-
-def field_meanings(described: type) -> dict[str, str]:
-    """The strings that stand below the fields of a class, on one line each; {} where there is no source to read."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(described)))
-    except (OSError, TypeError, SyntaxError):
-        return {}
-    body = next((node.body for node in tree.body if isinstance(node, ast.ClassDef)), [])
-    meanings = {}
-    for field, text in pairwise(body):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(text, ast.Expr)
-            and isinstance(text.value, ast.Constant)
-            and isinstance(text.value.value, str)
-        ):
-            meanings[field.target.id] = " ".join(text.value.value.split())
-    return meanings

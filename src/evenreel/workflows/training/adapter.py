@@ -19,7 +19,7 @@ from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.errors import OutputError, SettingsError
 from evenreel.files import write_atomically
 from evenreel.progress import Progress, silent
-from evenreel.settings import EditSettings
+from evenreel.settings import AdapterUse, EditSettings
 from evenreel.training.accelerated import AcceleratedSettings, AcceleratedTraining, Figures
 from evenreel.training.edits import EditLossSettings
 from evenreel.training.encoded import Encoded
@@ -239,7 +239,7 @@ def _validate(
     edits = []
     # In a model of its own: the one that is trained has the adapter in it.
     fresh = load_backbone(settings.model, device=settings.device)
-    for adapter in ("", str(out / "last.safetensors")):
+    for adapter in (None, AdapterUse(file=str(out / "last.safetensors"))):
         told = EditSettings(
             prompt=validation.prompt,
             source_prompt=validation.source_prompt,

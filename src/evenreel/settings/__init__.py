@@ -1,0 +1,22 @@
+"""What runs can be told: frozen, self-checking dataclasses, and the one reader that makes them from plain values."""
+
+from evenreel.settings.kinds import NotEmpty, Option, OptionValue, Range, Size, check_range
+from evenreel.settings.reader import plain, read, settle
+from evenreel.settings.runs import AdapterUse, ControlUse, EditSettings, GenerateSettings, RunSettings
+
+__all__ = [
+    "AdapterUse",
+    "ControlUse",
+    "EditSettings",
+    "GenerateSettings",
+    "NotEmpty",
+    "Option",
+    "OptionValue",
+    "Range",
+    "RunSettings",
+    "Size",
+    "check_range",
+    "plain",
+    "read",
+    "settle",
+]

@@ -1,0 +1,160 @@
+"""The fields of a settings class as everybody sees them: flat names, types, defaults, and the strings below them.
+
+Settings that belong together stand in a class of their own, which a field holds or None: `adapter: AdapterUse | None`.
+Command lines, files and Python keywords write them flat: the first field of the class under the name of the holding
+field (`adapter`), which is also the `prefix` of the others (`adapter_scale`).
+"""
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from evenreel.settings.kinds import Option, Rule
+
+
+@dataclass(frozen=True)
+class Group:
+    """A field that holds settings of their own, or None."""
+
+    name: str
+    kind: type
+    names: Mapping[str, str]
+    """Flat names and the fields of `kind` that they mean; the first is that of the holding field."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One setting."""
+
+    name: str
+    """As command lines, files and keywords call it."""
+    path: tuple[str, ...]
+    """Names of the fields that lead to it."""
+    hint: Any
+    """Its type, without what `Annotated` adds."""
+    default: Any
+    """`dataclasses.MISSING` where it must be told."""
+    help: str
+    """The string below the field, on one line."""
+    added: tuple[Any, ...] = ()
+    """What `Annotated` adds to the type."""
+
+    @property
+    def option(self) -> Option:
+        """How the command line shows it."""
+        return next((one for one in self.added if isinstance(one, Option)), Option())
+
+    def of(self, settings: object) -> Any:
+        """The value in some settings; None where the settings that hold it are absent."""
+        value: Any = settings
+        for name in self.path:
+            value = None if value is None else getattr(value, name)
+        return value
+
+
+@cache
+def hints(kind: type) -> dict[str, Any]:
+    """Types of the fields of a class, with what `Annotated` adds."""
+    return get_type_hints(kind, include_extras=True)
+
+
+def split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """A type and what `Annotated` adds to it."""
+    return (hint.__origin__, hint.__metadata__) if get_origin(hint) is Annotated else (hint, ())
+
+
+def members(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; a type that is none by itself."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def flat_name(kind: type, field: str) -> str:
+    """What a field is called where all settings are written flat."""
+    if not hasattr(kind, "prefix"):
+        return field
+    return kind.prefix if field == next(settable(kind)).name else f"{kind.prefix}_{field}"
+
+
+def group_of(name: str, hint: Any) -> Group | None:
+    """The group that a field holds; None for a field that is a setting itself."""
+    for member in members(split(hint)[0]):
+        if dataclasses.is_dataclass(member) and isinstance(member, type) and hasattr(member, "prefix"):
+            assert flat_name(member, next(settable(member)).name) == name, (
+                "a group's first setting bears the name of the field that holds it"
+            )
+            return Group(name, member, {flat_name(member, one.name): one.name for one in settable(member)})
+    return None
+
+
+@cache
+def groups(kind: type) -> tuple[Group, ...]:
+    """The groups among the fields of a class."""
+    found = (group_of(one.name, hints(kind)[one.name]) for one in settable(kind))
+    return tuple(group for group in found if group is not None)
+
+
+def settable(kind: type) -> Iterator[dataclasses.Field[Any]]:
+    """The fields that a caller may set."""
+    return (one for one in dataclasses.fields(kind) if one.init)
+
+
+@cache
+def leaves(kind: type) -> tuple[Leaf, ...]:
+    """All settings of a class, those of groups among them, in the order in which they are written down."""
+    held, docs = {group.name: group for group in groups(kind)}, field_docs(kind)
+    found: list[Leaf] = []
+    for one in settable(kind):
+        if one.name in held:
+            group = held[one.name]
+            inner = {leaf.name: leaf for leaf in leaves(group.kind)}
+            for flat, name in group.names.items():
+                leaf = inner[name]
+                default = None if leaf.default is dataclasses.MISSING else leaf.default
+                found.append(dataclasses.replace(leaf, name=flat, path=(one.name, name), default=default))
+            continue
+        hint, added = split(hints(kind)[one.name])
+        default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
+        found.append(Leaf(one.name, (one.name,), hint, default, docs.get(one.name, ""), added))
+    return tuple(found)
+
+
+def rules(hint: Any) -> tuple[Rule, ...]:
+    """What `Annotated` asks of the values of a type."""
+    return tuple(rule for rule in split(hint)[1] if isinstance(rule, Rule))
+
+
+def field_docs(kind: type) -> dict[str, str]:
+    """The strings that stand below the fields of a class and of those it derives from, each on one line.
+
+    Fields of classes whose source cannot be read have none.
+    """
+    docs: dict[str, str] = {}
+    for part in reversed(kind.__mro__):
+        docs |= _own_docs(part)
+    return docs
+
+
+def _own_docs(kind: type) -> dict[str, str]:
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    except (OSError, TypeError, SyntaxError):
+        return {}
+    body = next((node.body for node in tree.body if isinstance(node, ast.ClassDef)), [])
+    docs = {}
+    for field, text in pairwise(body):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+            and isinstance(text.value.value, str)
+        ):
+            docs[field.target.id] = " ".join(text.value.value.split())
+    return docs

@@ -1,0 +1,154 @@
+"""What a setting may hold beyond its Python type, and how the command line shows it: written beside the field's type.
+
+steps: Annotated[int, Range(1, 1000), Option("Algorithm")] = 25
+\"""Denoising steps.\"""
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, NoReturn, Protocol, runtime_checkable
+
+from evenreel.errors import SettingsError, argument
+
+OptionValue = bool | int | float | str | None
+"""What one option of a host or an inversion may hold."""
+
+LARGEST_SIDE = 8192
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """What is asked of a value of the right type; stands in `Annotated`."""
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise SettingsError, which calls the setting `name`, unless the value will do."""
+        ...
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `smallest` to `largest`; of a pair of numbers, both."""
+
+    smallest: int | float
+    largest: int | float
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise SettingsError for a number outside."""
+        for number in value if isinstance(value, tuple) else (value,):
+            check_range(name, number, self.smallest, self.largest)
+
+
+@dataclass(frozen=True)
+class NotEmpty:
+    """Text that says something."""
+
+    advice: str = "name one, or leave it out for the default"
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise SettingsError for text that is empty or blank."""
+        if not value.strip():
+            raise SettingsError(f"{argument(name)} is empty; {self.advice}.")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Text that may name a file or folder; records keep it so that it is found from anywhere."""
+
+    or_packaged: bool = False
+    """Whether names of what is packaged or registered come before files of the same name."""
+
+
+@dataclass(frozen=True)
+class Formerly:
+    """Values that older records write, and what they are called now."""
+
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Option:
+    """How the command line shows a setting. What it does not say follows from the field: its name, type and default."""
+
+    panel: str | None = None
+    """Group of options on the help page."""
+    metavar: str | None = None
+    """What stands for the value on the help page."""
+    default: str | None = None
+    """What the help page shows as default where the field's own, often None, says nothing to people."""
+    flags: tuple[str, ...] = ()
+    """Names on the command line, where they do not follow from the field's."""
+    parse: Callable[[str, Any], Any] | None = None
+    """(name, text, or list of texts) -> value, for types that are not one word on a command line."""
+
+
+def refuse(name: str, wanted: str, value: object) -> NoReturn:
+    """Raise the SettingsError for a value of another kind than wanted."""
+    text = repr(value)
+    shown = text if len(text) <= 60 else f"{text[:60]}..."
+    raise SettingsError(f"{argument(name)} must be {wanted}, got {shown}.")
+
+
+def check_range(name: str, value: int | float, smallest: int | float, largest: int | float) -> None:
+    """Raise SettingsError unless a number is from `smallest` to `largest`."""
+    # comparisons refuse NaN and infinity too, and integers of any length
+    if not smallest <= value <= largest:
+        raise SettingsError(f"{argument(name)} must be from {smallest} to {largest}, got {value}.")
+
+
+def check_text(name: str, text: str) -> None:
+    """Raise SettingsError for characters that no text has."""
+    # Control characters and lone surrogates come from broken quoting or hostile files, and tokenizers choke on them.
+    for character in text:
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n":
+            raise SettingsError(
+                f"{argument(name)} contains the character U+{ord(character):04X}, which no text has; "
+                "type it again without it."
+            )
+
+
+def parse_frames(name: str, text: str) -> tuple[int, int | None]:
+    """`START:END`, either of which may be left out."""
+    match = re.fullmatch(r"\s*(\d{0,12})\s*:\s*(\d{0,12})\s*", text, flags=re.ASCII)
+    if match is None:
+        refuse(name, "START:END, for example 0:16 or 8:", text)
+    start, end = match.groups()
+    return int(start or 0), int(end) if end else None
+
+
+def parse_size(name: str, text: str) -> int | tuple[int, int]:
+    """`SIDE` or `WIDTHxHEIGHT`."""
+    match = re.fullmatch(r"\s*(\d{1,6})(?:\s*[x*X]\s*(\d{1,6}))?\s*", text, flags=re.ASCII)
+    if match is None:
+        refuse(name, "SIDE or WIDTHxHEIGHT, for example 512 or 768x512", text)
+    first, second = match.groups()
+    return int(first) if second is None else (int(first), int(second))
+
+
+def parse_options(name: str, pairs: list[str]) -> dict[str, OptionValue]:
+    """`KEY=VALUE` pairs; a value is read as true or false, none, a number, or else text."""
+    options: dict[str, OptionValue] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            refuse(name, "KEY=VALUE", pair)
+        options[key.strip()] = plain_value(value.strip())
+    return options
+
+
+def plain_value(text: str) -> OptionValue:
+    """The value that a text stands for."""
+    named: dict[str, OptionValue] = {"true": True, "false": False, "none": None}
+    if text.lower() in named:
+        return named[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+Size = Annotated[int | tuple[int, int] | None, Range(8, LARGEST_SIDE)]
+"""The shorter side, or (width, height)."""

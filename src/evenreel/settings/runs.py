@@ -1,0 +1,231 @@
+"""What an edit, and a clip made from text, can be told.
+
+A field is everything: its type is checked, its default holds everywhere, and the string below it is what `--help` says.
+It is an option of the command line, a keyword in Python and a line of every record.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from evenreel.errors import SettingsError, argument
+from evenreel.settings.kinds import (
+    Formerly,
+    NotEmpty,
+    Option,
+    OptionValue,
+    Place,
+    Range,
+    Size,
+    check_range,
+    parse_frames,
+    parse_options,
+    parse_size,
+)
+from evenreel.settings.reader import plain, read, settle
+
+LARGEST_SEED = 2**63 - 1
+LARGEST_STEPS = 1000
+LARGEST_GUIDANCE = 100.0
+LARGEST_RATE = 1000.0
+INVERSIONS = ("bilateral", "ddim", "ddpm", "fixed-point", "null-text")
+
+PROMPTS, ALGORITHM, FRAMES, CONTROL, ADAPTER, MACHINE = (
+    "Prompts",
+    "Algorithm",
+    "Frames",
+    "ControlNet",
+    "Adapter",
+    "Machine",
+)
+"""Groups of options on help pages."""
+
+Run = TypeVar("Run", bound="RunSettings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlUse:
+    """How a ControlNet takes part."""
+
+    prefix: ClassVar[str] = "control"
+    noun: ClassVar[str] = "a ControlNet"
+
+    model: Annotated[str, NotEmpty(), Place(), Option(CONTROL, default="none")]
+    """ControlNet made for the model: a diffusers folder, or a name on the Hugging Face hub."""
+    kind: Annotated[
+        Literal["canny", "depth", "as-is"],
+        Formerly({"none": "as-is"}),
+        Option(CONTROL, metavar="canny|depth|as-is"),
+    ] = "canny"
+    """What the ControlNet is shown of every frame: `canny`, its edges; `as-is`, the frame itself, where frames are maps
+    already; `depth`, the same, for depth maps, which evenreel does not make."""
+    scale: Annotated[float, Range(0.0, 10.0), Option(CONTROL)] = 1.0
+    """How much the ControlNet counts; 0 is not at all."""
+    clip: Annotated[str | None, Place(), Option(CONTROL, metavar="CLIP", default="the source")] = None
+    """Clip, or folder of images, whose frames the ControlNet is shown: one for each frame of the result."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+        if self.kind == "depth" and not self.clip:
+            raise SettingsError(
+                f"{argument('control_kind')} depth needs a clip of depth maps, which evenreel does not make; "
+                f"name one with {argument('control_clip')}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterUse:
+    """How an adapter takes part."""
+
+    prefix: ClassVar[str] = "adapter"
+    noun: ClassVar[str] = "an adapter"
+
+    file: Annotated[str, NotEmpty(), Place(or_packaged=True), Option(ADAPTER, metavar="FILE", default="none")]
+    """Adapter file made for the model by `evenreel train adapter`, or `mini`, the one for the packaged model."""
+    scale: Annotated[float | None, Range(0.0, 10.0), Option(ADAPTER, default="as the file says")] = None
+    """How much of the adapter's LoRA counts; 0 switches the adapter off."""
+    window: Annotated[str | None, Option(ADAPTER, metavar="START:END", default="as the file says")] = None
+    """Noise levels at which the adapter is at work, as shares from 0 (clean) to 1."""
+    fused: Annotated[bool, Option(ADAPTER)] = False
+    """Add the adapter's LoRA to copies of the weights, which takes more memory and saves time."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What an edit and a clip made from text have in common."""
+
+    whose: ClassVar[str]
+    """Whose settings these are, for errors."""
+
+    prompt: Annotated[
+        str, NotEmpty("say what the clip shows, for example 'a blue car'"), Option(flags=("--prompt", "-p"))
+    ]
+    """What the clip shows, in at most 77 tokens of the model's tokenizer."""
+    negative_prompt: Annotated[str, Option(PROMPTS)] = ""
+    """What the clip must not show."""
+    guidance_scale: Annotated[
+        float | None, Range(0.0, LARGEST_GUIDANCE), Option(PROMPTS, default="as is best for the model")
+    ] = None
+    """How strongly the prompt pulls; 1 switches guidance off."""
+    model: Annotated[str, NotEmpty(), Place(or_packaged=True), Option(ALGORITHM)] = "mini"
+    """Model to use: `mini` (packaged), a diffusers folder, or the name of an SD 1.x or 2.x on the Hugging Face hub."""
+    host: Annotated[str, NotEmpty(), Option(ALGORITHM)]
+    """Algorithm that keeps frames consistent; `evenreel hosts` lists them."""
+    host_options: Annotated[
+        Mapping[str, OptionValue],
+        Option(ALGORITHM, metavar="KEY=VALUE", flags=("--host-option",), parse=parse_options),
+    ] = field(default_factory=dict)
+    """Setting of the host, by name; `evenreel hosts NAME` lists them with their defaults."""
+    steps: Annotated[int, Range(1, LARGEST_STEPS), Option(ALGORITHM)]
+    """Denoising steps; more of them are slower and finer."""
+    seed: Annotated[int, Range(0, LARGEST_SEED), Option(ALGORITHM)] = 0
+    """Number that all randomness follows from; the same seed repeats a clip bit for bit on the same machine."""
+    size: Annotated[Size, Option(FRAMES, metavar="SIDE|WxH", default="the model's own", parse=parse_size)] = (
+        None
+    )
+    """Size at which the model works, in pixels: the shorter side, or width and height."""
+    control: ControlUse | None = None
+    adapter: AdapterUse | None = None
+    device: Annotated[str, NotEmpty(), Option(MACHINE)] = "auto"
+    """Device to compute on: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
+    dtype: Annotated[Literal["auto", "float32", "float16", "bfloat16"], Option(MACHINE)] = "auto"
+    """Number type of the model: `float32`, `float16`, `bfloat16`, or `auto`: float16 on a GPU, else float32."""
+    batch: Annotated[int, Range(1, 4096), Option(MACHINE)] = 8
+    """Frames that pass through the model together; fewer need less memory."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values, flat."""
+        return plain(self)
+
+    @classmethod
+    def from_json(cls: type[Run], values: Mapping[str, Any]) -> Run:
+        """Make settings from plain values, written flat or not. Raises: SettingsError."""
+        return read(cls, values, cls.whose)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditSettings(RunSettings):
+    """Everything that decides what an edit looks like; the defaults are those of the command line."""
+
+    whose: ClassVar[str] = "an edit"
+
+    source_prompt: Annotated[str, Option(PROMPTS)] = ""
+    """What the source clip shows; it makes the inversion more faithful, and may stay empty."""
+    host: Annotated[str, NotEmpty(), Option(ALGORITHM)] = "vidtome"
+    """Algorithm that keeps frames consistent; `evenreel hosts` lists them."""
+    steps: Annotated[int, Range(1, LARGEST_STEPS), Option(ALGORITHM)] = 25
+    """Denoising steps; more of them are slower and finer."""
+    inversion: Annotated[
+        Literal["bilateral", "ddim", "ddpm", "fixed-point", "null-text"], Option(ALGORITHM)
+    ] = "fixed-point"
+    """Way from the source to noise: `bilateral`, `ddim`, `ddpm`, `fixed-point` or `null-text`; see
+    `evenreel inversions`."""
+    inversion_options: Annotated[
+        Mapping[str, OptionValue],
+        Option(ALGORITHM, metavar="KEY=VALUE", flags=("--inversion-option",), parse=parse_options),
+    ] = field(default_factory=dict)
+    """Setting of the inversion, by name; `evenreel inversions NAME` lists them with their defaults."""
+    inversion_steps: Annotated[int | None, Option(ALGORITHM, default="as many as of denoising")] = None
+    """Noising steps of `bilateral`, `ddim` and `null-text`: a multiple of the denoising steps."""
+    frames: Annotated[
+        tuple[int, int | None], Option(FRAMES, metavar="START:END", default=":", parse=parse_frames)
+    ] = (0, None)
+    """Frames to edit, counted from 0: the first one, and the one after the last."""
+    allow_truncated: Annotated[bool, Option(FRAMES)] = False
+    """Edit what can be read of a clip that is cut short."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.inversion_steps is not None:
+            check_range("inversion_steps", self.inversion_steps, self.steps, LARGEST_STEPS)
+            if self.inversion_steps % self.steps:
+                raise SettingsError(
+                    f"{argument('inversion_steps')} must be a multiple of {argument('steps')} ({self.steps}), got "
+                    f"{self.inversion_steps}; try {self.steps * round(self.inversion_steps / self.steps)}."
+                )
+        start, end = self.frames
+        if start < 0 or (end is not None and end <= start):
+            wanted = "START:END with 0 <= START < END, counted from 0"
+            shown = f"{start}:{'' if end is None else end}"
+            raise SettingsError(f"{argument('frames')} must be {wanted}, got {shown}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateSettings(RunSettings):
+    """Everything that decides what a clip made from text looks like; the defaults are those of the command line."""
+
+    whose: ClassVar[str] = "a clip made from text"
+
+    host: Annotated[str, NotEmpty(), Option(ALGORITHM)] = "text2video_zero"
+    """Algorithm that keeps frames consistent; `evenreel hosts` lists them. `tokenflow` cannot work without a source."""
+    steps: Annotated[int, Range(1, LARGEST_STEPS), Option(ALGORITHM)] = 50
+    """Denoising steps; more of them are slower and finer."""
+    size: Annotated[Size, Option(FRAMES, metavar="SIDE|WxH", default="the model's own", parse=parse_size)] = (
+        None
+    )
+    """Size of the clip in pixels: width and height, or the shorter side of a square, or of the shape of the control's
+    clip."""
+    frames: Annotated[int, Range(1, 100_000), Option(FRAMES)] = 8
+    """Number of frames to make."""
+    fps: Annotated[float, Range(0.01, LARGEST_RATE), Option(FRAMES)] = 8.0
+    """Frames per second."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.control and not self.control.clip:
+            raise SettingsError(
+                "a ControlNet needs something to be shown, and there is no source; "
+                f"name a clip with {argument('control_clip')}."
+            )
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second, as exactly as it was written."""
+        return Fraction(str(self.fps))
