@@ -85,8 +85,7 @@ class Option:
 
 def refuse(name: str, wanted: str, value: object) -> NoReturn:
     """Raise the SettingsError for a value of another kind than wanted."""
-    text = repr(value)
-    shown = text if len(text) <= 60 else f"{text[:60]}..."
+    shown = repr(value[:40]) if isinstance(value, str) else repr(value)[:60]
     raise SettingsError(f"{argument(name)} must be {wanted}, got {shown}.")
 
 

@@ -93,7 +93,7 @@ def test_more_steps_are_refused_where_they_cannot_help(name):
 
 def test_an_unknown_inversion_is_refused():
     with pytest.raises(SettingsError, match=r"inversion must be one of bilateral, ddim, .*, got 'magic'"):
-        EditSettings(prompt="x", inversion="magic")
+        EditSettings.from_json({"prompt": "x", "inversion": "magic"})
 
 
 @every_inversion
