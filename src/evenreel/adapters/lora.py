@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from evenreel.backbones.sharing import exclusive
 from evenreel.errors import SettingsError, WeightsError
 
 PROJECTIONS = (".to_q", ".to_k", ".to_v", ".to_out.0")
@@ -169,21 +170,22 @@ def lora_attached(
     """
     if fused and trainable:
         raise SettingsError("a LoRA that is trained cannot be fused; leave out one of them.")
-    places = [_place(unet, path) for path in lora.shapes]
-    for path, place in zip(lora.shapes, places, strict=True):
-        _check(path, place, lora.shapes[path], fused=fused)
-    if fused:
-        changed = [
-            _fused(place.layer, scale * lora.change(path))
-            for path, place in zip(lora.shapes, places, strict=True)
-        ]
-    else:
-        changed = _wrapped(places, lora, scale, trainable=trainable)
-    switch = LoraSwitch(places, changed)
-    try:
-        yield switch
-    finally:
-        switch.turn(on=False)
+    with exclusive(unet):
+        places = [_place(unet, path) for path in lora.shapes]
+        for path, place in zip(lora.shapes, places, strict=True):
+            _check(path, place, lora.shapes[path], fused=fused)
+        if fused:
+            changed = [
+                _fused(place.layer, scale * lora.change(path))
+                for path, place in zip(lora.shapes, places, strict=True)
+            ]
+        else:
+            changed = _wrapped(places, lora, scale, trainable=trainable)
+        switch = LoraSwitch(places, changed)
+        try:
+            yield switch
+        finally:
+            switch.turn(on=False)
 
 
 def shapes_of(unet: nn.Module, paths: tuple[str, ...]) -> dict[str, tuple[int, int]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from evenreel.backbones import mini
 from evenreel.backbones.devices import choose_device
+from evenreel.backbones.sharing import exclusive
 from evenreel.backbones.text import PromptEncoder
 from evenreel.backbones.vision import Resized, TowerFolder, normalised, resized
 from evenreel.backbones.weights import load_part, one_sentence
@@ -52,7 +53,8 @@ class ClipModel:
     @torch.inference_mode()
     def embed_texts(self, texts: list[str]) -> Float[Tensor, "texts features"]:
         """Projected embeddings, not normalised. Raises: SettingsError for a text that cannot be read to its end."""
-        tokens = self._prompts.tokenize(texts).to(self.device)
+        with exclusive(self._prompts):  # tokenizers cannot be used by two threads at once
+            tokens = self._prompts.tokenize(texts).to(self.device)
         return self._model.get_text_features(input_ids=tokens).pooler_output.cpu()
 
     @torch.inference_mode()

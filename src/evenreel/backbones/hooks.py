@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from evenreel.backbones.sharing import exclusive
+
 AttnProcessor = Callable[..., Tensor]
 """Called as (attn, hidden_states, encoder_hidden_states=None, attention_mask=None, ...) -> hidden_states."""
 
@@ -16,14 +18,15 @@ def processors_installed(unet: Any, replace: Mapping[str, AttnProcessor]) -> Ite
 
     Raises: KeyError when the model has no layer of such a name.
     """
-    original = dict(unet.attn_processors)
-    if unknown := replace.keys() - original.keys():
-        raise KeyError(f"no such attention layers: {sorted(unknown)}")
-    try:
-        unet.set_attn_processor({**original, **replace})
-        yield
-    finally:
-        unet.set_attn_processor(dict(original))  # a copy: diffusers empties its argument
+    with exclusive(unet):
+        original = dict(unet.attn_processors)
+        if unknown := replace.keys() - original.keys():
+            raise KeyError(f"no such attention layers: {sorted(unknown)}")
+        try:
+            unet.set_attn_processor({**original, **replace})
+            yield
+        finally:
+            unet.set_attn_processor(dict(original))  # a copy: diffusers empties its argument
 
 
 @contextmanager
@@ -62,8 +65,9 @@ def timesteps_seen(unet: Any, see: Callable[[int], None]) -> Iterator[None]:
             timestep = different.item()
         see(int(timestep))
 
-    handle = unet.register_forward_pre_hook(before, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
+    with exclusive(unet):
+        handle = unet.register_forward_pre_hook(before, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()

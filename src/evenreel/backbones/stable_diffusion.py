@@ -1,7 +1,7 @@
 """Stable Diffusion 1.x and 2.x from a folder in diffusers' layout."""
 
 from collections.abc import Callable
-from functools import cached_property
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from evenreel.backbones import folder
 from evenreel.backbones.base import Backbone, EncodedFrames, PromptRows, Residuals
 from evenreel.backbones.devices import choose_device, choose_dtype
+from evenreel.backbones.sharing import exclusive, loaded_once
 from evenreel.backbones.text import PromptEncoder, PromptTokens
 from evenreel.backbones.weights import load_part, one_sentence
 from evenreel.diffusion import ddim
@@ -45,21 +46,21 @@ class StableDiffusion(Backbone):
         self.size_multiple: int = 2 * factor
         self.native_size: int = factor * config.get("sample_size", 64)
 
-    @cached_property
+    @loaded_once
     def unet(self) -> Any:
         """The noise predictor."""
         from diffusers import UNet2DConditionModel
 
         return load_part(self._folder, "unet", UNet2DConditionModel, self.device, self.dtype)
 
-    @cached_property
+    @loaded_once
     def vae(self) -> Any:
         """The autoencoder between frames and latents."""
         from diffusers import AutoencoderKL
 
         return load_part(self._folder, "vae", AutoencoderKL, self.device, self.dtype)
 
-    @cached_property
+    @loaded_once
     def text(self) -> PromptEncoder:
         """The tokenizer and the text encoder."""
         from transformers import CLIPTextModel, CLIPTokenizer
@@ -103,11 +104,13 @@ class StableDiffusion(Backbone):
 
     def embed(self, prompts: list[str]) -> PromptEmbeds:
         """Hidden states of prompts. Raises: SettingsError for a prompt that cannot be read in full."""
-        return self.text.embed(prompts).to(self.device)
+        with exclusive(self.text):  # tokenizers cannot be used by two threads at once
+            return self.text.embed(prompts).to(self.device)
 
     def tokens(self, prompt: str) -> PromptTokens:
         """The tokens of a prompt, and the words that they make up."""
-        return self.text.tokens(prompt)
+        with exclusive(self.text):
+            return self.text.tokens(prompt)
 
     def predict_noise(
         self,
@@ -118,14 +121,16 @@ class StableDiffusion(Backbone):
     ) -> Latents:
         """The noise in `latents`; each prompt serves as many consecutive latents."""
         repeated = prompt_embeds.repeat_interleave(len(latents) // len(prompt_embeds), dim=0)
-        output = self.unet(
-            latents.to(self.dtype),
-            timestep,
-            encoder_hidden_states=repeated.to(self.dtype),
-            down_block_additional_residuals=None if residuals is None else residuals.down,
-            mid_block_additional_residual=None if residuals is None else residuals.mid,
-            return_dict=False,
-        )[0].float()
+        # Another thread may be attached; but checkpoints are computed again in threads of autograd's own.
+        with nullcontext() if torch.is_grad_enabled() else exclusive(self.unet):
+            output = self.unet(
+                latents.to(self.dtype),
+                timestep,
+                encoder_hidden_states=repeated.to(self.dtype),
+                down_block_additional_residuals=None if residuals is None else residuals.down,
+                mid_block_additional_residual=None if residuals is None else residuals.mid,
+                return_dict=False,
+            )[0].float()
         return ddim.to_noise(output, latents, self.schedule.alpha(timestep), self.schedule.prediction_type)
 
     def _in_batches(

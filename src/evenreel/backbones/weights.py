@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from evenreel.backbones.folder import ModelFolder
+from evenreel.backbones.sharing import loading
 from evenreel.errors import WeightsError
 
 
@@ -20,7 +21,7 @@ def load_part(
     Raises: WeightsError when its weights are not whole.
     """
     where = model.path / part
-    with one_sentence(where), _quiet():
+    with loading, one_sentence(where), _quiet():
         loaded, report = model_class.from_pretrained(
             where,
             use_safetensors=True,

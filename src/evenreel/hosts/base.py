@@ -1,15 +1,18 @@
 """What a host is, what it is given, and the one network call that all of them make."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from weakref import WeakSet
 
 import torch
 
 from evenreel import registry
 from evenreel.backbones.base import Backbone, PromptRows
 from evenreel.backbones.control import Control
+from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import guidance
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
@@ -88,6 +91,37 @@ class Host(Protocol):
     def attach(self, backbone: Backbone, job: EditJob) -> AbstractContextManager[Session]:
         """Take over a model's layers while inside; afterwards the model is as it was, bit for bit."""
         ...
+
+
+def sole_session(attach: Callable[..., Iterator[Session]]) -> Callable[..., AbstractContextManager[Session]]:
+    """Make a host's `attach` a context manager, as `contextlib.contextmanager` does, that has the model alone.
+
+    Other threads wait until the session is over. Raises: SettingsError for a second session inside the first one's
+    `with` block, since both would change the same layers.
+    """
+    attached = contextmanager(attach)
+
+    @wraps(attach)
+    @contextmanager
+    def alone(host: Any, backbone: Backbone, *args: Any, **kwargs: Any) -> Iterator[Session]:
+        unet = backbone.unet
+        with exclusive(unet):
+            if unet in _in_session:
+                raise SettingsError(
+                    "a host is at work on this model already; end its session first, or load the model once more."
+                )
+            _in_session.add(unet)
+            try:
+                with attached(host, backbone, *args, **kwargs) as session:
+                    yield session
+            finally:
+                _in_session.discard(unet)
+
+    return alone
+
+
+_in_session: WeakSet[Any] = WeakSet()
+"""Networks that a host is at work on; each is entered and left by who has it alone."""
 
 
 def start_of(job: EditJob, device: torch.device) -> tuple[Latents, tuple[int, ...]]:

@@ -1,7 +1,6 @@
 """Every frame edited by itself: the floor that hosts with a consistency mechanism are compared with."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +8,15 @@ import torch
 
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
-from evenreel.hosts.base import EditJob, Session, branches, check_share, predict_guided, start_of
+from evenreel.hosts.base import (
+    EditJob,
+    Session,
+    branches,
+    check_share,
+    predict_guided,
+    sole_session,
+    start_of,
+)
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected, source_attentions
 from evenreel.types import Latents
 
@@ -30,7 +37,7 @@ class FrameHost:
         check_share(self.name, "pnp_attn", self.pnp_attn)
         check_share(self.name, "pnp_conv", self.pnp_conv)
 
-    @contextmanager
+    @sole_session
     def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:
         """Install the injection while inside."""
         session = FrameSession(backbone, job, InjectionPlan.of(job, self.pnp_attn, self.pnp_conv))

@@ -9,6 +9,7 @@ from torch import nn
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.lora import lora_attached
 from evenreel.backbones.base import Backbone
+from evenreel.backbones.sharing import exclusive
 from evenreel.training.adapter import AdapterTrainee, LossSettings, prepare
 from evenreel.training.edits import DrawBatch, EditDraws, EditLossSettings, EditTrainee
 from evenreel.training.encoded import Encoded
@@ -32,6 +33,7 @@ def training_in(backbone: Backbone, adapter: Adapter, settings: Objective) -> It
     """The adapter in the model's layers, with gradients, while inside; afterwards the model is as it was."""
     kind = EditTrainee if isinstance(settings, EditLossSettings) else AdapterTrainee
     with ExitStack() as stack:
+        stack.enter_context(exclusive(backbone.unet, training=True))
         switch = None
         if adapter.lora is not None:
             switch = stack.enter_context(lora_attached(backbone.unet, adapter.lora, trainable=True))

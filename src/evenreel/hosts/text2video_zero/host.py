@@ -1,7 +1,7 @@
 """Text2Video-Zero (arXiv:2303.13439): motion in the latents of one frame, and all frames looking at the first one."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -14,7 +14,15 @@ from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.diffusion import motion, sampling
 from evenreel.errors import SettingsError
-from evenreel.hosts.base import EditJob, Session, branches, check_share, predict_guided, start_of
+from evenreel.hosts.base import (
+    EditJob,
+    Session,
+    branches,
+    check_share,
+    predict_guided,
+    sole_session,
+    start_of,
+)
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected
 from evenreel.hosts.text2video_zero.first_frame import FirstFrameState, first_frame_attentions
 from evenreel.types import Latents
@@ -68,7 +76,7 @@ class Text2VideoZeroHost:
                 f"got {self.motion_timestep}."
             )
 
-    @contextmanager
+    @sole_session
     def attach(self, backbone: Backbone, job: EditJob, *, draws: "Draws | None" = None) -> Iterator[Session]:
         """Install attention across frames, and injection, while inside. `draws` replays recorded noise."""
         session = Text2VideoZeroSession(backbone, job, self, draws)

@@ -1,7 +1,6 @@
 """TokenFlow (arXiv:2307.10373): keyframes are edited together, the frames between take tokens from them."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +11,15 @@ from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.diffusion import ddim
 from evenreel.errors import SettingsError
-from evenreel.hosts.base import EditJob, Session, branches, check_share, predict_guided, start_of
+from evenreel.hosts.base import (
+    EditJob,
+    Session,
+    branches,
+    check_share,
+    predict_guided,
+    sole_session,
+    start_of,
+)
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected
 from evenreel.hosts.tokenflow.keyframes import (
     Flow,
@@ -66,7 +73,7 @@ class TokenFlowHost:
             if getattr(self, count) < 1:
                 raise SettingsError(f"tokenflow.{count} must be at least 1, got {getattr(self, count)}.")
 
-    @contextmanager
+    @sole_session
     def attach(
         self,
         backbone: Backbone,

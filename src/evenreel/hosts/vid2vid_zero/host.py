@@ -19,6 +19,7 @@ from evenreel.hosts.base import (
     check_share,
     predict_guided,
     prefixed,
+    sole_session,
     start_of,
     step_generator,
 )
@@ -70,7 +71,7 @@ class Vid2VidZeroHost:
         if self.dense_block < 0:
             raise SettingsError(f"vid2vid_zero.dense_block must be at least 0, got {self.dense_block}.")
 
-    @contextmanager
+    @sole_session
     def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:
         """Install attention across frames and prompt-to-prompt while inside.
 

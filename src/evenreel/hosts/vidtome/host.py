@@ -1,7 +1,6 @@
 """VidToMe (arXiv:2312.10656): frames share self-attention tokens inside chunks and from chunk to chunk."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +10,15 @@ from evenreel.backbones import layers
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.errors import SettingsError
-from evenreel.hosts.base import EditJob, Session, branches, check_share, predict_guided, start_of
+from evenreel.hosts.base import (
+    EditJob,
+    Session,
+    branches,
+    check_share,
+    predict_guided,
+    sole_session,
+    start_of,
+)
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected, source_attentions
 from evenreel.hosts.vidtome.chunks import StepPlanner, is_order, random_planner
 from evenreel.hosts.vidtome.merging import MergedAttention, MergeSettings, MergingState
@@ -57,7 +64,7 @@ class VidToMeHost:
                 f"vidtome.chunk_order must be seq, rand, mix or mix-2 up, got {self.chunk_order!r}."
             )
 
-    @contextmanager
+    @sole_session
     def attach(
         self, backbone: Backbone, job: EditJob, *, planner: StepPlanner | None = None
     ) -> Iterator[Session]:

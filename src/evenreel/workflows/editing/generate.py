@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 
 from evenreel.backbones import Backbone
+from evenreel.backbones.sharing import exclusive
 from evenreel.errors import OutputError
 from evenreel.hosts.base import EditJob, Prompts
 from evenreel.progress import Progress, silent
@@ -56,7 +57,7 @@ class Generation(Stages):
         prompt, negative = backbone.embed([settings.prompt, settings.negative_prompt]).split(1)
         # The model says itself what its latents are like.
         channels, height, width = backbone.encode(torch.zeros(1, 3, size[1], size[0])).shape[1:]
-        with self.adapted() as prefix:
+        with exclusive(backbone.unet), self.adapted() as prefix:
             job = EditJob(
                 shape=(settings.frames, channels, height, width),
                 timesteps=backbone.schedule.timesteps(settings.steps),

@@ -17,6 +17,7 @@ from evenreel.backbones import Backbone
 from evenreel.backbones.base import Guidance
 from evenreel.backbones.control import Control
 from evenreel.backbones.devices import choose_device, choose_dtype
+from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import sampling
 from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import ResourceError
@@ -144,7 +145,7 @@ class Pipeline(Stages):
         prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
         prompt, negative, source = backbone.embed(prompts).split(1)
         frames, channels, height, width = latents.shape
-        with self._prepared(latents, source, negative) as (prefix, inverted):
+        with exclusive(backbone.unet), self._prepared(latents, source, negative) as (prefix, inverted):
             job = EditJob(
                 shape=(frames, channels, height, width),
                 timesteps=inverted.timesteps,
