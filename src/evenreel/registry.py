@@ -1,6 +1,12 @@
-"""Hosts, backbones and metrics by name: entry points, through which built-ins and plug-ins come alike."""
+"""Hosts, inversions, backbones and metrics by name: entry points, through which built-ins and plug-ins come alike.
 
+In a checkout, what its pyproject.toml registers counts before it is installed again.
+"""
+
+import tomllib
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from evenreel.errors import PluginError
@@ -9,13 +15,15 @@ HOSTS = "evenreel.hosts"
 """Entry-point group of hosts: classes whose fields are settings."""
 BACKBONES = "evenreel.backbones"
 """Entry-point group of backbones: functions (location, *, device, dtype, download) -> Backbone."""
+INVERSIONS = "evenreel.inversions"
+"""Entry-point group of inversions: classes whose fields are settings."""
 METRICS = "evenreel.metrics"
 """Entry-point group of metrics: classes derived from `evenreel.metrics.base.Metric`."""
 
 
 def names(group: str) -> tuple[str, ...]:
     """What a group offers, in alphabetical order."""
-    return tuple(sorted({entry.name for entry in entry_points(group=group)}))
+    return tuple(sorted({entry.name for entry in _registered(group)}))
 
 
 def find(group: str, name: str) -> Any:
@@ -39,8 +47,27 @@ def find(group: str, name: str) -> Any:
 
 def _entries(group: str, name: str) -> list[EntryPoint]:
     # One package may be found twice (an editable install beside a built one): equal targets count once.
-    found = {entry.value: entry for entry in entry_points(group=group, name=name)}
+    found = {entry.value: entry for entry in _registered(group) if entry.name == name}
     return list(found.values())
+
+
+def _registered(group: str) -> list[EntryPoint]:
+    return [*entry_points(group=group), *(entry for entry in _of_checkout() if entry.group == group)]
+
+
+@cache
+def _of_checkout() -> tuple[EntryPoint, ...]:
+    """What the pyproject.toml beside the sources registers; nothing where there is none."""
+    file = Path(__file__).parents[2] / "pyproject.toml"
+    if not file.is_file():
+        return ()
+    project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
+    if project.get("name") != "evenreel":
+        return ()
+    groups = project.get("entry-points", {})
+    return tuple(
+        EntryPoint(name, value, group) for group, named in groups.items() for name, value in named.items()
+    )
 
 
 def _load(kind: str, entry: EntryPoint) -> Any:

@@ -14,3 +14,6 @@ Latents = Float[Tensor, "frames channels height width"]
 
 PromptEmbeds = Float[Tensor, "prompts tokens features"]
 """Last hidden states of the text encoder."""
+
+PromptRows = Float[Tensor, "_ tokens features"]
+"""`PromptEmbeds`, where they stand beside latents, whose width is another, or beside more prompts."""

@@ -302,11 +302,11 @@ class TestLooking:
             assert all(setting.name in shown for setting in settings)
 
     def test_every_setting_of_every_inversion_is_explained(self, run):
-        from evenreel.settings.runs import INVERSIONS
+        from evenreel import registry
         from evenreel.workflows.inspect.descriptions import describe_inversion
 
         listed = run("inversions").stdout
-        for name in INVERSIONS:
+        for name in registry.names(registry.INVERSIONS):
             assert re.search(rf"^{name} +\w", listed, re.MULTILINE)
             settings = describe_inversion(name).settings
             assert all(setting.meaning for setting in settings)

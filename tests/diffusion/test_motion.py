@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from evenreel.diffusion.ddim import add_noise
 from evenreel.diffusion.motion import (
     alpha_between,
-    renoised,
     same_layout,
     shift_in_cells,
     shifted,
@@ -84,9 +84,9 @@ def test_the_published_way_back_is_one_timestep_early():
 
 def test_variance_is_kept():
     noise = torch.randn(1, 4, 200, 200, generator=torch.Generator().manual_seed(1))
-    thrown = renoised(latents(1, 200, 200), noise, 0.3)
+    thrown = add_noise(latents(1, 200, 200), noise, 0.3)
     assert thrown.var().item() == pytest.approx(1, abs=0.02)
-    assert torch.equal(renoised(latents(), latents() * 0, 1.0), latents())
+    assert torch.equal(add_noise(latents(), latents() * 0, 1.0), latents())
 
 
 def test_small_pictures_settle_at_lower_noise():

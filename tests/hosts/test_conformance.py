@@ -1,4 +1,4 @@
-"""Every registered host under every inversion, by the code of an edit; and a host from another package among them."""
+"""Every registered host under every inversion, by the code of an edit; and those of another package among them."""
 
 import subprocess
 import sys
@@ -8,18 +8,19 @@ import pytest
 import torch
 
 from evenreel import registry
-from evenreel.errors import PluginError
+from evenreel.errors import PluginError, SettingsError
 from evenreel.hosts.base import create_host
+from evenreel.inversions.base import create_inversion
 from evenreel.progress import silent
 from evenreel.settings import EditSettings
-from evenreel.settings.runs import INVERSIONS
 from evenreel.workflows.editing.pipeline import Pipeline
 from evenreel.workflows.editing.resource_use import Stopwatch
-from evenreel.workflows.inspect.descriptions import describe_host
+from evenreel.workflows.inspect.descriptions import describe_host, describe_inversion
+from evenreel.workflows.inspect.doctor import examine
 from hosts.jobs import random_latents
 
-PLUGIN = Path(__file__).parents[1] / "plugin_host"
-STRANGER = "neighbourly"
+PLUGIN = Path(__file__).parents[1] / "plugin_package"
+STRANGER, STRANGE_INVERSION = "neighbourly", "forward"
 
 DEFAULT = EditSettings(prompt="x").inversion
 
@@ -81,7 +82,14 @@ def state_of(unet):
     return dict(unet.attn_processors), hooks
 
 
-@pytest.mark.parametrize("inversion", INVERSIONS)
+@pytest.fixture(params=[*registry.names(registry.INVERSIONS), STRANGE_INVERSION])
+def inversion(request, monkeypatch):
+    """Every inversion by its name."""
+    if request.param == STRANGE_INVERSION:
+        monkeypatch.syspath_prepend(request.getfixturevalue("installed"))
+    return request.param
+
+
 def test_an_edit(host, inversion, tiny):
     """Runs, gives every frame, repeats itself bit for bit, leaves nothing behind."""
     clip = random_latents(3)
@@ -105,17 +113,19 @@ def test_the_batch_does_not_matter_to_a_host(host, tiny):
     assert (parts - whole).abs().max() < SAMENESS
 
 
-@pytest.mark.parametrize("inversion", [one for one in INVERSIONS if one != DEFAULT])
 def test_the_batch_does_not_matter_to_an_inversion(inversion, tiny):
     host, clip = create_host("frame"), random_latents(3)
     parts, whole = (edited(tiny, host, inversion, clip, batch=batch) for batch in (2, 3))
     assert (parts - whole).abs().max() < SAMENESS
 
 
-def test_inversions_differ(tiny):
+def test_inversions_differ(tiny, installed, monkeypatch):
     """Each inversion is another starting point, or another way from it."""
+    monkeypatch.syspath_prepend(installed)
+    names = registry.names(registry.INVERSIONS)
+    assert STRANGE_INVERSION in names
     host, clip = create_host("frame"), random_latents(2)
-    results = [edited(tiny, host, inversion, clip, batch=2) for inversion in INVERSIONS]
+    results = [edited(tiny, host, inversion, clip, batch=2) for inversion in names]
     for index, one in enumerate(results):
         assert not any(torch.allclose(one, other, atol=1e-3) for other in results[:index])
 
@@ -133,3 +143,19 @@ def test_a_host_of_another_package_is_found_while_it_is_there(installed, monkeyp
         assert [(one.name, one.default) for one in described.settings] == [("share", 0.25)]
         assert described.settings[0].meaning.startswith("Of a frame's noise")
     assert STRANGER not in registry.names(registry.HOSTS)
+
+
+def test_doctor_and_help_see_an_inversion_of_another_package(installed, monkeypatch):
+    """On the same footing as a host."""
+    with pytest.raises(PluginError, match=f"there is no inversion {STRANGE_INVERSION!r}"):
+        describe_inversion(STRANGE_INVERSION)
+    monkeypatch.syspath_prepend(installed)
+    described = describe_inversion(STRANGE_INVERSION)
+    assert described.summary.startswith("The forward process")
+    assert [(one.name, one.default) for one in described.settings] == [("strength", 0.8)]
+    found = {finding.name: finding.state for finding in examine()}
+    assert found[f"inversion {STRANGE_INVERSION}"] == found[f"host {STRANGER}"] == "ok"
+    with pytest.raises(SettingsError, match=r"forward\.strength must be above 0 and at most 1, got 0"):
+        create_inversion(
+            EditSettings(prompt="x", inversion=STRANGE_INVERSION, inversion_options={"strength": 0})
+        )

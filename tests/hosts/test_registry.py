@@ -18,6 +18,7 @@ def plugins(monkeypatch):
         return [entry for entry in found if entry.group == group and name in (None, entry.name)]
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr(registry, "_of_checkout", tuple)
 
     def add(name, value, group=registry.HOSTS):
         found.append(EntryPoint(name=name, value=value, group=group))

@@ -28,6 +28,7 @@ def plugins(monkeypatch):
         return [*before(group=group, **({} if name is None else {"name": name})), *mine]
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr(registry, "_of_checkout", tuple)
 
     def add(name, value):
         found.append(EntryPoint(name=name, value=value, group=registry.METRICS))

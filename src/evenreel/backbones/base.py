@@ -8,13 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evenreel.diffusion.schedule import NoiseSchedule
-from evenreel.types import Frames, Latents, PromptEmbeds
+from evenreel.types import Frames, Latents, PromptEmbeds, PromptRows
 
 EncodedFrames = Float[Tensor, "frames channels latent_height latent_width"]
 """`Latents`, where they stand beside frames of another height and width."""
-
-PromptRows = Float[Tensor, "_ tokens features"]
-"""`PromptEmbeds`, where they stand beside latents, whose width is another, or beside more prompts."""
 
 
 class Residuals(NamedTuple):

@@ -7,11 +7,11 @@ from typing import Any
 from jaxtyping import UInt8
 from torch import Tensor
 
-from evenreel.backbones.base import Backbone, PromptRows, Residuals
+from evenreel.backbones.base import Backbone, Residuals
 from evenreel.backbones.folder import ControlFolder, find, forbid_remote_code
 from evenreel.backbones.weights import load_part
 from evenreel.errors import WeightsError
-from evenreel.types import Latents
+from evenreel.types import Latents, PromptRows
 
 ConditionMaps = UInt8[Tensor, "frames _ height width"]
 """Condition pictures, one for each frame, of one channel or of three (RGB), 8 times the latents' size."""

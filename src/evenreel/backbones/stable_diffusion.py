@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evenreel.backbones import folder
-from evenreel.backbones.base import Backbone, EncodedFrames, PromptRows, Residuals
+from evenreel.backbones.base import Backbone, EncodedFrames, Residuals
 from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.backbones.sharing import exclusive, loaded_once
 from evenreel.backbones.text import PromptEncoder, PromptTokens
@@ -17,7 +17,7 @@ from evenreel.backbones.weights import load_part, one_sentence
 from evenreel.diffusion import ddim
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.errors import WeightsError
-from evenreel.types import Frames, Latents, PromptEmbeds
+from evenreel.types import Frames, Latents, PromptEmbeds, PromptRows
 
 _PIXELS_PER_BATCH = 2**19
 """Pixels that the autoencoder sees together: two frames of 512 x 512, whose activations take about 2 GB."""

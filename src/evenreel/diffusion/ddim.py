@@ -9,6 +9,14 @@ def pred_original_sample(latents: Latents, noise_pred: Latents, alpha: float) ->
     return (latents - (1 - alpha) ** 0.5 * noise_pred) / alpha**0.5
 
 
+def add_noise(latents: Latents, noise: Latents, alpha: float) -> Latents:
+    """Replace all but a share `alpha` of the variance by noise (DDPM, arXiv:2006.11239, eq. 4).
+
+    On clean latents, `alpha` is the alphas_cumprod of the level to reach; between two levels it is their ratio.
+    """
+    return alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise
+
+
 def step(latents: Latents, noise_pred: Latents, alpha_from: float, alpha_to: float) -> Latents:
     """Move latents between noise levels, either way (DDIM, arXiv:2010.02502, eq. 12 with sigma = 0)."""
     return (

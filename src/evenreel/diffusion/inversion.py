@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 import torch
 
 from evenreel.diffusion import ddim
-from evenreel.diffusion.null_text import PromptRows
 from evenreel.diffusion.sampling import AddedNoise, check_finite
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.diffusion.trajectory import Trajectory
-from evenreel.types import Latents
+from evenreel.types import Latents, PromptRows
 
 PredictNoise = Callable[[Latents, int], Latents]
 """(latents, timestep) -> noise_pred."""

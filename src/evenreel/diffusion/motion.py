@@ -70,8 +70,3 @@ def alpha_between(schedule: NoiseSchedule, lower: int, upper: int, *, published:
         return schedule.alpha(upper) / schedule.alpha(lower)
     before = [schedule.alphas_cumprod[timestep - 1] if timestep else 1.0 for timestep in (lower, upper)]
     return before[1] / before[0]
-
-
-def renoised(latents: Latents, noise: Latents, alpha: float) -> Latents:
-    """Latents with all but a share `alpha` of their variance replaced by fresh noise (arXiv:2006.11239, eq. 4)."""
-    return alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise

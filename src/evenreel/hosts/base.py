@@ -9,15 +9,15 @@ from weakref import WeakSet
 
 import torch
 
-from evenreel import registry
-from evenreel.backbones.base import Backbone, PromptRows
+from evenreel import random, registry
+from evenreel.backbones.base import Backbone
 from evenreel.backbones.control import Control
 from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import guidance
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
 from evenreel.settings import read
-from evenreel.types import Latents
+from evenreel.types import Latents, PromptRows
 
 PrefixOf = Callable[[Sequence[int], int], PromptRows | None]
 """(frames, timestep) -> tokens with a row for each of the frames; None where there are none."""
@@ -128,14 +128,8 @@ def start_of(job: EditJob, device: torch.device) -> tuple[Latents, tuple[int, ..
     """Where most hosts begin: at the inverted source, or without one at noise that follows from the seed."""
     if job.source is not None:
         return job.source.read(job.timesteps[0]).to(device), job.timesteps
-    # Drawn on the CPU, so that a seed means the same on every device.
-    noise = torch.randn(job.shape, generator=torch.Generator().manual_seed(job.seed))
+    noise = torch.randn(job.shape, generator=random.generator(job.seed))
     return noise.to(device), job.timesteps
-
-
-def step_generator(seed: int, step_index: int) -> torch.Generator:
-    """A generator of a step's own, so that its draws depend on nothing else; neighbouring seeds share no steps."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step_index * 7_919 + 12_345) % 2**63)
 
 
 def inverting(host: Host, backbone: Backbone, frames: int) -> AbstractContextManager[int | None]:

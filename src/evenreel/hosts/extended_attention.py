@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evenreel.backbones.hooks import AttnProcessor
-from evenreel.errors import SettingsError
+from evenreel.hosts.attention_stand_in import AttentionStandIn
 
 Sequences = Float[Tensor, "_ tokens channels"]
 """The tokens of several frames in a row, one sequence for each branch."""
@@ -28,27 +28,23 @@ def attend(
     `queries` and `keys` have one row for each of the `values`' branches, or one for all. Raises: SettingsError for a
     model whose projections are fused.
     """
-    if getattr(attn, "fused_projections", False):
-        raise SettingsError(
-            "attention over keyframes needs separate query, key and value layers; unfuse the model's projections."
-        )
-    projected = _Projected(attn, attn.to_k(keys).expand(len(values), -1, -1), attn.to_v(values))
+    projected = _Projected(attn)
+    projected.project(keys, values)
     rows = max(1, _SCORES_AT_ONCE // (attn.heads * len(values) * values.shape[1]))
     blocks = queries.expand(len(values), -1, -1).split(rows, dim=1)
     return torch.cat([inner(projected, block, values) for block in blocks], dim=1)
 
 
-class _Projected:
-    """An attention module whose keys and values are there already; standing in for it, not for its arithmetic."""
+class _Projected(AttentionStandIn):
+    """An attention module whose keys and values are there already, the same for every call."""
 
-    def __init__(self, attn: Any, keys: Tensor, values: Tensor) -> None:
-        self._attn, self._keys, self._values = attn, keys, values
+    def project(self, keys: Tensor, values: Tensor) -> None:
+        """Make them, from tokens."""
+        self._keys = self._attn.to_k(keys).expand(len(values), -1, -1)
+        self._values = self._attn.to_v(values)
 
     def to_k(self, _: Tensor) -> Tensor:
         return self._keys
 
     def to_v(self, _: Tensor) -> Tensor:
         return self._values
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._attn, name)

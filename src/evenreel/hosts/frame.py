@@ -61,8 +61,7 @@ class FrameSession:
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
         """Guided noise prediction, `job.batch` frames at a time; the source takes part only while it is injected."""
-        self.state.attention = step_index < self.plan.attention_steps
-        self.state.features = step_index < self.plan.feature_steps
+        self.state.attention, self.state.features = self.plan.at(step_index)
         with_source = self.state.attention or self.state.features
         self.state.branches = branches(self.job, with_source=with_source)
         noise_pred = torch.empty_like(latents)

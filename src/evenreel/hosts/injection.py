@@ -3,14 +3,24 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from evenreel.backbones import hooks, layers
 from evenreel.errors import SettingsError
+from evenreel.hosts.attention_stand_in import AttentionStandIn
 from evenreel.hosts.base import EditJob
+
+
+class Injected(NamedTuple):
+    """What is injected at one step."""
+
+    attention: bool
+    """Whether queries and keys of the decoder's self-attentions come from the source."""
+    features: bool
+    """Whether a decoder resnet's features come from the source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +48,10 @@ class InjectionPlan:
         """First steps at which anything is injected."""
         return max(self.attention_steps, self.feature_steps)
 
+    def at(self, step_index: int) -> "Injected":
+        """What is injected at a step."""
+        return Injected(step_index < self.attention_steps, step_index < self.feature_steps)
+
 
 @dataclass
 class InjectionState:
@@ -63,18 +77,12 @@ class SourceAttention:
         return self.inner(attn, hidden_states, *args, **kwargs)
 
 
-class _QueriesOfSource:
-    """An attention module whose query and key projections see the source branch in every branch.
-
-    Standing in for the module, not for its arithmetic, keeps whatever computes the attention (LoRA, fused kernels).
-    """
+class _QueriesOfSource(AttentionStandIn):
+    """An attention module whose query and key projections see the source branch in every branch."""
 
     def __init__(self, attn: Any, branches: int) -> None:
-        if getattr(attn, "fused_projections", False):
-            raise SettingsError(
-                "injection needs separate query and key layers; unfuse the model's projections."
-            )
-        self._attn, self._branches = attn, branches
+        super().__init__(attn)
+        self._branches = branches
 
     def to_q(self, hidden_states: Tensor) -> Tensor:
         return self._of_source(self._attn.to_q, hidden_states)
@@ -84,9 +92,6 @@ class _QueriesOfSource:
 
     def _of_source(self, project: Any, hidden_states: Tensor) -> Tensor:
         return project(hidden_states.chunk(self._branches)[0]).repeat(self._branches, 1, 1)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._attn, name)
 
 
 def source_attentions(unet: Any, state: InjectionState) -> dict[str, SourceAttention]:

@@ -5,6 +5,7 @@ steps: Annotated[int, Range(1, 1000), Option("Algorithm")] = 25
 """
 
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ OptionValue = bool | int | float | str | None
 """What one option of a host or an inversion may hold."""
 
 LARGEST_SIDE = 8192
+MOST = sys.float_info.max
 
 
 @runtime_checkable
@@ -29,15 +31,36 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `smallest` to `largest`; of a pair of numbers, both."""
+    """Finite numbers from `smallest` to `largest`; of a pair of numbers, both."""
 
     smallest: int | float
-    largest: int | float
+    largest: int | float | None = None
+    """None where there is no end."""
+    above: bool = False
+    """Whether the smallest itself is too small."""
+    below: bool = False
+    """Whether the largest itself is too large."""
 
     def check(self, name: str, value: Any) -> None:
         """Raise SettingsError for a number outside."""
         for number in value if isinstance(value, tuple) else (value,):
-            check_range(name, number, self.smallest, self.largest)
+            # comparisons refuse NaN and infinity too, and integers of any length
+            inside = self.smallest <= number <= (MOST if self.largest is None else self.largest)
+            if (
+                not inside
+                or (self.above and number == self.smallest)
+                or (self.below and number == self.largest)
+            ):
+                raise SettingsError(f"{argument(name)} must be {self.in_words}, got {number}.")
+
+    @property
+    def in_words(self) -> str:
+        """The range, for errors."""
+        if self.largest is None:
+            return f"above {self.smallest}" if self.above else f"at least {self.smallest}"
+        if self.above:
+            return f"above {self.smallest} and {'below' if self.below else 'at most'} {self.largest}"
+        return f"from {self.smallest} to {'less than ' if self.below else ''}{self.largest}"
 
 
 @dataclass(frozen=True)
@@ -91,9 +114,7 @@ def refuse(name: str, wanted: str, value: object) -> NoReturn:
 
 def check_range(name: str, value: int | float, smallest: int | float, largest: int | float) -> None:
     """Raise SettingsError unless a number is from `smallest` to `largest`."""
-    # comparisons refuse NaN and infinity too, and integers of any length
-    if not smallest <= value <= largest:
-        raise SettingsError(f"{argument(name)} must be from {smallest} to {largest}, got {value}.")
+    Range(smallest, largest).check(name, value)
 
 
 def check_text(name: str, text: str) -> None:

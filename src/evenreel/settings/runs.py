@@ -29,7 +29,6 @@ LARGEST_SEED = 2**63 - 1
 LARGEST_STEPS = 1000
 LARGEST_GUIDANCE = 100.0
 LARGEST_RATE = 1000.0
-INVERSIONS = ("bilateral", "ddim", "ddpm", "fixed-point", "null-text")
 
 PROMPTS, ALGORITHM, FRAMES, CONTROL, ADAPTER, MACHINE = (
     "Prompts",
@@ -162,11 +161,8 @@ class EditSettings(RunSettings):
     """Algorithm that keeps frames consistent; `evenreel hosts` lists them."""
     steps: Annotated[int, Range(1, LARGEST_STEPS), Option(ALGORITHM)] = 25
     """Denoising steps; more of them are slower and finer."""
-    inversion: Annotated[
-        Literal["bilateral", "ddim", "ddpm", "fixed-point", "null-text"], Option(ALGORITHM)
-    ] = "fixed-point"
-    """Way from the source to noise: `bilateral`, `ddim`, `ddpm`, `fixed-point` or `null-text`; see
-    `evenreel inversions`."""
+    inversion: Annotated[str, NotEmpty(), Option(ALGORITHM)] = "fixed-point"
+    """Way from the source to the noise that the edit starts from; `evenreel inversions` lists them."""
     inversion_options: Annotated[
         Mapping[str, OptionValue],
         Option(ALGORITHM, metavar="KEY=VALUE", flags=("--inversion-option",), parse=parse_options),

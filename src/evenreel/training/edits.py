@@ -23,8 +23,9 @@ from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.lora import LoraSwitch
 from evenreel.adapters.window import TRAINING, Window
 from evenreel.backbones.base import Backbone
-from evenreel.diffusion import ddim, fixed_point, guidance
+from evenreel.diffusion import ddim, guidance
 from evenreel.errors import SettingsError
+from evenreel.inversions import fixed_point
 from evenreel.training.encoded import Encoded
 from evenreel.training.shards import Batch
 from evenreel.types import Frames, Latents

@@ -9,7 +9,7 @@ from diffusers.models.attention_processor import Attention
 
 from evenreel.backbones import load_backbone
 from evenreel.backbones.control import Control, load_control
-from evenreel.diffusion import motion
+from evenreel.diffusion import ddim, motion
 from evenreel.diffusion.sampling import sample
 from evenreel.hosts.base import EditJob
 from evenreel.hosts.text2video_zero.first_frame import FirstFrameAttention, FirstFrameState
@@ -72,7 +72,7 @@ def test_the_jump(recording, backbone):
         alpha = motion.alpha_between(backbone.schedule, lower, upper, published=True)
         assert alpha == pytest.approx(recording[f"{name}_alpha_prod"].item(), abs=JUMP)
         latents, noise, out = (by_frame(recording[f"{name}_{part}"]) for part in ("x0", "noise", "out"))
-        assert difference(motion.renoised(latents, noise, alpha), out) <= JUMP
+        assert difference(ddim.add_noise(latents, noise, alpha), out) <= JUMP
 
 
 def recorded_attention(recording, name, heads, context=None):

@@ -11,7 +11,6 @@ from evenreel.backbones import load_backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.diffusion import ddim
 from evenreel.diffusion.inversion import invert
-from evenreel.diffusion.null_text import optimise
 from evenreel.diffusion.sampling import sample
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.hosts.base import EditJob, Prompts, inverting
@@ -24,6 +23,7 @@ from evenreel.hosts.vid2vid_zero.spatio_temporal import (
     norms_shared,
     video_attentions,
 )
+from evenreel.inversions.null_text import optimise
 from evenreel.ops.word_alignment import refinement
 from hosts import golden
 from hosts.jobs import Around

@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from evenreel import random
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
-from evenreel.diffusion import motion, sampling
+from evenreel.diffusion import ddim, motion, sampling
 from evenreel.errors import SettingsError
 from evenreel.hosts.base import (
     EditJob,
@@ -105,8 +106,8 @@ class Draws:
 
     @classmethod
     def of(cls, job: EditJob, *, published_chunks: bool) -> "Draws":
-        """What follows from the seed; drawn on the CPU, so that a seed means the same on every device."""
-        generator = torch.Generator().manual_seed(job.seed)
+        """What follows from the seed."""
+        generator = random.generator(job.seed)
         frames, *shape = job.shape
         first = torch.randn(1, *shape, generator=generator)
         if not published_chunks:
@@ -152,8 +153,7 @@ class Text2VideoZeroSession:
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
         """Guided noise prediction, `job.batch` frames at a time; the source takes part only while it is injected."""
-        self.injection.attention = step_index < self.plan.attention_steps
-        self.injection.features = step_index < self.plan.feature_steps
+        self.injection.attention, self.injection.features = self.plan.at(step_index)
         if timestep not in self.first_frames:
             return self._predict(latents, range(len(latents)), timestep)
         shown = torch.cat([self.first_frames[timestep], latents])
@@ -188,7 +188,7 @@ class Text2VideoZeroSession:
         copies = reached[lower].expand(len(numbers), -1, -1, -1)
         moved = motion.shifted(copies, [self._shift(number) for number in numbers])
         alpha = motion.alpha_between(schedule, lower, upper, published=host.published)
-        latents = motion.renoised(moved, self.draws.thrown.to(moved), alpha)
+        latents = ddim.add_noise(moved, self.draws.thrown.to(moved), alpha)
         if host.published_chunks:
             self.first_frames = reached
         else:

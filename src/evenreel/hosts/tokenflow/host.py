@@ -129,13 +129,11 @@ class TokenFlowSession:
         alpha, noisiest = self.backbone.schedule.alpha, max(job.source.timesteps)
         clean, noisy = job.clean.to(device), job.source.read(noisiest).to(device)
         noise = ddim.to_noise(clean, noisy, alpha(noisiest), "sample")
-        level = alpha(timesteps[0])
-        return level**0.5 * clean + (1 - level) ** 0.5 * noise, timesteps
+        return ddim.add_noise(clean, noise, alpha(timesteps[0])), timesteps
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
         """Guided noise prediction: keyframes first, then `job.batch` at a time the frames that take from them."""
-        self.injection.attention = step_index < self.plan.attention_steps
-        self.injection.features = step_index < self.plan.feature_steps
+        self.injection.attention, self.injection.features = self.plan.at(step_index)
         keyframes = tuple(self.draw(step_index, len(latents)))
         noise_pred = torch.empty_like(latents)
         try:

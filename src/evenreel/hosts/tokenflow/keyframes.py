@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from evenreel.hosts.base import step_generator
+from evenreel import random
 
 KeyframeDraw = Callable[[int, int], Sequence[int]]
 """(step_index, frames in the clip) -> the keyframes of that step, ascending, one in each window."""
@@ -51,7 +51,7 @@ def random_draw(seed: int, size: int) -> KeyframeDraw:
     """One random frame of each window, from a generator for each step: equal seeds give equal keyframes."""
 
     def draw(step_index: int, frames: int) -> tuple[int, ...]:
-        generator = step_generator(seed, step_index)
+        generator = random.generator(seed, step_index)
         return tuple(
             window[int(torch.randint(len(window), (), generator=generator))]
             for window in windows(frames, size)

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from evenreel.backbones.base import Backbone, PromptRows
+from evenreel import random
+from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.backbones.text import PromptTokens
 from evenreel.diffusion import ddim, guidance
@@ -21,7 +22,6 @@ from evenreel.hosts.base import (
     prefixed,
     sole_session,
     start_of,
-    step_generator,
 )
 from evenreel.hosts.vid2vid_zero.prompt_to_prompt import (
     PromptMap,
@@ -32,7 +32,7 @@ from evenreel.hosts.vid2vid_zero.prompt_to_prompt import (
 )
 from evenreel.hosts.vid2vid_zero.spatio_temporal import VideoAttentionState, norms_shared, video_attentions
 from evenreel.hosts.windows import cut
-from evenreel.types import Latents
+from evenreel.types import Latents, PromptRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,7 @@ class Vid2VidZeroSession:
     def _windows(self, step_index: int, frames: int) -> list[tuple[int, ...]]:
         if frames <= self.window:
             return [tuple(range(frames))]
-        first = torch.randint(self.window, (), generator=step_generator(self.job.seed, step_index))
+        first = torch.randint(self.window, (), generator=random.generator(self.job.seed, step_index))
         return cut(frames, self.window, int(first))
 
 

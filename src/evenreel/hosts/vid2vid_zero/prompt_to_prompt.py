@@ -10,7 +10,7 @@ from torch import Tensor
 from evenreel.backbones import layers
 from evenreel.backbones.hooks import AttnProcessor
 from evenreel.backbones.text import PromptTokens
-from evenreel.errors import SettingsError
+from evenreel.hosts.attention_stand_in import AttentionStandIn
 from evenreel.ops.word_alignment import refinement, replacement
 
 Probabilities = Float[Tensor, "*rows tokens"]
@@ -132,18 +132,12 @@ def controlled(unet: Any, state: PromptToPromptState) -> dict[str, AttnProcessor
     }
 
 
-class _OfSource:
-    """An attention module that gives the last of several `groups` of rows the queries and keys of the source's.
-
-    Standing in for the module, not for its arithmetic, keeps whatever computes the attention (LoRA, fused kernels).
-    """
+class _OfSource(AttentionStandIn):
+    """An attention module that gives the last of several `groups` of rows the queries and keys of the source's."""
 
     def __init__(self, attn: Any, groups: int, source: int) -> None:
-        if getattr(attn, "fused_projections", False):
-            raise SettingsError(
-                "prompt-to-prompt needs separate query, key and value layers; unfuse the model's projections."
-            )
-        self._attn, self._groups, self._source = attn, groups, source
+        super().__init__(attn)
+        self._groups, self._source = groups, source
 
     def to_q(self, hidden_states: Tensor) -> Tensor:
         return self._ending_with_source(self._attn.to_q, hidden_states)
@@ -155,9 +149,6 @@ class _OfSource:
         *others, _ = hidden_states.chunk(self._groups)
         rows = project(torch.cat(others))
         return torch.cat([rows, rows.chunk(len(others))[self._source]])
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._attn, name)
 
 
 class _TextOfSource(_OfSource):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from evenreel.hosts.base import step_generator
+from evenreel import random
 from evenreel.hosts.windows import cut
 
 MERGED_TOGETHER = 4
@@ -35,7 +35,7 @@ def random_planner(seed: int, size: int, order: str) -> StepPlanner:
     """Draw plans from generators of their own, one for each step: equal seeds give equal plans."""
 
     def plan(step_index: int, frames: int) -> tuple[ChunkPlan, ...]:
-        generator = step_generator(seed, step_index)
+        generator = random.generator(seed, step_index)
         first = int(torch.randint(size, (), generator=generator))
         flip = float(torch.rand((), generator=generator))
         pieces = cut(frames, size, first)

@@ -106,8 +106,7 @@ class VidToMeSession:
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
         """Guided noise prediction; chunks, their order and all draws are new at every step."""
-        self.injection.attention = step_index < self.plan.attention_steps
-        self.injection.features = step_index < self.plan.feature_steps
+        self.injection.attention, self.injection.features = self.plan.at(step_index)
         self.merging.latent_size = (latents.shape[2], latents.shape[3])
         noise_pred = torch.empty_like(latents)
         try:

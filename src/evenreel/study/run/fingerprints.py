@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Any
 
+from evenreel import registry
 from evenreel.backbones import Backbone, mini
 from evenreel.backbones.clip import ClipModel
 from evenreel.backbones.safetensors_file import sha256
@@ -11,7 +12,6 @@ from evenreel.hosts.base import create_host
 from evenreel.settings import EditSettings
 from evenreel.study.settings import StudySettings
 from evenreel.workflows.editing import record
-from evenreel.workflows.editing.invert import INVERSIONS
 
 
 def fingerprints(settings: StudySettings, backbone: Backbone, clip: ClipModel) -> dict[str, str]:
@@ -32,8 +32,8 @@ def fingerprints(settings: StudySettings, backbone: Backbone, clip: ClipModel) -
     }
     for name in dict.fromkeys((*settings.hosts, "frame")):
         prints[f"host {name}"] = _hash(record.plain(create_host(name)))
-    for name, kind in INVERSIONS.items():
-        prints[f"inversion {name}"] = _hash(record.plain(kind()))
+    for name in registry.names(registry.INVERSIONS):
+        prints[f"inversion {name}"] = _hash(record.plain(registry.find(registry.INVERSIONS, name)()))
     logs = (settings.training_log,) if settings.training_log else ()
     for file in (*settings.adapters, *logs):
         prints[f"file {file}"] = sha256(settings.path(file))

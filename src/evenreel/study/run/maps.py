@@ -14,8 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from evenreel import random
 from evenreel.adapters.features import features_collected
 from evenreel.backbones import Backbone, hooks, layers
+from evenreel.diffusion import ddim
 from evenreel.hosts.base import PrefixOf
 from evenreel.settings import EditSettings
 from evenreel.types import Frames, Latents
@@ -109,7 +111,7 @@ def feature_maps(
     """
     latents = backbone.encode(frames)
     size = latents.shape[2], latents.shape[3]
-    noise = torch.randn(latents[:1].shape, generator=torch.Generator().manual_seed(settings.seed)).to(latents)
+    noise = torch.randn(latents[:1].shape, generator=random.generator(settings.seed)).to(latents)
     text = backbone.embed([settings.prompt]).expand(len(frames), -1, -1)
     names = [name.replace(".attn1.", ".attn2.") for name in layers.decoder_self_attentions(backbone.unet)]
     found: dict[int, list[Maps]] = {}
@@ -124,7 +126,7 @@ def feature_maps(
             alpha = backbone.schedule.alpha(timestep)
             tokens = None if prefix is None else prefix(range(len(frames)), timestep)
             embeds = text if tokens is None else torch.cat([tokens.to(text), text], dim=1)
-            backbone.predict_noise(alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise, timestep, embeds)
+            backbone.predict_noise(ddim.add_noise(latents, noise, alpha), timestep, embeds)
             found[timestep] = [_map(features[name], size) for name in names]
     return found
 

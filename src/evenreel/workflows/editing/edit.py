@@ -12,12 +12,12 @@ import torch
 
 from evenreel.backbones import Backbone
 from evenreel.errors import SettingsError
+from evenreel.inversions.base import create_inversion
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings
 from evenreel.types import Pixels
 from evenreel.video import Clip, VideoInfo, VideoWriter, open_clip
 from evenreel.workflows.editing import record
-from evenreel.workflows.editing.invert import create_inversion
 from evenreel.workflows.editing.pipeline import Pipeline, memory_errors_explained, model_size, window_length
 from evenreel.workflows.editing.record import FileResult, RecordedClip
 from evenreel.workflows.editing.run_setup import (

@@ -22,6 +22,7 @@ from evenreel.diffusion import sampling
 from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import ResourceError
 from evenreel.hosts.base import EditJob, Host, PrefixOf, Prompts, inverting
+from evenreel.inversions.base import Inversion, SourceClip, create_inversion
 from evenreel.ops.number_types import is_slow
 from evenreel.progress import Progress, tracked
 from evenreel.settings import EditSettings, RunSettings
@@ -29,7 +30,6 @@ from evenreel.types import Latents, Pixels, PromptEmbeds
 from evenreel.video import fit, from_model, to_model
 from evenreel.workflows.editing.adapter_use import AdapterInUse
 from evenreel.workflows.editing.control_use import Conditions
-from evenreel.workflows.editing.invert import Inversion, SourceClip, create_inversion
 from evenreel.workflows.editing.resource_use import Stopwatch
 
 LARGEST_ASPECT = 8

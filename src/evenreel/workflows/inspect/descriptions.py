@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenreel import registry
-from evenreel.errors import SettingsError
 from evenreel.settings.fields import leaves
-from evenreel.workflows.editing.invert import INVERSIONS
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,12 @@ def describe_host(name: str) -> HostDescription:
 
 def inversion_summaries() -> dict[str, str]:
     """Every inversion and the first line of its documentation."""
-    return {name: describe_inversion(name).summary for name in INVERSIONS}
+    return {name: describe_inversion(name).summary for name in registry.names(registry.INVERSIONS)}
 
 
 def describe_inversion(name: str) -> HostDescription:
-    """An inversion with its settings, their defaults and meanings. Raises SettingsError for an unknown name."""
-    if name not in INVERSIONS:
-        raise SettingsError(f"there is no inversion {name!r}; there are: {', '.join(INVERSIONS)}.")
-    return _described(name, INVERSIONS[name])
+    """An inversion with its settings, their defaults and meanings. Raises PluginError for an unknown name."""
+    return _described(name, registry.find(registry.INVERSIONS, name))
 
 
 def _described(name: str, kind: type) -> HostDescription:

@@ -140,7 +140,8 @@ def _codecs() -> Iterator[Finding]:
 
 
 def _plugins() -> Iterator[Finding]:
-    for group, what in ((registry.HOSTS, "host"), (registry.BACKBONES, "backbone")):
+    kinds = ((registry.HOSTS, "host"), (registry.INVERSIONS, "inversion"), (registry.BACKBONES, "backbone"))
+    for group, what in kinds:
         for name in registry.names(group):
             try:
                 registry.find(group, name)

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evenreel.adapters.inversion_filter import BilateralSettings
 from evenreel.backbones import Backbone, hooks, layers
 from evenreel.diffusion.inversion import invert
+from evenreel.inversions.bilateral import BilateralInversion
 from evenreel.progress import Progress, silent, tracked
 from evenreel.theory import filter as bilateral
 from evenreel.theory import inversion, similarity
@@ -96,7 +96,7 @@ def on_features(run: Run) -> Iterator[Finding]:
         )
 
 
-def on_latents(run: Run, settings: BilateralSettings) -> Iterator[Finding]:
+def on_latents(run: Run, settings: BilateralInversion) -> Iterator[Finding]:
     """C.7 at every timestep: what filtering does to frame 1's latents, with frame 0's as reference."""
     for step, timestep in enumerate(run.timesteps):
         reference, x = (run.path[step][frame].double().cpu() for frame in (0, 1))
@@ -126,7 +126,7 @@ def lipschitz_by_step(run: Run, chosen: Sequence[int], iterations: int = 8) -> I
         yield step, inversion.jacobian_norm(eps, run.path[step][:1], iterations=iterations)
 
 
-def on_steps(run: Run, lipschitz: dict[int, float], settings: BilateralSettings) -> Iterator[Finding]:
+def on_steps(run: Run, lipschitz: dict[int, float], settings: BilateralInversion) -> Iterator[Finding]:
     """C.8 and C.9: the errors of this run against the products of its constants, up the schedule and down again."""
     known = {run.timesteps[step]: value for step, value in lipschitz.items()}
     each = [_interpolated(known, timestep) for timestep in run.timesteps]
@@ -171,7 +171,7 @@ def _printed_run(run: Run, latents: Latents) -> Latents:
     return latents
 
 
-def _filtered_run(run: Run, lipschitz: list[float], settings: BilateralSettings, note: str) -> Finding:
+def _filtered_run(run: Run, lipschitz: list[float], settings: BilateralInversion, note: str) -> Finding:
     """The error of an inversion that filters, against the same without a filter."""
     filtered = [run.path[0][:1]]
     filtered += [
@@ -217,7 +217,7 @@ def _keep(kept: dict[str, Tensor], name: str, output: Tensor) -> Tensor:
     return output
 
 
-def _reference_filter(settings: BilateralSettings, latents: Tensor) -> Bilateral:
+def _reference_filter(settings: BilateralInversion, latents: Tensor) -> Bilateral:
     return Bilateral.of(
         latents[0],
         kernel=settings.kernel,

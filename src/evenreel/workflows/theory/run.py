@@ -4,9 +4,9 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from evenreel.adapters.inversion_filter import BilateralSettings
 from evenreel.backbones import Backbone
 from evenreel.backbones.clip import load_clip
+from evenreel.inversions.bilateral import BilateralInversion
 from evenreel.progress import Progress, silent, tracked
 from evenreel.theory.statement import plain
 from evenreel.theory.statements import STATEMENTS
@@ -44,7 +44,7 @@ def measure_theory(
     clip = render(shown, range(max(frames, VISION_FRAMES)), backbone.native_size, maps=False).frames
     progress("encode a clip of the world", 0, None)
     run = measures.inverted(backbone, backbone.encode(clip[:frames]), caption(shown), steps, progress)
-    settings = BilateralSettings()
+    settings = BilateralInversion()
     progress("temporal loss of self-attention features", 0, None)
     findings = list(measures.on_features(run))
     progress("bilateral filter at every timestep", 0, None)

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from evenreel import random
 from evenreel.adapters import checkpoint
 from evenreel.adapters.adapter import Adapter, AdapterSettings
 from evenreel.adapters.checkpoint import Origin
@@ -146,7 +145,7 @@ def _new(backbone: Backbone, settings: AdapterTrainingSettings) -> tuple[Adapter
     if tokens is not None and tokens.select != "none":
         vision = load_clip(settings.clip, device=backbone.device)
         width = vision.vision_width
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = random.generator(settings.seed)
     return Adapter.of(backbone, settings.adapter, vision_width=width, generator=generator), vision
 
 

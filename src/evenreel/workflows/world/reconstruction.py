@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenreel.backbones import Backbone
-from evenreel.backbones.base import PromptRows
 from evenreel.hosts.base import create_host
 from evenreel.metrics.fidelity import psnr
 from evenreel.settings import EditSettings
-from evenreel.types import Frames, Latents
+from evenreel.types import Frames, Latents, PromptRows
 from evenreel.workflows.editing.pipeline import Pipeline
 from evenreel.workflows.editing.resource_use import Stopwatch
 

@@ -7,11 +7,11 @@ import torch
 
 from evenreel.diffusion import guidance
 from evenreel.diffusion.inversion import invert
-from evenreel.diffusion.null_text import optimise
 from evenreel.diffusion.sampling import sample
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError, WeightsError
+from evenreel.inversions.null_text import optimise
 
 SCHEDULE = NoiseSchedule.from_config(
     {

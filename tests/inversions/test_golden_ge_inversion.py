@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from evenreel.adapters.inversion_filter import BilateralSettings, features_filtered, inversion_method
 from evenreel.backbones import layers, load_backbone
 from evenreel.diffusion.inversion import invert
+from evenreel.inversions.bilateral import BilateralInversion, bilateral_method, features_filtered
 from evenreel.ops.bilateral import filter_1d, filter_2d
 from hosts import golden
 
@@ -42,7 +42,7 @@ def test_filters_along_an_axis(recording):
 
 @lines
 def test_filters_along_the_frames(recording):
-    settings = BilateralSettings(mode="feature-time")
+    settings = BilateralInversion(mode="feature-time")
     for name in recording.names:
         if name.startswith("hook") and name.endswith("_in"):
             ours = settings.filter_frames(recording[name])
@@ -81,7 +81,7 @@ def predictions(backbone, embeds, seen):
 
 @in_features
 def test_inversion_with_features_filtered_along_the_frames(recording, backbone):
-    settings = BilateralSettings(mode="feature-time", **numbers(recording.meta["filter"]))
+    settings = BilateralInversion(mode="feature-time", **numbers(recording.meta["filter"]))
     unet = backbone.unet
     layer_names = layers.last_self_attentions(unet)
     assert [name.split(".transformer")[0] for name in layer_names] == recording.meta["hooked"]
@@ -98,7 +98,7 @@ def test_inversion_with_features_filtered_along_the_frames(recording, backbone):
             for name in layer_names
         ]
         try:
-            method = inversion_method(settings)
+            method = bilateral_method(settings)
             run = method(start, predict_noise, backbone.schedule, timesteps_of(backbone, recording))
             for index, (timestep, latents) in enumerate(run):
                 assert difference(latents, recording["latents"][index + 1]) <= INVERSION, timestep
@@ -133,7 +133,7 @@ def test_the_filter_of_features_makes_the_difference(recording, backbone):
 
 @in_latents
 def test_inversion_of_filtered_latents(recording, backbone):
-    settings = BilateralSettings(edge=recording.meta["edge"], **numbers(recording.meta))
+    settings = BilateralInversion(edge=recording.meta["edge"], **numbers(recording.meta))
     start, seen, filtered = encoded(backbone, recording), {}, []
     predict_noise = predictions(backbone, recording["prompt_embeds"], seen)
 
@@ -141,7 +141,7 @@ def test_inversion_of_filtered_latents(recording, backbone):
         filtered.append(latents)
         return predict_noise(latents, timestep)
 
-    method = inversion_method(settings)
+    method = bilateral_method(settings)
     with features_filtered(backbone.unet, settings):  # which does nothing in this mode
         run = method(start, watched, backbone.schedule, timesteps_of(backbone, recording))
         for index, (timestep, latents) in enumerate(run):
@@ -160,7 +160,7 @@ def test_nothing_is_left_behind(recording, backbone):
     embeds = recording["prompt_embeds"][1:]
     latents = recording["latents"][0]
     before = backbone.predict_noise(latents, 401, embeds)
-    with features_filtered(backbone.unet, BilateralSettings(mode="feature-time")):
+    with features_filtered(backbone.unet, BilateralInversion(mode="feature-time")):
         assert not torch.equal(backbone.predict_noise(latents, 401, embeds), before)
     assert torch.equal(backbone.predict_noise(latents, 401, embeds), before)
     assert not any(module._forward_hooks for module in backbone.unet.modules())

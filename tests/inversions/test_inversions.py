@@ -5,18 +5,18 @@ import json
 import pytest
 import torch
 
-from evenreel import EditSettings, edit_file
+from evenreel import EditSettings, edit_file, registry
 from evenreel.backbones import load_backbone
 from evenreel.diffusion import sampling
-from evenreel.errors import SettingsError, WeightsError
+from evenreel.errors import PluginError, SettingsError, WeightsError
 from evenreel.hosts.base import predict_guided
-from evenreel.settings.runs import INVERSIONS as NAMES
-from evenreel.workflows.editing.invert import INVERSIONS, SourceClip, create_inversion
+from evenreel.inversions.base import SourceClip, create_inversion
 from evenreel.workflows.editing.repeat import repeat_edit
 from evenreel.workflows.world.reconstruction import reconstruct
 from hosts.jobs import Around, job_for, random_latents
 from tiny import save_tiny
 
+NAMES = ("bilateral", "ddim", "ddpm", "fixed-point", "null-text")
 every_inversion = pytest.mark.parametrize("name", NAMES)
 
 
@@ -47,9 +47,11 @@ def created(name, **options):
     return create_inversion(EditSettings(prompt="x", inversion=name, inversion_options=options))
 
 
-def test_settings_know_every_inversion():
-    assert set(INVERSIONS) == set(NAMES)
+def test_inversions_are_registered():
+    assert set(NAMES) <= set(registry.names(registry.INVERSIONS))
     assert EditSettings(prompt="x").inversion in NAMES
+    for name in NAMES:
+        assert registry.find(registry.INVERSIONS, name).name == name
 
 
 def test_the_default_takes_fifty_predictions_at_most():
@@ -61,7 +63,7 @@ def test_the_default_takes_fifty_predictions_at_most():
     ("name", "options", "said"),
     [
         ("bilateral", {"kernel": 4}, "bilateral kernel must be odd and at least 1, got 4"),
-        ("bilateral", {"mode": "time"}, "bilateral mode must be latent or feature-time, got 'time'"),
+        ("bilateral", {"mode": "time"}, r"bilateral\.mode must be one of latent, feature-time, got 'time'"),
         ("bilateral", {"start": 0.5, "end": 0.4}, "a window must be"),
         ("fixed-point", {"iterations": 0}, r"fixed-point\.iterations must be at least 1, got 0"),
         ("fixed-point", {"budget": 0.5}, r"fixed-point\.budget must be at least 1, got 0\.5"),
@@ -85,15 +87,13 @@ def test_options_are_checked(name, options, said):
 def test_more_steps_are_refused_where_they_cannot_help(name):
     settings = {"prompt": "x", "inversion": name, "steps": 20}
     create_inversion(EditSettings(**settings, inversion_steps=20))
-    with pytest.raises(
-        SettingsError, match=f"inversion {name} .* got inversion_steps 40; .*ddim or null-text"
-    ):
+    with pytest.raises(SettingsError, match=f"inversion {name} .* got inversion_steps 40; .*ddim"):
         create_inversion(EditSettings(**settings, inversion_steps=40))
 
 
 def test_an_unknown_inversion_is_refused():
-    with pytest.raises(SettingsError, match=r"inversion must be one of bilateral, ddim, .*, got 'magic'"):
-        EditSettings.from_json({"prompt": "x", "inversion": "magic"})
+    with pytest.raises(PluginError, match=r"there is no inversion 'magic'; there are: bilateral, ddim, "):
+        created("magic")
 
 
 @every_inversion

@@ -7,11 +7,12 @@ import torch
 from diffusers import DDIMScheduler
 
 from diffusion.test_schedule import STABLE_DIFFUSION
-from evenreel.diffusion import ddim, ddpm_inversion
+from evenreel.diffusion import ddim
 from evenreel.diffusion.sampling import sample
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import WeightsError
+from evenreel.inversions import ddpm
 
 SCHEDULE = NoiseSchedule.from_config(STABLE_DIFFUSION)
 ENDS_CLEAN = NoiseSchedule.from_config(STABLE_DIFFUSION | {"set_alpha_to_one": True})
@@ -30,7 +31,7 @@ def predict_noise(latents, timestep):
 def inverted(latents, timesteps, schedule=SCHEDULE, predict=predict_noise, **options):
     shape = tuple(latents.shape)
     trajectory, added = Trajectory(timesteps, shape), Trajectory(timesteps, shape)
-    run = ddpm_inversion.record(trajectory, added, latents, predict, schedule, **({"seed": 0} | options))
+    run = ddpm.record(trajectory, added, latents, predict, schedule, **({"seed": 0} | options))
     assert list(run)[-1] == len(latents) * len(timesteps)
     return trajectory, added
 

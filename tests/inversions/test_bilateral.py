@@ -1,12 +1,13 @@
 import pytest
 import torch
 
-from evenreel.adapters.inversion_filter import BilateralSettings, features_filtered, inversion_method
 from evenreel.backbones import layers
 from evenreel.diffusion import ddim
 from evenreel.diffusion.inversion import invert, record
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
+from evenreel.inversions.bilateral import BilateralInversion, bilateral_method, features_filtered
+from evenreel.settings import read
 from hosts.jobs import random_latents
 from tiny import tiny_unet
 
@@ -17,7 +18,7 @@ def predictor(tiny):
 
 
 def inverted(tiny, latents, settings, steps=4, **options):
-    method = inversion_method(settings, **options)
+    method = bilateral_method(settings, **options)
     with features_filtered(tiny.unet, settings):
         return [x for _, x in method(latents, predictor(tiny), tiny.schedule, tiny.schedule.timesteps(steps))]
 
@@ -26,16 +27,16 @@ def inverted(tiny, latents, settings, steps=4, **options):
 def test_steps_outside_the_window_are_those_of_ddim(tiny, mode):
     latents, timesteps = random_latents(3), tiny.schedule.timesteps(4)  # 1, 251, 501, 751
     plain = [x for _, x in invert(latents, predictor(tiny), tiny.schedule, timesteps)]
-    late = inverted(tiny, latents, BilateralSettings(mode=mode, start=0.5))
+    late = inverted(tiny, latents, BilateralInversion(mode=mode, start=0.5))
     assert [torch.equal(*pair) for pair in zip(plain, late, strict=True)] == [True, True, False, False]
-    narrow = inverted(tiny, latents, BilateralSettings(mode=mode, kernel=1))
+    narrow = inverted(tiny, latents, BilateralInversion(mode=mode, kernel=1))
     assert all(torch.equal(*pair) for pair in zip(plain, narrow, strict=True))
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
 @pytest.mark.parametrize("mode", ["latent", "feature-time"])
 def test_any_number_of_frames(tiny, mode, frames):
-    latents = inverted(tiny, random_latents(frames), BilateralSettings(mode=mode))[-1]
+    latents = inverted(tiny, random_latents(frames), BilateralInversion(mode=mode))[-1]
     assert latents.shape == (frames, 4, 8, 8)
     assert torch.isfinite(latents).all()
 
@@ -43,11 +44,11 @@ def test_any_number_of_frames(tiny, mode, frames):
 def test_one_frame_has_no_time_to_be_filtered_along(tiny):
     latents = random_latents(1)
     plain = [x for _, x in invert(latents, predictor(tiny), tiny.schedule, tiny.schedule.timesteps(4))]
-    assert torch.equal(inverted(tiny, latents, BilateralSettings(mode="feature-time"))[-1], plain[-1])
+    assert torch.equal(inverted(tiny, latents, BilateralInversion(mode="feature-time"))[-1], plain[-1])
 
 
 def test_branches_do_not_see_each_other(tiny):
-    settings, embeds = BilateralSettings(mode="feature-time"), tiny.embed(["a red ball", "a blue cube"])
+    settings, embeds = BilateralInversion(mode="feature-time"), tiny.embed(["a red ball", "a blue cube"])
     ours, theirs = random_latents(3, seed=1), random_latents(3, seed=2)
     with features_filtered(tiny.unet, settings) as state:
         alone = [
@@ -64,11 +65,11 @@ def test_branches_do_not_see_each_other(tiny):
 
 
 def test_windows_of_frames_do_not_see_each_other(tiny):
-    settings, latents = BilateralSettings(mode="feature-time"), random_latents(5)
+    settings, latents = BilateralInversion(mode="feature-time"), random_latents(5)
     timesteps = tiny.schedule.timesteps(2)
     trajectory = Trajectory(timesteps, tuple(latents.shape))
     with features_filtered(tiny.unet, settings):
-        method = inversion_method(settings)
+        method = bilateral_method(settings)
         for _ in record(
             trajectory, latents, predictor(tiny), tiny.schedule, timesteps, batch=3, method=method
         ):
@@ -80,9 +81,9 @@ def test_windows_of_frames_do_not_see_each_other(tiny):
 def test_eta_1_is_the_forward_process(tiny):
     """All noise is drawn, so what the network says does not matter."""
     latents, timesteps = random_latents(2), tiny.schedule.timesteps(4)
-    settings = BilateralSettings(kernel=1, eta=1.0)
+    settings = BilateralInversion(kernel=1, eta=1.0)
     ours = inverted(tiny, latents, settings, seed=3)
-    nothing = inversion_method(settings, seed=3)(
+    nothing = bilateral_method(settings, seed=3)(
         latents, lambda x, _timestep: torch.zeros_like(x), tiny.schedule, timesteps
     )
     for (_, theirs), mine in zip(nothing, ours, strict=True):
@@ -98,7 +99,7 @@ def test_eta_1_is_the_forward_process(tiny):
 
 
 def test_drawn_noise_follows_from_the_seed_and_is_shared_by_frames(tiny):
-    latents, settings = random_latents(1).expand(3, -1, -1, -1), BilateralSettings(eta=0.5)
+    latents, settings = random_latents(1).expand(3, -1, -1, -1), BilateralInversion(eta=0.5)
     one, again, other = (inverted(tiny, latents, settings, seed=seed)[-1] for seed in (1, 1, 2))
     assert torch.equal(one, again)
     assert not torch.allclose(one, other, atol=0.1)
@@ -129,5 +130,5 @@ def test_the_filtered_layers():
     ("setting", "value"), [("mode", "time"), ("kernel", 2), ("edge", "wrap"), ("eta", 1.5), ("start", 2.0)]
 )
 def test_settings_check_themselves(setting, value):
-    with pytest.raises(SettingsError, match=rf"(bilateral {setting}|a window) must be .*{value}"):
-        BilateralSettings(**{setting: value})
+    with pytest.raises(SettingsError, match=rf"(bilateral[. ]{setting}|a window) must be .*{value}"):
+        read(BilateralInversion, {setting: value}, "inversion bilateral", within="bilateral.")

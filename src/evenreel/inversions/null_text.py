@@ -1,21 +1,23 @@
 """Null-text inversion (arXiv:2211.09794): empty prompts with which guided sampling follows an inverted clip."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from evenreel.diffusion import ddim, guidance
+from evenreel.diffusion import ddim, guidance, inversion
+from evenreel.diffusion.inversion import Inverted
 from evenreel.diffusion.sampling import check_finite
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
-from evenreel.types import Latents
-
-PromptRows = Float[Tensor, "_ tokens features"]
-"""Embeddings of prompts: one row, or one for each frame."""
+from evenreel.inversions.base import SourceClip
+from evenreel.progress import tracked
+from evenreel.settings import Range, settle
+from evenreel.types import Latents, PromptRows
 
 PredictNoise = Callable[[Latents, int, PromptRows], Latents]
 """(latents, timestep, prompt_embeds) -> noise_pred, through which gradients reach `prompt_embeds`."""
@@ -67,7 +69,7 @@ def optimise(
 
     Memory for gradients is bounded by `batch`: those of all frames are added up, `batch` frames at a time.
     Yields one `NullText` for each of `timesteps`; `{found.timestep: found.embeds for found in optimise(...)}` is what
-    `EditJob.null_embeds` takes. Must not run under `torch.inference_mode`, which has no gradients.
+    an edit takes as its null texts. Must not run under `torch.inference_mode`, which has no gradients.
     Raises: SettingsError for numbers out of range, WeightsError when the model returns NaN or infinity.
     """
     for name, value in (("inner_steps", inner_steps), ("batch", batch)):
@@ -176,3 +178,48 @@ class _Step:
         uncond = self.predict_noise(self.latents[window], self.timestep, embeds)
         noise_pred = guidance.combine(uncond, self.cond[window], self.guidance_scale)
         return ddim.step(self.latents[window], noise_pred, *self.alphas)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NullTextInversion:
+    """DDIM inversion, and negative prompts by which guided sampling follows it (arXiv:2211.09794): slow.
+
+    Without guidance there is nothing to find, and this is `ddim`.
+    """
+
+    name: ClassVar[str] = "null-text"
+    refines: ClassVar[bool] = True
+
+    inner_steps: Annotated[int, Range(1)] = 10
+    """Updates of the embedding at each step, at most."""
+    learning_rate: Annotated[float, Range(0, above=True)] = 0.01
+    """Size of the first updates; it falls with the steps."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+    @contextmanager
+    def inverted(self, source: SourceClip) -> Iterator[Inverted]:
+        """One embedding for each step, found from that of the negative prompt and shared by all frames."""
+        with source.recorded(inversion.invert, source.refinement) as trajectory:
+            null_embeds = {} if source.guidance_scale == 1 else self._found(source, trajectory)
+            yield Inverted(timesteps=source.timesteps, trajectory=trajectory, null_embeds=null_embeds)
+
+    def _found(self, source: SourceClip, trajectory: Trajectory) -> dict[int, PromptRows]:
+        run = optimise(
+            trajectory,
+            source.latents,
+            source.backbone.predict_noise,
+            source.backbone.schedule,
+            source.timesteps,
+            prompt_embeds=source.prompt_embeds,
+            null_embeds=source.negative_prompt_embeds,
+            guidance_scale=source.guidance_scale,
+            inner_steps=self.inner_steps,
+            learning_rate=self.learning_rate,
+            batch=source.batch,
+        )
+        return {
+            found.timestep: found.embeds
+            for found in tracked(run, source.progress, "null text", len(source.timesteps))
+        }

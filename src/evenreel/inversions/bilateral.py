@@ -10,28 +10,32 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from evenreel import random
 from evenreel.adapters.window import Window
 from evenreel.backbones import hooks, layers
 from evenreel.diffusion import inversion
+from evenreel.diffusion.inversion import Inverted
 from evenreel.diffusion.schedule import NoiseSchedule
-from evenreel.errors import SettingsError
+from evenreel.inversions.base import SourceClip
 from evenreel.ops import bilateral
+from evenreel.settings import Range, settle
 from evenreel.types import Latents
 
 
 @dataclass(frozen=True, kw_only=True)
-class BilateralSettings:
-    """What is filtered during an inversion, how, and at which steps."""
+class BilateralInversion:
+    """DDIM inversion of what a bilateral filter leaves (arXiv:2501.04606): noise is smoothed away, edges are kept."""
 
-    MODES: ClassVar[tuple[str, ...]] = ("latent", "feature-time")
+    name: ClassVar[str] = "bilateral"
+    refines: ClassVar[bool] = True
 
-    mode: str = "latent"
+    mode: Literal["latent", "feature-time"] = "latent"
     """`latent` (the noisy latents, in space) or `feature-time` (two self-attentions, along the frames)."""
     kernel: int = 5
     """Pixels of latents, or frames, that a mean is taken over in each direction; odd."""
@@ -39,22 +43,18 @@ class BilateralSettings:
     """How far away a neighbour may be, in pixels of latents or in frames."""
     sigma_intensity: float = 1.0
     """How different it may be; latents vary by about 1."""
-    edge: str = "reflect"
+    edge: Literal["reflect", "valid"] = "reflect"
     """`latent`: what lies beyond the border, `reflect` (the inside mirrored) or `valid` (nothing)."""
     start: float = 0.0
     """Share of the training timesteps from which steps are filtered; 0 is clean."""
     end: float = 1.0
     """Share of the training timesteps to which they are; 1 is noise."""
-    eta: float = 0.0
+    eta: Annotated[float, Range(0, 1)] = 0.0
     """How much of a step's noise is drawn, the same for all frames, instead of predicted: 0 is none, 1 all of it."""
 
     def __post_init__(self) -> None:
-        if self.mode not in self.MODES:
-            raise SettingsError(f"bilateral mode must be {' or '.join(self.MODES)}, got {self.mode!r}.")
+        settle(self)
         bilateral.check(self.kernel, self.sigma_spatial, self.sigma_intensity)
-        bilateral.check_edge(self.edge)
-        if not 0 <= self.eta <= 1:
-            raise SettingsError(f"bilateral eta must be from 0 to 1, got {self.eta}.")
         _ = self.window
 
     @property
@@ -86,8 +86,18 @@ class BilateralSettings:
         )
         return filtered.flatten(0, 1)
 
+    @contextmanager
+    def inverted(self, source: SourceClip) -> Iterator[Inverted]:
+        """By `source.refinement` steps for each one of the sampling; `source.seed` decides the noise of `eta`."""
+        trained = len(source.backbone.schedule.alphas_cumprod)
+        with ExitStack() as stack:
+            with features_filtered(source.backbone.unet, self, trained=trained):
+                method = bilateral_method(self, seed=source.seed)
+                trajectory = stack.enter_context(source.recorded(method, source.refinement))
+            yield Inverted(timesteps=source.timesteps, trajectory=trajectory)
 
-def inversion_method(settings: BilateralSettings, *, seed: int = 0) -> inversion.Invert:
+
+def bilateral_method(settings: BilateralInversion, *, seed: int = 0) -> inversion.Invert:
     """How `diffusion.inversion.record` inverts: DDIM with these settings; `feature-time` needs `features_filtered` too.
 
     `seed` decides the noise that `eta` asks for.
@@ -126,7 +136,7 @@ class FeatureFiltering:
 
 @contextmanager
 def features_filtered(
-    unet: Any, settings: BilateralSettings, *, trained: int = 1000
+    unet: Any, settings: BilateralInversion, *, trained: int = 1000
 ) -> Iterator[FeatureFiltering]:
     """While inside, filter along the frames what the self-attentions of the decoder's last block give.
 
@@ -152,5 +162,5 @@ def features_filtered(
 
 def _drawn(timestep: int, *, like: Latents, seed: int) -> Latents:
     # One picture of noise for all frames: with noise of their own, what stands still would flicker.
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + timestep) % 2**63)
+    generator = random.generator(seed, timestep, 0)
     return torch.randn((1, *like.shape[1:]), generator=generator).expand_as(like).to(like)

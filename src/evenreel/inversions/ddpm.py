@@ -1,16 +1,24 @@
 """Edit-friendly DDPM inversion (arXiv:2304.06140): the noise that stochastic sampling must add to return to a clip."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from evenreel import random
 from evenreel.diffusion import ddim
-from evenreel.diffusion.inversion import PredictNoise
+from evenreel.diffusion.inversion import Inverted, PredictNoise
 from evenreel.diffusion.sampling import check_finite
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.diffusion.trajectory import Trajectory
+from evenreel.inversions.base import SourceClip
+from evenreel.settings import Range, settle
+from evenreel.settings.runs import LARGEST_GUIDANCE
 from evenreel.types import Latents
 
 Noise = Float[Tensor, "_ channels height width"]
@@ -39,11 +47,11 @@ def invert(
     infinity.
     """
     levels = [schedule.alpha(timestep) for timestep in timesteps] + [schedule.final_alpha_cumprod]
-    noisy = _noised(latents, draw(timesteps[0]), levels[0])
+    noisy = ddim.add_noise(latents, draw(timesteps[0]), levels[0])
     for index, timestep in enumerate(timesteps):
         mean = ddim.stochastic_mean(noisy, predict_noise(noisy, timestep), levels[index], levels[index + 1])
         last = index + 1 == len(timesteps)
-        below = latents if last else _noised(latents, draw(timesteps[index + 1]), levels[index + 1])
+        below = latents if last else ddim.add_noise(latents, draw(timesteps[index + 1]), levels[index + 1])
         added = below - mean
         check_finite(added, timestep)
         yield timestep, noisy, added
@@ -73,7 +81,10 @@ def record(
         frames = range(1) if shared_noise else range(start, start + len(window))
 
         def draw(timestep: int, frames: range = frames) -> Noise:
-            rows = [_drawn(seed, timestep, frame, latents.shape[1:]) for frame in frames]
+            rows = [
+                torch.randn(latents.shape[1:], generator=random.generator(seed, timestep, frame))
+                for frame in frames
+            ]
             return torch.stack(rows).to(latents)
 
         for timestep, noisy, added in invert(window, predict_noise, schedule, trajectory.timesteps, draw):
@@ -83,11 +94,37 @@ def record(
             yield done
 
 
-def _noised(latents: Latents, noise: Noise, alpha: float) -> Latents:
-    return alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise
+@dataclass(frozen=True, kw_only=True)
+class DdpmInversion:
+    """Edit-friendly DDPM inversion (arXiv:2304.06140): noise is added in sampling that leads back to the clip."""
 
+    name: ClassVar[str] = "ddpm"
+    refines: ClassVar[bool] = False
 
-def _drawn(seed: int, timestep: int, frame: int, shape: torch.Size) -> Float[Tensor, "channels height width"]:
-    """Drawn on the CPU by a generator of its own: the same on every device, and however a clip is cut into windows."""
-    mixed = (seed * 1_000_003 + timestep * 7_919 + frame * 104_729 + 54_321) % 2**63
-    return torch.randn(shape, generator=torch.Generator().manual_seed(mixed))
+    skip: Annotated[float, Range(0, 1, below=True)] = 0.36
+    """Share of the steps, the noisiest ones, that the edit leaves out: the more, the closer to the source it stays."""
+    guidance_scale: Annotated[float, Range(0, LARGEST_GUIDANCE)] = 3.5
+    """How strongly the source prompt pulls while the noise is found."""
+    shared_noise: bool = True
+    """Whether all frames get the same noise; with noise of their own, what stands still flickers."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+    @contextmanager
+    def inverted(self, source: SourceClip) -> Iterator[Inverted]:
+        """At the timesteps that are left; `source.seed` decides the noise."""
+        timesteps = source.timesteps[int(self.skip * len(source.timesteps)) :]
+        with source.room(timesteps) as trajectory, source.room(timesteps) as added_noise:
+            run = record(
+                trajectory,
+                added_noise,
+                source.latents,
+                partial(source.predict_guided, guidance_scale=self.guidance_scale),
+                source.backbone.schedule,
+                seed=source.seed,
+                shared_noise=self.shared_noise,
+                batch=source.batch,
+            )
+            source.follow(run, len(source.latents) * len(timesteps))
+            yield Inverted(timesteps=timesteps, trajectory=trajectory, added_noise=added_noise)

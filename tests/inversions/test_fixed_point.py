@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from diffusion.test_convergence import CLEAN, SCHEDULE, best_noise
-from evenreel.diffusion import fixed_point, inversion
+from evenreel.diffusion import inversion
 from evenreel.diffusion.sampling import sample
 from evenreel.errors import SettingsError, WeightsError
+from evenreel.inversions import fixed_point
 
 
 def rebuilt(invert, steps, **options):

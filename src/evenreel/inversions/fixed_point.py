@@ -1,14 +1,20 @@
 """Fixed-point inversion: DDIM steps upwards that sampling takes back exactly (arXiv:2312.12540, arXiv:2403.14602)."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, ClassVar
 
 import torch
 
 from evenreel.diffusion import ddim
-from evenreel.diffusion.inversion import PredictNoise
+from evenreel.diffusion.inversion import Inverted, PredictNoise
 from evenreel.diffusion.sampling import check_finite
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.errors import SettingsError
+from evenreel.inversions.base import SourceClip
+from evenreel.settings import Range, settle
 from evenreel.types import Latents
 
 
@@ -75,3 +81,34 @@ def _extrapolated(found: Sequence[Latents]) -> Latents | None:
         case [last]:
             return last.clone()
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedPointInversion:
+    """DDIM steps corrected until sampling takes them back (arXiv:2312.12540): nearly exact where guidance is 1."""
+
+    name: ClassVar[str] = "fixed-point"
+    refines: ClassVar[bool] = False
+
+    budget: Annotated[float, Range(1)] = 1.0
+    """Noise predictions for each step on average, at most: hard steps, which come first, take what others leave."""
+    iterations: Annotated[int, Range(1)] = 10
+    """Noise predictions for one step, at most."""
+    tolerance: Annotated[float, Range(0)] = 2e-3
+    """A step ends when no frame's latents, which vary by about 1, still move by more than this (root mean square)."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+    @contextmanager
+    def inverted(self, source: SourceClip) -> Iterator[Inverted]:
+        """At the sampling's own timesteps: only their steps are taken back."""
+        method = partial(
+            invert,
+            iterations=self.iterations,
+            budget=int(self.budget * len(source.timesteps)),
+            tolerance=self.tolerance,
+            together=source.together,
+        )
+        with source.recorded(method) as trajectory:
+            yield Inverted(timesteps=source.timesteps, trajectory=trajectory)

@@ -1,0 +1,24 @@
+"""DDIM inversion (arXiv:2105.05233): the sampling read backwards."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+from evenreel.diffusion import inversion
+from evenreel.diffusion.inversion import Inverted
+from evenreel.inversions.base import SourceClip
+
+
+@dataclass(frozen=True, kw_only=True)
+class DdimInversion:
+    """DDIM read backwards (arXiv:2105.05233): sampling comes back roughly, and better the more steps are taken."""
+
+    name: ClassVar[str] = "ddim"
+    refines: ClassVar[bool] = True
+
+    @contextmanager
+    def inverted(self, source: SourceClip) -> Iterator[Inverted]:
+        """By `source.refinement` steps for each one of the sampling."""
+        with source.recorded(inversion.invert, source.refinement) as trajectory:
+            yield Inverted(timesteps=source.timesteps, trajectory=trajectory)
