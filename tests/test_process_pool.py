@@ -8,7 +8,7 @@ from training.making import fail, killed
 
 
 def test_a_worker_that_is_killed():
-    with pytest.raises(ResourceError, match="fewer --workers"):
+    with pytest.raises(ResourceError, match="fewer workers"):
         list(process_pool.work(killed, [1, 2], 2, lambda done: None))
 
 

@@ -5,13 +5,13 @@ import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 from typing import Any, TypeVar
 
 import torch
 
-from evenreel.errors import ResourceError
+from evenreel.errors import ResourceError, argument
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -31,17 +31,21 @@ def work(
     tasks: Sequence[Task],
     workers: int,
     report: Callable[[int], None],
+    *,
+    at_once: bool = False,
 ) -> Generator[Result, None, None]:
-    """Results of `function(task, tick)` as they come, from up to `workers` processes; `report` gets the units done.
+    """Yield results of `function(task, tick)` as they come, from up to `workers` processes; `report` gets units done.
 
     Each works on one thread, so that results do not depend on how many there are. When the caller leaves, by an error
-    or an interrupt, tasks end at their next tick. Raises ResourceError where a process is killed, and what tasks raise.
+    or an interrupt, tasks end at their next tick, or `at_once`, for tasks that take long from one to the next.
+    Raises ResourceError where a process is killed, and what tasks raise.
     """
     if min(workers, len(tasks)) <= 1:
         yield from _alone(function, tasks, report)
         return
     context = get_context("spawn")
     done, stop = context.Value("Q", 0), context.Event()
+    others, whole = set(active_children()), False
     pool = ProcessPoolExecutor(
         min(workers, len(tasks)), mp_context=context, initializer=_begin, initargs=(done, stop)
     )
@@ -52,12 +56,17 @@ def work(
             report(done.value)
             for future in finished:
                 yield future.result()
+        whole = True
     except BrokenProcessPool as error:
         raise ResourceError(
-            "a worker process was killed, most likely for want of memory; run the same again with fewer --workers."
+            "a worker process was killed, most likely for want of memory; run the same again with fewer "
+            f"{argument('workers')}."
         ) from error
     finally:
         stop.set()
+        if at_once and not whole:
+            for process in set(active_children()) - others:
+                process.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -173,7 +173,7 @@ def predict_guided(
     added = {}
     if job.control is not None:
         residuals = job.control.residuals(
-            guidance.stack(parts), frames, timestep, _joined(embeds, len(frames))
+            guidance.stack(parts), frames, timestep, guidance.joined(embeds, len(frames))
         )
         added = {"residuals": residuals.behind(len(frames)) if with_source else residuals}
     if with_source:
@@ -182,7 +182,7 @@ def predict_guided(
         embeds.insert(0, _select(job.source_prompt_embeds, frames))
     embeds = prefixed(job, embeds, frames, timestep)
     noise_pred = backbone.predict_noise(
-        guidance.stack(parts), timestep, _joined(embeds, len(frames)), **added
+        guidance.stack(parts), timestep, guidance.joined(embeds, len(frames)), **added
     )
     uncond, cond = guidance.split(noise_pred, len(parts))[-2:] if len(parts) > 1 else (noise_pred, noise_pred)
     return cond if job.guidance_scale == 1 else guidance.combine(uncond, cond, job.guidance_scale)
@@ -205,13 +205,6 @@ def prefixed(
 
 def _select(embeds: PromptRows, frames: Sequence[int]) -> torch.Tensor:
     return embeds if len(embeds) == 1 else embeds[list(frames)]
-
-
-def _joined(embeds: list[torch.Tensor], frames: int) -> torch.Tensor:
-    """Embeddings of several branches; one row for each, unless some has a row for each frame."""
-    if len({len(rows) for rows in embeds}) > 1:
-        embeds = [rows.expand(frames, -1, -1) for rows in embeds]
-    return torch.cat(embeds)
 
 
 def check_share(host: str, field: str, value: float) -> None:

@@ -5,8 +5,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
-import torch
-
 from evenreel import registry
 from evenreel.backbones import Backbone
 from evenreel.diffusion import guidance, inversion
@@ -52,14 +50,13 @@ class SourceClip:
 
     def predict_guided(self, latents: Latents, timestep: int, *, guidance_scale: float) -> Latents:
         """Away from the negative prompt towards the clip's own; both branches pass together, as in sampling."""
-        if guidance_scale == 1:
-            return self.predict_noise(latents, timestep)
-        rows = [self.negative_prompt_embeds, self.prompt_embeds]
-        if len({len(row) for row in rows}) > 1:
-            rows = [row.expand(len(latents), -1, -1) for row in rows]
-        noise_pred = self.backbone.predict_noise(guidance.stack([latents] * 2), timestep, torch.cat(rows))
-        uncond, cond = guidance.split(noise_pred, 2)
-        return guidance.combine(uncond, cond, guidance_scale)
+        return guidance.predict(
+            lambda batch, prompts: self.backbone.predict_noise(batch, timestep, prompts),
+            latents,
+            self.negative_prompt_embeds,
+            self.prompt_embeds,
+            guidance_scale,
+        )
 
     def room(self, timesteps: tuple[int, ...]) -> Trajectory:
         """Room for the clip at each of `timesteps`, on disk when that is much."""

@@ -243,7 +243,7 @@ class EditTrainee(nn.Module):
         schedule = backbone.schedule
         noise_pred = ddim.to_noise(output, rows, schedule.alpha(timestep), schedule.prediction_type)
         uncond, cond = guidance.split(noise_pred, 2)
-        return uncond + batch.guidance_scale * (cond - uncond)
+        return guidance.combine(uncond, cond, batch.guidance_scale)
 
     def _turn(self, *, on: bool) -> None:
         if self._switch is not None:
