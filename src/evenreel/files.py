@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from evenreel.errors import OutputError
+from evenreel.errors import OutputError, argument
 
 OWN_FRAMES = re.compile(r"\d{6,}\.png")
 """Names of frames that we write; a folder with anything else in it is not ours to replace."""
@@ -156,7 +156,7 @@ def sync(path: Path) -> None:
 def unwritable(path: Path, error: BaseException) -> OutputError:
     """The error to raise for a result that cannot be written."""
     return OutputError(
-        f"{shown(path)} cannot be written ({_reason(error)}); free space there or choose another --out."
+        f"{shown(path)} cannot be written ({_reason(error)}); free space there or choose another {argument('output')}."
     )
 
 
@@ -182,18 +182,25 @@ def _reason(error: BaseException) -> str:
 
 def _check(final: Path, folder: bool) -> None:
     if not final.parent.is_dir():
-        raise OutputError(f"{shown(final.parent)} is not a folder; create it or choose another --out.")
+        raise OutputError(
+            f"{shown(final.parent)} is not a folder; create it or choose another {argument('output')}."
+        )
     if not folder:
         if final.exists() and not final.is_file():
-            raise OutputError(f"{shown(final)} exists and is not a file; choose another --out.")
+            raise OutputError(
+                f"{shown(final)} exists and is not a file; choose another {argument('output')}."
+            )
         return
     if not final.exists():
         return
     if not final.is_dir():
-        raise OutputError(f"{shown(final)} is a file; give a name that ends in .mp4, or a folder, as --out.")
+        raise OutputError(
+            f"{shown(final)} is a file; give a name that ends in .mp4, or a folder, as {argument('output')}."
+        )
     if foreign := foreign_to(final, OWN_FRAMES.pattern):
         raise OutputError(
-            f"{shown(final)} holds other files ({shown(foreign)}); choose a new or empty folder as --out."
+            f"{shown(final)} holds other files ({shown(foreign)}); "
+            f"choose a new or empty folder as {argument('output')}."
         )
 
 

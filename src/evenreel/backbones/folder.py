@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from evenreel.backbones import safetensors_file
-from evenreel.errors import WeightsError
+from evenreel.errors import WeightsError, argument
 
 PARTS = {
     "unet": ("UNet2DConditionModel", "diffusion_pytorch_model"),
@@ -200,7 +200,7 @@ def _from_hub(name: str, kind: type[ModelFolder], *, download: bool) -> Path:
         how = "HF_HUB_OFFLINE is set: unset it and " if offline else ""
         includes = " ".join(f"--include '{pattern}'" for pattern in patterns)
         raise WeightsError(
-            f"{name}: these weights are not on this machine; {how}add --download, or fetch them with "
+            f"{name}: these weights are not on this machine; {how}add {argument('download')}, or fetch them with "
             f"`hf download {name} {includes}`, about {kind.gigabytes:g} GB for {kind.wanted}, "
             f"kept in {constants.HF_HUB_CACHE}."
         ) from error

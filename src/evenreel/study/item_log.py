@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evenreel.errors import OutputError, SettingsError
+from evenreel.errors import OutputError, SettingsError, argument
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:
@@ -25,7 +25,7 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
             items[item["key"]] = item
         except (ValueError, TypeError, KeyError) as error:
             raise SettingsError(
-                f"{path}: line {number} is no item of a study; name another --out."
+                f"{path}: line {number} is no item of a study; name another {argument('output')}."
             ) from error
     return items
 
@@ -41,7 +41,7 @@ class Log:
             self._file = path.open("a", encoding="utf-8", newline="\n")
         except OSError as error:
             raise OutputError(
-                f"{path} cannot be written ({error.strerror}); choose another --out."
+                f"{path} cannot be written ({error.strerror}); choose another {argument('output')}."
             ) from error
 
     def _mend(self) -> None:

@@ -12,7 +12,7 @@ import av.video.codeccontext
 import av.video.frame
 import av.video.stream
 
-from evenreel.errors import ClipError
+from evenreel.errors import ClipError, argument
 from evenreel.files import shown
 from evenreel.video.deinterlace import Deinterlacer
 from evenreel.video.info import ReadSettings, VideoInfo
@@ -108,7 +108,7 @@ def _frames(
                 continue
             raise ClipError(
                 f"{shown(info.path)} is damaged after frame {tally.frames} ({reason_of(error)}); "
-                "download it again, or pass --allow-truncated to edit what can be read."
+                f"download it again, or pass {argument('allow_truncated')} to edit what can be read."
             ) from error
         for frame in decoded:
             tally.frames += 1
@@ -173,7 +173,7 @@ def _check_complete(
     tally: Tally,
     nominal: Fraction,
 ) -> None:
-    advice = "re-download it, or pass --allow-truncated to edit what is there."
+    advice = f"re-download it, or pass {argument('allow_truncated')} to edit what is there."
     declared = None if container.format.name == "avi" else info.frame_count  # see `_missing_seconds`
     if declared is not None and tally.packet_count < declared:
         raise ClipError(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from evenreel.errors import OutputError, SettingsError
+from evenreel.errors import OutputError, SettingsError, argument
 from evenreel.files import shown
 
 X264_PRESETS = (
@@ -71,7 +71,7 @@ def recipe(path: Path, width: int, height: int, settings: WriteSettings) -> Reci
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise OutputError(
             f"{shown(path)} would be {width} x {height} pixels and sides from 1 to {MAX_SIDE} can be written; "
-            "choose another --size."
+            f"choose another {argument('size')}."
         )
     suffix = path.suffix.lower()
     even = width % 2 == 0 and height % 2 == 0

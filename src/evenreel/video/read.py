@@ -9,7 +9,7 @@ import av.error
 import av.video.frame
 import torch
 
-from evenreel.errors import ClipError, SettingsError
+from evenreel.errors import ClipError, SettingsError, argument
 from evenreel.files import shown
 from evenreel.types import Pixels
 from evenreel.video import images
@@ -185,7 +185,7 @@ def load(
         if len(timestamps) > most:
             raise ClipError(
                 f"{shown(info.path)} has more than the {most} frames of {info.width} x {info.height} that fit "
-                f"into {settings.max_clip_bytes} bytes of memory; choose fewer with --frames START:END."
+                f"into {settings.max_clip_bytes} bytes of memory; choose fewer with {argument('frames')} START:END."
             )
     assert stream.end_time is not None
     return Clip(
@@ -218,7 +218,7 @@ def _check_range(info: VideoInfo, start: int, end: int | None) -> None:
 def _out_of_range(info: VideoInfo, start: int, end: int | None, count: int) -> ClipError:
     return ClipError(
         f"{shown(info.path)} has {count} frames and {_range(start, end)} was asked for; "
-        f"choose --frames START:END within 0:{count}."
+        f"choose {argument('frames')} START:END within 0:{count}."
     )
 
 

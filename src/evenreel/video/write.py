@@ -8,7 +8,7 @@ from types import TracebackType
 
 import av.error
 
-from evenreel.errors import OutputError
+from evenreel.errors import OutputError, argument
 from evenreel.files import Aside, shown, unwritable
 from evenreel.types import Pixels
 from evenreel.video.encoders import WriteSettings, recipe
@@ -47,7 +47,7 @@ class VideoWriter:
         first and after the last of them is left out; (0, None) keeps every packet.
         """
         if "\0" in os.fspath(path) or not os.fspath(path):
-            raise OutputError(f"{os.fspath(path)!r} is not a file name; choose another --out.")
+            raise OutputError(f"{os.fspath(path)!r} is not a file name; choose another {argument('output')}.")
         if rate is not None and rate <= 0:
             raise OutputError(f"a rate of {rate} frames a second cannot be written; choose one above 0.")
         self.path = Path(path)

@@ -125,7 +125,7 @@ class TestNothingIsLost:
         generate_file(tmp_path / "out.mp4", settings())
         before = {name: (tmp_path / name).read_bytes() for name in left_in(tmp_path)}
         (tmp_path / ("out.json" if name == "out.mp4" else "out.mp4")).unlink()
-        with pytest.raises(OutputError, match=rf"{name} exists; add --force"):
+        with pytest.raises(OutputError, match=rf"{name} exists; add overwrite"):
             generate_file(tmp_path / "out.mp4", settings(seed=1))
         assert (tmp_path / name).read_bytes() == before[name]
         generate_file(tmp_path / "out.mp4", settings(seed=1), overwrite=True)

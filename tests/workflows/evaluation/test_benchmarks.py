@@ -203,7 +203,7 @@ class TestDavis:
         pairs = read("davis", davis, prompt="in ink")
         assert {pair.prompt for pair in pairs} == {"in ink"}
         assert len(list(commands(pairs))) == 3
-        with pytest.raises(SettingsError, match="what bear is to become; give --prompt"):
+        with pytest.raises(SettingsError, match="what bear is to become; give prompt"):
             list(commands(read("davis", davis)))
 
     def test_without_any_edit(self, davis):

@@ -110,11 +110,11 @@ class TestFrames:
 class TestThatDoNotFit:
     def test_another_number_of_frames(self, clips, scenes, tmp_path):
         edit = write_images(tmp_path / "edit", pixels(scenes[1], 4))
-        with pytest.raises(ClipError, match=r"has 6 frames to compare and the edit .* 4; say with --frames"):
+        with pytest.raises(ClipError, match=r"has 6 frames to compare and the edit .* 4; say with frames"):
             evaluated(clips[0], edit)
         found = evaluated(clips[0], edit, frames=(0, 4))
         assert found.frames == 4
-        with pytest.raises(ClipError, match="--frames"):
+        with pytest.raises(ClipError, match="frames"):
             evaluated(clips[0], edit, frames=(0, 3))
 
     @pytest.mark.parametrize(("one", "other"), [(20, 18), (18, 20), (16, 17), (33, 16)])

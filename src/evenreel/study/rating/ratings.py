@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from evenreel.errors import OutputError, SettingsError
+from evenreel.errors import OutputError, SettingsError, argument
 from evenreel.metrics.statistics import Estimate, cluster_bootstrap
 from evenreel.study.experiments.catalogue import experiments
 from evenreel.study.run.runner import items_of
@@ -102,7 +102,7 @@ class Ratings:
                 database.close()
         except sqlite3.Error as error:
             raise OutputError(
-                f"{self.path} cannot be used for ratings ({error}); name another --out."
+                f"{self.path} cannot be used for ratings ({error}); name another {argument('output')}."
             ) from error
 
     def add(self, rater: str, pair: Pair, answers: Mapping[str, str], seconds: float) -> None:

@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from evenreel.errors import OutputError, SettingsError
+from evenreel.errors import OutputError, SettingsError, argument
 
 
 def serve(folder: Path, rater: str, port: int, ready: Callable[[str], None]) -> None:
@@ -24,7 +24,7 @@ def serve(folder: Path, rater: str, port: int, ready: Callable[[str], None]) -> 
             listener.bind(("127.0.0.1", port))
         except OSError as error:
             raise OutputError(
-                f"port {port} cannot be used ({error.strerror}); choose another --port."
+                f"port {port} cannot be used ({error.strerror}); choose another {argument('port')}."
             ) from error
         ready(f"http://127.0.0.1:{listener.getsockname()[1]}/")
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])

@@ -10,7 +10,7 @@ import torch
 
 from evenreel.backbones import Backbone
 from evenreel.backbones.sharing import exclusive
-from evenreel.errors import OutputError
+from evenreel.errors import OutputError, argument
 from evenreel.hosts.base import EditJob, Prompts
 from evenreel.progress import Progress, silent
 from evenreel.settings import GenerateSettings
@@ -155,4 +155,6 @@ def _opened(
 def _check_free(target: Path, record_path: Path) -> None:
     for path in (target, record_path):
         if path.exists():
-            raise OutputError(f"{path} exists; add --force to replace it, or choose another --out.")
+            raise OutputError(
+                f"{path} exists; add {argument('overwrite')} to replace it, or choose another {argument('output')}."
+            )

@@ -20,7 +20,7 @@ from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import sampling
 from evenreel.diffusion.inversion import Inverted
-from evenreel.errors import ResourceError
+from evenreel.errors import ResourceError, argument
 from evenreel.hosts.base import EditJob, Host, PrefixOf, Prompts, inverting
 from evenreel.inversions.base import Inversion, SourceClip, create_inversion
 from evenreel.ops.number_types import is_slow
@@ -243,11 +243,11 @@ def memory_errors_explained(settings: RunSettings | None = None) -> Iterator[Non
 
 def _out_of_memory(settings: RunSettings | None) -> str:
     if settings is None:
-        return "memory ran out; use fewer --frames."
-    ways = ["a smaller --batch", "a smaller --size", "fewer --frames"]
+        return f"memory ran out; use fewer {argument('frames')}."
+    ways = [f"a smaller {argument('batch')}", f"a smaller {argument('size')}", f"fewer {argument('frames')}"]
     if settings.dtype in ("auto", "float32"):
         device = choose_device(settings.device)
         in_four_bytes = choose_dtype(settings.dtype, device) is torch.float32
         if in_four_bytes and not is_slow(torch.bfloat16, device):
-            ways.append("--dtype bfloat16")
+            ways.append(f"{argument('dtype')} bfloat16")
     return f"memory ran out; use {', '.join(ways[:-1])}, or {ways[-1]}."

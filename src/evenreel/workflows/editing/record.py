@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from evenreel._version import __version__
-from evenreel.errors import OutputError, SettingsError
+from evenreel.errors import OutputError, SettingsError, argument
 from evenreel.files import Aside, NotRenamedError, unwritable
 from evenreel.installed import LIBRARIES, version
 from evenreel.video import Clip, VideoInfo
@@ -90,7 +90,9 @@ def now() -> str:
 def record_path(output: Path) -> Path:
     """Where the record of a result lies: the same name, ending in .json. Raises OutputError where there is no name."""
     if output.name in ("", ".."):
-        raise OutputError(f"{str(output)!r} names no file or folder to write; choose another --out.")
+        raise OutputError(
+            f"{str(output)!r} names no file or folder to write; choose another {argument('output')}."
+        )
     return output.with_suffix(".json")
 
 
@@ -100,12 +102,15 @@ def check_record_place(path: Path) -> None:
         if not path.exists():
             return
     except OSError as error:  # a name that is too long, or a folder that may not be entered
-        raise OutputError(f"{path} cannot be written ({error.strerror}); choose another --out.") from error
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror}); choose another {argument('output')}."
+        ) from error
     try:
         read_record(path)
     except SettingsError as error:
         raise OutputError(
-            f"{path} exists and is no record of evenreel, which would go there; move it or choose another --out."
+            f"{path} exists and is no record of evenreel, which would go there; "
+            f"move it or choose another {argument('output')}."
         ) from error
 
 

@@ -10,7 +10,7 @@ import torch
 
 from evenreel import registry
 from evenreel.backbones import Backbone, load_backbone
-from evenreel.errors import OutputError, SettingsError
+from evenreel.errors import OutputError, SettingsError, argument
 from evenreel.hosts.base import Host, create_host
 from evenreel.progress import Progress
 from evenreel.settings import RunSettings
@@ -100,9 +100,9 @@ def check_apart(sources: Sequence[VideoInfo], target: Path, record_path: Path) -
         for source in (info.path, *info.images):
             for written in (target, record_path):
                 if _same_place(source, written):
-                    raise OutputError(f"{written} is the source itself; choose another --out.")
+                    raise OutputError(f"{written} is the source itself; choose another {argument('output')}.")
         if info.is_images and _same_place(info.path, target.parent) and not target.suffix:
-            raise OutputError(f"{target} lies inside the source folder; choose another --out.")
+            raise OutputError(f"{target} lies inside the source folder; choose another {argument('output')}.")
     record.check_record_place(record_path)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from evenreel.errors import ClipError, SettingsError
+from evenreel.errors import ClipError, SettingsError, argument
 from evenreel.video.images import SUFFIXES as IMAGE_SUFFIXES
 from evenreel.video.images import natural_key
 from evenreel.workflows.evaluation.pairs import VIDEO_SUFFIXES, Pair
@@ -175,7 +175,7 @@ def read_benchmark(name: str, common: Pair) -> list[Pair]:
     if benchmark is None:
         raise SettingsError(f"there is no benchmark {name!r}; there are {', '.join(BENCHMARKS)}.")
     if benchmark.asks and common.prompt is not None:
-        raise SettingsError(f"{benchmark.title} has prompts of its own; leave out --prompt.")
+        raise SettingsError(f"{benchmark.title} has prompts of its own; leave out {argument('prompt')}.")
     found, places = [], set()
     for pair in benchmark.read(common.source, common.edit):
         if pair.edit in places:
@@ -216,7 +216,7 @@ def commands(pairs: Iterable[Pair]) -> Iterator[str]:
             continue
         if not pair.prompt:
             raise SettingsError(
-                f"the benchmark says not what {pair.source.name} is to become; give --prompt."
+                f"the benchmark says not what {pair.source.name} is to become; give {argument('prompt')}."
             )
         words = ["evenreel", "edit", str(pair.source), f"--prompt={pair.prompt}"]
         if pair.source_prompt:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evenreel.errors import OutputError, PluginError
+from evenreel.errors import OutputError, PluginError, argument
 from evenreel.metrics.base import Figure, find
 from evenreel.workflows.editing import record
 from evenreel.workflows.evaluation.evaluate import EVALUATION_VERSION, Evaluation, Failure, means
@@ -62,7 +62,9 @@ def check_place(path: Path) -> None:
         if path.exists() and "evaluation_version" not in json.loads(path.read_text(encoding="utf-8")):
             raise ValueError
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise OutputError(f"{path} exists and is no evaluation; choose another --out.") from error
+        raise OutputError(
+            f"{path} exists and is no evaluation; choose another {argument('output')}."
+        ) from error
 
 
 def _head() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from evenreel.errors import ClipError
+from evenreel.errors import ClipError, argument
 from evenreel.files import shown
 from evenreel.metrics.window import LENGTH, Part
 from evenreel.types import Pixels
@@ -128,7 +128,7 @@ class SideBySide:
 
     def _mismatch(self, what: str, one: str, other: str) -> ClipError:
         source, path = (shown(self.streams[key].info.path) for key in (SOURCE, what))
-        part = "say with --frames START:END which frames of the source were edited"
+        part = f"say with {argument('frames')} START:END which frames of the source were edited"
         advice = part if what == EDIT else "give one frame for each"
         return ClipError(
             f"the source {source} has {one} frames to compare and the {what} {path} {other}; {advice}."

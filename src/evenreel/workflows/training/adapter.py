@@ -15,7 +15,7 @@ from evenreel.adapters.adapter import Adapter, AdapterSettings
 from evenreel.adapters.checkpoint import Origin
 from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.clip import ClipModel, load_clip
-from evenreel.errors import OutputError, SettingsError
+from evenreel.errors import OutputError, SettingsError, argument
 from evenreel.files import write_atomically
 from evenreel.progress import Progress, silent
 from evenreel.settings import AdapterUse, EditSettings
@@ -126,7 +126,7 @@ def _shards(data: Path, loss: Objective) -> ShardedData:
     if loss.temporal == "frames" and shards.settings.frames < 3:
         raise SettingsError(
             f"the temporal loss frames needs groups of 3 frames or more, {data} has {shards.settings.frames}; "
-            "build the data with --frames 3."
+            f"build the data with {argument('frames')} 3."
         )
     maps = ("depth", "flow") if loss.temporal == "source-anchored" else ()
     return ShardedData(data, maps=maps) if maps and set(maps) <= set(shards.settings.maps) else shards
@@ -136,7 +136,9 @@ def _make(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{out} cannot be made ({error.strerror}); choose another --out.") from error
+        raise OutputError(
+            f"{out} cannot be made ({error.strerror}); choose another {argument('output')}."
+        ) from error
 
 
 def _new(backbone: Backbone, settings: AdapterTrainingSettings) -> tuple[Adapter, ClipModel | None]:
@@ -161,7 +163,9 @@ def _check_same(out: Path, settings: AdapterTrainingSettings, shards: ShardedDat
     if (out / "state.safetensors").exists() and path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         if changed := sorted(name for name in told if told[name] != before.get(name)):
-            raise SettingsError(f"{out} holds a training with another {changed[0]}; choose another --out.")
+            raise SettingsError(
+                f"{out} holds a training with another {changed[0]}; choose another {argument('output')}."
+            )
     elif write:
         write_atomically(path, json.dumps(told, indent=2) + "\n")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from evenreel import process_pool
-from evenreel.errors import DataError, OutputError, SettingsError
+from evenreel.errors import DataError, OutputError, SettingsError, argument
 from evenreel.files import Aside, foreign_to, shown, unwritable
 from evenreel.progress import Progress, silent
 from evenreel.training.data.groups import Members, Unusable, clip_groups, scene_groups
@@ -150,10 +150,12 @@ def _check(source: Source, settings: DataSettings, workers: int) -> None:
         if name in settings.maps and not source.rendered:
             raise SettingsError(
                 f"{name} is known exactly for rendered scenes only, and for clips it takes a model, which this version "
-                f"does not have; leave {name} out, or build with --world."
+                f"does not have; leave {name} out, or build with {argument('world')}."
             )
     if settings.captioner is not None and source.rendered:
-        raise SettingsError("scenes of the world are captioned by their own grammar; leave --captioner out.")
+        raise SettingsError(
+            f"scenes of the world are captioned by their own grammar; leave {argument('captioner')} out."
+        )
 
 
 @contextmanager
@@ -180,7 +182,8 @@ def _begun(out: Path, source: Source, settings: DataSettings) -> Manifest:
     if not (out / NAME).exists():
         if foreign := foreign_to(out, r"shard-.*", r"\.evenreel-.*", re.escape(LOCK)):
             raise OutputError(
-                f"{shown(out)} holds other files ({shown(foreign)}); choose a new or empty folder as --out."
+                f"{shown(out)} holds other files ({shown(foreign)}); "
+                f"choose a new or empty folder as {argument('output')}."
             )
         new.write(out)
         return new
@@ -202,7 +205,8 @@ def _same(found: Manifest, new: Manifest, out: Path) -> None:
                 else f"{name} was {before.get(name)} and is now {now.get(name)}"
             )
             raise SettingsError(
-                f"{shown(out)} was begun otherwise ({change}); give the same again, or choose another --out."
+                f"{shown(out)} was begun otherwise ({change}); "
+                f"give the same again, or choose another {argument('output')}."
             )
 
 
@@ -235,7 +239,7 @@ def _refuse(manifest: Manifest, source: Source) -> None:
 
 def _strict_error(name: str, reason: str) -> DataError:
     return DataError(
-        f"{name} cannot be used: {reason}; mend or remove it, or leave --strict out to go on without."
+        f"{name} cannot be used: {reason}; mend or remove it, or leave {argument('strict')} out to go on without."
     )
 
 

@@ -10,7 +10,7 @@ import torch
 
 from evenreel import registry, world
 from evenreel.backbones import mini
-from evenreel.errors import OutputError
+from evenreel.errors import OutputError, argument
 from evenreel.metrics.fidelity import psnr
 from evenreel.metrics.judge import Judge
 from evenreel.progress import Progress, silent
@@ -82,7 +82,9 @@ def run_demo(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be made ({error.strerror}); choose another --out.") from error
+        raise OutputError(
+            f"{folder} cannot be made ({error.strerror}); choose another {argument('output')}."
+        ) from error
     source, edited, strip = folder / "source.mp4", folder / "edit.mp4", folder / "strip.png"
     answer = SCENE.edited(**CHANGES)
     progress("render the source", 0, 1)

@@ -11,7 +11,7 @@ import torch
 
 from evenreel.backbones import Backbone, load_backbone
 from evenreel.diffusion import sampling
-from evenreel.errors import OutputError
+from evenreel.errors import OutputError, argument
 from evenreel.files import write_atomically
 from evenreel.hosts.base import EditJob, create_host
 from evenreel.metrics.fidelity import psnr
@@ -169,7 +169,7 @@ def report(
     """
     if write and not os.access(folder, os.W_OK):
         raise OutputError(
-            f"{folder}: the report cannot be written there; copy the folder and name it with --out."
+            f"{folder}: the report cannot be written there; copy the folder and name it with {argument('output')}."
         )
     backbone = load_backbone(str(folder), device=device)
     judge = Judge.load(folder / "judge.safetensors")

@@ -1,0 +1,31 @@
+"""Errors name arguments as whoever shows them spells them."""
+
+import pickle
+
+import evenreel.cli.app  # noqa: F401  (makes the commands, which know their options)
+from evenreel.cli.options import spelled
+from evenreel.errors import OutputError, SettingsError, argument
+
+
+def test_python_reads_names_and_the_command_line_options():
+    error = SettingsError(f"{argument('host_options')} must be KEY=VALUE, got 'x'.")
+    assert str(error) == "host_options must be KEY=VALUE, got 'x'."
+    assert error.arguments == ("host_options",)
+    assert error.spelled(spelled) == "--host-option must be KEY=VALUE, got 'x'."
+    assert OutputError(f"choose another {argument('output')}.").spelled(spelled) == "choose another --out."
+
+
+def test_settings_of_hosts_and_places_in_files_are_no_options():
+    error = SettingsError(f"{argument('vidtome.chunk_size')} is too small.")
+    assert error.spelled(spelled) == str(error) == "vidtome.chunk_size is too small."
+
+
+def test_an_error_from_another_process_still_knows_its_arguments():
+    error = pickle.loads(pickle.dumps(OutputError(f"choose another {argument('output')}.")))  # noqa: S301
+    assert error.arguments == ("output",)
+    assert str(error) == "choose another output."
+
+
+def test_a_path_that_names_an_argument_is_left_alone():
+    error = OutputError(f"/clips/output/size lies in the way; choose another {argument('output')}.")
+    assert error.spelled(spelled).startswith("/clips/output/size lies")
