@@ -51,25 +51,51 @@ def mini(
             min=0, help="With --report: measure on other held-out scenes, from this one on, and print only."
         ),
     ] = 0,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Go on from a finished model, a folder or `mini`: its weights, with fresh moments."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimizer steps of each part, in place of its own number.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Minutes of training for each part; it ends well within them.")
+    ] = None,
+    warmup: Annotated[
+        int | None, typer.Option(min=0, help="Steps over which the learning rate of each part rises.")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="Number type: auto (the faster one, measured), float32, bfloat16, float16.")
+    ] = "auto",
     device: Annotated[
-        str, typer.Option(help="With --report: where to measure. (Training runs on the CPU.)")
-    ] = "cpu",
+        str, typer.Option(help="Where to train, or with --report to measure: auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Train the packaged `mini` model from nothing; started again, it goes on where it stopped.
 
-    It takes hours on two cores and less on more. Seeds and settings are recorded in OUT/model/training.json.
+    It takes hours on two cores and minutes on a GPU (docs/training.md). Seeds and settings are recorded in
+    OUT/model/training.json. Several processes: `accelerate launch --multi_gpu -m evenreel train mini`.
     """
     with shown_progress(quiet) as progress:
         if not report:
-            from evenreel.training.mini import SETTINGS, train_mini
+            from evenreel.backbones import mini as own
+            from evenreel.training.mini.recipe import MiniRecipe
+            from evenreel.training.mini.train import train_mini
 
-            chosen = _chosen(parts, tuple(SETTINGS))
+            recipe = MiniRecipe().with_loop(steps=steps, minutes=minutes, warmup=warmup, dtype=dtype)
+            chosen = _chosen(parts, tuple(recipe.parts))
+            folder = None if start is None else own.FOLDER if start == "mini" else Path(start)
             try:
                 train_mini(
                     out or DEFAULT_FOLDER,
                     chosen,
-                    lambda part, done, total, _: progress(f"train {part}", done, total),
+                    recipe=recipe,
+                    device=device,
+                    start=folder,
+                    progress=lambda part, done, total, _: progress(part, done, total),
                 )
             except FloatingPointError as error:
                 raise WeightsError(str(error)) from error

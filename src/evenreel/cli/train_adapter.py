@@ -1,16 +1,14 @@
 """`evenreel train adapter`."""
 
+import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from evenreel.cli.console import shown_progress, stdout
 from evenreel.errors import SettingsError, WeightsError
-
-if TYPE_CHECKING:
-    from evenreel.training.objective import Objective
 
 ADAPTER, EDITS, NOISE, TRAINING, LOOK = (
     "Adapter",
@@ -19,45 +17,27 @@ ADAPTER, EDITS, NOISE, TRAINING, LOOK = (
     "Training",
     "Validation edits",
 )
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "edits": {
-        "steps": 2450,
-        "learning_rate": 3e-4,
-        "warmup": 60,
-        "final_rate": 0.05,
-        "accumulation": 2,
-        "pairs": 2,
-        "scope": "all",
-        "shared_tokens": 0,
-        "frame_tokens": "none",
-        "weight_temporal": 1.0,
-        "window": "0.5:1",
-        "inference_window": "0.5:1",
-        "scale": 0.6,
-    },
-    "noise": {
-        "steps": 2000,
-        "learning_rate": 3e-5,
-        "warmup": 500,
-        "final_rate": 1.0,
-        "accumulation": 8,
-        "pairs": 1,
-        "scope": "down",
-        "shared_tokens": 8,
-        "frame_tokens": "average",
-        "weight_temporal": 0.1,
-        "window": "0.5:1",
-        "inference_window": "0.9:1",
-        "scale": 0.5,
-    },
+SHOWN: dict[str, tuple[str, str]] = {
+    "steps": ("2450", "2000"),
+    "learning_rate": ("0.0003", "3e-05"),
+    "warmup": ("60", "500"),
+    "decay": ("1", "0"),
+    "accumulation": ("2", "8"),
+    "pairs": ("2", "1"),
+    "scope": ("all", "down"),
+    "shared_tokens": ("0", "8"),
+    "frame_tokens": ("none", "average"),
+    "weight_temporal": ("1.0", "0.1"),
+    "window": ("0.5:1", "0.5:1"),
+    "inference_window": ("0.5:1", "0.9:1"),
+    "scale": ("0.6", "0.5"),
 }
-"""By what is learnt from: for edits as measured best (docs/adapter.md), for noise as published (arXiv:2501.04606)."""
+"""What --help shows of the recipes, which are not imported for it; a test compares them."""
 
 
 def _option(panel: str, name: str, help_text: str) -> Any:
     """An option whose default depends on --learn."""
-    edits, noise = (DEFAULTS[learn][name] for learn in ("edits", "noise"))
-    shown = f"{edits}; of noise {noise}"
+    shown = "{}; of noise {}".format(*SHOWN[name])
     return typer.Option(help=help_text, rich_help_panel=panel, show_default=shown)
 
 
@@ -89,9 +69,17 @@ def adapter(
     ] = None,
     learning_rate: Annotated[float | None, _option(TRAINING, "learning_rate", "After warm-up.")] = None,
     warmup: Annotated[int | None, _option(TRAINING, "warmup", "Steps of linear warm-up.")] = None,
-    final_rate: Annotated[
+    minutes: Annotated[
         float | None,
-        _option(TRAINING, "final_rate", "Share of the learning rate to which it falls at the end."),
+        typer.Option(help="Minutes of training in all; ends earlier than --steps.", rich_help_panel=TRAINING),
+    ] = None,
+    decay: Annotated[
+        float | None,
+        _option(
+            TRAINING,
+            "decay",
+            "Share of the training, at its end, over which the learning rate falls to zero.",
+        ),
     ] = None,
     accumulation: Annotated[
         int | None, _option(TRAINING, "accumulation", "Micro-batches of a step, over all processes.")
@@ -100,14 +88,20 @@ def adapter(
     gradient_clip: Annotated[
         float, typer.Option(help="Largest gradient norm.", rich_help_panel=TRAINING)
     ] = 1.0,
-    precision: Annotated[
-        str, typer.Option(help="no (float32), bf16, or fp16 (on a GPU).", rich_help_panel=TRAINING)
-    ] = "no",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="Number type: auto (the faster one, measured), float32, bfloat16, or float16 on a GPU.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Where randomness starts.", rich_help_panel=TRAINING)] = 0,
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0, help="Between one saved state and the next.", rich_help_panel=TRAINING)
     ] = 120.0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=TRAINING)] = "auto",
+    device: Annotated[
+        str, typer.Option(help="Where to train: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=TRAINING)
+    ] = "auto",
     rank: Annotated[int, typer.Option(help="Rank of the LoRA.", rich_help_panel=ADAPTER)] = 4,
     alpha: Annotated[
         float, typer.Option(help="The LoRA counts alpha / rank.", rich_help_panel=ADAPTER)
@@ -172,75 +166,60 @@ def adapter(
     with --device cpu at the end: accelerate's own --cpu starts one process only). OUT/log.jsonl and, where
     TensorBoard is installed, OUT/tensorboard hold the losses; OUT/adapter.safetensors is what comes out.
     """
-    if learn not in DEFAULTS:
-        raise SettingsError(f"--learn must be edits or noise, got {learn[:40]!r}.")
-    told = {
-        "steps": steps,
-        "learning_rate": learning_rate,
-        "warmup": warmup,
-        "final_rate": final_rate,
-        "accumulation": accumulation,
-        "pairs": pairs,
-        "scope": scope,
-        "shared_tokens": shared_tokens,
-        "frame_tokens": frame_tokens,
-        "weight_temporal": weight_temporal,
-        "window": window,
-        "inference_window": inference_window,
-        "scale": scale,
-    }
-    chosen = DEFAULTS[learn] | {name: value for name, value in told.items() if value is not None}
-    if window is not None and inference_window is None and learn == "edits":
-        chosen["inference_window"] = window
-
-    from evenreel.adapters.adapter import AdapterSettings
-    from evenreel.adapters.lora import LoraSettings
     from evenreel.adapters.prompt_tokens import PromptTokenSettings
     from evenreel.adapters.window import Window
-    from evenreel.training.accelerated import AcceleratedSettings
-    from evenreel.workflows.training.adapter import AdapterTrainingSettings, Validation, train_adapter
+    from evenreel.training.adapter import recipes
+    from evenreel.workflows.training.adapter import Validation, train_adapter
 
-    tokens = None
-    if chosen["shared_tokens"] or chosen["frame_tokens"] != "none":
-        tokens = PromptTokenSettings(shared=chosen["shared_tokens"], select=chosen["frame_tokens"])
-    settings = AdapterTrainingSettings(
-        adapter=AdapterSettings(
-            lora=LoraSettings(rank=rank, alpha=alpha, scope=_scope(chosen["scope"])),
-            tokens=tokens,
-            training_window=Window.parse(chosen["window"]),
-            inference_window=Window.parse(chosen["inference_window"]),
-            scale=chosen["scale"],
-            in_inversion=learn == "noise",
+    recipe = recipes.adapter(learn)
+    tokens = recipe.adapter.tokens
+    shared = shared_tokens if shared_tokens is not None else (tokens.shared if tokens else 0)
+    select = frame_tokens if frame_tokens is not None else (tokens.select if tokens else "none")
+    learnt_at = Window.parse(window) if window is not None else recipe.adapter.training_window
+    used_at = learnt_at if learn == "edits" and window is not None else recipe.adapter.inference_window
+    loss = {"window": learnt_at, "weight_temporal": weight_temporal}
+    if learn == "edits":
+        loss |= {"steps": edit_steps, "guidance_scale": _range(edit_guidance)}
+    else:
+        loss |= {
+            "temporal": temporal,
+            "weight_diffusion": weight_diffusion,
+            "shared_noise": shared_noise,
+            "unconditional": unconditional,
+        }
+    lora = recipe.adapter.lora
+    assert lora is not None, "every recipe trains one"
+    settings = _changed(
+        recipe,
+        adapter=_changed(
+            recipe.adapter,
+            lora=_changed(lora, rank=rank, alpha=alpha, scope=None if scope is None else _scope(scope)),
+            training_window=learnt_at,
+            inference_window=used_at if inference_window is None else Window.parse(inference_window),
+            scale=scale,
         ),
-        loss=_loss(
-            learn,
-            window=chosen["window"],
-            weight_temporal=chosen["weight_temporal"],
-            edits={"steps": edit_steps, "guidance_scale": _range(edit_guidance)},
-            noise={
-                "temporal": temporal,
-                "weight_diffusion": weight_diffusion,
-                "shared_noise": shared_noise,
-                "unconditional": unconditional,
-            },
-        ),
-        loop=AcceleratedSettings(
-            steps=chosen["steps"],
-            learning_rate=chosen["learning_rate"],
-            warmup=chosen["warmup"],
-            final_rate=chosen["final_rate"],
-            accumulation=chosen["accumulation"],
+        loss=_changed(recipe.loss, **loss),
+        loop=_changed(
+            recipe.loop,
+            steps=steps,
+            minutes=minutes,
+            learning_rate=learning_rate,
+            warmup=warmup,
+            decay=decay,
+            accumulation=accumulation,
             gradient_clip=gradient_clip,
-            precision=precision,
+            dtype=dtype,
             checkpoint_seconds=checkpoint_seconds,
         ),
         model=model,
         clip=clip,
-        pairs=chosen["pairs"],
+        pairs=pairs,
         seed=seed,
         device=device,
         licence=licence,
     )
+    wanted = PromptTokenSettings(shared=shared, select=select) if shared or select != "none" else None
+    settings = dataclasses.replace(settings, adapter=dataclasses.replace(settings.adapter, tokens=wanted))
     looked = None
     if validate is not None:
         looked = Validation(
@@ -256,15 +235,9 @@ def adapter(
         stdout().print(f"Adapter: {path}", markup=False)
 
 
-def _loss(
-    learn: str, *, window: str, weight_temporal: float, edits: dict[str, Any], noise: dict[str, Any]
-) -> "Objective":
-    from evenreel.adapters.window import Window
-    from evenreel.training.adapter import LossSettings
-    from evenreel.training.edits import EditLossSettings
-
-    kind, details = (EditLossSettings, edits) if learn == "edits" else (LossSettings, noise)
-    return kind(window=Window.parse(window), weight_temporal=weight_temporal, **details)
+def _changed(settings: Any, **told: Any) -> Any:
+    """Settings with what was told in place of their own; None leaves a field as it is."""
+    return dataclasses.replace(settings, **{name: value for name, value in told.items() if value is not None})
 
 
 def _scope(text: str) -> str | tuple[str, ...]:

@@ -1,219 +1,451 @@
-"""The loop that every part is trained by: seeded by step, averaged, checkpointed, resumable to the same weights.
+"""The one loop that everything is trained by: measured, averaged, cut at any moment, continued, lengthened.
 
-Batch and noise of step k are drawn from a generator seeded with (part, k); so the state of a run is the weights, the
-optimizer's moments, the running average and k, and nothing else.
+A step is the mean gradient of `accumulation` micro-batches, whoever computes them. Micro-batches are numbered through
+the whole run, and each follows from its number; process r of n takes those with r modulo n. So a run's state is its
+weights, their running average, the optimizer's moments and the step, and two processes follow one up to rounding.
+
+The learning rate warms up, stays, and falls to zero in the last part of the run (warmup-stable-decay,
+arXiv:2404.06395): as long as it stays, a run knows nothing of its length. One that is made longer goes back to the
+state before the fall.
 """
 
-import json
 import math
-import os
 import time
-import zlib
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-Loss = Callable[[torch.Generator], tuple[Tensor, dict[str, float]]]
-"""Draws a batch with the generator; returns the loss and figures for the log."""
+from evenreel.errors import SettingsError
+from evenreel.training import optimizers
+from evenreel.training.log import TrainingLog
+from evenreel.training.processes import Processes
+from evenreel.training.states import State, StateFiles, check_same
+from evenreel.training.trainee import DTYPES, Choice, Draw, Eager, Graphed, chosen, convert
+
+Figures = dict[str, float]
+"""What a step reports, by name; empty where nothing was read off the device."""
+FREE = ("steps", "minutes", "decay", "checkpoint_seconds", "dtype")
+"""Settings that a training may be told anew when it goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """How a part is trained."""
+    """How something is trained."""
 
-    steps: int
+    steps: int | None = None
+    """Optimizer steps in all; None leaves the length to `minutes`."""
+    minutes: float | None = None
+    """Minutes of training in all, over all runs in the folder; the learning rate falls within them. None: no limit."""
     learning_rate: float = 1e-3
+    """Learning rate after the warm-up."""
     warmup: int = 200
+    """Steps over which the learning rate rises linearly from zero."""
+    decay: float = 0.2
+    """Share of the run, at its end, over which the learning rate falls linearly to zero; 0: it stays to the end."""
+    optimizer: str = "adamw"
+    """`adamw`, or `muon` for hidden matrices with AdamW for the rest."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of AdamW's two moments."""
     weight_decay: float = 0.01
-    average: float = 0.999
-    """Decay of the running average of the weights (the average is what is kept)."""
+    """Decoupled weight decay."""
+    accumulation: int = 1
+    """Micro-batches of a step, over all processes together."""
+    average: float = 0.0
+    """Decay of the running average of the weights, which is then what comes out; 0 keeps none."""
     gradient_clip: float = 1.0
-    """Largest gradient norm."""
+    """Largest norm of the gradient."""
+    dtype: str = "auto"
+    """Number type of the matrix products: `auto` (the faster one, measured), float32, bfloat16, or float16 on a GPU."""
     checkpoint_seconds: float = 120.0
-    seed: int = 0
+    """Seconds from one saved state to the next."""
 
-    def rate(self, step: int) -> float:
-        """Learning rate: linear warm-up, then half a cosine down to a hundredth."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, done))) / 2)
+    def __post_init__(self) -> None:
+        if self.steps is None and self.minutes is None:
+            raise SettingsError("a training needs steps or minutes; give one of them.")
+        if self.steps is not None and self.steps < 1:
+            raise SettingsError(f"steps must be at least 1, got {self.steps}.")
+        if self.minutes is not None and not 0 < self.minutes < 1e6:
+            raise SettingsError(f"minutes must be above 0 and below a million, got {self.minutes}.")
+        if self.accumulation < 1:
+            raise SettingsError(f"accumulation must be at least 1, got {self.accumulation}.")
+        if self.dtype != "auto" and self.dtype not in DTYPES:
+            raise SettingsError(f"dtype must be auto, {', '.join(DTYPES)}, got {self.dtype!r}.")
+        if self.optimizer not in ("adamw", "muon"):
+            raise SettingsError(f"optimizer must be adamw or muon, got {self.optimizer!r}.")
+        if not 0 <= self.decay <= 1 or not 0 <= self.average < 1:
+            raise SettingsError(
+                f"decay must be from 0 to 1, average from 0 to below 1; got {self.decay}, {self.average}."
+            )
+        if not 0 < self.learning_rate <= 1 or self.warmup < 0 or not self.gradient_clip > 0:
+            raise SettingsError(
+                "learning_rate must be above 0 and at most 1, warmup at least 0, gradient_clip above 0; "
+                f"got {self.learning_rate}, {self.warmup}, {self.gradient_clip}."
+            )
+        if self.steps is not None and self.warmup > self.steps:
+            raise SettingsError(
+                f"the warm-up of {self.warmup} steps is longer than the training of {self.steps}; shorten it."
+            )
 
+    def rate(self, step: int, length: int | None) -> float:
+        """Learning rate of a step, counted from 0, in a run of `length` steps (None: not known yet)."""
+        risen = self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup))
+        if length is None or step < (falls := self.falls_from(length)):
+            return risen
+        return risen * (length - step) / (length - falls)
 
-def write_aside(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Save tensors so that `path` is at every moment either the old file or the whole new one."""
-    aside = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, aside, metadata)
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def recorded_step(path: Path) -> int:
-    """How far the training in a state file has come."""
-    with safe_open(path, "pt") as file:
-        return json.loads(file.metadata()["evenreel"])["step"]
-
-
-class Optimizer:
-    """Muon for matrices and kernels, AdamW for everything else (embeddings, norms, biases, first and last layers).
-
-    Muon's updates are scaled to AdamW's size, so one learning rate serves both. It takes matrices only: a kernel is
-    shown to it as (out, in x height x width), sharing memory with the model's own tensor.
-    """
-
-    OUTSIDE = ("embedding", "embed", "conv_in", "conv_out", "heads", "projection")
-    """Layers that are no map between hidden spaces, named by a part of their path."""
-
-    def __init__(self, parameters: dict[str, nn.Parameter], settings: LoopSettings) -> None:
-        matrices = {
-            k: p for k, p in parameters.items() if p.ndim >= 2 and not any(name in k for name in self.OUTSIDE)
-        }
-        self._kernels = {
-            key: (value, nn.Parameter(value.detach().flatten(1))) for key, value in matrices.items()
-        }
-        self._others = {key: value for key, value in parameters.items() if key not in matrices}
-        decay = settings.weight_decay
-        self._adam = torch.optim.AdamW(
-            self._others.values(), betas=(0.9, 0.99), weight_decay=decay, fused=True
-        )
-        self._muon = torch.optim.Muon(
-            [flat for _, flat in self._kernels.values()],
-            weight_decay=decay,
-            momentum=0.95,
-            adjust_lr_fn="match_rms_adamw",
-        )
-
-    def step(self, rate: float) -> None:
-        """Update the parameters from their gradients."""
-        for value, flat in self._kernels.values():
-            flat.grad = value.grad.flatten(1) if value.grad is not None else None
-        for optimizer in (self._adam, self._muon):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-
-    def _slots(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        for key, value in self._others.items():
-            yield key, self._adam.state[value]
-        for key, (_, flat) in self._kernels.items():
-            yield key, self._muon.state[flat]
-
-    def state(self) -> dict[str, Tensor]:
-        """Moments by "parameter/moment"."""
-        return {f"{key}/{moment}": tensor for key, slot in self._slots() for moment, tensor in slot.items()}
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Take moments over from `state()`."""
-        slots = dict(self._slots())
-        for name, tensor in state.items():
-            key, moment = name.rsplit("/", 1)
-            slots[key][moment] = tensor
+    def falls_from(self, length: int) -> int:
+        """The step from which the learning rate falls in a run of `length` steps; `length` where it stays."""
+        return length - math.floor(length * self.decay)
 
 
 class Training:
-    """A model, its optimizer and its running average, on their way to `settings.steps`."""
+    """A module on its way to the end of its settings; a state found in the folder is taken up.
 
-    def __init__(self, name: str, model: nn.Module, settings: LoopSettings, folder: Path) -> None:
-        self.name, self.model, self.settings, self.folder = name, model, settings, folder
-        self.parameters = {key: value for key, value in model.named_parameters() if value.requires_grad}
-        self.averaged = {key: value.detach().clone() for key, value in self.parameters.items()}
-        self.optimizer = Optimizer(self.parameters, settings)
-        self.step = 0
-        self.seconds = 0.0
-        self.stretched: list[tuple[int, int]] = []
-        """(step, steps) wherever a finished or begun run was given another number of steps, and so another rate."""
-        self.path = folder / f"{name}.state.safetensors"
+    Started by `accelerate launch` on several processes, everything here happens on all of them, but only the first
+    writes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        settings: LoopSettings,
+        folder: Path,
+        *,
+        processes: Processes | None = None,
+        unit: int = 1,
+        seed: int = 0,
+    ) -> None:
+        """`unit`: steps that belong together, through which the module remembers something; states lie between them.
+
+        `seed` is only compared with that of the state: micro-batches are drawn outside.
+        Raises: SettingsError for a state begun with other settings, OutputError for a damaged one.
+        """
+        if settings.steps is not None and settings.steps % unit:
+            raise SettingsError(f"steps must be a multiple of {unit}, got {settings.steps}.")
+        self.name, self.module, self.settings, self.unit, self.seed = name, module, settings, unit, seed
+        self.processes = processes or Processes("cpu")
+        if settings.accumulation % self.processes.count:
+            raise SettingsError(
+                f"accumulation must be a multiple of the {self.processes.count} processes, got {settings.accumulation}."
+            )
+        self.device = self.processes.device
+        self.module.to(self.device)
+        self.parameters = {key: value for key, value in module.named_parameters() if value.requires_grad}
+        self._working = list(self.parameters.values())
+        """What the module computes with: the parameters themselves, or their copies in a smaller number type."""
+        self.averaged = (
+            {key: value.detach().clone() for key, value in self.parameters.items()}
+            if settings.average
+            else {}
+        )
+        self.step, self.seconds, self.length = 0, 0.0, settings.steps
+        self.choice: Choice | None = None
+        self.lengthened: list[tuple[int, int]] = []
+        """(step gone back to, new number of steps) for each time the run was made longer."""
         folder.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            self._load()
+        self.files = StateFiles(folder, name)
+        self.log = TrainingLog(folder / f"{name}.log.jsonl")
+        self._optimizers: list[torch.optim.Optimizer] = []
+        self._moments: dict[str, Tensor] = {}
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=False)
+        self._scaler_state: dict[str, Any] | None = None
+        state = self.files.newest()
+        if state is not None:
+            self._take_up(state)
 
-    def _state(self) -> dict[str, Tensor]:
-        tensors = {f"model.{key}": value for key, value in self.parameters.items()}
-        tensors |= {f"average.{key}": value for key, value in self.averaged.items()}
-        return tensors | {f"optimizer.{key}": value for key, value in self.optimizer.state().items()}
+    @property
+    def done(self) -> bool:
+        """Whether all steps are made."""
+        return self.length is not None and self.step >= self.length
+
+    def trained(self) -> nn.Module:
+        """The module with the averaged weights, where an average is kept: what comes out."""
+        convert(self.module, torch.float32)
+        with torch.no_grad():
+            final = self.averaged or self.parameters
+            torch._foreach_copy_(self._working, [value.detach() for value in final.values()])
+        return self.module.eval()
+
+    def run(self, draw: Draw) -> Iterator[tuple[int, Figures]]:
+        """Train to the end; yields (steps done, mean figures since the last ones, or none) after each step.
+
+        On a CPU there are figures at every step; on a GPU now and then, as reading them makes it wait.
+        Raises: FloatingPointError when the loss or the gradient is not finite (the last good state is kept),
+        OutputError when another training is at work in the folder.
+        """
+        if self.done:
+            return
+        with self.files.locked() if self.processes.is_main else nullcontext():
+            yield from self._run(draw)
+
+    def _run(self, draw: Draw) -> Iterator[tuple[int, Figures]]:
+        settings, unit = self.settings, self.unit
+        self.module.train()
+        self._prepare(draw)
+        main, every = self.processes.is_main, 1 if self.device.type == "cpu" else 20
+        if main:
+            self.log.begin(self.step, {**self._record(), "choice": self._choice.described()})
+        begun, before = time.monotonic(), self.seconds
+        saved, sums = begun, dict[str, Tensor]()
+        since = 0
+        while not self.done:
+            if self.length is not None and settings.decay and self.step == settings.falls_from(self.length):
+                self._save_stable()
+            total = self._gradients(draw)
+            self._update(total, settings.rate(self.step, self.length))
+            self.step, since = self.step + 1, since + 1
+            for name, value in total.items():
+                sums[name] = sums[name] + value if name in sums else value.clone()
+            self.seconds = before + time.monotonic() - begun
+            self._end_in_time()
+            figures: Figures = {}
+            if since >= every or self.done:
+                figures = self._read({name: value / since for name, value in sums.items()})
+                sums, since = {}, 0
+                if main:
+                    self.log.write(self.step, self.seconds, figures)
+            due = self.done or time.monotonic() - saved > settings.checkpoint_seconds
+            if self.step % unit == 0 and self.processes.agreed(due):
+                self.save()
+                saved = time.monotonic()
+            yield self.step, figures
 
     def save(self) -> None:
-        """Write the whole state."""
-        record = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "settings": asdict(self.settings),
-            "stretched": self.stretched,
-        }
-        write_aside(self._state(), self.path, {"evenreel": json.dumps(record)})
+        """Write the whole state, so that a kill at any moment leaves a good one."""
+        if self.processes.is_main:
+            self.files.write(self._tensors(), self._record())
 
-    def _load(self) -> None:
-        with safe_open(self.path, "pt") as file:
-            record = json.loads(file.metadata()["evenreel"])
-            self.step, self.seconds = record["step"], record["seconds"]
-            self.stretched = [tuple(pair) for pair in record.get("stretched", ())]
-            if record["settings"]["steps"] != self.settings.steps:
-                self.stretched.append((self.step, self.settings.steps))
-            with torch.no_grad():
-                for key, value in self.parameters.items():
-                    value.copy_(file.get_tensor(f"model.{key}"))
-                    self.averaged[key].copy_(file.get_tensor(f"average.{key}"))
-            prefix = "optimizer."
-            self.optimizer.load(
-                {
-                    key.removeprefix(prefix): file.get_tensor(key)
-                    for key in list(file.keys())
-                    if key.startswith(prefix)
-                }
+    def _save_stable(self) -> None:
+        if self.processes.is_main:
+            self.files.write_stable(self._tensors(), self._record())
+
+    @property
+    def _choice(self) -> Choice:
+        assert self.choice is not None, "measured before the first step"
+        return self.choice
+
+    def _prepare(self, draw: Draw) -> None:
+        """Choose how steps are computed, then make the optimizers, which depend on it."""
+        if self.device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        told = self.settings.dtype
+        if self.choice is None or (told != "auto" and told != self.choice.dtype):
+            number = self.step * self.settings.accumulation + self.processes.index
+            self.choice = self.processes.agreed(chosen(self.module, draw(number), self.device, told))
+        if self.choice.attention is not None:
+            self.module.use_attention(self.choice.attention)  # pyright: ignore[reportCallIssue]
+        fast = DTYPES[self.choice.dtype]
+        if self.choice.whole:
+            masters = {name: value.detach().clone() for name, value in self.parameters.items()}
+            self.parameters = {name: nn.Parameter(value) for name, value in masters.items()}
+            convert(self.module, fast)
+        self._optimizers = optimizers.build(
+            self.parameters,
+            self.settings.optimizer,
+            weight_decay=self.settings.weight_decay,
+            betas=self.settings.betas,
+            dtype=torch.bfloat16 if fast is torch.bfloat16 else torch.float32,
+        )
+        self._load_moments()
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=fast is torch.float16)
+        if self._scaler_state:
+            self._scaler.load_state_dict(self._scaler_state)
+        self._shared = self.processes.share(self.module)
+        graphed = (
+            self.device.type == "cuda"
+            and getattr(self.module, "static", False)
+            and self.processes.count == self.settings.accumulation == 1
+            and fast is not torch.float16
+        )
+        cast = "float32" if self.choice.whole else self.choice.dtype
+        self._pass = (Graphed if graphed else Eager)(self._shared, self.device, cast)
+
+    def _gradients(self, draw: Draw) -> dict[str, Tensor]:
+        """Gradients of a step, in the parameters; mean figures of this process's micro-batches."""
+        settings, processes = self.settings, self.processes
+        mine = range(processes.index, settings.accumulation, processes.count)
+        total: dict[str, Tensor] = {}
+        for value in self._working:
+            value.grad = None
+        for index, micro in enumerate(mine):
+            batch = draw(self.step * settings.accumulation + micro)
+            with processes.apart(self._shared) if index < len(mine) - 1 else nullcontext():
+                loss, figures = self._pass(batch, lambda value: self._scaler.scale(value / len(mine)))
+            for name, value in {"loss": loss, **figures}.items():
+                share = torch.as_tensor(value, dtype=torch.float32, device=self.device) / len(mine)
+                total[name] = total[name] + share if name in total else share
+        if self._choice.whole:
+            for master, value in zip(self.parameters.values(), self._working, strict=True):
+                master.grad = None if value.grad is None else value.grad.float()
+        return total
+
+    def _update(self, total: dict[str, Tensor], rate: float) -> None:
+        """One optimizer step from the gradients that are there; adds the gradient's norm to the figures."""
+        for optimizer in self._optimizers:
+            self._scaler.unscale_(optimizer)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        total["gradient_norm"] = nn.utils.clip_grad_norm_(
+            self.parameters.values(), self.settings.gradient_clip
+        )
+        if self.device.type == "cpu":
+            self._check_finite(self._means(total))
+        for optimizer in self._optimizers:
+            self._scaler.step(optimizer)
+        self._scaler.update()
+        if self._choice.whole:
+            torch._foreach_copy_(
+                [value.detach() for value in self._working],
+                [value.detach() for value in self.parameters.values()],
+            )
+        if self.averaged:
+            decay = min(self.settings.average, (2 + self.step) / (11 + self.step))
+            torch._foreach_lerp_(
+                list(self.averaged.values()),
+                [value.detach() for value in self.parameters.values()],
+                1 - decay,
             )
 
-    def use_average(self) -> nn.Module:
-        """The model with the averaged weights put in: the end of training."""
+    def _means(self, total: Mapping[str, Tensor]) -> Figures:
+        """Figures off the device, means over processes."""
+        names = sorted(total)
+        means = self.processes.mean(torch.stack([total[name].detach().float() for name in names]))
+        return dict(zip(names, means.tolist(), strict=True))
+
+    def _read(self, total: Mapping[str, Tensor]) -> Figures:
+        figures = self._means(total)
+        self._check_finite(figures)
+        return figures
+
+    def _check_finite(self, figures: Figures) -> None:
+        # With float16 the scaler skips steps whose gradient overflows, which is no fault; the loss must be finite.
+        names = ("loss",) if self._scaler.is_enabled() else ("loss", "gradient_norm")
+        if not all(math.isfinite(figures[name]) for name in names):
+            raise FloatingPointError(
+                f"{self.name}: loss {figures['loss']}, norm of the gradient {figures['gradient_norm']} at step "
+                f"{self.step}; the last good state is kept in {self.files.folder}."
+            )
+
+    def _end_in_time(self) -> None:
+        """Fix the length of a run that is limited by time, as soon as its learning rate must begin to fall."""
+        settings = self.settings
+        if settings.minutes is None:
+            return
+        # A step is begun only when most of it fits.
+        late = self.seconds >= settings.minutes * 60 * (1 - settings.decay)
+        ends = self.length is None or self.step < settings.falls_from(self.length)
+        if not self.processes.agreed(late and ends):
+            return
+        length = round(self.step / (1 - settings.decay)) if settings.decay < 1 else self.step
+        length = max(self.step, -(-length // self.unit) * self.unit)
+        if self.length is None or length < self.length:
+            self.length = length
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"model.{name}": value.detach() for name, value in self.parameters.items()}
+        tensors |= {f"average.{name}": value for name, value in self.averaged.items()}
+        for name, value in self.parameters.items():
+            for optimizer in self._optimizers:
+                for moment, tensor in optimizer.state.get(value, {}).items():
+                    tensors[f"optimizer.{name}/{moment}"] = tensor
+        return tensors
+
+    def _record(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "length": self.length,
+            "processes": self.processes.count,
+            "device": str(self.device),
+            "seed": self.seed,
+            "settings": asdict(self.settings),
+            "choice": None if self.choice is None else asdict(self.choice),
+            "lengthened": self.lengthened,
+            "scaler": self._scaler.state_dict() if self._scaler.is_enabled() else None,
+        }
+
+    def _take_up(self, state: State) -> None:
+        """Go on from a state; a run that is made longer, from before its learning rate fell."""
+        self._check_same(state)
+        record, told = state.record, self.settings.steps
+        length = record["length"]
+        longer = length is not None and (
+            told > length if told is not None else self.settings.minutes != record["settings"]["minutes"]
+        )
+        if longer and record["step"] > self.settings.falls_from(length):
+            stable = self.files.read_stable()
+            if stable is not None and stable.record["step"] <= record["step"]:
+                state, record = stable, stable.record
+            else:
+                warnings.warn(
+                    f"{self.files.folder}: no state from before the learning rate fell is left; "
+                    f"{self.name} is made longer from step {record['step']}.",
+                    stacklevel=2,
+                )
+            self.lengthened = [*map(tuple, record["lengthened"]), (record["step"], told or 0)]
+        else:
+            self.lengthened = [*map(tuple, record["lengthened"])]
+        if told is not None and told < record["step"]:
+            raise SettingsError(
+                f"steps {told} is less than the {record['step']} that {self.name} in {self.files.folder} has made; "
+                "give at least as many, or choose another folder."
+            )
+        if not longer and told is None:
+            self.length = length
+        self.step, self.seconds = record["step"], record["seconds"]
+        if record["choice"] is not None:
+            kept = record["choice"]
+            self.choice = Choice(
+                kept["dtype"],
+                kept["attention"],
+                tuple(map(tuple, kept["seconds"])),
+                kept["told"],
+                kept["whole"],
+            )
+        self._scaler_state = record["scaler"]
         with torch.no_grad():
-            for key, value in self.parameters.items():
-                value.copy_(self.averaged[key])
-        return self.model.eval()
+            for kind, values in (("model", self.parameters), ("average", self.averaged)):
+                for name, value in values.items():
+                    value.copy_(state.tensors[f"{kind}.{name}"])
+        prefix = "optimizer."
+        self._moments = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in state.tensors.items()
+            if name.startswith(prefix)
+        }
 
-    def run(self, loss: Loss) -> Iterator[tuple[int, dict[str, float]]]:
-        """Train to the last step; yields (steps done, figures) after each one.
+    def _check_same(self, state: State) -> None:
+        where = self.files.folder
+        lacking = [name for name in self.parameters if f"model.{name}" not in state.tensors]
+        other = [
+            name
+            for name, value in self.parameters.items()
+            if name not in lacking and state.tensors[f"model.{name}"].shape != value.shape
+        ]
+        if lacking or other:
+            reason = f"it lacks {lacking[0]}" if lacking else f"{other[0]} has another size"
+            raise SettingsError(
+                f"{where} holds the state of another training of {self.name} ({reason}); choose another folder."
+            )
+        told = {**asdict(self.settings), "seed": self.seed}
+        check_same(where, told, {**state.record["settings"], "seed": state.record["seed"]}, FREE)
 
-        Raises FloatingPointError when the loss is not finite; the last checkpoint is kept.
-        """
-        self.model.train()
-        saved = started = time.monotonic()
-        before = self.seconds
-        with (self.folder / f"{self.name}.log.jsonl").open("a") as log:
-            while self.step < self.settings.steps:
-                generator = torch.Generator().manual_seed(
-                    zlib.crc32(f"{self.settings.seed} {self.name} {self.step}".encode())
-                )
-                value, figures = loss(generator)
-                if not torch.isfinite(value):
-                    raise FloatingPointError(
-                        f"{self.name}: loss {value.item()} at step {self.step}; {self.path} is the last good state."
-                    )
-                self.model.zero_grad(set_to_none=True)
-                value.backward()
-                nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.gradient_clip)
-                self.optimizer.step(self.settings.rate(self.step))
-                self.step += 1
-                decay = min(self.settings.average, (1 + self.step) / (10 + self.step))
-                torch._foreach_lerp_(
-                    list(self.averaged.values()), [p.detach() for p in self.parameters.values()], 1 - decay
-                )
-                now = time.monotonic()
-                self.seconds = before + now - started
-                figures = {"loss": value.item(), **figures}
-                if self.step % 50 == 0 or self.step == self.settings.steps:
-                    log.write(
-                        json.dumps({"step": self.step, "seconds": round(self.seconds, 1), **figures}) + "\n"
-                    )
-                    log.flush()
-                if now - saved > self.settings.checkpoint_seconds or self.step == self.settings.steps:
-                    self.save()
-                    saved = now
-                yield self.step, figures
+    def _load_moments(self) -> None:
+        owners = {
+            id(value): optimizer
+            for optimizer in self._optimizers
+            for group in optimizer.param_groups
+            for value in group["params"]
+        }
+        for name, tensor in self._moments.items():
+            key, moment = name.rsplit("/", 1)
+            value = self.parameters[key]
+            owners[id(value)].state[value][moment] = tensor.to(self.device)
+        self._moments = {}

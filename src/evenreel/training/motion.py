@@ -3,11 +3,12 @@
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.modules import MotionModules
-from evenreel.training.unet import SNR_CAP
+from evenreel.training.mini.unet import SNR_CAP
+from evenreel.training.trainee import Trainee
 
 
 class MotionBatch(NamedTuple):
@@ -23,13 +24,14 @@ class MotionBatch(NamedTuple):
     """Of each clip's caption, (clips tokens width)."""
 
 
-class MotionTrainee(nn.Module):
+class MotionTrainee(Trainee):
     """A frozen UNet with motion modules at work, as a function from a batch to its loss.
 
     Nothing in `forward` waits for the device or moves tensors to it, so a CUDA graph can hold it. Only the parameters
     of `modules` require gradients.
     """
 
+    static = True
     alphas_cumprod: Tensor
 
     def __init__(
@@ -71,7 +73,9 @@ class MotionTrainee(nn.Module):
         timesteps = batch.timesteps[:, None].expand(clips, frames).reshape(-1)
         prompt_embeds = batch.prompt_embeds[:, None].expand(-1, frames, -1, -1).flatten(0, 1)
         self._switch.frames, self._switch.is_on = frames, with_motion
-        noise_pred = self.unet(noisy.flatten(0, 1), timesteps, prompt_embeds, return_dict=False)[0]
+        inner = self.unet.dtype
+        noisy, prompt_embeds = noisy.flatten(0, 1).to(inner), prompt_embeds.to(inner)
+        noise_pred = self.unet(noisy, timesteps, prompt_embeds, return_dict=False)[0]
         return (noise_pred.float().unflatten(0, (clips, frames)) - batch.noise).square().mean((1, 2, 3, 4))
 
     def detach(self) -> None:

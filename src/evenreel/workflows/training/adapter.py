@@ -2,16 +2,12 @@
 
 import dataclasses
 import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from evenreel import random
 from evenreel.adapters import checkpoint
-from evenreel.adapters.adapter import Adapter, AdapterSettings
+from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.checkpoint import Origin
 from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.clip import ClipModel, load_clip
@@ -19,40 +15,17 @@ from evenreel.errors import OutputError, SettingsError, argument
 from evenreel.files import write_atomically
 from evenreel.progress import Progress, silent
 from evenreel.settings import AdapterUse, EditSettings
-from evenreel.training.accelerated import AcceleratedSettings, AcceleratedTraining, Figures
-from evenreel.training.edits import EditLossSettings
-from evenreel.training.encoded import Encoded
-from evenreel.training.objective import Objective, draws, training_in
-from evenreel.training.shards import ShardedData
+from evenreel.training.adapter.edits import EditLossSettings
+from evenreel.training.adapter.encoded import Encoded
+from evenreel.training.adapter.objective import Objective, draws, training_in
+from evenreel.training.adapter.settings import AdapterTrainingSettings
+from evenreel.training.data.shards import ShardedData
+from evenreel.training.loop import FREE, Training
+from evenreel.training.processes import Processes
+from evenreel.training.states import recorded_step
 from evenreel.video import load
 from evenreel.video.strip import film_strip
 from evenreel.workflows.editing.edit import edit_clip
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdapterTrainingSettings:
-    """Everything that decides what comes out."""
-
-    adapter: AdapterSettings = field(default_factory=AdapterSettings)
-    loss: Objective = field(default_factory=EditLossSettings)
-    loop: AcceleratedSettings
-    model: str = "mini"
-    """As of an edit."""
-    clip: str = "mini"
-    """CLIP whose vision tower looks at frames: a folder in transformers' layout, or `mini`."""
-    pairs: int = 1
-    """Groups of frames in a micro-batch."""
-    seed: int = 0
-    """Where weights, batches, noise and noise levels start."""
-    device: str = "auto"
-    cache_bytes: int = 2**30
-    """How much of frozen encoders' work is kept."""
-    licence: str = "Apache-2.0"
-    """Under which the adapter comes; one line."""
-
-    def __post_init__(self) -> None:
-        if self.pairs < 1:
-            raise SettingsError(f"pairs must be at least 1, got {self.pairs}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,30 +63,30 @@ def train_adapter(
     adapter, vision = _new(backbone, settings)
     encoded = Encoded(backbone, vision.frame_tokens if vision else None, limit=settings.cache_bytes)
     with training_in(backbone, adapter.to(backbone.device), settings.loss) as trainee:
-        device = str(backbone.device)
         draw, unit = draws(
             lambda number: shards.batch(number, settings.pairs, seed=settings.seed),
             encoded,
             settings.loss,
             settings.loop.accumulation,
         )
-        total = -(-settings.loop.steps // unit) * unit  # whole edits
-        loop = dataclasses.replace(settings.loop, steps=total)
-        training = AcceleratedTraining(trainee, loop, out, device=device, unit=unit)
-        _check_same(out, settings, shards, write=training.is_main)
-        progress("train adapter", training.step, total)
-        with _logs(out, training.step, write=training.is_main) as log:
-            for step, figures in training.run(draw):
-                log(step, {**figures, "rate": loop.rate(step - 1), "seconds": training.seconds})
-                told = ", ".join(
-                    f"{name} {value:.4f}" for name, value in figures.items() if name != "gradient_norm"
-                )
-                progress(f"train adapter: {told}", step, total)
-                if validation and training.is_main and (step % validation.every == 0 or step == total):
-                    _save(adapter, out / "last.safetensors", backbone, vision, settings, data, step)
-                    _validate(out, backbone, settings, validation, step)
-                    adapter.train()
-        if training.is_main:
+        loop = settings.loop
+        if loop.steps is not None:
+            loop = dataclasses.replace(loop, steps=-(-loop.steps // unit) * unit)  # whole edits
+        processes = Processes(settings.device)
+        training = Training("adapter", trainee, loop, out, processes=processes, unit=unit, seed=settings.seed)
+        _check_same(out, settings, shards, write=processes.is_main)
+        progress("train adapter", training.step, training.length)
+        for step, figures in training.run(draw):
+            told = ", ".join(
+                f"{name} {value:.4f}" for name, value in figures.items() if name != "gradient_norm"
+            )
+            progress(f"train adapter: {told}", step, training.length)
+            if validation and processes.is_main and (step % validation.every == 0 or training.done):
+                _save(adapter, out / "last.safetensors", backbone, vision, settings, data, step)
+                _validate(out, backbone, settings, validation, step)
+                adapter.train()
+        if processes.is_main:
+            training.trained()
             _save(adapter, out / "adapter.safetensors", backbone, vision, settings, data, training.step)
     return out / "adapter.safetensors"
 
@@ -155,12 +128,12 @@ def _check_same(out: Path, settings: AdapterTrainingSettings, shards: ShardedDat
     """A run that goes on must be the run that began: only its length may change."""
     path = out / "settings.json"
     told = json.loads(json.dumps(asdict(settings), default=str))
-    for free in ("steps", "checkpoint_seconds"):
+    for free in FREE:
         told["loop"].pop(free)
     for harmless in ("device", "cache_bytes"):
         told.pop(harmless)
     told["data"] = [shard.sha256 for shard in shards.manifest.shards]
-    if (out / "state.safetensors").exists() and path.exists():
+    if recorded_step(out, "adapter") and path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
         if changed := sorted(name for name in told if told[name] != before.get(name)):
             raise SettingsError(
@@ -168,49 +141,6 @@ def _check_same(out: Path, settings: AdapterTrainingSettings, shards: ShardedDat
             )
     elif write:
         write_atomically(path, json.dumps(told, indent=2) + "\n")
-
-
-@contextmanager
-def _logs(out: Path, done: int, *, write: bool) -> Iterator[Any]:
-    """Figures of each step as JSON lines, and for TensorBoard where that is installed.
-
-    Steps beyond those `done` were logged by a run that was stopped before it saved them: they come again.
-    """
-    if not write:
-        yield lambda step, figures: None
-        return
-    board = None
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-
-        board = SummaryWriter(out / "tensorboard", purge_step=done + 1)
-    except ImportError:
-        pass  # the lines hold the same
-    path = out / "log.jsonl"
-    if path.exists():
-        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= done]
-        write_atomically(path, "".join(f"{line}\n" for line in kept))
-    with path.open("a", encoding="utf-8", newline="\n") as lines:
-
-        def log(step: int, figures: Figures) -> None:
-            lines.write(json.dumps({"step": step, **figures, "at": round(time.time(), 1)}) + "\n")
-            lines.flush()
-            if board is not None:
-                for name, value in figures.items():
-                    board.add_scalar(name, value, step)
-
-        try:
-            yield log
-        finally:
-            if board is not None:
-                board.close()
-
-
-def _step_of(line: str) -> int | float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # cut short by a kill
 
 
 def _save(

@@ -13,7 +13,7 @@ from evenreel.progress import Progress, silent
 from evenreel.training.data.manifest import Manifest, Shard, read_manifest
 from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.shard_file import indexed
-from evenreel.training.shards import SampleReader
+from evenreel.training.data.shards import SampleReader
 from evenreel.types import Frames
 from evenreel.video.hashing import hash_of
 

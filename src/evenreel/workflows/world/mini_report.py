@@ -17,8 +17,8 @@ from evenreel.hosts.base import EditJob, create_host
 from evenreel.metrics.fidelity import psnr
 from evenreel.metrics.judge import Judge
 from evenreel.progress import Progress, silent, tracked
-from evenreel.training import clip
-from evenreel.training.pool import CLIP_FRAMES, SIZE
+from evenreel.training.mini import clip
+from evenreel.training.mini.pictures import CLIP_FRAMES, SIZE
 from evenreel.types import Frames
 from evenreel.workflows.world.edits import WorldEdit, edit_frames, judged
 from evenreel.workflows.world.model_card import Figure, write_card

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from evenreel.adapters.adapter import Adapter
@@ -21,8 +21,9 @@ from evenreel.backbones.base import Backbone
 from evenreel.errors import SettingsError
 from evenreel.ops.token_motion import along_flow, grid_of
 from evenreel.ops.warp import visible_by_depth
-from evenreel.training.encoded import Encoded
-from evenreel.training.shards import Batch
+from evenreel.training.adapter.encoded import Encoded
+from evenreel.training.data.shards import Batch
+from evenreel.training.trainee import Trainee
 
 LEVELS = 2
 """Noise levels at which each pair is seen."""
@@ -111,7 +112,7 @@ def prepare(batch: Batch, encoded: Encoded, settings: LossSettings) -> Prepared:
     )
 
 
-class AdapterTrainee(nn.Module):
+class AdapterTrainee(Trainee):
     """An adapter at work in a frozen UNet; its forward pass returns (loss, figures)."""
 
     def __init__(

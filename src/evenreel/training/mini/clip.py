@@ -6,14 +6,17 @@ thrown away, then `vision` against the finished text tower (locked-image tuning 
 
 import random
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from evenreel.training.loop import Loss
-from evenreel.training.pool import Pool
+from evenreel.training.mini.drawing import generator_of
+from evenreel.training.mini.pictures import Pool
+from evenreel.training.trainee import Draw, Trainee
 from evenreel.types import Frames
 from evenreel.world import ATTRIBUTES, Scene, caption, random_scene
 
@@ -68,8 +71,19 @@ def with_text_of(model: CLIPModel, other: CLIPModel) -> CLIPModel:
     return model
 
 
-class Trainee(nn.Module):
-    """CLIP with linear heads that name attributes from the picture's embedding; the heads only speed learning up."""
+class ClipBatch(NamedTuple):
+    """Pictures, their captions and as many of scenes that differ in one attribute, and what they show."""
+
+    pictures: Float[Tensor, "pictures 3 height width"]
+    tokens: Int[Tensor, "texts length"]
+    labels: Int[Tensor, "attributes pictures"]
+
+
+class ClipTrainee(Trainee):
+    """CLIP's contrast against the batch and against one-attribute-off captions.
+
+    Linear heads that name attributes from the picture's embedding only speed learning up.
+    """
 
     def __init__(self, clip: CLIPModel) -> None:
         super().__init__()
@@ -78,13 +92,34 @@ class Trainee(nn.Module):
             {name: nn.Linear(WIDTH, len(values)) for name, values in ATTRIBUTES.items()}
         )
 
+    def forward(self, batch: ClipBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """One micro-batch."""
+        model, count = self.clip, len(batch.pictures)
+        seen = model.get_image_features(preprocess(batch.pictures)).pooler_output.float()
+        read = functional.normalize(model.get_text_features(batch.tokens).pooler_output, dim=-1)
+        named = torch.stack(
+            [
+                functional.cross_entropy(head(seen).float(), truth)
+                for head, truth in zip(self.heads.values(), batch.labels, strict=True)
+            ]
+        ).sum()
+        scores = functional.normalize(seen, dim=-1) @ read.float().T * model.logit_scale.exp().clamp(max=100)
+        scores, truth = scores.float(), torch.arange(count, device=scores.device)
+        contrast = functional.cross_entropy(scores, truth) + functional.cross_entropy(
+            scores[:, :count].T, truth
+        )
+        right = (scores.argmax(-1) == truth).float().mean()
+        figures = {"contrast": contrast.detach(), "named": named.detach(), "right": right}
+        return contrast + 0.3 * named, figures
+
 
 def preprocess(pictures: Tensor) -> Tensor:
     """Frames in [0, 1] of any size to what the vision tower takes."""
     small = functional.interpolate(
         pictures, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True, align_corners=False
     )
-    return (small - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    mean, std = (torch.tensor(each, device=small.device).view(3, 1, 1) for each in (MEAN, STD))
+    return (small - mean) / std
 
 
 def varied(pictures: Tensor, generator: torch.Generator) -> Tensor:
@@ -127,36 +162,29 @@ def embed_pictures(model: CLIPModel, pictures: Tensor) -> Tensor:
     return functional.normalize(model.get_image_features(preprocess(pictures)).pooler_output, dim=-1)
 
 
-def loss(trainee: Trainee, tokenizer: CLIPTokenizer, pool: Pool, batch: int = 48) -> Loss:
-    """Contrast against the batch and against one-attribute-off captions, plus the attribute heads."""
+def drawn(tokenizer: CLIPTokenizer, pool: Pool, device: torch.device, seed: int, batch: int = 48) -> Draw:
+    """Micro-batches for `ClipTrainee`."""
 
-    def step(generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def draw(number: int) -> ClipBatch:
+        generator = generator_of(torch.device("cpu"), "clip", seed, number)
         seeds, pictures = pool.batch(generator, batch)
         rng = random.Random(int(seeds.sum()))
         scenes = [random_scene(int(seed)) for seed in seeds]
-        texts = [caption(scene, rng) for scene in scenes] + [
-            caption(near_miss(scene, rng), rng) for scene in scenes
-        ]
-        with torch.autocast("cpu", torch.bfloat16):
-            model = trainee.clip
-            seen = model.get_image_features(preprocess(varied(pictures, generator))).pooler_output
-            read = embed_text(model, tokenizer, texts)
-        seen = seen.float()
-        named = torch.stack(
-            [
-                functional.cross_entropy(head(seen), labels(scenes, name))
-                for name, head in trainee.heads.items()
-            ]
-        ).sum()
-        scores = functional.normalize(seen, dim=-1) @ read.float().T * model.logit_scale.exp().clamp(max=100)
-        truth = torch.arange(batch)
-        contrast = functional.cross_entropy(scores, truth) + functional.cross_entropy(
-            scores[:, :batch].T, truth
-        )
-        right = (scores.argmax(-1) == truth).float().mean().item()
-        return contrast + 0.3 * named, {"contrast": contrast.item(), "named": named.item(), "right": right}
+        texts = [caption(scene, rng) for scene in scenes]
+        texts += [caption(near_miss(scene, rng), rng) for scene in scenes]
+        tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").input_ids
+        truths = torch.stack([labels(scenes, name) for name in ATTRIBUTES])
+        return ClipBatch(varied(pictures, generator).to(device), tokens.to(device), truths.to(device))
 
-    return step
+    return draw
+
+
+def text_tower(whole: CLIPModel) -> CLIPTextModel:
+    """The text tower of a CLIP by itself."""
+    tower = CLIPTextModel(whole.config.text_config)
+    weights = {name.removeprefix("text_model."): value for name, value in whole.state_dict().items()}
+    tower.load_state_dict({name: weights[name.removeprefix("text_model.")] for name in tower.state_dict()})
+    return tower.eval().requires_grad_(False)
 
 
 def load(folder: Path) -> tuple[CLIPModel, CLIPTokenizer]:

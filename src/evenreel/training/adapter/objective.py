@@ -10,9 +10,9 @@ from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.lora import lora_attached
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.sharing import exclusive
-from evenreel.training.adapter import AdapterTrainee, LossSettings, prepare
-from evenreel.training.edits import DrawBatch, EditDraws, EditLossSettings, EditTrainee
-from evenreel.training.encoded import Encoded
+from evenreel.training.adapter.edits import DrawBatch, EditDraws, EditLossSettings, EditTrainee
+from evenreel.training.adapter.encoded import Encoded
+from evenreel.training.adapter.noise import AdapterTrainee, LossSettings, prepare
 
 Objective: TypeAlias = LossSettings | EditLossSettings
 """What is minimised."""
@@ -21,7 +21,7 @@ Objective: TypeAlias = LossSettings | EditLossSettings
 def draws(
     draw: DrawBatch, encoded: Encoded, settings: Objective, accumulation: int
 ) -> tuple[Callable[[int], object], int]:
-    """Micro-batches by number for `AcceleratedTraining`; and how many steps belong together, for its `unit`."""
+    """Micro-batches by number for `Training`; and how many steps belong together, for its `unit`."""
     if isinstance(settings, EditLossSettings):
         edits = EditDraws(draw, encoded, settings, accumulation)
         return edits, edits.length

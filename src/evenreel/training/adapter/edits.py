@@ -1,8 +1,8 @@
 """What an adapter learns from edits: led along its own edits, at every step towards the right answer.
 
-Learning to predict noise in clips (GE-Adapter, Eq. 19; `training.adapter`) never shows an adapter what it is used for:
-noise that an inversion found, guidance, a prompt that does not say what the clip shows, and latents that the edit
-itself has made so far. Here each group of frames is inverted by the model as it is, and sampled with the adapter under
+Learning to predict noise in clips (GE-Adapter, Eq. 19; `training.adapter.noise`) never shows an adapter what it is
+used for: noise that an inversion found, guidance, a prompt that does not say what the clip shows, and latents that the
+edit itself has made so far. Here each group of frames is inverted by the model as it is, and sampled with the adapter under
 another prompt. At every step the clean latents that the guided prediction implies are compared with those of the right
 answer, frame by frame and in how they change from frame to frame; then the edit takes the step. Gradients do not pass
 from step to step, so memory is that of one network call.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.lora import LoraSwitch
@@ -26,8 +26,9 @@ from evenreel.backbones.base import Backbone
 from evenreel.diffusion import ddim, guidance
 from evenreel.errors import SettingsError
 from evenreel.inversions import fixed_point
-from evenreel.training.encoded import Encoded
-from evenreel.training.shards import Batch
+from evenreel.training.adapter.encoded import Encoded
+from evenreel.training.data.shards import Batch
+from evenreel.training.trainee import Trainee
 from evenreel.types import Frames, Latents
 from evenreel.world import ATTRIBUTES, Scene, caption, render
 
@@ -94,7 +95,7 @@ class PreparedEdit:
 
 
 class EditDraws:
-    """Micro-batches by number, as `AcceleratedTraining` counts them: the steps of an edit follow each other.
+    """Micro-batches by number, as `Training` counts them: the steps of an edit follow each other.
 
     Of a step's micro-batches each one continues an edit of its own; when the edits have reached the end of the window,
     all begin anew with the next samples.
@@ -161,7 +162,7 @@ def _changed(facts: dict, rng: random.Random, size: tuple[int, int]) -> tuple[st
     return caption(scene), caption(changed, rng), shown.frames
 
 
-class EditTrainee(nn.Module):
+class EditTrainee(Trainee):
     """An adapter at work in a frozen UNet; its forward pass takes a step of edits and returns (loss, figures)."""
 
     def __init__(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from evenreel.backbones.base import Backbone
 from evenreel.errors import SettingsError
-from evenreel.training.shards import Batch
+from evenreel.training.data.shards import Batch
 
 
 class Encoded:

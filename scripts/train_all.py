@@ -1,0 +1,215 @@
+"""Train what an edit with the packaged model needs, within a time limit, from the packaged weights on.
+
+    scripts/train-all --minutes 9 --device cuda --out DIR      # UNet, then motion modules, then a report
+    scripts/train-all --minutes 1 --device cpu --out DIR       # the same in small, to rehearse it
+    scripts/train-all --join DIR --model FOLDER                # what DIR holds, as a model to look at and measure
+
+Made for a machine that is lent for minutes and keeps nothing: it begins with a smoke test of every part, writes what it
+has learnt every minute (weights in files of at most 15 MiB with checksums, `parcel.json`), and the report last. Needs
+neither PyAV nor a network.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+import torch
+
+from evenreel.motion.attach import motion_attached
+from evenreel.motion.folder import save_motion
+from evenreel.motion.modules import MotionModules
+from evenreel.training import parcels
+from evenreel.training.loop import LoopSettings, Training
+from evenreel.training.mini import samples
+from evenreel.training.mini.latents import SceneData
+from evenreel.training.mini.pack import write_sums
+from evenreel.training.mini.recipe import MiniRecipe, PartRecipe
+from evenreel.training.mini.start import StartFolder
+from evenreel.training.mini.train import MiniTraining
+
+PACKAGED = Path(__file__).resolve().parents[1] / "src" / "evenreel" / "weights" / "mini"
+PREFIX = {"unet": "unet.", "motion": "modules_trained."}
+SHARES = {"unet": 0.55, "motion": 0.345}
+"""Of the time; the rest is for the start and the report."""
+
+
+class Clock:
+    """What is left of the time that was given."""
+
+    def __init__(self, minutes: float) -> None:
+        self.seconds, self.begun = 60 * minutes, time.monotonic()
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.begun
+
+    def say(self, text: str) -> None:
+        """A line with the time."""
+        print(f"[{self.spent:6.1f} s] {text}", flush=True)
+
+
+def recipe_for(device: str, scale: float, told: argparse.Namespace) -> MiniRecipe:
+    """Large batches and scenes that come as they are rendered on a GPU; a rehearsal's sizes on a CPU."""
+    large = device.startswith("cuda")
+    scenes = SceneData(count=told.scenes, begin=8192) if large else SceneData(count=128, begin=128)
+    clips = SceneData(count=25_600, begin=1024, frames=16, strides=(1, 1, 2), chunk=16)
+    if not large:
+        clips = replace(clips, count=16, begin=16)
+    loop = LoopSettings(
+        minutes=1.0,
+        learning_rate=told.rate,
+        warmup=100 if large else 2,
+        decay=0.3,
+        optimizer="muon",
+        betas=(0.9, 0.99),
+        average=0.998 if large else 0.5,
+        checkpoint_seconds=60.0,
+    )
+    parts = MiniRecipe().parts
+    for name, batch in (("unet", told.batch if large else 8), ("motion", told.clips if large else 2)):
+        minutes = SHARES[name] * scale
+        parts[name] = PartRecipe(loop=replace(loop, minutes=minutes), batch=batch, seed=told.seed)
+    return MiniRecipe(parts=parts, scenes=scenes, clips=clips)
+
+
+def export(training: Training, out: Path) -> None:
+    """The averaged weights so far."""
+    prefix = PREFIX[training.name]
+    tensors = {name.removeprefix(prefix): value for name, value in training.averaged.items()}
+    parcels.pack(tensors, out, training.name)
+
+
+def train(mini: MiniTraining, part: str, out: Path, clock: Clock) -> None:
+    """One part, exported every minute and at its end."""
+    training = mini.training(part)
+    saved = said = time.monotonic()
+    seen, rows = 0, mini.recipe.parts[part].batch * (mini.recipe.clips.frames if part == "motion" else 1)
+    draw = mini.draw(part, training.module)
+    clock.say(f"{part}: begins with {next(iter(mini._scenes.values())).ready} scenes")  # noqa: SLF001
+    for step, figures in training.run(draw):
+        if not figures:
+            continue
+        now = time.monotonic()
+        if now - said > 10 or step <= 20:
+            ready = [f"{data.frames}: {made.ready}" for data, made in mini._scenes.items()]  # noqa: SLF001
+            told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+            speed = (step - seen) * rows / (now - said)
+            clock.say(f"{part} {step}/{training.length}: {told}; {speed:.0f} a second; scenes {ready}")
+            said, seen = now, step
+        if now - saved > 60:
+            export(training, out)
+            saved = now
+    export(training, out)
+    print(json.dumps({"part": part, "steps": training.step, "choice": training.choice and training.choice.described()}))
+
+
+def report(mini: MiniTraining, out: Path, count: int, clock: Clock) -> None:
+    """How often unseen captions are drawn right, before and after; drawings for people to look at."""
+    device = mini.device
+    fast = mini._fast  # noqa: SLF001
+    start = mini.start
+    assert start is not None
+    judge = start.load("judge", mini._built("judge")).to(device).eval()  # noqa: SLF001
+    vae = start.load("vae", mini._built("vae")).to(device).eval()  # noqa: SLF001
+    text, scenes = mini.text_encoder(), samples.held_out(count)
+    prompts = samples.captions_for(scenes)
+    networks = {"before": start.load("unet", mini._built("unet")).to(device).eval(), "after": mini.finished("unet")}  # noqa: SLF001
+    figures = {}
+    for name, network in networks.items():
+        told = {"guidance_scale": 4.0, "dtype": fast}
+        pictures = torch.cat(
+            [samples.drawn(network, text, vae, prompts[i : i + 250], seed=i, **told) for i in range(0, count, 250)]
+        )
+        figures[name] = samples.shown_right(judge, pictures, scenes)
+        clock.say(f"text to image, {name}, {count} prompts: {figures[name]}")
+        sheet(pictures[:64].cpu(), out / f"drawings-{name}.png", 16)
+    (out / "report.json").write_text(json.dumps(figures, indent=1))
+    network = networks["after"]
+    frames = mini.recipe.clips.frames
+    with motion_attached(network, mini.finished("motion"), frames):
+        clips = samples.drawn(network, text, vae, prompts[:8], frames=frames, guidance_scale=4.0, dtype=fast)
+    sheet(clips.cpu(), out / "clips.png", frames)
+
+
+def sheet(pictures: torch.Tensor, path: Path, columns: int) -> None:
+    """Pictures side by side, row by row, as one PNG."""
+    from PIL import Image
+
+    rows = [torch.cat(list(row), dim=2) for row in pictures.split(columns) if len(row) == columns]
+    whole = torch.cat(rows, dim=1) if rows else torch.cat(list(pictures), dim=2)
+    Image.fromarray((whole.movedim(0, -1) * 255).round().byte().numpy()).save(path)
+
+
+def join(told: argparse.Namespace) -> None:
+    """Put weights that were brought back into a copy of the packaged model, with motion modules beside it."""
+    model = Path(told.model)
+    shutil.copytree(PACKAGED, model, dirs_exist_ok=True, ignore=shutil.ignore_patterns("README.md", "report.json"))
+    network = StartFolder(PACKAGED).load("unet", _unet())
+    network.load_state_dict(parcels.joined(told.join, "unet"))
+    network.half().save_pretrained(model / "unet", safe_serialization=True)
+    write_sums(model)
+    if (told.join / "motion.0").exists():
+        modules = MotionModules.for_unet(_unet())
+        modules.load_state_dict(modules.state_dict() | parcels.joined(told.join, "motion"))
+        save_motion(modules, model.with_name(f"{model.name}-motion"), torch.float16)
+    print(f"{model} is ready")
+
+
+def _unet() -> torch.nn.Module:
+    from evenreel.training.mini import clip, unet
+
+    return unet.build(clip.WIDTH)
+
+
+def main() -> None:
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--out", type=Path, default=Path("runs/train-all"))
+    parser.add_argument("--scratch", type=Path, default=None, help="where states go (default: beside --out)")
+    parser.add_argument("--start", type=Path, default=PACKAGED, help="the model to go on from")
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--clips", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--scenes", type=int, default=262_144)
+    parser.add_argument("--prompts", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--join", type=Path, default=None)
+    parser.add_argument("--model", default="runs/train-all/model")
+    told = parser.parse_args()
+    if told.join is not None:
+        join(told)
+        return
+    torch.set_num_threads(1 if told.device == "cpu" else 4)
+    clock = Clock(told.minutes)
+    told.out.mkdir(parents=True, exist_ok=True)
+    scratch = told.scratch or told.out / "states"
+    shutil.rmtree(scratch, ignore_errors=True)  # a new run: what the last one learnt is in --start
+    extras = scratch / "report"
+    extras.mkdir(parents=True)
+    mini = MiniTraining(
+        scratch,
+        recipe=recipe_for(told.device, told.minutes, told),
+        device=told.device,
+        start=StartFolder(told.start),
+    )
+    clock.say(f"{torch.__version__} on {mini.device}")
+    try:
+        for part in SHARES:
+            train(mini, part, told.out, clock)
+        report(mini, extras, told.prompts if told.device != "cpu" else 8, clock)
+    finally:
+        mini.close()
+        for log in scratch.glob("*.jsonl"):
+            shutil.copy(log, extras)
+        # one file, as a lent machine gives few of them back
+        shutil.make_archive(str(told.out / "report"), "zip", extras)
+    clock.say("done")

@@ -1,0 +1,1 @@
+"""Adapters: what they learn, from noise or from edits."""

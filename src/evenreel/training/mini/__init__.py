@@ -1,0 +1,1 @@
+"""The packaged mini model, made from nothing."""

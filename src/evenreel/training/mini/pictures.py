@@ -1,0 +1,110 @@
+"""Rendered pictures and clips that all parts of the mini model are trained on, made by all cores.
+
+Sample i shows the scene of seed i, so its attributes are recomputed, not stored.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from evenreel.errors import SettingsError
+from evenreel.world import random_scene, render
+
+SIZE = 128
+CLIP_FRAMES = 24
+"""Frames of a scene in which its object stays in view."""
+_CHUNK = 250
+
+
+def frame_of(seed: int) -> int:
+    """Which frame of its scene a picture shows."""
+    return (seed * 7919) % CLIP_FRAMES
+
+
+def render_one(seed: int) -> Float[Tensor, "3 128 128"]:
+    """Picture of a seed, in [0, 1]."""
+    return render(random_scene(seed), [frame_of(seed)], SIZE, maps=False).frames[0]
+
+
+def as_bytes(pictures: Tensor) -> np.ndarray:
+    """Pictures in [0, 1] as uint8."""
+    return (pictures * 255).round().byte().numpy()
+
+
+def workers(count: int | None = None) -> ProcessPoolExecutor:
+    """Processes that render: all cores, one thread each."""
+    return ProcessPoolExecutor(
+        count or os.cpu_count(),
+        mp_context=get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    )
+
+
+def in_order(
+    pool: ProcessPoolExecutor, work: Callable[[int], int], numbers: range, *, ahead: int
+) -> Iterator[int | None]:
+    """Results of `work` in the order of `numbers`; None whenever the next one is not there yet (ask again later)."""
+    waiting: dict[int, Future[int]] = {}
+    submitted = iter(numbers)
+    for number in numbers:
+        while len(waiting) < ahead and (following := next(submitted, None)) is not None:
+            waiting[following] = pool.submit(work, following)
+        while not waiting[number].done():
+            yield None
+        yield waiting.pop(number).result()
+
+
+class _PoolChunk:
+    """Renders a stretch of the pool into its file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, first: int) -> int:
+        pictures = np.load(self.path, mmap_mode="r+")
+        pictures[first : first + _CHUNK] = as_bytes(
+            torch.stack([render_one(seed) for seed in range(first, first + _CHUNK)])
+        )
+        return first
+
+
+class Pool:
+    """Pictures of seeds 0 .. count-1 in a memory-mapped file, rendered at first use."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        if count % _CHUNK:
+            raise ValueError(f"pool size must be a multiple of {_CHUNK}, got {count}.")
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside = path.with_suffix(".partial.npy")
+            shape = (count, 3, SIZE, SIZE)
+            np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape).flush()
+            with workers() as pool:
+                for _ in pool.map(_PoolChunk(aside), range(0, count, _CHUNK)):
+                    pass
+            aside.replace(path)
+        self._pictures = np.load(path, mmap_mode="r")
+        if len(self._pictures) < count:
+            raise SettingsError(
+                f"{path} holds {len(self._pictures)} pictures, {count} are wanted; delete it to have it rendered again."
+            )
+        self.count = count
+
+    def __getitem__(self, seeds: Tensor) -> Float[Tensor, "pictures 3 128 128"]:
+        """Pictures of the given seeds, in [0, 1]."""
+        return torch.from_numpy(self._pictures[seeds.numpy()]).float() / 255
+
+    def batch(
+        self, generator: torch.Generator, size: int
+    ) -> tuple[Tensor, Float[Tensor, "pictures 3 128 128"]]:
+        """Random seeds and their pictures."""
+        seeds = torch.randint(self.count, (size,), generator=generator)
+        return seeds, self[seeds]

@@ -1,0 +1,77 @@
+"""How the parts of the mini model are trained: measured settings, in the order in which the parts need each other."""
+
+from dataclasses import dataclass, field, replace
+
+from evenreel.training.loop import LoopSettings
+from evenreel.training.mini.latents import SceneData
+
+POOL_SIZE = 30_000
+"""Pictures that the autoencoder, CLIP and the judge are trained on."""
+BETAS = (0.9, 0.99)
+
+
+def _loop(steps: int, **changes: object) -> LoopSettings:
+    return LoopSettings(
+        **{"steps": steps, "optimizer": "muon", "betas": BETAS, "average": 0.999} | changes  # pyright: ignore[reportArgumentType]
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartRecipe:
+    """How one part is trained."""
+
+    loop: LoopSettings
+    """Steps, learning rate, averages."""
+    batch: int
+    """Samples of a micro-batch."""
+    seed: int = 0
+    """Where the weights and the micro-batches start."""
+
+    def with_loop(
+        self, steps: int | None, minutes: float | None, warmup: int | None, dtype: str
+    ) -> "PartRecipe":
+        """The part trained for other steps or minutes. Raises: SettingsError."""
+        own = self.loop
+        length = steps if steps is not None else None if minutes is not None else own.steps
+        risen = own.warmup if warmup is None else warmup
+        return replace(self, loop=replace(own, steps=length, minutes=minutes, warmup=risen, dtype=dtype))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniRecipe:
+    """How the whole model is trained."""
+
+    parts: dict[str, PartRecipe] = field(
+        default_factory=lambda: {
+            "vae": PartRecipe(loop=_loop(3000, learning_rate=2.5e-3, weight_decay=0.0), batch=16),
+            "text": PartRecipe(loop=_loop(2200, warmup=300), batch=48),
+            "vision": PartRecipe(loop=_loop(9500, learning_rate=2e-3, warmup=300), batch=48),
+            "decoder": PartRecipe(loop=_loop(800, warmup=50, weight_decay=0.0, average=0.995), batch=8),
+            "judge": PartRecipe(loop=_loop(1500), batch=64),
+            "unet": PartRecipe(loop=_loop(2500, average=0.998), batch=32),
+            "motion": PartRecipe(loop=_loop(1000, average=0.995), batch=2),
+        }
+    )
+    """By name, in the order in which they need each other."""
+    scenes: SceneData = field(default_factory=lambda: SceneData(count=20_000, begin=20_000))
+    """What the UNet is trained on."""
+    clips: SceneData = field(
+        default_factory=lambda: SceneData(count=1000, begin=1000, frames=16, strides=(1, 1, 2), chunk=16)
+    )
+    """What motion modules are trained on."""
+    pool: int = POOL_SIZE
+    """Rendered pictures for all other parts."""
+
+    def with_loop(
+        self,
+        *,
+        steps: int | None = None,
+        minutes: float | None = None,
+        warmup: int | None = None,
+        dtype: str = "auto",
+    ) -> "MiniRecipe":
+        """The recipe with another length of every part, or number type. Raises: SettingsError."""
+        return replace(
+            self,
+            parts={name: part.with_loop(steps, minutes, warmup, dtype) for name, part in self.parts.items()},
+        )

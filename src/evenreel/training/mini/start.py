@@ -1,0 +1,83 @@
+"""A finished mini model to start from: weights of its parts in full precision."""
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPModel, CLIPTextModel
+
+from evenreel.errors import WeightsError
+from evenreel.metrics.judge import Judge
+from evenreel.motion.folder import load_motion
+from evenreel.training.mini.clip import ClipTrainee
+
+FOLDERS = {"vae": "vae", "decoder": "vae", "vision": "clip", "text": "text_encoder", "unet": "unet"}
+"""Where the parts lie in a packed model; the judge is a file."""
+
+
+class StartFolder:
+    """A packed model, such as the packaged one."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises: WeightsError for a folder that holds no mini model."""
+        self.folder = folder
+        if lacking := [
+            name for name in (*FOLDERS.values(), "judge.safetensors") if not (folder / name).exists()
+        ]:
+            raise WeightsError(
+                f"{folder} is not a mini model (it lacks {lacking[0]}); name one to start from."
+            )
+
+    def holds(self, part: str) -> bool:
+        """Whether it has weights of a part. (Of `text`, only the tower is kept, so it cannot be trained on.)"""
+        return part in (*FOLDERS, "judge") or (part == "motion" and self._motion() is not None)
+
+    def _motion(self) -> Path | None:
+        """The folder of the motion modules that were trained with the model: beside it."""
+        beside = (self.folder.with_name(name) for name in (f"{self.folder.name}-motion", "motion"))
+        return next((folder for folder in beside if folder.is_dir()), None)
+
+    def load(self, part: str, model: nn.Module) -> nn.Module:
+        """The part's weights, put into an untrained part. Raises: WeightsError for another layout."""
+        match part:
+            case "vae" | "decoder":
+                found = AutoencoderKL.from_pretrained(self.folder / "vae", torch_dtype=torch.float32)
+                if isinstance(model, AutoencoderKL):
+                    model.register_to_config(scaling_factor=found.config.scaling_factor)
+            case "unet":
+                found = UNet2DConditionModel.from_pretrained(self.folder / "unet", torch_dtype=torch.float32)
+            case "motion":
+                kept = self._motion()
+                if kept is None:
+                    raise WeightsError(f"{self.folder} has no motion modules beside it; train them first.")
+                found = load_motion(kept)
+            case "judge":
+                found = Judge.load(self.folder / "judge.safetensors")
+            case "vision":
+                assert isinstance(model, ClipTrainee)
+                self._copy(part, self.clip(), model.clip)
+                return model
+            case _:
+                raise WeightsError(f"{self.folder} keeps too little of {part} to train it on; begin it anew.")
+        self._copy(part, found, model)
+        return model
+
+    def clip(self) -> CLIPModel:
+        """Both towers."""
+        model = CLIPModel.from_pretrained(self.folder / "clip", dtype=torch.float32)
+        model.set_attn_implementation("eager")  # as `clip.build` has it
+        return model
+
+    def text_encoder(self) -> CLIPTextModel:
+        """The frozen text tower."""
+        model = CLIPTextModel.from_pretrained(self.folder / "text_encoder", dtype=torch.float32)
+        return model.eval().requires_grad_(False)
+
+    def _copy(self, part: str, found: nn.Module, model: nn.Module) -> None:
+        try:
+            model.load_state_dict(found.state_dict())
+        except RuntimeError as error:
+            raise WeightsError(
+                f"{self.folder}: its {part} has another layout than the one that is trained; begin it anew."
+            ) from error

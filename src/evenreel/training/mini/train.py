@@ -1,0 +1,279 @@
+"""The embedded model, made from nothing or from a finished one: every part in its order, resumable, then packed."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from torch import Tensor, nn
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from evenreel.errors import OutputError, SettingsError
+from evenreel.metrics.judge import Judge
+from evenreel.motion.modules import MotionModules
+from evenreel.training.loop import Figures, Training
+from evenreel.training.mini import clip, judge, tokenizer, unet, vae
+from evenreel.training.mini.latents import SceneData, SceneLatents
+from evenreel.training.mini.motion import DrawnClips
+from evenreel.training.mini.pack import pack
+from evenreel.training.mini.pictures import Pool
+from evenreel.training.mini.recipe import MiniRecipe
+from evenreel.training.mini.start import StartFolder
+from evenreel.training.motion import MotionTrainee
+from evenreel.training.processes import Processes
+from evenreel.training.states import is_done, recorded_step
+from evenreel.training.trainee import Draw, Trainee, autocast
+
+Progress = Callable[[str, int, int | None, Figures], None]
+"""Told (part, steps done, steps in all where that is known, figures) after every step."""
+
+
+class MiniTraining:
+    """A run in a folder: whatever is finished there is used, whatever was begun goes on."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        recipe: MiniRecipe | None = None,
+        device: str = "auto",
+        start: StartFolder | None = None,
+        progress: Progress = lambda *_: None,
+    ) -> None:
+        """`start`: a finished model; parts begin with its weights, and those that are not trained here are taken from it.
+
+        Raises: SettingsError for a device that is not there, WeightsError for a model of another layout.
+        """
+        self.folder, self.recipe, self.start, self.progress = folder, recipe or MiniRecipe(), start, progress
+        self.processes = Processes(device)
+        self.device = self.processes.device
+        self.tokenizer: CLIPTokenizer = tokenizer.build()
+        self._scenes: dict[SceneData, SceneLatents] = {}
+
+    @property
+    def pool(self) -> Pool:
+        """Rendered pictures, made at first use."""
+        return Pool(self.folder / "pool.npy", self.recipe.pool)
+
+    def training(self, part: str) -> Training:
+        """The training of a part, as far as it is."""
+        recipe = self.recipe.parts[part]
+        return Training(
+            part,
+            self._trainee(part),
+            recipe.loop,
+            self.folder,
+            processes=self.processes,
+            seed=recipe.seed,
+        )
+
+    def finished(self, part: str) -> nn.Module:
+        """A trained part, or that of the model to start from. Raises: SettingsError when it is neither."""
+        if recorded_step(self.folder, part) == 0 and self.start is not None:
+            return self._trained(part, self.start.load(part, self._built(part)))
+        training = self.training(part)
+        if not training.done:
+            raise SettingsError(
+                f"{self.folder}: {part} is trained for {training.step} steps and not finished; train it first."
+            )
+        return self._trained(part, training.trained())
+
+    def _trained(self, part: str, model: nn.Module) -> nn.Module:
+        model = model.model if isinstance(model, (vae.VaeTrainee, vae.DecoderTrainee)) else model
+        model = model.unet if isinstance(model, unet.UNetTrainee) else model
+        model = model.modules_trained if isinstance(model, MotionTrainee) else model
+        return model.to(self.device).eval().requires_grad_(False)
+
+    def _built(self, part: str) -> nn.Module:
+        """An untrained part."""
+        torch.manual_seed(self.recipe.parts[part].seed)
+        match part:
+            case "vae":
+                return vae.build()
+            case "text":
+                return clip.ClipTrainee(clip.build(self.tokenizer, clip.WIDTH))
+            case "vision":
+                model = clip.build(self.tokenizer, clip.VISION_WIDTH)
+                return clip.ClipTrainee(clip.with_text_of(model, self.clip("text")))
+            case "decoder":
+                return self.encoder()
+            case "judge":
+                return Judge()
+            case "unet":
+                return unet.build(clip.WIDTH)
+            case "motion":
+                return MotionModules.for_unet(self.finished("unet"))
+        raise SettingsError(
+            f"no such part of the mini model: {part}; there are {', '.join(self.recipe.parts)}."
+        )
+
+    def _trainee(self, part: str) -> Trainee:
+        model = self._built(part)
+        if self.start is not None and self.start.holds(part):
+            model = self.start.load(part, model)
+        match part:
+            case "vae":
+                return vae.VaeTrainee(model)
+            case "decoder":
+                return vae.DecoderTrainee(model)
+            case "judge":
+                return judge.JudgeTrainee(model)
+            case "unet":
+                return unet.UNetTrainee(model)
+            case "motion":
+                assert isinstance(model, MotionModules)
+                base = self.finished("unet")
+                base.set_attn_processor(AttnProcessor() if self.device.type == "cpu" else AttnProcessor2_0())
+                return MotionTrainee(base, model, unet.scheduler().alphas_cumprod)
+        assert isinstance(model, clip.ClipTrainee)
+        return model
+
+    def encoder(self) -> AutoencoderKL:
+        """The autoencoder whose latents everything else is trained on; its decoder has seen crops only."""
+        model = self.finished("vae")
+        assert isinstance(model, AutoencoderKL)
+        if self.start is None or recorded_step(self.folder, "vae"):
+            model.register_to_config(scaling_factor=vae.scaling_factor(model, self.pool))
+        return model
+
+    def clip(self, part: str) -> CLIPModel:
+        """A finished CLIP."""
+        if self.start is not None and not recorded_step(self.folder, part):
+            return self.start.clip().to(self.device)
+        trainee = self.finished(part)
+        assert isinstance(trainee, clip.ClipTrainee)
+        return trainee.clip
+
+    def text_encoder(self) -> CLIPTextModel:
+        """The text tower by itself."""
+        if self.start is not None and not recorded_step(self.folder, "text"):
+            return self.start.text_encoder().to(self.device)
+        return clip.text_tower(self.clip("text")).to(self.device)
+
+    def scenes(self, data: SceneData) -> SceneLatents:
+        """Latents of rendered scenes: on a CPU all, made once and kept, on a GPU the first ones and what comes."""
+        made = self._store(data).start()
+        wanted = data.begin if self.device.type == "cuda" else data.count
+        made.wait(wanted, lambda done, total: self.progress("render and encode scenes", done, total, {}))
+        return made
+
+    def _store(self, data: SceneData) -> SceneLatents:
+        if data not in self._scenes:
+            encoder = self.encoder()
+            factor = encoder.config.scaling_factor
+
+            @torch.inference_mode()
+            def encode(pictures: Tensor) -> Tensor:
+                with autocast(self.device, self._fast):
+                    return encoder.encode(pictures * 2 - 1).latent_dist.mean.float() * factor
+
+            whole = self.device.type != "cuda"
+            cached = self.folder / f"latents-{data.frames}.safetensors" if whole else None
+            self._scenes[data] = SceneLatents(data, encode, self.device, cached)
+        return self._scenes[data]
+
+    def draw(self, part: str, module: nn.Module) -> Draw:
+        """Micro-batches of a part by number."""
+        recipe = self.recipe.parts[part]
+        told = {"seed": recipe.seed, "batch": recipe.batch}
+        match part:
+            case "vae":
+                return vae.drawn_crops(self.pool, self.device, **told)
+            case "text" | "vision":
+                return clip.drawn(self.tokenizer, self.pool, self.device, **told)
+            case "judge":
+                return judge.drawn(self.pool, self.device, **told)
+            case "decoder":
+                assert isinstance(module, vae.DecoderTrainee)
+                # the pool's own pictures: samples of one frame are the same ones
+                scenes = self.scenes(dataclasses.replace(self.recipe.scenes, captions=1, frames=1))
+                return vae.drawn_latents(module.model, self.pool, scenes, self.device, **told)
+            case "motion":
+                return DrawnClips(
+                    self.scenes(self.recipe.clips), self.text_encoder(), dtype=self._fast, **told
+                )
+        drawn = unet.Drawn(self.scenes(self.recipe.scenes), self.text_encoder(), dtype=self._fast, **told)
+        if self.device.type == "cuda":
+            drawn.following = self._store(self.recipe.clips)
+        return drawn
+
+    @property
+    def _fast(self) -> str:
+        """Number type of frozen encoders."""
+        return "bfloat16" if self.device.type == "cuda" else "float32"
+
+    def train(self, part: str) -> Iterator[tuple[int, Figures]]:
+        """Train one part to its end; yields as `Training.run` does."""
+        training = self.training(part)
+        if training.done:
+            return
+        for step, figures in training.run(self.draw(part, training.module)):
+            self.progress(f"train {part}", step, training.length, figures)
+            yield step, figures
+
+    def run(self, parts: Sequence[str]) -> None:
+        """Train parts, one after the other."""
+        for part in parts:
+            for _ in self.train(part):
+                pass
+
+    @property
+    def complete(self) -> bool:
+        """Whether every part of the model is trained, or there to start from; motion modules lie beside it."""
+        return all(
+            is_done(self.folder, part)
+            or (self.start is not None and self.start.holds(part) and not recorded_step(self.folder, part))
+            for part in self.recipe.parts
+            if part != "motion"
+        )
+
+    def close(self) -> None:
+        """End what renders."""
+        for scenes in self._scenes.values():
+            scenes.close()
+
+
+def train_mini(
+    folder: Path,
+    parts: Sequence[str] | None = None,
+    *,
+    recipe: MiniRecipe | None = None,
+    device: str = "auto",
+    start: Path | None = None,
+    progress: Progress = lambda *_: None,
+) -> Path | None:
+    """Train parts of the mini model in `folder`, going on where a run was cut.
+
+    The whole model is packed in `folder/model`, whose path is returned; None as long as parts are missing. `start`: the
+    folder of a finished model to go on from.
+
+    Raises OutputError for a folder that cannot be made, SettingsError for an unknown part, one whose inputs are not
+    trained yet, or a device that is not there; WeightsError for a model of another layout to start from;
+    FloatingPointError when a loss is not finite (the last good state is kept).
+    """
+    recipe = recipe or MiniRecipe()
+    parts = tuple(recipe.parts) if parts is None else parts
+    if unknown := [part for part in parts if part not in recipe.parts]:
+        raise SettingsError(
+            f"no such part of the mini model: {', '.join(unknown)}; there are {', '.join(recipe.parts)}."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made ({error.strerror}); choose another --out.") from error
+    training = MiniTraining(
+        folder,
+        recipe=recipe,
+        device=device,
+        start=None if start is None else StartFolder(start),
+        progress=progress,
+    )
+    try:
+        training.run([part for part in recipe.parts if part in parts])
+        if training.complete and training.processes.is_main:
+            return pack(training, folder / "model")
+    finally:
+        training.close()
+    return None
