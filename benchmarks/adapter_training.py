@@ -15,9 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from evenreel.training.encoded import Encoded
-from evenreel.training.objective import training_in
-from evenreel.training.shards import ShardedData
 from torch.nn import functional
 
 from evenreel.adapters.adapter import Adapter, AdapterSettings
@@ -28,7 +25,10 @@ from evenreel.adapters.temporal_loss import temporal_loss
 from evenreel.backbones import mini
 from evenreel.backbones.clip import load_clip
 from evenreel.backbones.stable_diffusion import load as load_backbone
-from evenreel.training.adapter import LossSettings, prepare
+from evenreel.training.adapter.encoded import Encoded
+from evenreel.training.adapter.noise import LossSettings, prepare
+from evenreel.training.adapter.objective import training_in
+from evenreel.training.data.shards import ShardedData
 
 FORM = "noise-levels"
 """The loss that the plain loop can compute too, without the source's features."""

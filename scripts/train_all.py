@@ -14,6 +14,7 @@ import json
 import shutil
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import torch
 
+from evenreel.files import write_atomically
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.folder import save_motion
 from evenreel.motion.modules import MotionModules
@@ -92,13 +94,13 @@ def train(mini: MiniTraining, part: str, out: Path, clock: Clock) -> None:
     saved = said = time.monotonic()
     seen, rows = 0, mini.recipe.parts[part].batch * (mini.recipe.clips.frames if part == "motion" else 1)
     draw = mini.draw(part, training.module)
-    clock.say(f"{part}: begins with {next(iter(mini._scenes.values())).ready} scenes")  # noqa: SLF001
+    clock.say(f"{part}: begins with {next(iter(mini._scenes.values())).ready} scenes")
     for step, figures in training.run(draw):
         if not figures:
             continue
         now = time.monotonic()
         if now - said > 10 or step <= 20:
-            ready = [f"{data.frames}: {made.ready}" for data, made in mini._scenes.items()]  # noqa: SLF001
+            ready = [f"{data.frames}: {made.ready}" for data, made in mini._scenes.items()]
             told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
             speed = (step - seen) * rows / (now - said)
             clock.say(f"{part} {step}/{training.length}: {told}; {speed:.0f} a second; scenes {ready}")
@@ -107,25 +109,35 @@ def train(mini: MiniTraining, part: str, out: Path, clock: Clock) -> None:
             export(training, out)
             saved = now
     export(training, out)
-    print(json.dumps({"part": part, "steps": training.step, "choice": training.choice and training.choice.described()}))
+    print(
+        json.dumps(
+            {"part": part, "steps": training.step, "choice": training.choice and training.choice.described()}
+        )
+    )
 
 
 def report(mini: MiniTraining, out: Path, count: int, clock: Clock) -> None:
     """How often unseen captions are drawn right, before and after; drawings for people to look at."""
     device = mini.device
-    fast = mini._fast  # noqa: SLF001
+    fast = mini._fast
     start = mini.start
     assert start is not None
-    judge = start.load("judge", mini._built("judge")).to(device).eval()  # noqa: SLF001
-    vae = start.load("vae", mini._built("vae")).to(device).eval()  # noqa: SLF001
+    judge = start.load("judge", mini._built("judge")).to(device).eval()
+    vae = start.load("vae", mini._built("vae")).to(device).eval()
     text, scenes = mini.text_encoder(), samples.held_out(count)
     prompts = samples.captions_for(scenes)
-    networks = {"before": start.load("unet", mini._built("unet")).to(device).eval(), "after": mini.finished("unet")}  # noqa: SLF001
+    networks = {
+        "before": start.load("unet", mini._built("unet")).to(device).eval(),
+        "after": mini.finished("unet"),
+    }
     figures = {}
     for name, network in networks.items():
         told = {"guidance_scale": 4.0, "dtype": fast}
         pictures = torch.cat(
-            [samples.drawn(network, text, vae, prompts[i : i + 250], seed=i, **told) for i in range(0, count, 250)]
+            [
+                samples.drawn(network, text, vae, prompts[i : i + 250], seed=i, **told)
+                for i in range(0, count, 250)
+            ]
         )
         figures[name] = samples.shown_right(judge, pictures, scenes)
         clock.say(f"text to image, {name}, {count} prompts: {figures[name]}")
@@ -150,16 +162,39 @@ def sheet(pictures: torch.Tensor, path: Path, columns: int) -> None:
 def join(told: argparse.Namespace) -> None:
     """Put weights that were brought back into a copy of the packaged model, with motion modules beside it."""
     model = Path(told.model)
-    shutil.copytree(PACKAGED, model, dirs_exist_ok=True, ignore=shutil.ignore_patterns("README.md", "report.json"))
+    shutil.copytree(
+        PACKAGED, model, dirs_exist_ok=True, ignore=shutil.ignore_patterns("README.md", "report.json")
+    )
     network = StartFolder(PACKAGED).load("unet", _unet())
     network.load_state_dict(parcels.joined(told.join, "unet"))
     network.half().save_pretrained(model / "unet", safe_serialization=True)
+    record(told.join, model)
     write_sums(model)
     if (told.join / "motion.0").exists():
         modules = MotionModules.for_unet(_unet())
         modules.load_state_dict(modules.state_dict() | parcels.joined(told.join, "motion"))
         save_motion(modules, model.with_name(f"{model.name}-motion"), torch.float16)
     print(f"{model} is ready")
+
+
+def record(folder: Path, model: Path) -> None:
+    """Put what the logs say of the training into the model's own record, with what it went on from."""
+    path = model / "training.json"
+    made = json.loads(path.read_text(encoding="utf-8"))
+    with zipfile.ZipFile(folder / "report.zip") as report:
+        for part in SHARES:
+            lines = [json.loads(line) for line in report.read(f"{part}.log.jsonl").decode().splitlines()]
+            begun, ended = lines[0], lines[-1]
+            made["parts"][part] = {
+                **begun["settings"],
+                "seed": begun["seed"],
+                "steps": ended["step"],
+                "seconds": round(ended["seconds"]),
+                "device": begun["device"],
+                "choice": begun["choice"],
+                "from": made["parts"].get(part),
+            }
+    write_atomically(path, json.dumps(made, indent=2) + "\n")
 
 
 def _unet() -> torch.nn.Module:
@@ -170,7 +205,9 @@ def _unet() -> torch.nn.Module:
 
 def main() -> None:
     """Read the command line and do what it says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--out", type=Path, default=Path("runs/train-all"))

@@ -13,8 +13,8 @@ from evenreel.backbones.sharing import exclusive, loaded_once
 from evenreel.errors import ResourceError, SettingsError
 from evenreel.hosts.base import create_host
 from evenreel.settings import GenerateSettings
-from evenreel.training.edits import EditLossSettings
-from evenreel.training.objective import training_in
+from evenreel.training.adapter.edits import EditLossSettings
+from evenreel.training.adapter.objective import training_in
 from evenreel.workflows.editing.edit import edit_clip
 from evenreel.workflows.editing.generate import generate_clip
 from hosts.jobs import job_for

@@ -14,10 +14,10 @@ from evenreel.adapters.temporal_loss import noise_levels_loss
 from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
 from evenreel.errors import SettingsError
-from evenreel.training.adapter import LossSettings, prepare
-from evenreel.training.encoded import Encoded
-from evenreel.training.objective import training_in
-from evenreel.training.shards import Batch
+from evenreel.training.adapter.encoded import Encoded
+from evenreel.training.adapter.noise import LossSettings, prepare
+from evenreel.training.adapter.objective import training_in
+from evenreel.training.data.shards import Batch
 from hosts.jobs import Around
 
 

@@ -12,10 +12,10 @@ from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
 from evenreel.diffusion import ddim
 from evenreel.errors import SettingsError
-from evenreel.training.edits import EditDraws, EditLossSettings, prepare
-from evenreel.training.encoded import Encoded
-from evenreel.training.objective import training_in
-from evenreel.training.shards import Batch
+from evenreel.training.adapter.edits import EditDraws, EditLossSettings, prepare
+from evenreel.training.adapter.encoded import Encoded
+from evenreel.training.adapter.objective import training_in
+from evenreel.training.data.shards import Batch
 from evenreel.world import ATTRIBUTES, random_scene, render
 from evenreel.world.captions import understood
 

@@ -1,94 +1,235 @@
-"""A training that is cut and goes on must end at the very same weights."""
+"""The loop of all trainings: cut and resumed bit for bit, lengthened, alike on one process and on two, never in silence."""
 
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from evenreel.training.loop import LoopSettings, Training, write_aside
+from evenreel.errors import OutputError, SettingsError
+from evenreel.training.loop import LoopSettings, Training
+from evenreel.training.states import StateFiles, is_done, recorded_step
+from training.toy_training import SETTINGS, Toy, draw, run, training
 
-SETTINGS = LoopSettings(steps=12, learning_rate=1e-2, warmup=3, checkpoint_seconds=1e9)
-
-
-def model() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.SiLU(), nn.Conv2d(8, 3, 3, padding=1)
-    )
+STEPS = 40
 
 
-def loss_of(network: nn.Module):
-    def loss(generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        x = torch.randn(4, 3, 8, 8, generator=generator)
-        return (network(x) - x.roll(1, -1)).square().mean(), {}
-
-    return loss
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, run(folder, STEPS)
 
 
-def run(folder: Path, stop: int | None = None, settings: LoopSettings = SETTINGS) -> dict[str, Tensor]:
-    training = Training("part", model(), settings, folder)
-    for step, _ in training.run(loss_of(training.model)):
-        if step == stop:
-            training.save()
-            break
-    return load_file(folder / "part.state.safetensors")
+def state(folder: Path) -> dict[str, Tensor]:
+    found = StateFiles(folder, "toy").newest()
+    assert found is not None
+    return found.tensors
 
 
-def test_resumed_weights_are_the_same_bit_for_bit(tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole")
-    for stop in (1, 5, 11):
-        run(tmp_path / "cut", stop)
-    resumed = run(tmp_path / "cut")
-    assert whole.keys() == resumed.keys()
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+def record(folder: Path) -> dict[str, Any]:
+    found = StateFiles(folder, "toy").newest()
+    assert found is not None
+    return found.record
 
 
-def test_steps_after_the_last_checkpoint_are_only_repeated(tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole")
-    training = Training("part", model(), SETTINGS, tmp_path / "cut")
-    for step, _ in training.run(loss_of(training.model)):
+def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_training_lowers_the_loss(whole):
+    _, losses = whole
+    assert len(losses) == STEPS
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
+def test_only_what_is_trained_is_saved(whole):
+    assert not any("frozen" in name for name in state(whole[0]))
+
+
+def test_resumed_weights_are_the_same_bit_for_bit(whole, tmp_path):
+    for stop in (1, 4, 9, 33):
+        run(tmp_path, STEPS, stop)
+    assert not is_done(tmp_path, "toy")
+    run(tmp_path, STEPS)
+    assert is_done(tmp_path, "toy")
+    assert same(state(tmp_path), state(whole[0]))
+
+
+def test_steps_after_the_last_checkpoint_are_only_repeated(whole, tmp_path):
+    begun = training(tmp_path, STEPS)
+    for step, _ in begun.run(draw):
         if step == 4:
-            training.save()
+            begun.save()
         if step == 7:
             break
-    resumed = run(tmp_path / "cut")
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    run(tmp_path, STEPS)
+    assert same(state(tmp_path), state(whole[0]))
+    steps = [json.loads(line).get("step") for line in (tmp_path / "toy.log.jsonl").read_text().splitlines()]
+    logged = [step for step in steps if step]
+    assert logged == list(range(1, STEPS + 1)), "each step stands in the log once"
 
 
-def test_training_lowers_the_loss(tmp_path: Path) -> None:
-    settings = LoopSettings(steps=150, learning_rate=1e-2, warmup=10)
-    training = Training("part", model(), settings, tmp_path)
-    losses = [figures["loss"] for _, figures in training.run(loss_of(training.model))]
-    assert losses[-1] < 0.7 * losses[0]
+@pytest.mark.parametrize("stop", [None, 20])
+def test_a_lengthened_run_is_the_long_run(whole, tmp_path, stop):
+    """Whether it was finished or cut: while the rate is constant, a run knows nothing of its length."""
+    run(tmp_path, 28, stop)
+    run(tmp_path, STEPS)
+    assert same(state(tmp_path), state(whole[0]))
+    assert record(tmp_path)["lengthened"] == ([[21, STEPS]] if stop is None else [])
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path: Path) -> None:
-    run(tmp_path, stop=5)
-    before = (tmp_path / "part.state.safetensors").read_bytes()
-    training = Training("part", model(), SETTINGS, tmp_path)
-    with pytest.raises(FloatingPointError, match="loss nan at step 5"):
-        next(training.run(lambda _: (torch.tensor(float("nan"), requires_grad=True), {})))
-    assert (tmp_path / "part.state.safetensors").read_bytes() == before
+def test_a_shorter_run_than_was_made_is_refused(whole):
+    with pytest.raises(SettingsError, match="steps 39 is less than the 40"):
+        training(whole[0], STEPS - 1)
 
 
-def test_learning_rate_warms_up_and_falls() -> None:
-    settings = LoopSettings(steps=100, learning_rate=1.0, warmup=10)
-    rates = [settings.rate(step) for step in range(101)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == rates[10] == pytest.approx(1.0)
-    assert rates[100] == pytest.approx(0.01)
+def test_minutes_end_it_with_the_rate_fallen(tmp_path, monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    begun = training(tmp_path, None, minutes=1.0, warmup=1)
+    steps = [step for step, _ in begun.run(draw)]
+    assert begun.done
+    assert begun.length == len(steps) == record(tmp_path)["length"]
+    assert begun.settings.falls_from(len(steps)) < len(steps)
+    again = training(tmp_path, None, minutes=1.0, warmup=1)
+    assert again.done
 
 
-def test_nothing_partial_appears_under_the_final_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "x.safetensors"
-    write_aside({"a": torch.zeros(2)}, path)
-    before = path.read_bytes()
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "no space left on device")))
-    with pytest.raises(OSError, match="no space"):
-        write_aside({"a": torch.ones(2)}, path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+def test_two_processes_follow_one(whole, tmp_path):
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--main_process_port", "0"]
+    script = str(Path(__file__).with_name("toy_training.py"))
+    for more in (("6",), ()):  # cut once, and resumed
+        # what counts is the state that is left: torch's gloo now and then aborts a process that is about to exit
+        subprocess.run([*launch, script, str(tmp_path), str(STEPS), *more], capture_output=True, check=False)
+    assert (
+        record(tmp_path)["processes"] == 2
+    )  # `accelerate launch --cpu` starts one, whatever number it is told
+    ours, theirs = state(tmp_path), state(whole[0])
+    assert ours.keys() == theirs.keys()
+    largest = max(float(value.abs().max()) for value in theirs.values())
+    for name in theirs:
+        assert torch.allclose(ours[name], theirs[name], atol=1e-5 * largest, rtol=1e-4), name
+
+
+def test_the_gradient_of_a_step_is_that_of_all_its_micro_batches(tmp_path):
+    """An independent computation: one plain AdamW step on the mean of the micro-batches' losses."""
+    run(tmp_path, 3, stop=1, optimizer="adamw", average=0.0)
+    ours = state(tmp_path)
+    toy = Toy()
+    torch.stack([toy(draw(micro))[0] for micro in range(4)]).mean().backward()
+    torch.nn.utils.clip_grad_norm_(toy.learned.parameters(), 1.0)
+    optimizer = torch.optim.AdamW(
+        toy.learned.parameters(), lr=SETTINGS["learning_rate"] / 3, betas=(0.9, 0.999), weight_decay=0.01
+    )
+    optimizer.step()
+    for name, value in toy.learned.named_parameters():
+        assert torch.allclose(ours[f"model.learned.{name}"], value, rtol=1e-5, atol=1e-6)
+
+
+def test_the_rate_rises_stays_and_falls():
+    settings = LoopSettings(steps=10, learning_rate=1.0, warmup=4, decay=0.3)
+    rates = [settings.rate(step, 10) for step in range(10)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 2 / 3, 1 / 3])
+    assert [settings.rate(step, None) for step in range(10)] == pytest.approx([0.25, 0.5, 0.75, *[1.0] * 7])
+    assert LoopSettings(steps=10, learning_rate=1.0, warmup=0, decay=0.0).rate(9, 10) == 1.0
+
+
+def test_states_lie_between_what_belongs_together(tmp_path):
+    settings = LoopSettings(**{**SETTINGS, "checkpoint_seconds": 0.0}, steps=6)
+    begun = Training("toy", Toy(), settings, tmp_path, unit=3)
+    saved = [recorded_step(tmp_path, "toy") for _ in begun.run(draw)]
+    assert saved == [0, 0, 3, 3, 3, 6]
+    with pytest.raises(SettingsError, match="multiple of 4"):
+        Training("toy", Toy(), settings, tmp_path / "other", unit=4)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_loss_that_is_not_finite_stops_it_and_the_last_good_state_stays(tmp_path, value):
+    run(tmp_path, STEPS, 5)
+    before = state(tmp_path)
+    poisoned = (torch.full((5, 6), float(value)) for _ in iter(int, 1))
+    with pytest.raises(FloatingPointError, match="last good state"):
+        list(training(tmp_path, STEPS).run(lambda _: next(poisoned)))
+    assert same(state(tmp_path), before)
+
+
+def flip(path: Path, places: Iterator[int]) -> None:
+    content = bytearray(path.read_bytes())
+    for place in places:
+        content[place] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("place", [-1, -2000, 200, 4])
+def test_a_damaged_state_is_said_and_the_one_before_is_taken(whole, tmp_path, place):
+    for stop in (7, 12):
+        run(tmp_path, STEPS, stop)
+    newest = max(StateFiles(tmp_path, "toy").paths, key=lambda path: StateFiles.read(path).record["step"])
+    flip(newest, iter([place]))
+    with pytest.warns(UserWarning, match="damaged; the state beside it is taken, step 7"):
+        begun = training(tmp_path, STEPS)
+    assert begun.step == 7
+    for _ in begun.run(draw):
+        pass
+    assert same(state(tmp_path), state(whole[0])), "no other result, in silence or not"
+
+
+def test_two_damaged_states_are_an_error(tmp_path):
+    for stop in (7, 12):
+        run(tmp_path, STEPS, stop)
+    for path in StateFiles(tmp_path, "toy").paths:
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(OutputError, match="damaged, and no other state is left"):
+        training(tmp_path, STEPS)
+
+
+def test_two_trainings_in_one_folder_are_refused(tmp_path):
+    steps = training(tmp_path, STEPS).run(draw)
+    next(steps)
+    with pytest.raises(OutputError, match="another training of toy is at work"):
+        next(training(tmp_path, STEPS).run(draw))
+    steps.close()
+    next(training(tmp_path, STEPS).run(draw))
+
+
+def test_a_state_of_something_else_is_refused(tmp_path):
+    run(tmp_path, 4, 1)
+    with pytest.raises(SettingsError, match="another training"):
+        Training("toy", torch.nn.Linear(3, 3), LoopSettings(steps=4, warmup=1), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"), [({"learning_rate": 0.5}, "learning_rate"), ({"accumulation": 2}, "accumulation")]
+)
+def test_a_training_that_goes_on_is_the_one_that_began(tmp_path, change, named):
+    run(tmp_path, STEPS, 2)
+    with pytest.raises(SettingsError, match=f"begun with {named}"):
+        training(tmp_path, STEPS, **change)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"steps": None},
+        {"dtype": "int8"},
+        {"learning_rate": 0.0},
+        {"warmup": -1},
+        {"warmup": 2},
+        {"minutes": 0.0},
+        {"decay": 1.5},
+        {"average": 1.0},
+        {"optimizer": "sgd"},
+        {"accumulation": 0},
+    ],
+)
+def test_settings_that_cannot_be(wrong):
+    with pytest.raises(SettingsError):
+        LoopSettings(**{"steps": 1, "warmup": 0, **wrong})

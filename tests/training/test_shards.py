@@ -10,8 +10,8 @@ import torch
 
 from evenreel.errors import DataError, SettingsError
 from evenreel.training.data.shard_file import ShardWriter
+from evenreel.training.data.shards import Batch, ShardedData
 from evenreel.training.data.sources import world_source
-from evenreel.training.shards import Batch, ShardedData
 from training.making import SIZE, SMALL, built, clips_folder, members
 
 

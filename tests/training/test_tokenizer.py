@@ -1,4 +1,4 @@
-from evenreel.training import tokenizer
+from evenreel.training.mini import tokenizer
 from evenreel.world import captions, random_scene
 from evenreel.world.captions import vocabulary
 

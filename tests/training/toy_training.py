@@ -2,16 +2,28 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from evenreel.training.accelerated import AcceleratedSettings, AcceleratedTraining
+from evenreel.training.loop import LoopSettings, Training
+from evenreel.training.processes import Processes
+from evenreel.training.trainee import Trainee
 
-SETTINGS = {"learning_rate": 3e-2, "warmup": 3, "accumulation": 4, "checkpoint_seconds": 1e9}
+SETTINGS: dict[str, Any] = {
+    "learning_rate": 3e-2,
+    "warmup": 3,
+    "accumulation": 4,
+    "decay": 0.25,
+    "average": 0.9,
+    "optimizer": "muon",
+    "dtype": "float32",
+    "checkpoint_seconds": 1e9,
+}
 
 
-class Toy(nn.Module):
+class Toy(Trainee):
     """Learns to shift; its first layer is frozen."""
 
     def __init__(self) -> None:
@@ -20,24 +32,28 @@ class Toy(nn.Module):
         self.frozen = nn.Linear(6, 6).requires_grad_(False)
         self.learned = nn.Sequential(nn.Linear(6, 8), nn.SiLU(), nn.Linear(8, 6))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         error = (self.learned(self.frozen(x)) - x.roll(1, -1)).square().mean()
-        return error, {"error": error.item()}
+        return error, {"error": error.detach()}
 
 
 def draw(number: int) -> Tensor:
     return torch.randn(5, 6, generator=torch.Generator().manual_seed(number))
 
 
-def run(folder: Path, steps: int, stop: int | None = None) -> list[float]:
+def training(folder: Path, steps: int | None, **changes: Any) -> Training:
+    settings = LoopSettings(**{"steps": steps, **SETTINGS, **changes})
+    return Training("toy", Toy(), settings, folder, processes=Processes("cpu"))
+
+
+def run(folder: Path, steps: int, stop: int | None = None, **changes: Any) -> list[float]:
     """Losses of the steps that were made."""
-    folder.mkdir(exist_ok=True, parents=True)
-    training = AcceleratedTraining(Toy(), AcceleratedSettings(steps=steps, **SETTINGS), folder, device="cpu")
+    begun = training(folder, steps, **changes)
     losses = []
-    for step, figures in training.run(draw):
+    for step, figures in begun.run(draw):
         losses.append(figures["loss"])
         if step == stop:
-            training.save()
+            begun.save()
             break
     return losses
 

@@ -49,6 +49,6 @@ def _now() -> float:
 def _step_of(line: str) -> float:
     try:
         record = json.loads(line)
-        return record["step"] if "step" in record else record["begin"]
+        return float(record["step"] if "step" in record else record["begin"])
     except (ValueError, KeyError, TypeError):
         return float("inf")  # cut short by a kill

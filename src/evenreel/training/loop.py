@@ -191,7 +191,8 @@ class Training:
         self._prepare(draw)
         main, every = self.processes.is_main, 1 if self.device.type == "cpu" else 20
         if main:
-            self.log.begin(self.step, {**self._record(), "choice": self._choice.described()})
+            facts = {**self._record(), "choice": self._choice.described()}
+            self.log.begin(facts.pop("step"), facts)
         begun, before = time.monotonic(), self.seconds
         saved, sums = begun, dict[str, Tensor]()
         since = 0

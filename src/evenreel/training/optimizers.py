@@ -65,7 +65,7 @@ class Muon(torch.optim.Optimizer):
             self.state[value].setdefault("momentum_buffer", torch.zeros_like(value)) for value in values
         ]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
-        ahead = torch._foreach_lerp(gradients, buffers, momentum)
+        ahead = torch._foreach_lerp(gradients, buffers, momentum)  # noqa: SLF001 - as the others
         directions = orthogonalised(torch.stack([tensor.flatten(1) for tensor in ahead]), self._dtype)
         size = 0.2 * max(directions.shape[-2:]) ** 0.5
         torch._foreach_mul_(values, 1 - rate * group["weight_decay"])

@@ -1,4 +1,4 @@
-"""One process, or several that `accelerate launch` or `torchrun` started: gradients averaged, files written by the first."""
+"""One process, or several that `accelerate launch` or `torchrun` started: gradients are averaged, the first writes."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext

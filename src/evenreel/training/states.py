@@ -45,6 +45,7 @@ class StateFiles:
         self.folder, self.name = folder, name
         self.paths = tuple(folder / f"{name}.state.{number}.safetensors" for number in (0, 1))
         self.stable = folder / f"{name}.stable.safetensors"
+        self._damaged: set[Path] = set()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -54,7 +55,7 @@ class StateFiles:
             lock.acquire(timeout=0)
         except Timeout:
             raise OutputError(
-                f"{self.folder}: another training of {self.name} is at work there; wait for it, or choose another folder."
+                f"{self.folder}: another training of {self.name} is at work there; wait for it or choose another."
             ) from None
         try:
             yield
@@ -62,9 +63,10 @@ class StateFiles:
             lock.release()
 
     def write(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
-        """Save a state in place of the older one."""
-        steps = [_step_in(path) for path in self.paths]
-        self._write(self.paths[steps.index(min(steps))], tensors, record)
+        """Save a state in place of a damaged or else the older one."""
+        path = min(self.paths, key=lambda path: -2 if path in self._damaged else _step_in(path))
+        self._write(path, tensors, record)
+        self._damaged.discard(path)
 
     def write_stable(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
         """Save the state at which the learning rate begins to fall."""
@@ -80,23 +82,20 @@ class StateFiles:
 
         Raises: OutputError when there are states and all are damaged.
         """
-        found = sorted((path for path in self.paths if path.exists()), key=_step_in, reverse=True)
-        damaged: list[Path] = []
-        for path in found:
-            state = self.read(path)
-            if state is not None:
-                if damaged:
-                    warnings.warn(
-                        f"{damaged[0]} is damaged; the training goes on from the state before, step {state.record['step']}.",
-                        stacklevel=2,
-                    )
-                return state
-            damaged.append(path)
-        if damaged:
+        read = {path: self.read(path) for path in self.paths if path.exists()}
+        damaged = [path for path, state in read.items() if state is None]
+        good = sorted((s for s in read.values() if s is not None), key=lambda state: state.record["step"])
+        if damaged and not good:
             raise OutputError(
                 f"{damaged[0]} is damaged, and no other state is left; delete it to begin the training anew."
             )
-        return None
+        self._damaged = set(damaged)
+        if damaged:
+            warnings.warn(
+                f"{damaged[0]} is damaged; the state beside it is taken, step {good[-1].record['step']}.",
+                stacklevel=2,
+            )
+        return good[-1] if good else None
 
     def read_stable(self) -> State | None:
         """The state before the learning rate fell, None where there is none, or a damaged one."""

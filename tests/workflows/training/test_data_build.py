@@ -21,8 +21,8 @@ from evenreel.errors import DataError, OutputError, SettingsError
 from evenreel.ops.edges import canny
 from evenreel.training.data.manifest import read_manifest
 from evenreel.training.data.settings import DataSettings
+from evenreel.training.data.shards import ShardedData
 from evenreel.training.data.sources import open_source, world_source
-from evenreel.training.shards import ShardedData
 from evenreel.video import load
 from evenreel.world import caption, captions, random_scene, render
 from training.making import SIZE, SMALL, built, clips_folder, contents, image_clip, members, pictures

@@ -2,10 +2,10 @@
 
 Learning to predict noise in clips (GE-Adapter, Eq. 19; `training.adapter.noise`) never shows an adapter what it is
 used for: noise that an inversion found, guidance, a prompt that does not say what the clip shows, and latents that the
-edit itself has made so far. Here each group of frames is inverted by the model as it is, and sampled with the adapter under
-another prompt. At every step the clean latents that the guided prediction implies are compared with those of the right
-answer, frame by frame and in how they change from frame to frame; then the edit takes the step. Gradients do not pass
-from step to step, so memory is that of one network call.
+edit itself has made so far. Here each group of frames is inverted by the model as it is, and sampled with the adapter
+under another prompt. At every step the clean latents that the guided prediction implies are compared with those of the
+right answer, frame by frame and in how they change from frame to frame; then the edit takes the step. Gradients do not
+pass from step to step, so memory is that of one network call.
 
 The right answer of a rendered scene is the scene rendered with an attribute changed. That of any other clip is the clip
 itself, under a caption of its own: an edit that asks for nothing must change nothing.

@@ -19,8 +19,6 @@ from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.sources import ClipEntry, SceneEntry
 from evenreel.training.data.wording import world_variations
 from evenreel.types import Pixels
-from evenreel.video import from_model, open_clip, to_model
-from evenreel.video.hashing import hash_of
 from evenreel.world import captions, random_scene, render
 
 Members = dict[str, bytes]
@@ -49,6 +47,10 @@ def clip_groups(
 
     Raises Unusable, also after some of them, where the clip cannot be read or is too short.
     """
+    # here, as trainings import this file on machines without PyAV
+    from evenreel.video import open_clip
+    from evenreel.video.hashing import hash_of
+
     if entry.problem is not None or entry.path is None:
         raise Unusable(entry.problem)
     try:
@@ -113,6 +115,8 @@ def _within(times: Sequence[Fraction], cut: tuple[float, float] | None) -> range
 
 def scene_groups(entry: SceneEntry, settings: DataSettings) -> Iterator[Members]:
     """The samples of a scene, with exact captions and maps. Raises Unusable for too few frames."""
+    from evenreel.video import from_model
+
     scene = random_scene(entry.seed, objects=entry.objects)
     first = starts(entry.frame_count, settings)
     if not first:
@@ -147,6 +151,8 @@ def scene_groups(entry: SceneEntry, settings: DataSettings) -> Iterator[Members]
 
 def fitted(pixels: Pixels, size: tuple[int, int]) -> UInt8[Tensor, "frames fit_height fit_width 3"]:
     """Frames scaled to cover `size` (width, height) and cut around their middle; untouched where they fit."""
+    from evenreel.video import from_model, to_model
+
     height, width = pixels.shape[1:3]
     scale = max(size[0] / width, size[1] / height)
     across, down = (
@@ -167,6 +173,8 @@ def _frame_members(pixels: Pixels, settings: DataSettings) -> list[tuple[str, by
 
 def edges(pixels: Pixels) -> UInt8[Tensor, "frames height width"]:
     """Canny edges as ControlNets are shown them: 255 on a line, else 0."""
+    from evenreel.video import to_model
+
     return canny(to_model(pixels, (pixels.shape[2], pixels.shape[1]))).to(torch.uint8) * 255
 
 

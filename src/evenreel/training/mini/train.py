@@ -42,7 +42,7 @@ class MiniTraining:
         start: StartFolder | None = None,
         progress: Progress = lambda *_: None,
     ) -> None:
-        """`start`: a finished model; parts begin with its weights, and those that are not trained here are taken from it.
+        """`start`: a finished model: parts begin with its weights, and those not trained here are taken from it.
 
         Raises: SettingsError for a device that is not there, WeightsError for a model of another layout.
         """
