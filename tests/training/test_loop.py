@@ -1,4 +1,4 @@
-"""The loop of all trainings: cut and resumed bit for bit, lengthened, alike on one process and on two, never in silence."""
+"""The loop of all trainings: cut and resumed bit for bit, lengthened, alike on one process and on two, nothing silent."""
 
 import json
 import subprocess
