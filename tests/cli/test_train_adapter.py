@@ -9,17 +9,18 @@ import time
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from evenreel.adapters import checkpoint
 from evenreel.cli import main
+from evenreel.training.states import StateFiles, recorded_step
 
 QUICK = [
     "--warmup",
     "2",
-    "--final-rate",
-    "1",
+    "--decay",
+    "0",
+    "--dtype",
+    "float32",
     "--learning-rate",
     "1e-3",
     "--accumulation",
@@ -69,11 +70,14 @@ def whole(command, tmp_path_factory):
 
 
 def weights(out):
-    return {
-        name: value
-        for name, value in load_file(out / "state.safetensors").items()
-        if name.startswith("model.")
-    }
+    state = StateFiles(out, "adapter").newest()
+    assert state is not None
+    return {name: value for name, value in state.tensors.items() if name.startswith("model.")}
+
+
+def steps_in_log(out):
+    lines = [json.loads(line) for line in (out / "adapter.log.jsonl").read_text().splitlines()]
+    return [line for line in lines if "step" in line]
 
 
 def test_what_comes_out(whole, learn):
@@ -82,10 +86,11 @@ def test_what_comes_out(whole, learn):
     assert (adapter.tokens is None, adapter.settings.in_inversion) == (learn == "edits", learn == "noise")
     assert origin.licence == "Apache-2.0"
     assert origin.notes["steps"] == 6
-    lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
+    lines = steps_in_log(whole)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert all(line["loss"] > 0 and line["temporal"] > 0 for line in lines)
     assert lines[0]["rate"] == pytest.approx(5e-4)
+    assert lines[-1]["rate"] == pytest.approx(1e-3)
 
 
 def test_edits_are_ended(shards, tiny_folder, tmp_path):
@@ -98,7 +103,7 @@ def test_killed_and_resumed_it_is_the_same_bit_for_bit(command, whole, tmp_path)
     told = [sys.executable, "-m", "evenreel", *command, "--steps", "6", "-o", str(tmp_path)]
     told += ["--checkpoint-seconds", "0"]
     process = subprocess.Popen(told, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    while process.poll() is None and not (tmp_path / "state.safetensors").exists():
+    while process.poll() is None and recorded_step(tmp_path, "adapter") == 0:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -106,8 +111,7 @@ def test_killed_and_resumed_it_is_the_same_bit_for_bit(command, whole, tmp_path)
     ours, theirs = weights(tmp_path), weights(whole)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert not list(tmp_path.glob("*.partial"))
-    lines = (tmp_path / "log.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in steps_in_log(tmp_path)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_two_processes_follow_one(command, whole, tmp_path):
@@ -135,16 +139,17 @@ def test_two_processes_follow_one(command, whole, tmp_path):
         [*launch, *command, "--steps", "6", "-o", str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
-    with safe_open(tmp_path / "state.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["evenreel"])["processes"] == 2
+    state = StateFiles(tmp_path, "adapter").newest()
+    assert state is not None
+    assert state.record["processes"] == 2
     ours, theirs = weights(tmp_path), weights(whole)
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
-    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 6
+    assert len(steps_in_log(tmp_path)) == 6
 
 
 def test_another_training_does_not_go_on_in_its_place(command, whole, capsys):
     assert main([*command, "--steps", "9", "--seed", "1", "-o", str(whole)]) == 2
-    assert "another seed" in capsys.readouterr().err
+    assert "begun with seed 0" in capsys.readouterr().err
 
 
 def test_an_edit_with_it_records_it_and_off_is_off(whole, tiny_folder, clip_with_sound, tmp_path):

@@ -1,4 +1,4 @@
-"""The loop of all trainings: cut and resumed bit for bit, lengthened, alike on one process and on two, nothing silent."""
+"""The loop of all trainings: cut and resumed bit for bit, lengthened, alike on one process and on two."""
 
 import json
 import subprocess

@@ -207,11 +207,12 @@ class Training:
             self.seconds = before + time.monotonic() - begun
             self._end_in_time()
             figures: Figures = {}
+            rate = settings.rate(self.step - 1, self.length)
             if since >= every or self.done:
                 figures = self._read({name: value / since for name, value in sums.items()})
                 sums, since = {}, 0
                 if main:
-                    self.log.write(self.step, self.seconds, figures)
+                    self.log.write(self.step, self.seconds, {**figures, "rate": rate})
             due = self.done or time.monotonic() - saved > settings.checkpoint_seconds
             if self.step % unit == 0 and self.processes.agreed(due):
                 self.save()

@@ -10,7 +10,7 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from evenreel.errors import OutputError, SettingsError
+from evenreel.errors import OutputError, SettingsError, argument
 from evenreel.metrics.judge import Judge
 from evenreel.motion.modules import MotionModules
 from evenreel.training.loop import Figures, Training
@@ -262,7 +262,9 @@ def train_mini(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be made ({error.strerror}); choose another --out.") from error
+        raise OutputError(
+            f"{folder} cannot be made ({error.strerror}); choose another {argument('output')}."
+        ) from error
     training = MiniTraining(
         folder,
         recipe=recipe,
