@@ -48,4 +48,4 @@ def test_every_token_belongs_to_one_word(prompt):
 
 def test_a_prompt_that_is_too_long_is_refused():
     with pytest.raises(SettingsError, match="76 tokens"):
-        ENCODER.tokens("x" * 76)
+        ENCODER.tokenize(["x" * 76])

@@ -75,6 +75,13 @@ def test_as_many_steps_as_were_trained_stay_inside_the_schedule():
     assert schedule.timesteps(1000) == tuple(range(999, -1, -1))
 
 
+def test_zero_terminal_signal_is_that_of_diffusers_but_for_the_last_level():
+    config = STABLE_DIFFUSION | {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+    theirs, ours = DDIMScheduler(**config).alphas_cumprod, NoiseSchedule.from_config(config).alphas_cumprod
+    assert torch.tensor(ours).sub(theirs)[:-1].abs().max() <= 1e-6
+    assert (float(theirs[-1]), ours[-1]) == (0, 2.0**-24)
+
+
 @pytest.mark.parametrize("steps", [-1, 0, 1001])
 def test_impossible_steps_are_refused(steps):
     with pytest.raises(SettingsError, match=f"got {steps}"):
@@ -84,7 +91,7 @@ def test_impossible_steps_are_refused(steps):
 @pytest.mark.parametrize(
     "config",
     [
-        {"rescale_betas_zero_snr": True},
+        {"timestep_spacing": "random"},
         {"beta_schedule": "wiggly"},
         {"prediction_type": "mood"},
         {"timestep_spacing": "wide"},

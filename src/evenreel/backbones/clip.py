@@ -10,19 +10,22 @@ from torch import Tensor
 
 from evenreel.backbones import mini
 from evenreel.backbones.devices import choose_device
+from evenreel.backbones.folder import ModelFolder, PartFolder
 from evenreel.backbones.sharing import exclusive
 from evenreel.backbones.text import PromptEncoder
-from evenreel.backbones.vision import Resized, TowerFolder, normalised, resized
-from evenreel.backbones.weights import load_part, one_sentence
-from evenreel.errors import WeightsError
+from evenreel.backbones.tokenizer import open_tokenizer
+from evenreel.backbones.vision import Resized, normalised, resized
+from evenreel.backbones.weights import load_part
 from evenreel.types import Frames
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """CLIP's own normalisation."""
 
 
-class ClipFolder(TowerFolder):
-    """A CLIP with both towers."""
+class ClipFolder(PartFolder):
+    """A CLIP with both towers, in transformers' layout: the folder holds config.json and model.safetensors."""
+
+    gigabytes = 0.6
 
     parts: Mapping[str, tuple[str, str]] = MappingProxyType({"": ("CLIPModel", "model")})
     wanted = "a CLIP, for example openai/clip-vit-large-patch14"
@@ -33,16 +36,12 @@ class ClipModel:
 
     def __init__(self, folder: ClipFolder, tokenizer: Path, *, name: str, device: torch.device) -> None:
         """Load it, in float32; `tokenizer` is the folder with its vocabulary. Raises: WeightsError."""
-        from transformers import CLIPModel, CLIPTokenizer
+        from transformers import CLIPModel
 
         folder.check()
         self.name, self.device, self.fingerprint = name, device, folder.fingerprint
         self._model = load_part(folder, "", CLIPModel, device, torch.float32)
-        with one_sentence(tokenizer):
-            words = CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True)
-        # Without its vocabulary it loads silently, and turns every prompt into the same two tokens.
-        if not 256 < len(words) <= self._model.config.text_config.vocab_size:
-            raise WeightsError(f"{tokenizer}: the tokenizer does not fit the model; fetch both again.")
+        words = open_tokenizer(tokenizer, self._model.config.text_config.vocab_size)
         self._prompts = PromptEncoder(words, self._model.text_model)
 
     @property
@@ -91,6 +90,7 @@ def load_clip(location: str, *, device: str | torch.device | None = None) -> Cli
     """
     chosen = choose_device(device)
     if location == "mini":
+        ModelFolder(mini.FOLDER).check_sums(complete=True)
         folder, tokenizer = ClipFolder(mini.FOLDER / "clip"), mini.FOLDER / "tokenizer"
     else:
         folder = ClipFolder(Path(location).expanduser())

@@ -1,15 +1,23 @@
 """ControlNets: a second network shows the first one where things are (arXiv:2302.05543)."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import UInt8
 from torch import Tensor
 
+from evenreel.backbones import configs
 from evenreel.backbones.base import Backbone, Residuals
-from evenreel.backbones.folder import ControlFolder, find, forbid_remote_code
-from evenreel.backbones.weights import load_part
+from evenreel.backbones.folder import ControlFolder
+from evenreel.backbones.hub import find, forbid_remote_code
+from evenreel.backbones.recognise import recognise
+from evenreel.backbones.safetensors_file import Header, read_header
+from evenreel.backbones.single_file import FilePart
+from evenreel.backbones.weights import FolderPart, Part
 from evenreel.errors import WeightsError
 from evenreel.types import Latents, PromptRows
 
@@ -26,7 +34,7 @@ class ControlNet:
     net: Any
     """A diffusers ControlNetModel."""
     fingerprint: str
-    """Hash of its weights."""
+    """Hash of its weights and its configuration."""
 
     def showing(self, maps: ConditionMaps, scale: float = 1.0) -> "Control":
         """The control of one clip."""
@@ -38,11 +46,16 @@ class Control:
     """A ControlNet with the condition of every frame of a clip."""
 
     net: Any
-    """A diffusers ControlNetModel: hosts attach to its layers."""
+    """A diffusers ControlNetModel."""
     maps: ConditionMaps
     """What it is shown."""
     scale: float = 1.0
     """How much of it counts; 0 is as if it were not there."""
+
+    @property
+    def nets(self) -> tuple[Any, ...]:
+        """The network."""
+        return (self.net,)
 
     def residuals(
         self, latents: Latents, frames: Sequence[int], timestep: int, prompt_embeds: PromptRows
@@ -66,16 +79,40 @@ class Control:
         return Residuals(tuple(down), mid)
 
 
+@dataclass(frozen=True)
+class Controls:
+    """Several ControlNets at once: what they add is added up."""
+
+    controls: tuple[Control, ...]
+
+    @property
+    def nets(self) -> tuple[Any, ...]:
+        """Diffusers' ControlNetModels: hosts attach to their layers."""
+        return tuple(control.net for control in self.controls)
+
+    def residuals(
+        self, latents: Latents, frames: Sequence[int], timestep: int, prompt_embeds: PromptRows
+    ) -> Residuals:
+        """What to add for some frames; see `Control.residuals`."""
+        found = [control.residuals(latents, frames, timestep, prompt_embeds) for control in self.controls]
+        down = zip(*(residuals.down for residuals in found), strict=True)
+        return Residuals(tuple(map(_added, down)), _added([residuals.mid for residuals in found]))
+
+
+AnyControl = Control | Controls
+"""One ControlNet or several, with the condition of every frame of a clip."""
+
+
 def load_control(name: str, backbone: Backbone, *, download: bool = False) -> ControlNet:
     """Open a ControlNet for a model, with its device and number type.
 
-    `name` is a folder in diffusers' layout, or owner/model on the Hugging Face hub; nothing is fetched unless
-    `download` is set. Raises: WeightsError when it is absent, damaged, unsafe, or made for another kind of model.
+    `name` is a folder in diffusers' layout, one safetensors file, or owner/model on the Hugging Face hub; nothing is
+    fetched unless `download` is set. Raises: WeightsError when it is absent, damaged, unsafe, or made for another kind
+    of model.
     """
     forbid_remote_code()
-    folder = find(name, download=download, kind=ControlFolder)
-    folder.check()
-    config, unet = folder.config(""), backbone.unet.config
+    part = _part(name, backbone, download=download)
+    config, unet = part.config, backbone.unet.config
     for key in _SHARED:
         ours, theirs = _plain(config.get(key)), _plain(unet.get(key))
         if key in config and ours != theirs:
@@ -89,14 +126,103 @@ def load_control(name: str, backbone: Backbone, *, download: bool = False) -> Co
         )
     from diffusers import ControlNetModel
 
-    net = load_part(folder, "", ControlNetModel, backbone.device, backbone.dtype)
-    return ControlNet(net=net, fingerprint=folder.fingerprint)
+    net = part.load(ControlNetModel, backbone.device, backbone.dtype)
+    return ControlNet(net=net, fingerprint=_fingerprint(part))
 
 
-def fingerprint_of(name: str) -> str:
-    """Hash of a ControlNet's weights, without loading them. Raises: WeightsError where there are none."""
-    return find(name, kind=ControlFolder).fingerprint
+def is_control(name: str, backbone: Backbone, fingerprint: str) -> bool:
+    """Whether a ControlNet is that of a fingerprint, without loading it. Raises: WeightsError where there is none."""
+    part = _part(name, backbone)
+    # earlier records hold the hash of the weights alone
+    earlier = part.folder.weights_fingerprint if isinstance(part, FolderPart) else None
+    return fingerprint in (_fingerprint(part), earlier)
+
+
+def _part(name: str, backbone: Backbone, *, download: bool = False) -> Part:
+    path = Path(name).expanduser()
+    if path.is_file():
+        header = read_header(path)
+        beside = path.with_name("config.json")
+        if "controlnet_cond_embedding.conv_in.weight" not in header.tensors or not beside.is_file():
+            return _in_file(header, backbone)
+        path = path.parent
+    folder = find(str(path) if path.is_dir() else name, download=download, kind=ControlFolder)
+    folder.check()
+    return FolderPart(folder, "")
+
+
+def _in_file(header: Header, backbone: Backbone) -> FilePart:
+    """A ControlNet in one file: what its file does not say of its layout is that of the UNet."""
+    from diffusers import ControlNetModel
+    from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
+
+    found = recognise(header)
+    if found.kind != "control":
+        raise WeightsError(f"{header.path}: is {found.said}; give {ControlFolder.wanted} as control.")
+    prefix = "control_model." if any(name.startswith("control_model.") for name in header.tensors) else ""
+    names = tuple(name for name in header.tensors if name.startswith(prefix))
+    header.check_floats(names)
+    _check_made_for(header, prefix, backbone)
+    settings = {"conditioning_embedding_out_channels": _hint_channels(header, prefix)}
+    import torch
+
+    with torch.device("meta"):
+        net: Any = ControlNetModel.from_unet(backbone.unet, load_weights_from_unet=False, **settings)
+    config = {key: value for key, value in dict(net.config).items() if not key.startswith("_")}
+    configs.checked(configs.ControlNetSchema, _as_json(config), header.path)
+    return FilePart(
+        header,
+        "ControlNet",
+        "ControlNetModel",
+        config,
+        names,
+        lambda tensors: convert_controlnet_checkpoint(tensors, config),
+    )
+
+
+def _check_made_for(header: Header, prefix: str, backbone: Backbone) -> None:
+    """Say of a ControlNet for another kind of model what it is, not which of its weights does not fit."""
+    from evenreel.backbones.recognise import FAMILIES, text_width
+
+    width = text_width(header, prefix)
+    wanted = backbone.unet.config.cross_attention_dim
+    family = recognise(header).family
+    if width is not None and width != wanted:
+        named = f" for {FAMILIES[family]}" if family else ""
+        raise WeightsError(
+            f"{header.path}: is a ControlNet{named}, whose prompts have {width} features; those of model "
+            f"{backbone.name} have {wanted}, so use a ControlNet made for it."
+        )
+
+
+def _hint_channels(header: Header, prefix: str) -> list[int]:
+    """Channels of the layers that read the picture: 16, 32, 96, 256 in all that are published."""
+    if header.shape("controlnet_cond_embedding.conv_in.weight"):
+        names = [
+            "controlnet_cond_embedding.conv_in.weight",
+            *(f"controlnet_cond_embedding.blocks.{2 * i + 1}.weight" for i in range(7)),
+        ]
+    else:
+        names = [f"{prefix}input_hint_block.{4 * i}.weight" for i in range(4)]
+    shapes = [shape for name in names if (shape := header.shape(name)) is not None and len(shape) == 4]
+    return [shape[0] for shape in shapes]
+
+
+def _fingerprint(part: Part) -> str:
+    described = json.dumps(_as_json(part.config), sort_keys=True)
+    return hashlib.sha256(f"{part.fingerprint}\n{described}\n".encode()).hexdigest()
+
+
+def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in config.items()}
 
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def _added(tensors: Sequence[Tensor]) -> Tensor:
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        total = total + tensor
+    return total

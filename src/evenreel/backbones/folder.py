@@ -1,17 +1,18 @@
-"""A diffusers model folder: where it is, whether it is whole, and which files hold its weights."""
+"""A diffusers model folder: whether it is whole, which files hold its weights, and by which hash it is known again."""
 
 import hashlib
 import json
-import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-from evenreel.backbones import safetensors_file
-from evenreel.errors import WeightsError, argument
+from evenreel.backbones import configs, safetensors_file
+from evenreel.backbones.recognise import PURPOSES
+from evenreel.errors import WeightsError
 
 PARTS = {
     "unet": ("UNet2DConditionModel", "diffusion_pytorch_model"),
@@ -19,9 +20,50 @@ PARTS = {
     "text_encoder": ("CLIPTextModel", "model"),
 }
 """For each part with weights: the class that it must be, and the stem of its file."""
+SCHEMAS: Mapping[str, type[configs.Schema]] = MappingProxyType(
+    {
+        "UNet2DConditionModel": configs.UNetSchema,
+        "AutoencoderKL": configs.AutoencoderSchema,
+        "CLIPTextModel": configs.TextSchema,
+        "ControlNetModel": configs.ControlNetSchema,
+        "CLIPModel": configs.ClipSchema,
+        "ViTModel": configs.VisionSchema,
+    }
+)
+"""For each class that is loaded: what its configuration may say."""
 _CHECKSUMS = "SHA256SUMS"
 _TRUSTED = ("diffusers", "transformers", None)
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+_OTHER_PIPELINES = {
+    "StableDiffusionXLPipeline": "a Stable Diffusion XL model",
+    "StableDiffusionXLImg2ImgPipeline": "the refiner of Stable Diffusion XL",
+    "StableDiffusionXLInpaintPipeline": "a Stable Diffusion XL model for inpainting",
+    "StableDiffusionInpaintPipeline": "a Stable Diffusion model for inpainting",
+    "StableDiffusionInstructPix2PixPipeline": "an instruct-pix2pix model",
+    "StableDiffusionUpscalePipeline": "a model for upscaling",
+    "StableDiffusionDepth2ImgPipeline": "a depth-to-image model",
+    "StableDiffusion3Pipeline": "a Stable Diffusion 3 model",
+    "FluxPipeline": "a Flux model",
+    "WanPipeline": "a Wan video model",
+    "StableVideoDiffusionPipeline": "a Stable Video Diffusion model",
+    "LatentConsistencyModelPipeline": "a latent consistency model, which takes its guidance inside",
+}
+"""Folders of these pipelines, in words."""
+_OTHER_FOLDERS = {
+    "AutoencoderKL": ("an autoencoder", "give it as vae, beside a model"),
+    "ControlNetModel": ("a ControlNet", "give it as control, beside a model"),
+    "MotionAdapter": ("a motion module", "use it beside a model"),
+    "UNet2DConditionModel": ("the UNet of a model", "give the folder above it"),
+}
+"""Folders of one network, in words, and what to do with them."""
+_SCHEDULERS = re.compile(
+    r"(DDIM|DDPM|PNDM|LMSDiscrete|EulerDiscrete|EulerAncestralDiscrete|HeunDiscrete|KDPM2Discrete|KDPM2AncestralDiscrete"
+    r"|DPMSolver(Multistep|Singlestep|SDE)|DEISMultistep|UniPCMultistep|SASolver|DDIMInverse|DDIMParallel|DDPMParallel)"
+    r"Scheduler"
+)
+"""Those whose noise levels are given by betas; the steps between levels are always those of DDIM."""
+_PREFERRED = ("", "fp16", "bf16")
+"""Variants of weights, the best first."""
 
 
 @dataclass(frozen=True)
@@ -40,44 +82,37 @@ class ModelFolder:
 
     def check(self) -> None:
         """Raise WeightsError unless every part is there, whole, of a known class, and free of code."""
-        if (self.path / "model_index.json").exists():
-            self._check_trusted(read_json(self.path / "model_index.json"))
+        self.check_kind()
         self._check_weights()
-        self.config("scheduler", "scheduler_config.json")
         if not (self.path / "tokenizer").is_dir():
             raise WeightsError(f"{self.path}: the tokenizer folder is missing; fetch the model again.")
-        self._check_sums()
+        self.check_sums()
+
+    def check_kind(self) -> None:
+        """Raise WeightsError unless the configurations are those of a model that can be used; no weights are needed."""
+        index = read_json(self.path / "model_index.json") if (self.path / "model_index.json").exists() else {}
+        self._check_is_model(index)
+        self._check_trusted(index)
+        for part, (class_name, _) in self.parts.items():
+            self._check_class(part, class_name)
+        check_unet(self.path, self.config("unet"), self.config("vae").get("latent_channels", 4))
+        check_scheduler(self.path, self.config("scheduler", "scheduler_config.json"))
 
     def config(self, part: str, name: str = "config.json") -> dict[str, Any]:
         """A part's configuration. Raises: WeightsError when it is missing or damaged."""
         return read_json(self.path / part / name)
 
     def variant(self, part: str) -> str | None:
-        """`fp16` when a part comes only in half precision, else None."""
-        stem = self.parts[part][1]
-        whole = any(
-            (self.path / part / f"{stem}{end}").exists()
-            for end in (".safetensors", ".safetensors.index.json")
-        )
-        return None if whole else "fp16"
+        """The variant of a part's weights that is read, such as `fp16`; None for the plain ones."""
+        return self._index_or_file(part)[1] or None
 
     def weight_files(self, part: str) -> tuple[Path, ...]:
         """The safetensors files of a part. Raises: WeightsError when there are none, or only pickles."""
-        folder, stem = self.path / part, self.parts[part][1]
-        for name in (f"{stem}.safetensors", f"{stem}.fp16.safetensors"):
-            if (folder / name).exists():
-                return (folder / name,)
-        if (folder / f"{stem}.safetensors.index.json").exists():
-            return self._shards(folder, f"{stem}.safetensors.index.json")
-        if folder.is_dir() and any(file.suffix in _PICKLES for file in folder.iterdir()):
-            raise WeightsError(
-                f"{folder}: the weights are pickled, and pickles can run code when loaded; "
-                "use a copy of the model with safetensors files."
-            )
-        raise WeightsError(f"{folder / stem}.safetensors is missing; fetch the model again.")
+        found, _ = self._index_or_file(part)
+        return self._shards(found) if found.suffix == ".json" else (found,)
 
     @cached_property
-    def fingerprint(self) -> str:
+    def weights_fingerprint(self) -> str:
         """Hash of all weights; the names of files count, their dates and places do not."""
         total = hashlib.sha256()
         for part in self.parts:
@@ -85,64 +120,151 @@ class ModelFolder:
                 total.update(f"{part}/{file.name} {safetensors_file.sha256(file)}\n".encode())
         return total.hexdigest()
 
-    def _shards(self, folder: Path, index: str) -> tuple[Path, ...]:
-        names = sorted(set(read_json(folder / index).get("weight_map", {}).values()))
-        if any(Path(name).name != name for name in names):
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all that decides what the model does: weights, configurations, scheduler, tokenizer."""
+        total = hashlib.sha256(f"{self.weights_fingerprint}\n".encode())
+        for file in self._deciding_files():
+            if file.name.endswith("config.json"):  # how it is laid out does not matter
+                content = json.dumps(read_json(file), sort_keys=True).encode()
+            else:
+                content = file.read_bytes()
+            name = file.relative_to(self.path).as_posix()
+            total.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+        return total.hexdigest()
+
+    def _deciding_files(self) -> list[Path]:
+        """Configurations and vocabularies, in the order of their names."""
+        own = [self.path / part / "config.json" for part in self.parts]
+        shared = [self.path / "scheduler" / "scheduler_config.json", *(self.path / "tokenizer").glob("*")]
+        return sorted(file for file in (*own, *shared) if file.is_file() and not file.name.startswith("."))
+
+    def _index_or_file(self, part: str) -> tuple[Path, str]:
+        """The file of a part's weights, or the index of its shards; and its variant, empty for the plain one."""
+        folder, stem = self.path / part, re.escape(self.parts[part][1])
+        pattern = re.compile(
+            rf"{stem}(?:\.(?P<file>\w+))?\.safetensors|{stem}\.safetensors\.index(?:\.(?P<index>\w+))?\.json"
+        )
+        found: dict[str, Path] = {}
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if match := pattern.fullmatch(file.name):
+                found.setdefault(match["file"] or match["index"] or "", file)
+        for variant in _PREFERRED:
+            if variant in found:
+                return found[variant], variant
+        if len(found) == 1:
+            variant, file = found.popitem()
+            return file, variant
+        if found:
             raise WeightsError(
-                f"{folder / index}: names files outside its folder; this model is not safe to load."
+                f"{folder}: holds several variants of the weights ({', '.join(sorted(found))}) and not the plain one; "
+                "leave one of them there."
             )
-        return tuple(folder / name for name in names)
+        if folder.is_dir() and any(file.suffix in _PICKLES for file in folder.iterdir()):
+            raise WeightsError(
+                f"{folder}: the weights are pickled, and pickles can run code when loaded; "
+                "use a copy of the model with safetensors files."
+            )
+        raise WeightsError(f"{folder / self.parts[part][1]}.safetensors is missing; fetch the model again.")
+
+    def _shards(self, index: Path) -> tuple[Path, ...]:
+        places = read_json(index).get("weight_map")
+        if not isinstance(places, dict) or not places or not all(isinstance(n, str) for n in places.values()):
+            raise WeightsError(f"{index}: names no files of weights; fetch the model again.")
+        names = sorted(set(places.values()))
+        if any(Path(name).name != name for name in names):
+            raise WeightsError(f"{index}: names files outside its folder; this model is not safe to load.")
+        return tuple(index.parent / name for name in names)
 
     def _check_weights(self) -> None:
-        for part, (class_name, _) in self.parts.items():
-            self._check_class(part, class_name)
+        for part in self.parts:
             for file in self.weight_files(part):
-                safetensors_file.check(file)
+                safetensors_file.read_header(file).check_floats()
 
     def _check_class(self, part: str, class_name: str) -> None:
-        config = self.config(part)
-        found = config.get("_class_name") or next(iter(config.get("architectures") or [class_name]))
+        config, where = self.config(part), self.path / part
+        named = config.get("architectures")
+        found = config.get("_class_name") or (named[0] if isinstance(named, list) and named else class_name)
         if found != class_name or "auto_map" in config:
-            raise WeightsError(
-                f"{self.path / part}: must be a plain {class_name}, got {found}; use {self.wanted}."
-            )
+            raise WeightsError(f"{where}: must be a plain {class_name}, got {found}; use {self.wanted}.")
+        if class_name in SCHEMAS:
+            configs.checked(SCHEMAS[class_name], config, where / "config.json")
+
+    def _check_is_model(self, index: Mapping[str, Any]) -> None:
+        """Say of a folder of another kind what it is, not what it lacks."""
+        pipeline = index.get("_class_name")
+        if isinstance(pipeline, str) and pipeline in _OTHER_PIPELINES:
+            raise WeightsError(f"{self.path}: is {_OTHER_PIPELINES[pipeline]}; use {self.wanted}.")
+        if (self.path / "unet").is_dir() or not (self.path / "config.json").is_file():
+            return
+        found = read_json(self.path / "config.json").get("_class_name")
+        said, advice = _OTHER_FOLDERS.get(str(found), (f"a {found}", f"use {self.wanted}"))
+        if found is not None:
+            raise WeightsError(f"{self.path}: is {said}, not a whole model; {advice}.")
 
     def _check_trusted(self, index: Mapping[str, Any]) -> None:
         for part, origin in index.items():
             if part in (*PARTS, "tokenizer", "scheduler") and (
-                not isinstance(origin, list) or origin[0] not in _TRUSTED
+                not isinstance(origin, list) or not origin or origin[0] not in _TRUSTED
             ):
                 raise WeightsError(
                     f"{self.path}: {part} wants to run code of the model's own, which is refused."
                 )
 
-    def _check_sums(self) -> None:
-        """Compare files with the SHA256SUMS beside them, if any: safetensors loads flipped bits silently."""
+    def check_sums(self, *, complete: bool = False) -> None:
+        """Compare files with the SHA256SUMS beside them, if any: safetensors loads flipped bits silently.
+
+        An empty list is an error; `complete` wants the list to be there, and all files on it that decide what the model
+        does. Raises: WeightsError.
+        """
         sums = self.path / _CHECKSUMS
-        if not sums.exists():
+        if not sums.exists() and not complete:
             return
-        for line in sums.read_text(encoding="utf-8").splitlines():
-            expected, _, name = line.partition("  ")
+        listed = _read_sums(sums)
+        for name, expected in listed.items():
             if not (self.path / name).is_file() or safetensors_file.sha256(self.path / name) != expected:
                 raise WeightsError(
                     f"{self.path / name}: differs from its checksum in {_CHECKSUMS}; fetch it again."
                 )
+        if not listed:
+            raise WeightsError(f"{sums}: is empty; fetch the model again.")
+        weights = [file for part in self.parts for file in self.weight_files(part)]
+        for file in [*weights, *self._deciding_files()] if complete else ():
+            if file.relative_to(self.path).as_posix() not in listed:
+                raise WeightsError(f"{sums}: has no checksum of {file.name}; fetch the model again.")
 
 
-class ControlFolder(ModelFolder):
+class PartFolder(ModelFolder):
+    """A network by itself in diffusers' or transformers' layout: one part, which is the folder itself."""
+
+    def check(self) -> None:
+        """Raise WeightsError unless the weights are there, whole, of a known class, and free of code."""
+        if not self.path.is_dir():
+            raise WeightsError(f"{self.path} is not a folder; give {self.wanted}.")
+        self.check_kind()
+        self._check_weights()
+        self.check_sums()
+
+    def check_kind(self) -> None:
+        """Raise WeightsError unless the configuration is that of such a network; no weights are needed."""
+        for part, (class_name, _) in self.parts.items():
+            self._check_class(part, class_name)
+
+
+class ControlFolder(PartFolder):
     """A ControlNet in diffusers' layout: one part, which is the folder itself."""
 
     parts = MappingProxyType({"": ("ControlNetModel", "diffusion_pytorch_model")})
     wanted = "a ControlNet for SD 1.x or 2.x"
     gigabytes = 1.4
 
-    def check(self) -> None:
-        """Raise WeightsError unless the weights are there, whole, of a known class, and free of code."""
-        self._check_weights()
-        self._check_sums()
 
+class AutoencoderFolder(PartFolder):
+    """An autoencoder in diffusers' layout: one part, which is the folder itself."""
 
-AnyFolder = TypeVar("AnyFolder", bound=ModelFolder)
+    parts = MappingProxyType({"": ("AutoencoderKL", "diffusion_pytorch_model")})
+    wanted = "an autoencoder for SD 1.x or 2.x"
+    gigabytes = 0.3
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -158,57 +280,44 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def find(name: str, *, download: bool = False, kind: type[AnyFolder] = ModelFolder) -> AnyFolder:
-    """The folder of a model, by path or by name on the Hugging Face hub.
-
-    Nothing is fetched unless `download` is set. Raises: WeightsError when the model is not there.
-    """
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return kind(path)
-    if path.exists():
-        raise WeightsError(f"{name}: is a single file; evenreel reads model folders in diffusers' layout.")
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise WeightsError(
-            f"{name}: no such model folder, and no name on the Hugging Face hub (owner/model) either."
-        )
-    return kind(_from_hub(name, kind, download=download))
-
-
-def _from_hub(name: str, kind: type[ModelFolder], *, download: bool) -> Path:
-    # Imported late: most runs use a folder, and this import costs a second.
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    offline = bool(constants.HF_HUB_OFFLINE)
-    patterns = ["model_index.json", "scheduler/*.json", "tokenizer/*.json", "tokenizer/*.txt"]
-    patterns += [f"{part}/config.json".lstrip("/") for part in kind.parts]
-    stems = [f"{part}/{stem}".lstrip("/") for part, (_, stem) in kind.parts.items()]
-    patterns += [
-        f"{stem}{end}"
-        for stem in stems
-        for end in (".safetensors", "-*.safetensors", ".safetensors.index.json")
-    ]
-    local = offline or not download
+def _read_sums(path: Path) -> dict[str, str]:
+    """Checksums by file name, as `sha256sum` writes them. Raises: WeightsError for what is not such a list."""
     try:
-        found = Path(snapshot_download(name, allow_patterns=patterns, local_files_only=local))
-        if lacking := [stem for stem in stems if not any(found.glob(f"{stem}*.safetensors"))]:
-            halves = [f"{stem}.fp16.safetensors" for stem in lacking]  # what some models have in their place
-            snapshot_download(name, allow_patterns=halves, local_files_only=local)
-        return found
-    except LocalEntryNotFoundError as error:
-        how = "HF_HUB_OFFLINE is set: unset it and " if offline else ""
-        includes = " ".join(f"--include '{pattern}'" for pattern in patterns)
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read; fetch it again.") from error
+    found: dict[str, str] = {}
+    for line in lines:
+        match = re.fullmatch(r"([0-9a-f]{64}) [ *](?P<name>\S.*)", line)
+        if match is None or Path(match["name"]).is_absolute() or ".." in Path(match["name"]).parts:
+            raise WeightsError(f"{path}: is not a list of checksums ({line[:40]!r}); fetch it again.")
+        found[match["name"]] = match[1]
+    return found
+
+
+def check_unet(where: Path, config: Mapping[str, Any], latent_channels: int) -> None:
+    """Raise WeightsError for a UNet that takes more than noise, a timestep and a text."""
+    if config.get("addition_embed_type"):
+        raise WeightsError(f"{where}: is a Stable Diffusion XL model; use an SD 1.x or 2.x model.")
+    if (channels := config.get("in_channels", 4)) != latent_channels:
+        purpose = PURPOSES.get(channels, f"inputs of {channels} channels")
+        raise WeightsError(f"{where}: is a model for {purpose}; use a plain SD 1.x or 2.x model.")
+    for name, said in (
+        ("time_cond_proj_dim", "takes its guidance inside (a latent consistency model)"),
+        ("class_embed_type", "takes classes or pictures besides the prompt"),
+        ("num_class_embeds", "takes classes or noise levels besides the prompt"),
+        ("encoder_hid_dim", "takes pictures in the place of the prompt"),
+    ):
+        if config.get(name) is not None:
+            raise WeightsError(f"{where}: {said} ({name}); use a plain SD 1.x or 2.x model.")
+
+
+def check_scheduler(where: Path, config: Mapping[str, Any]) -> None:
+    """Raise WeightsError for a schedule that DDIM cannot follow, by the name of its class or of its entry."""
+    name = config.get("_class_name", "DDIMScheduler")
+    if not isinstance(name, str) or not _SCHEDULERS.fullmatch(name):
         raise WeightsError(
-            f"{name}: these weights are not on this machine; {how}add {argument('download')}, or fetch them with "
-            f"`hf download {name} {includes}`, about {kind.gigabytes:g} GB for {kind.wanted}, "
-            f"kept in {constants.HF_HUB_CACHE}."
-        ) from error
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{name}: cannot be fetched from the Hugging Face hub ({reason}).") from error
-
-
-def forbid_remote_code() -> None:
-    """Tell diffusers never to run code that comes with a model; must precede its import."""
-    os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
+            f"{where}: is sampled by {str(name)[:60]}, whose noise levels DDIM cannot follow; "
+            "use a plain SD 1.x or 2.x model."
+        )
+    configs.checked(configs.SchedulerSchema, config, where / "scheduler_config.json")

@@ -1,12 +1,15 @@
 """Models by name."""
 
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from evenreel import registry
 from evenreel.backbones import stable_diffusion
 from evenreel.backbones.base import Backbone
+from evenreel.errors import SettingsError
 
 
 def load_backbone(
@@ -15,18 +18,23 @@ def load_backbone(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     download: bool = False,
+    **options: Any,
 ) -> Backbone:
     """Open a model.
 
-    `name` is `mini` (packaged), the name of a plug-in, `plug-in:location`, a folder in diffusers' layout, or
-    owner/model on the Hugging Face hub; nothing is fetched unless `download` is set. `device` and `dtype`
-    default to a GPU and float16 where there is one, else the CPU and float32. Weights load when they are first used.
-    Raises: WeightsError, SettingsError, PluginError.
+    `name` is `mini` (packaged), the name of a plug-in, `plug-in:location`, a folder in diffusers' layout, a checkpoint
+    in one safetensors file, or owner/model on the Hugging Face hub; nothing is fetched unless `download` is set.
+    `device` and `dtype` default to a GPU and float16 where there is one, else the CPU and float32. Weights load when
+    they are first used. `options` are those of `stable_diffusion.load`: `vae`, `tokenizer`, `clip_skip`,
+    `prediction_type`. Raises: WeightsError, SettingsError, PluginError.
     """
     family, _, location = name.partition(":")
-    # a folder of the user's goes before a plug-in of that name, though not before the packaged model
-    is_folder = name != "mini" and Path(name).expanduser().is_dir()
-    if not is_folder and family in registry.names(registry.BACKBONES):
-        load = registry.find(registry.BACKBONES, family)
-        return load(location, device=device, dtype=dtype, download=download)
-    return stable_diffusion.load(name, device=device, dtype=dtype, download=download)
+    # what lies at a path of the user's goes before a plug-in of that name, though not before the packaged model
+    is_path = name != "mini" and Path(name).expanduser().exists()
+    told: dict[str, Any] = {"device": device, "dtype": dtype, "download": download}
+    if is_path or family not in registry.names(registry.BACKBONES):
+        return stable_diffusion.load(name, **told, **options)
+    load = registry.find(registry.BACKBONES, family)
+    if foreign := [option for option in options if option not in signature(load).parameters]:
+        raise SettingsError(f"model {family} has no setting {', '.join(foreign)}; leave it out.")
+    return load(location, **told, **options)

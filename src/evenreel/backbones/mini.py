@@ -6,6 +6,7 @@ import torch
 
 from evenreel.backbones import stable_diffusion
 from evenreel.backbones.base import Guidance
+from evenreel.backbones.folder import ModelFolder
 from evenreel.errors import WeightsError
 
 FOLDER = Path(__file__).parent.parent / "weights" / "mini"
@@ -19,11 +20,14 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     download: bool = False,  # and there is nothing to fetch
+    vae: str = "",
+    clip_skip: int = 1,
 ) -> stable_diffusion.StableDiffusion:
     """Open the packaged model: 128 x 128 pixels, trained on evenreel's own synthetic clips."""
     if not FOLDER.is_dir():
         raise WeightsError(f"the packaged model is missing ({FOLDER}); install evenreel again.")
-    backbone = stable_diffusion.load(str(FOLDER), device=device, dtype=dtype)
+    ModelFolder(FOLDER).check_sums(complete=True)
+    backbone = stable_diffusion.load(str(FOLDER), device=device, dtype=dtype, vae=vae, clip_skip=clip_skip)
     backbone.name = "mini"
     backbone.guidance = Guidance(edit=2.5, generate=4.0)  # measured: docs/hosts.md, the model card
     return backbone

@@ -1,19 +1,27 @@
-"""Stable Diffusion 1.x and 2.x from a folder in diffusers' layout."""
+"""Stable Diffusion 1.x and 2.x, from a folder in diffusers' layout or from one file."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from evenreel.backbones import folder
+from evenreel.backbones import hub
+from evenreel.backbones.autoencoder import find_autoencoder
 from evenreel.backbones.base import Backbone, EncodedFrames, Residuals
 from evenreel.backbones.devices import choose_device, choose_dtype
+from evenreel.backbones.folder import ModelFolder
 from evenreel.backbones.sharing import exclusive, loaded_once
+from evenreel.backbones.single_file import CheckpointFile
 from evenreel.backbones.text import PromptEncoder, PromptTokens
-from evenreel.backbones.weights import load_part, one_sentence
+from evenreel.backbones.tokenizer import open_tokenizer
+from evenreel.backbones.weights import FolderPart, Part, content_fingerprint
 from evenreel.diffusion import ddim
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.errors import WeightsError
@@ -21,64 +29,111 @@ from evenreel.types import Frames, Latents, PromptEmbeds, PromptRows
 
 _PIXELS_PER_BATCH = 2**19
 """Pixels that the autoencoder sees together: two frames of 512 x 512, whose activations take about 2 GB."""
+_OLDEST_WITH_SIZE = (0, 9)
+"""diffusers before this version wrote a size into configurations that was not that of the model."""
 
 
 class StableDiffusion(Backbone):
     """A Stable Diffusion model whose parts load when they are first used."""
 
     def __init__(
-        self, model: folder.ModelFolder, *, name: str, device: torch.device, dtype: torch.dtype
+        self,
+        model: ModelFolder | CheckpointFile,
+        *,
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        vae: Part | None = None,
+        tokenizer: Path | None = None,
+        clip_skip: int = 1,
     ) -> None:
-        """Check the folder (a second or less; no weights are loaded yet). Raises: WeightsError."""
+        """Check the files (a second or less; no weights are loaded yet).
+
+        `vae` and `tokenizer` stand in the place of the model's own; `clip_skip` counts the layers of the text encoder
+        from the last (1) backwards. Raises: WeightsError.
+        """
         model.check()
-        self.name, self.device, self.dtype, self._folder = name, device, dtype, model
-        config, autoencoder = model.config("unet"), model.config("vae")
-        if config.get("in_channels") != autoencoder.get("latent_channels", 4) or config.get(
-            "addition_embed_type"
-        ):
-            raise WeightsError(
-                f"{name}: only plain SD 1.x and 2.x models are supported (no inpainting, no SDXL)."
-            )
-        self.schedule = NoiseSchedule.from_config(model.config("scheduler", "scheduler_config.json"))
-        factor = 2 ** (len(autoencoder.get("block_out_channels", (0, 0, 0, 0))) - 1)
+        self.name, self.device, self.dtype, self._model = name, device, dtype, model
+        self._vae, self._tokenizer, self._clip_skip = vae, tokenizer, clip_skip
+        if vae is None and isinstance(model, CheckpointFile) and not model.has_autoencoder:
+            raise WeightsError(f"{name}: holds no autoencoder; name one as vae, a folder or a file.")
+        layers = model.config("text_encoder").get("num_hidden_layers", 12)
+        if not 1 <= clip_skip <= layers:
+            raise WeightsError(f"{name}: its text encoder has {layers} layers, and clip_skip is {clip_skip}.")
+        # without an offset, files of 2022 mean one step; so do diffusers' pipelines read them
+        scheduler = {"steps_offset": 1, **model.config("scheduler", "scheduler_config.json")}
+        self.schedule = NoiseSchedule.from_config(scheduler)
+        factor = 2 ** (len(self._autoencoder.config.get("block_out_channels", (0, 0, 0, 0))) - 1)
         # Latents of even sides; the UNet passes odd ones of deeper levels on to the way up by itself. Coarser
         # sizes would distort: at 128 pixels, multiples of 64 make 3:2 of 4:3.
         self.size_multiple: int = 2 * factor
-        self.native_size: int = factor * config.get("sample_size", 64)
+        self.native_size: int = factor * _side(model.config("unet"))
+        self.notices: tuple[str, ...] = tuple(getattr(model, "notices", ()))
+        """What had to be assumed of the model, a sentence each."""
 
     @loaded_once
     def unet(self) -> Any:
         """The noise predictor."""
         from diffusers import UNet2DConditionModel
 
-        return load_part(self._folder, "unet", UNet2DConditionModel, self.device, self.dtype)
+        return self._part("unet").load(UNet2DConditionModel, self.device, self.dtype)
 
     @loaded_once
     def vae(self) -> Any:
         """The autoencoder between frames and latents."""
         from diffusers import AutoencoderKL
 
-        return load_part(self._folder, "vae", AutoencoderKL, self.device, self.dtype)
+        return self._autoencoder.load(AutoencoderKL, self.device, self.dtype)
 
     @loaded_once
     def text(self) -> PromptEncoder:
         """The tokenizer and the text encoder."""
-        from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers import CLIPTextModel
 
-        text_encoder = load_part(self._folder, "text_encoder", CLIPTextModel, self.device, self.dtype)
-        with one_sentence(self._folder.path / "tokenizer"):
-            tokenizer = CLIPTokenizer.from_pretrained(self._folder.path / "tokenizer", local_files_only=True)
-        # A tokenizer without its vocabulary loads silently, and turns every prompt into the same two tokens.
-        if not 256 < len(tokenizer) <= text_encoder.config.vocab_size:
-            raise WeightsError(
-                f"{self._folder.path / 'tokenizer'}: does not fit the text encoder; fetch the model again."
-            )
-        return PromptEncoder(tokenizer, text_encoder)
+        text_encoder = self._part("text_encoder").load(CLIPTextModel, self.device, self.dtype)
+        vocabulary = text_encoder.config.vocab_size
+        if self._tokenizer is not None:
+            tokenizer = open_tokenizer(self._tokenizer, vocabulary)
+        elif isinstance(self._model, CheckpointFile):
+            tokenizer = self._model.tokenizer()
+        else:
+            tokenizer = open_tokenizer(self._model.path / "tokenizer", vocabulary)
+        return PromptEncoder(tokenizer, text_encoder, clip_skip=self._clip_skip)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all that decides what the model does: weights, configurations, scheduler, tokenizer."""
+        instead = {}
+        if self._vae is not None:
+            instead["vae"] = [self._vae.fingerprint, dict(self._vae.config)]
+        if self._tokenizer is not None:
+            instead["tokenizer"] = [
+                hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(self._tokenizer.glob("*"))
+            ]
+        if self._clip_skip != 1:
+            instead["clip_skip"] = self._clip_skip
+        if not instead:
+            return self._model.fingerprint
+        described = f"{self._model.fingerprint}\n{json.dumps(instead, sort_keys=True)}\n"
+        return hashlib.sha256(described.encode()).hexdigest()
 
     @property
-    def fingerprint(self) -> str:
-        """Hash of the weights."""
-        return self._folder.fingerprint
+    def weights_fingerprint(self) -> str:
+        """Hash of the files of weights alone, by which earlier adapters know their model."""
+        return self._model.weights_fingerprint
+
+    @cached_property
+    def unet_fingerprint(self) -> str:
+        """Hash of the noise predictor's tensors, however they are stored: adapters know their model by it."""
+        return content_fingerprint(self._part("unet").state_dict())
+
+    @property
+    def _autoencoder(self) -> Part:
+        return self._part("vae") if self._vae is None else self._vae
+
+    def _part(self, name: str) -> Part:
+        model = self._model
+        return model.part(name) if isinstance(model, CheckpointFile) else FolderPart(model, name)
 
     @torch.no_grad()
     def encode(self, frames: Frames) -> EncodedFrames:
@@ -86,7 +141,7 @@ class StableDiffusion(Backbone):
         scale = self.vae.config.scaling_factor
 
         def latents_of(batch: Tensor) -> Tensor:
-            return self.vae.encode(batch.to(self.dtype) * 2 - 1).latent_dist.mean.float() * scale
+            return self.vae.encode(batch.to(self.vae.dtype) * 2 - 1).latent_dist.mean.float() * scale
 
         return self._in_batches(frames, latents_of, frames[0, 0].numel())
 
@@ -96,11 +151,11 @@ class StableDiffusion(Backbone):
         scale = self.vae.config.scaling_factor
 
         def frames_of(batch: Tensor) -> Tensor:
-            decoded = self.vae.decode((batch / scale).to(self.dtype), return_dict=False)[0]
-            return (decoded.float() / 2 + 0.5).clamp(0, 1)
+            decoded = self.vae.decode((batch / scale).to(self.vae.dtype), return_dict=False)[0]
+            return decoded.float() / 2 + 0.5
 
         factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        return self._in_batches(latents, frames_of, latents[0, 0].numel() * factor**2)
+        return self._in_batches(latents, frames_of, latents[0, 0].numel() * factor**2).clamp(0, 1)
 
     def embed(self, prompts: list[str]) -> PromptEmbeds:
         """Hidden states of prompts. Raises: SettingsError for a prompt that cannot be read in full."""
@@ -137,7 +192,15 @@ class StableDiffusion(Backbone):
         self, inputs: Float[Tensor, "frames _ _ _"], compute: Callable[[Tensor], Tensor], pixels: int
     ) -> Float[Tensor, "frames _ _ _"]:
         size = max(1, _PIXELS_PER_BATCH // pixels)
-        return torch.cat([compute(batch.to(self.device)) for batch in inputs.split(size)])
+        return torch.cat([self._finite(compute, batch.to(self.device)) for batch in inputs.split(size)])
+
+    def _finite(self, compute: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+        """What the autoencoder makes of a batch; in single precision from where half of it does not suffice."""
+        output = compute(batch)
+        if self.vae.dtype == torch.float32 or bool(torch.isfinite(output).all()):
+            return output
+        self.vae.to(torch.float32)
+        return compute(batch)
 
 
 def load(
@@ -146,11 +209,45 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     download: bool = False,
+    vae: str = "",
+    tokenizer: str = "",
+    clip_skip: int = 1,
+    prediction_type: str = "",
 ) -> StableDiffusion:
-    """Open a model folder, or a model on the Hugging Face hub (fetched only with `download`)."""
+    """Open a model: a folder, one file, or a name on the Hugging Face hub (fetched only with `download`).
+
+    `vae` names an autoencoder, `tokenizer` a folder, in the place of the model's own; `clip_skip` counts the layers of
+    the text encoder from the last (1) backwards; `prediction_type` says of a file in one piece what it predicts.
+    Raises: WeightsError, SettingsError.
+    """
     if not location.strip():
-        raise WeightsError("stable-diffusion needs a model folder; write stable-diffusion:FOLDER.")
-    folder.forbid_remote_code()
+        raise WeightsError("stable-diffusion needs a model; write stable-diffusion:FOLDER, or :FILE.")
+    hub.forbid_remote_code()
     chosen = choose_device(device)
-    found = folder.find(location, download=download)
-    return StableDiffusion(found, name=location, device=chosen, dtype=choose_dtype(dtype, chosen))
+    path = Path(location).expanduser()
+    if path.is_file():
+        model = CheckpointFile(path, prediction_type=prediction_type or None)
+    else:
+        model = hub.find(location, download=download)
+        if prediction_type:
+            raise WeightsError(
+                f"{location}: a folder says itself what its model predicts; leave prediction_type out."
+            )
+    return StableDiffusion(
+        model,
+        name=location,
+        device=chosen,
+        dtype=choose_dtype(dtype, chosen),
+        vae=find_autoencoder(vae, download=download) if vae else None,
+        tokenizer=Path(tokenizer).expanduser() if tokenizer else None,
+        clip_skip=clip_skip,
+    )
+
+
+def _side(config: dict[str, Any]) -> int:
+    """Side of the latents that a UNet was trained on, as diffusers' pipelines read its configuration."""
+    size = config.get("sample_size")
+    side = min(size) if isinstance(size, list) else size
+    version = str(config.get("_diffusers_version", "0.9")).split(".")
+    outdated = tuple(int(part) if part.isdigit() else 0 for part in version[:2]) < _OLDEST_WITH_SIZE
+    return 64 if side is None or (outdated and side < 64) else side

@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from evenreel.backbones.devices import choose_device
-from evenreel.backbones.folder import ModelFolder
+from evenreel.backbones.folder import PartFolder
 from evenreel.backbones.hooks import forward_hooked
 from evenreel.backbones.weights import load_part
-from evenreel.errors import WeightsError
 from evenreel.types import Frames
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -24,21 +23,10 @@ Resized = Float[Tensor, "frames 3 new_height new_width"]
 """`Frames`, where they stand beside frames of another size."""
 
 
-class TowerFolder(ModelFolder):
-    """A single transformer in transformers' layout: the folder holds config.json and model.safetensors."""
+class VitFolder(PartFolder):
+    """A ViT without a head, in transformers' layout: the folder holds config.json and model.safetensors."""
 
     gigabytes = 0.6
-
-    def check(self) -> None:
-        """Raise WeightsError unless the weights are there, whole, of a known class, and free of code."""
-        if not self.path.is_dir():
-            raise WeightsError(f"{self.path} is no folder; give {self.wanted}, in transformers' layout.")
-        self._check_weights()
-        self._check_sums()
-
-
-class VitFolder(TowerFolder):
-    """A ViT without a head."""
 
     parts: Mapping[str, tuple[str, str]] = MappingProxyType({"": ("ViTModel", "model")})
     wanted = "a DINO, for example facebook/dino-vitb8"

@@ -14,6 +14,9 @@ PredictionType = Literal["epsilon", "v_prediction", "sample"]
 """What a network returns: the noise, the velocity, or the clean latents."""
 Spacing = Literal["leading", "trailing", "linspace"]
 """Which timesteps a run visits, as in diffusers (arXiv:2305.08891, table 2)."""
+LEAST_SIGNAL = 2.0**-24
+"""Share of signal variance at the last timestep of a schedule that has none there (zero terminal SNR): as little as
+diffusers' `EulerDiscreteScheduler` leaves, since noise alone does not say which picture it hides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,6 @@ class NoiseSchedule:
 
     def __post_init__(self) -> None:
         if not all(0.0 < alpha <= 1.0 for alpha in (*self.alphas_cumprod, self.final_alpha_cumprod)):
-            # Zero-terminal-SNR schedules end at alpha 0, where noise cannot be told from signal.
             raise WeightsError(
                 "the scheduler's alphas_cumprod must lie in (0, 1]; this schedule is not supported."
             )
@@ -45,8 +47,6 @@ class NoiseSchedule:
 
         Raises: WeightsError when the config describes a schedule that is not supported.
         """
-        if config.get("rescale_betas_zero_snr"):
-            raise WeightsError("the scheduler rescales to zero terminal SNR, which is not supported.")
         prediction_type = config.get("prediction_type", "epsilon")
         if prediction_type not in (known := get_args(PredictionType)):
             raise WeightsError(
@@ -124,7 +124,17 @@ def refine(timesteps: Sequence[int], factor: int) -> tuple[int, ...]:
 
 def _alphas_cumprod(config: Mapping[str, Any]) -> tuple[float, ...]:
     # Computed in float32 as diffusers does, so that every model sees exactly the levels it was trained on.
-    return tuple(torch.cumprod(1.0 - _betas(config), dim=0).tolist())
+    alphas_cumprod = torch.cumprod(1.0 - _betas(config), dim=0)
+    if config.get("rescale_betas_zero_snr"):
+        alphas_cumprod = _without_signal_at_the_end(alphas_cumprod)
+    return tuple(alphas_cumprod.tolist())
+
+
+def _without_signal_at_the_end(alphas_cumprod: torch.Tensor) -> torch.Tensor:
+    """The same levels, but the last has no signal and the first is as it was (arXiv:2305.08891, algorithm 1)."""
+    signal = alphas_cumprod.sqrt()
+    signal = (signal - signal[-1]) * (signal[0] / (signal[0] - signal[-1]))
+    return (signal**2).clamp_min(LEAST_SIGNAL)
 
 
 def _betas(config: Mapping[str, Any]) -> torch.Tensor:

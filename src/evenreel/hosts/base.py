@@ -11,7 +11,7 @@ import torch
 
 from evenreel import random, registry
 from evenreel.backbones.base import Backbone
-from evenreel.backbones.control import Control
+from evenreel.backbones.control import AnyControl
 from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import guidance
 from evenreel.diffusion.trajectory import Trajectory
@@ -60,8 +60,8 @@ class EditJob:
     """Where all randomness of the host starts."""
     batch: int = 8
     """Frames that pass through the model together, where the host does not decide it."""
-    control: Control | None = None
-    """A ControlNet that sees a condition of every frame; None without one."""
+    control: AnyControl | None = None
+    """ControlNets that see a condition of every frame; None without one."""
     prefix: PrefixOf | None = None
     """An adapter's tokens, which go in front of the prompt in every branch; None without an adapter."""
 

@@ -14,7 +14,8 @@ TokenMap = Float[Tensor, "length length"]
 """Attention to a source token (row) that goes to a target token (column)."""
 
 TokensOfWords = Sequence[Sequence[int]]
-"""For each word, the positions of its tokens; together they follow the begin mark without a gap."""
+"""For each word, the positions of its tokens; in a prompt that is read at once they follow the begin mark without a
+gap."""
 
 
 def replacement(
@@ -33,41 +34,63 @@ def replacement(
     lengths differ, the tail is out of step with the prompt.
     """
     mapping = torch.zeros(length, length)
-    mapping[0, 0] = 1
-    row = column = 1
-    end_of_changes = (1, 1)
-    for ours, theirs, differs in zip(source, target, changed, strict=True):
+    for ours, theirs in zip(source, target, strict=True):
         rows, columns = len(ours), len(theirs)
         block = torch.eye(rows) if rows == columns else torch.full((rows, columns), 1 / max(columns, 1))
-        mapping[row : row + rows, column : column + columns] = block
-        row, column = row + rows, column + columns
-        if differs:
-            end_of_changes = (row, column)
-    if not published:
-        rest = torch.arange(row, length)
-        mapping[rest, (rest - row + column).clamp(max=length - 1)] = 1
+        if rows and columns:
+            mapping[torch.tensor(ours)[:, None], torch.tensor(theirs)] = block
+    if published:
+        _leave_diagonal(mapping, source, target, changed)
         return mapping
-    row, column = end_of_changes
-    mapping[row:], mapping[:, column:] = 0, 0
-    diagonal = torch.arange(column, min(length, length - row + column))
-    mapping[diagonal, diagonal] = 1
+    left, onto = _others(source, length), _others(target, length)
+    for count, row in enumerate(left):
+        mapping[row, onto[min(count, len(onto) - 1)]] = 1
     return mapping
 
 
+def _leave_diagonal(
+    mapping: TokenMap, source: TokensOfWords, target: TokensOfWords, changed: Sequence[bool]
+) -> None:
+    """One to one from where the last changed word ends, as published."""
+    mapping[0, 0] = 1
+    row = column = 1
+    last = max((number for number, differs in enumerate(changed) if differs), default=-1)
+    for ours, theirs in zip(source[: last + 1], target[: last + 1], strict=True):
+        row, column = row + len(ours), column + len(theirs)
+    length = len(mapping)
+    mapping[row:], mapping[:, column:] = 0, 0
+    diagonal = torch.arange(column, min(length, length - row + column))
+    mapping[diagonal, diagonal] = 1
+
+
+def _others(words: TokensOfWords, length: int) -> list[int]:
+    """Positions that belong to no word: marks and padding."""
+    taken = {position for word in words for position in word}
+    return [position for position in range(length) if position not in taken]
+
+
 def refinement(
-    source_ids: Sequence[int], target_ids: Sequence[int], length: int, *, published: bool = False
+    source_ids: Sequence[int],
+    target_ids: Sequence[int],
+    length: int,
+    *,
+    places: tuple[Sequence[int], Sequence[int]] | None = None,
+    published: bool = False,
 ) -> tuple[Int[Tensor, "length"], Float[Tensor, "length"]]:
     """For each target token the source token it is the same as, or -1; and how much it counts, 1 or 0.
 
     The tokens that both prompts share are found by their longest common subsequence, of which there may be several:
     this one leaves target tokens out as late as it can. Padding follows padding; `published` maps it to the same
-    position, which is one of the source's words when the target is shorter.
+    position, which is one of the source's words when the target is shorter. `places` are the positions of the tokens of
+    both prompts, where these are read in several chunks; by default 0, 1, 2, ...
     """
     mapping = torch.arange(length)
+    ours, theirs = places or (range(len(source_ids)), range(len(target_ids)))
     if not published:
-        mapping += len(source_ids) - len(target_ids)
-        mapping[mapping >= length] = -1
-    mapping[: len(target_ids)] = torch.tensor(_common_subsequence(source_ids, target_ids))
+        left, onto = _others([ours], length), _others([theirs], length)
+        mapping[onto] = torch.tensor([*left, *[-1] * length][: len(onto)], dtype=mapping.dtype)
+    found = [ours[row] if row >= 0 else -1 for row in _common_subsequence(source_ids, target_ids)]
+    mapping[list(theirs)] = torch.tensor(found)
     return mapping, (mapping >= 0).float()
 
 

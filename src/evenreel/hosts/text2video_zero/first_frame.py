@@ -68,13 +68,16 @@ class FirstFrameAttention:
 
 
 def first_frame_attentions(
-    net: Any, state: FirstFrameState, injection: InjectionState | None = None
+    net: Any, state: FirstFrameState, injection: InjectionState | None = None, *, label: str = ""
 ) -> dict[str, FirstFrameAttention]:
-    """Processors for all self-attentions of a UNet or ControlNet, by name, wrapping those in place."""
+    """Processors for all self-attentions of a UNet or ControlNet, by name, wrapping those in place.
+
+    Networks that share a `state` have different labels.
+    """
     injected = layers.decoder_self_attentions(net) if injection is not None else ()
     return {
         name: FirstFrameAttention(
-            net.attn_processors[name], name, state, injection if name in injected else None
+            net.attn_processors[name], label + name, state, injection if name in injected else None
         )
         for name in layers.self_attentions(net)
     }

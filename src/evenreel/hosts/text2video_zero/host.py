@@ -1,7 +1,7 @@
 """Text2Video-Zero (arXiv:2303.13439): motion in the latents of one frame, and all frames looking at the first one."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -83,15 +83,12 @@ class Text2VideoZeroHost:
         session = Text2VideoZeroSession(backbone, job, self, draws)
         unet, control = backbone.unet, job.control
         across = first_frame_attentions(unet, session.first_frame_state, session.injection)
-        with (
-            processors_installed(unet, across),
-            features_injected(unet, session.injection),
-            nullcontext()
-            if control is None
-            else processors_installed(
-                control.net, first_frame_attentions(control.net, session.control_first_frame_state)
-            ),
-        ):
+        with ExitStack() as stack:
+            stack.enter_context(processors_installed(unet, across))
+            stack.enter_context(features_injected(unet, session.injection))
+            for number, net in enumerate(() if control is None else control.nets):
+                shown = first_frame_attentions(net, session.control_first_frame_state, label=f"{number} ")
+                stack.enter_context(processors_installed(net, shown))
             yield session
 
 

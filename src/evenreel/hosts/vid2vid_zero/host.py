@@ -204,7 +204,8 @@ class ControlPlan:
         self_steps = 0 if host.published else int(steps * host.self_attention)
         if job.prompts is None or not job.prompts.source.split() or not host.cross:
             return cls(prompts=None, text_steps=0, self_steps=self_steps)
-        source, edit = (_tokens(backbone, prompt) for prompt in job.prompts)
+        length = job.prompt_embeds.shape[1]
+        source, edit = (_tokens(backbone, prompt).padded(length) for prompt in job.prompts)
         prompts = map_prompts(source, edit, published=host.published)
         if host.published:
             share = host.cross if is_replacement(source, edit) else host.self_attention

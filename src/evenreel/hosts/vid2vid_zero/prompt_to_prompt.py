@@ -54,7 +54,8 @@ def map_prompts(source: PromptTokens, target: PromptTokens, *, published: bool =
         words = source.tokens_of_words, target.tokens_of_words
         taken = replacement(*words, changed, length, published=published)
         return PromptMap(taken=taken, kept=torch.zeros(length))
-    mapping, counts = refinement(source.ids, target.ids, length, published=published)
+    places = source.positions, target.positions
+    mapping, counts = refinement(source.ids, target.ids, length, places=places, published=published)
     taken = torch.zeros(length, length)
     taken[mapping, torch.arange(length)] = counts  # -1 is the last row, where it counts for nothing
     return PromptMap(taken=taken, kept=1 - counts)

@@ -72,9 +72,10 @@ def pack(training: "MiniTraining", out: Path) -> Path:
 
 
 def write_sums(folder: Path) -> None:
-    """List the checksums of all weights in SHA256SUMS."""
-    weights = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors"))
-    sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in weights]
+    """List the checksums of all weights and configurations in SHA256SUMS; what tells how they were made is not."""
+    files = (path for end in ("*.safetensors", "*/*.json") for path in folder.rglob(end))
+    names = sorted({path.relative_to(folder).as_posix() for path in files})
+    sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
     write_atomically(folder / "SHA256SUMS", "".join(sums))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from evenreel.backbones import load_backbone
-from evenreel.backbones.control import fingerprint_of
+from evenreel.backbones.control import is_control
 from evenreel.errors import ClipError, SettingsError, WeightsError
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings, GenerateSettings
@@ -49,12 +49,13 @@ def repeat_edit(
     for source, digest in sources:
         _check_same(source, digest)
     backbone = load_backbone(settings.model, device=settings.device, dtype=settings.dtype)
-    if backbone.fingerprint != fingerprint:
+    # earlier records hold the hash of the weights alone
+    if fingerprint not in (backbone.fingerprint, getattr(backbone, "weights_fingerprint", None)):
         raise WeightsError(
             f"the model {settings.model} is no longer the one that was used; restore it, or start a new run."
         )
     use = settings.control
-    if control is not None and (use is None or fingerprint_of(use.model) != control_fingerprint):
+    if control is not None and (use is None or not is_control(use.model, backbone, str(control_fingerprint))):
         raise WeightsError(
             f"the ControlNet {use and use.model} is no longer the one that was used; restore it, or start a new run."
         )

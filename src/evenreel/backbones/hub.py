@@ -1,0 +1,168 @@
+"""Models by name: a folder, or one on the Hugging Face hub, of which nothing is fetched before its kind is known."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from evenreel.backbones.folder import ModelFolder
+from evenreel.errors import WeightsError, argument
+
+FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft")
+"""How files of weights end, which the names of models on the hub do not."""
+
+AnyFolder = TypeVar("AnyFolder", bound=ModelFolder)
+
+
+def find(name: str, *, download: bool = False, kind: type[AnyFolder] = ModelFolder) -> AnyFolder:
+    """The folder of a model, by path or by name on the Hugging Face hub.
+
+    Nothing is fetched unless `download` is set. Raises: WeightsError when the model is not there.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return kind(path)
+    if path.exists():
+        raise WeightsError(f"{name}: is a single file, and a folder is needed; give {kind.wanted}.")
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or path.suffix in FILES:
+        raise WeightsError(
+            f"{name}: no such model folder or file, and no name on the Hugging Face hub (owner/model) either."
+        )
+    # Imported late: most runs use a folder, and this import costs a second.
+    from huggingface_hub import constants
+
+    if download and not constants.HF_HUB_OFFLINE:
+        return kind(_fetched(name, kind))
+    return kind(_cached(name, kind, told_to_fetch=download))
+
+
+def _cached(name: str, kind: type[ModelFolder], *, told_to_fetch: bool) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    patterns = _described(kind)
+    try:
+        path = Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+        for part in kind.parts:
+            kind(path).weight_files(part)
+        return path
+    except HFValidationError as error:
+        raise WeightsError(
+            f"{name}: is not a name that the Hugging Face hub has; write owner/model."
+        ) from error
+    except (OSError, WeightsError) as error:
+        told = "" if told_to_fetch else f"add {argument('download')}, or "
+        how = "HF_HUB_OFFLINE is set: unset it and " if constants.HF_HUB_OFFLINE else ""
+        includes = " ".join(f"--include '{pattern}'" for pattern in [*patterns, *_weights(kind)])
+        raise WeightsError(
+            f"{name}: these weights are not on this machine; {how}{told}fetch them with "
+            f"`hf download {name} {includes}`, about {kind.gigabytes:g} GB for {kind.wanted}, "
+            f"kept in {constants.HF_HUB_CACHE}."
+        ) from error
+
+
+def _fetched(name: str, kind: type[ModelFolder]) -> Path:
+    """Fetch what describes the model, see whether it can be used, and only then fetch its weights."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    with _explained(name, kind):
+        files = HfApi().list_repo_files(name)
+        weights = _chosen(name, kind, files)
+        described = Path(snapshot_download(name, allow_patterns=_described(kind)))
+    kind(described).check_kind()
+    with _explained(name, kind):
+        return Path(snapshot_download(name, allow_patterns=[*_described(kind), *weights]))
+
+
+def _chosen(name: str, kind: type[ModelFolder], files: list[str]) -> list[str]:
+    """The files of weights to fetch: for each part the plain ones, else those in half precision, else any."""
+    chosen: list[str] = []
+    for part, (_, stem) in kind.parts.items():
+        stem = f"{part}/{stem}".lstrip("/")
+        own = [
+            f
+            for f in files
+            if re.fullmatch(rf"{re.escape(stem)}[-.].*(safetensors|\.index(\.\w+)?\.json)", f)
+        ]
+        own += [f for f in files if f == f"{stem}.safetensors"]
+        if not own:
+            raise WeightsError(f"{name}: {_lacking(files, stem, kind)}")
+        variants = {_variant(file, stem) for file in own}
+        best = next((v for v in ("", "fp16", "bf16") if v in variants), min(variants))
+        chosen += [file for file in own if _variant(file, stem) == best]
+    return sorted(chosen)
+
+
+def _variant(file: str, stem: str) -> str:
+    """`fp16` of `stem.fp16.safetensors`, `stem.fp16-00001-of-2.safetensors` and `stem.safetensors.index.fp16.json`."""
+    rest = file.removeprefix(stem)
+    found = re.fullmatch(
+        r"(?:\.(\w+))?(?:-\d+-of-\d+)?(?:\.(\w+))?\.safetensors|\.safetensors\.index(?:\.(\w+))?\.json", rest
+    )
+    return next((group for group in found.groups() if group), "") if found else rest
+
+
+def _lacking(files: list[str], stem: str, kind: type[ModelFolder]) -> str:
+    if single := [file for file in files if "/" not in file and file.endswith(".safetensors")]:
+        return (
+            f"holds no folder in diffusers' layout but single files ({', '.join(single[:3])}); fetch one with "
+            "`hf download`, and give its path."
+        )
+    if any(file.endswith((".bin", ".ckpt", ".pt", ".pth")) for file in files):
+        return (
+            "holds only pickled weights, which can run code when loaded; use a copy with safetensors files."
+        )
+    return f"has no {stem}.safetensors; give {kind.wanted}."
+
+
+def _described(kind: type[ModelFolder]) -> list[str]:
+    shared = ["model_index.json", "scheduler/*.json", "tokenizer/*.json", "tokenizer/*.txt"]
+    return [
+        *(shared if len(kind.parts) > 1 else ()),
+        *(f"{part}/config.json".lstrip("/") for part in kind.parts),
+    ]
+
+
+def _weights(kind: type[ModelFolder]) -> list[str]:
+    stems = [f"{part}/{stem}".lstrip("/") for part, (_, stem) in kind.parts.items()]
+    return [
+        f"{stem}{end}"
+        for stem in stems
+        for end in (".safetensors", "-*.safetensors", ".safetensors.index.json")
+    ]
+
+
+@contextmanager
+def _explained(name: str, kind: type[ModelFolder]) -> Iterator[None]:
+    """The hub's own reasons, and what to do."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise WeightsError(
+            f"{name}: is shared only with those who accept its terms; accept them on its page of the hub, sign in with "
+            "`hf auth login`, and try again."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise WeightsError(
+            f"{name}: the Hugging Face hub has no such model, or it is private; check the name, or sign in with "
+            "`hf auth login`."
+        ) from error
+    except errors.HFValidationError as error:
+        raise WeightsError(
+            f"{name}: is not a name that the Hugging Face hub has; write owner/model."
+        ) from error
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(
+            f"{name}: cannot be fetched from the Hugging Face hub ({reason[:200].rstrip('.')}); try again, or give "
+            f"the path of {kind.wanted}."
+        ) from error
+
+
+def forbid_remote_code() -> None:
+    """Tell diffusers never to run code that comes with a model; must precede its import."""
+    os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
