@@ -40,9 +40,20 @@ def rewritten(path, target, change):
     record = json.loads(metadata["evenreel.adapter"])
     change(tensors, record)
     if record.get("sha256") != "wrong":
-        record["sha256"] = checkpoint._digest(tensors)
-    save_file(tensors, target, {"evenreel.adapter": json.dumps(record)})
+        record["sha256"] = checkpoint._digest(tensors, record)
+    save_file(tensors, target, {"evenreel.adapter": json.dumps(record), "licence": metadata["licence"]})
     return target
+
+
+def of_type(dtype):
+    def change(tensors, record):
+        tensors[first_lora(tensors)] = tensors[first_lora(tensors)].to(dtype)
+
+    return change
+
+
+def without_axes(tensors, record):
+    tensors[first_lora(tensors)] = torch.tensor(1.0)
 
 
 @pytest.mark.parametrize(
@@ -82,11 +93,13 @@ def test_other_models_are_refused_unless_allowed(saved):
     path = saved[1]
     load(path, base=None)
     with pytest.raises(
-        WeightsError, match=r"was made for model tiny \(bbbbbbbbbbbb\), not for this one \(dddd"
+        WeightsError, match=r"made for model tiny, and this one is another.*adapter_other_base"
     ):
         load(path, base="d" * 64)
+    load(path, base=iter(["d" * 64, ORIGIN.base]))
     with pytest.raises(
-        WeightsError, match=r"looks through the vision tower of tiny-clip \(cccc.* not this one \(eeee"
+        WeightsError,
+        match=r"looks through the vision tower of the CLIP tiny-clip \(cccc.*name that one as adapter_clip",
     ):
         load(path, base=ORIGIN.base, vision="e" * 64)
     load(path, base="d" * 64, vision="e" * 64, other_base=True)
@@ -105,14 +118,33 @@ def test_a_cut_file_is_refused(saved, tmp_path):
 
 @given(st.integers(0, 10**9), st.integers(0, 7))
 @settings(max_examples=60)
-def test_a_flipped_bit_is_refused(saved, tmp_path_factory, place, bit):
+def test_a_flipped_bit_of_the_weights_is_refused(saved, tmp_path_factory, place, bit):
     whole = bytearray(saved[1].read_bytes())
     header = 8 + int.from_bytes(whole[:8], "little")
     whole[header + place % (len(whole) - header)] ^= 1 << bit
     damaged = tmp_path_factory.getbasetemp() / "flipped.safetensors"
     damaged.write_bytes(whole)
-    with pytest.raises(WeightsError, match="differ from their checksum"):
+    with pytest.raises(WeightsError, match="differs from its checksum"):
         load(damaged, base=None)
+
+
+@given(st.integers(0, 10**9), st.integers(0, 7))
+@settings(max_examples=100)
+def test_a_flipped_bit_of_what_the_file_says_is_refused(saved, tmp_path_factory, place, bit):
+    whole = bytearray(saved[1].read_bytes())
+    whole[place % (8 + int.from_bytes(whole[:8], "little"))] ^= 1 << bit
+    damaged = tmp_path_factory.getbasetemp() / "flipped.safetensors"
+    damaged.write_bytes(whole)
+    with pytest.raises(WeightsError):
+        load(damaged, base=None)
+
+
+def test_files_of_the_first_format_are_read(saved, tmp_path):
+    def older(tensors, record):
+        record["format"] = 1
+
+    path = rewritten(saved[1], tmp_path / "older.safetensors", older)
+    assert load(path, base=None)[1].notes == {"steps": 3}
 
 
 def first_lora(tensors):
@@ -178,7 +210,7 @@ def with_other_tokens(tensors, record):
         (with_a_stranger, "belong to no adapter"),
         (without_tokens, "do not belong together"),
         (with_other_tokens, "must be of size"),
-        (put("format", value=99), "has format 99, this evenreel reads 1"),
+        (put("format", value=99), "has format 99, this evenreel reads 2"),
         (put("settings", "lora", "rank", value=0), "rank must be from 1"),
         (put("settings", "lora", "rank", value="4"), "description is damaged"),
         (put("settings", "lora", "rank", value=True), "description is damaged"),
@@ -195,7 +227,17 @@ def with_other_tokens(tensors, record):
         (drop("settings", "tokens"), "description is damaged"),
         (drop("origin"), "description is damaged"),
         (drop("format"), "description is damaged"),
-        (put("sha256", value="wrong"), "differ from their checksum"),
+        (put("sha256", value="wrong"), "differs from its checksum"),
+        (put("settings", "scale", value=10**400), "description is damaged"),
+        (put("settings", "lora", "alpha", value=10**400), "description is damaged"),
+        (put("settings", "training_window", value=[0, 10**400]), "description is damaged"),
+        (put("origin", "base", value=10**400), "description is damaged"),
+        (put("origin", "licence", value=["CC0-1.0"]), "description is damaged"),
+        (put("origin", "other", value=1), "description is damaged"),
+        (of_type(torch.int8), "holds numbers of type I8"),
+        (of_type(torch.bool), "holds numbers of type BOOL"),
+        (of_type(torch.complex64), "holds numbers of type C64"),
+        (without_axes, "description is damaged|for other layers|must be of size"),
     ],
 )
 def test_what_does_not_belong_together_is_refused_in_one_sentence(saved, tmp_path, change, words):
@@ -211,7 +253,7 @@ def test_files_of_other_kinds_are_refused(saved, tmp_path):
     with pytest.raises(WeightsError, match="cannot be read"):
         load(other, base=None)
     save_file({"x": torch.zeros(1)}, other)
-    with pytest.raises(WeightsError, match="is no adapter of evenreel"):
+    with pytest.raises(WeightsError, match="is not an adapter of evenreel but"):
         load(other, base=None)
     save_file({"x": torch.zeros(1)}, other, {"evenreel.adapter": "{"})
     with pytest.raises(WeightsError, match="description is damaged"):

@@ -3,14 +3,13 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors import torch as safetensors
 from torch import Tensor
 
@@ -19,10 +18,13 @@ from evenreel.adapters.lora import Lora, LoraSettings
 from evenreel.adapters.prompt_tokens import PromptTokens, PromptTokenSettings
 from evenreel.adapters.window import Window
 from evenreel.backbones import safetensors_file
+from evenreel.backbones.recognise import recognise
+from evenreel.backbones.weights import content_fingerprint
 from evenreel.errors import EvenreelError, SettingsError, WeightsError
 from evenreel.files import write_atomically
 
-FORMAT = 1
+FORMAT = 2
+"""What is written. Files of format 1 have a checksum of their weights alone."""
 _KEY = "evenreel.adapter"
 _LORA, _TOKENS = "lora.", "tokens."
 
@@ -32,13 +34,13 @@ class Origin:
     """What an adapter file says of itself."""
 
     base: str
-    """Fingerprint of the model it was made for."""
+    """Fingerprint of the model it was made for: that of its noise predictor, or of the whole model."""
     base_name: str = ""
     """What that model was loaded by."""
     vision: str | None = None
     """Fingerprint of the CLIP whose vision tower it looks through; None where it looks at nothing."""
     vision_name: str = ""
-    """What that was loaded by."""
+    """What that is called."""
     licence: str
     """One line: under which licence the weights come."""
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -56,41 +58,49 @@ def save(adapter: Adapter, path: str | Path, origin: Origin) -> None:
         "format": FORMAT,
         "settings": _plain(adapter.settings),
         "origin": dataclasses.asdict(origin),
-        "sha256": _digest(tensors),
     }
+    record["sha256"] = _digest(tensors, record)
     write_tensors(Path(path), tensors, {_KEY: json.dumps(record, sort_keys=True), "licence": origin.licence})
 
 
 def load(
-    path: str | Path, *, base: str | None, vision: str | None = None, other_base: bool = False
+    path: str | Path,
+    *,
+    base: str | Iterable[str] | None,
+    vision: str | Iterable[str] | None = None,
+    other_base: bool = False,
 ) -> tuple[Adapter, Origin]:
     """Read an adapter, on the CPU, and check all of it.
 
-    `base` is the fingerprint of the model it is to be used with (None: not known yet), `vision` that of the CLIP;
-    `other_base` allows it to have been made for others. Raises: WeightsError.
+    `base` are the hashes by which the model is known that it is to be used with (None: not known yet), `vision` those
+    of the CLIP; `other_base` allows it to have been made for others. Raises: WeightsError.
     """
     path = Path(path)
-    record, tensors = _read(path)
+    record, tensors, metadata = _read(path)
     with _explained(path):
         settings = _settings_of(record["settings"])
-        origin = Origin(**record["origin"])
-        if record["sha256"] != _digest(tensors):
-            raise WeightsError("the weights differ from their checksum; fetch the adapter again.")
+        origin = _origin_of(record["origin"])
+        if record["sha256"] != _digest(tensors, record) or metadata.get("licence") != origin.licence:
+            raise WeightsError("it differs from its checksum; fetch the adapter again.")
         adapter = _adapter_of(settings, tensors)
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+    if not all(bool(torch.isfinite(tensor.float()).all()) for tensor in tensors.values()):
         raise WeightsError(f"{path}: contains NaN or infinite weights; fetch the adapter again.")
-    named = f"model {origin.base_name or origin.base[:12]}"
-    if base is not None and base != origin.base and not other_base:
+    if base is not None and not other_base and not _is_among(origin.base, base):
         raise WeightsError(
-            f"{path}: was made for {named} ({origin.base[:12]}), not for this one ({base[:12]}); "
-            "use that model, or allow another base."
+            f"{path}: was made for model {origin.base_name or origin.base[:12]}, and this one is another; "
+            "use that model, or set adapter_other_base."
         )
-    if adapter.needs_frames and vision is not None and vision != origin.vision and not other_base:
+    seen_by = origin.vision or "none"
+    if adapter.needs_frames and vision is not None and not other_base and not _is_among(seen_by, vision):
         raise WeightsError(
-            f"{path}: looks through the vision tower of {origin.vision_name or 'another CLIP'} "
-            f"({(origin.vision or 'none')[:12]}), not this one ({vision[:12]}); use that one, or allow another base."
+            f"{path}: looks through the vision tower of the CLIP {origin.vision_name} ({seen_by[:12]}), and this one "
+            "is another; name that one as adapter_clip, or set adapter_other_base."
         )
     return adapter, origin
+
+
+def _is_among(wanted: str, known: str | Iterable[str]) -> bool:
+    return wanted in ((known,) if isinstance(known, str) else known)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
@@ -109,32 +119,30 @@ def _ordered(content: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     """Tensors and metadata of a file that is whole. Raises: WeightsError."""
-    tensors = safetensors_file.load(path)
-    try:
-        with safe_open(path, "pt") as file:
-            return tensors, file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error}).") from error
+    header = safetensors_file.read_header(path)
+    return safetensors_file.load(path, header.tensors), header.metadata
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    tensors, metadata = read_tensors(path)
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], Mapping[str, str]]:
+    header = safetensors_file.read_header(path)
+    metadata = header.metadata
     if _KEY not in metadata:
-        raise WeightsError(
-            f"{path}: is no adapter of evenreel; a LoRA in diffusers' format must be imported first."
-        )
+        found = recognise(header)
+        advice = "give it as lora" if found.kind == "lora" else "train one with `evenreel train adapter`"
+        raise WeightsError(f"{path}: is not an adapter of evenreel but {found.said}; {advice}.")
     try:
         record = json.loads(metadata[_KEY])
         version = record["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{path}: its description is damaged; fetch the adapter again.") from error
-    if version != FORMAT:
+    if isinstance(version, bool) or version not in (1, FORMAT):
         raise WeightsError(
-            f"{path}: has format {version!r}, this evenreel reads {FORMAT}; install a newer evenreel."
+            f"{path}: has format {str(version)[:20]}, this evenreel reads {FORMAT}; install a newer evenreel."
         )
-    return record, tensors
+    header.check_floats()
+    return record, safetensors_file.load(path), metadata
 
 
 @contextmanager
@@ -219,11 +227,27 @@ def _settings_of(values: Mapping[str, Any]) -> AdapterSettings:
         tokens=None
         if tokens is None
         else _typed(PromptTokenSettings, tokens, shared=int, select=str, weight=float),
-        training_window=Window(*map(float, values["training_window"])),
-        inference_window=Window(*map(float, values["inference_window"])),
-        scale=float(values["scale"]),
+        training_window=Window(*map(_number, values["training_window"])),
+        inference_window=Window(*map(_number, values["inference_window"])),
+        scale=_number(values["scale"]),
         in_inversion=_flag(values.get("in_inversion", True)),  # earlier files do not say
     )
+
+
+def _origin_of(values: Mapping[str, Any]) -> Origin:
+    """What a file says of itself. Raises: TypeError for entries of another type, or that nobody knows."""
+    for name, value in values.items():
+        kind = {"notes": dict, "vision": str | None}.get(name, str)
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} is {str(value)[:40]}")
+    return Origin(**values)
+
+
+def _number(value: object) -> float:
+    """A number as JSON has it. Raises: TypeError for anything else, and for one that no setting can be."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
+        raise TypeError(f"{str(value)[:40]} is not a number that can be")
+    return float(value)
 
 
 def _flag(value: object) -> bool:
@@ -239,11 +263,11 @@ def _typed(kind: Callable[..., Any], values: Mapping[str, Any], **kinds: type) -
     return kind(**values)
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """Hash of names, sizes, types and numbers: flipped bits do not stop safetensors."""
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        total.update(tensor.view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
-    return total.hexdigest()
+def _digest(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> str:
+    """Hash of names, sizes, types and numbers, and from format 2 on of all that the file says of itself: flipped bits
+    do not stop safetensors."""
+    of_tensors = content_fingerprint(tensors)
+    if record.get("format") == 1:
+        return of_tensors
+    said = json.dumps({name: value for name, value in record.items() if name != "sha256"}, sort_keys=True)
+    return hashlib.sha256(f"{of_tensors}\n{said}\n".encode()).hexdigest()

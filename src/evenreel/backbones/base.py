@@ -1,6 +1,7 @@
 """What a text-to-image model must offer to be edited with."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +30,14 @@ class Residuals(NamedTuple):
 
 def _behind(rows: int, tensor: Tensor) -> Tensor:
     return torch.cat([tensor.new_zeros(rows, *tensor.shape[1:]), tensor])
+
+
+def known_as(model: Any) -> Iterator[str]:
+    """Hashes by which other files may know a model, the cheapest first: of all of it, of its files of weights (earlier
+    records and adapters), and of its noise predictor's tensors, however they are stored."""
+    for name in ("fingerprint", "weights_fingerprint", "unet_fingerprint"):
+        if (found := getattr(model, name, None)) is not None:
+            yield found
 
 
 class Guidance(NamedTuple):

@@ -40,6 +40,7 @@ class ClipModel:
 
         folder.check()
         self.name, self.device, self.fingerprint = name, device, folder.fingerprint
+        self.weights_fingerprint = folder.weights_fingerprint
         self._model = load_part(folder, "", CLIPModel, device, torch.float32)
         words = open_tokenizer(tokenizer, self._model.config.text_config.vocab_size)
         self._prompts = PromptEncoder(words, self._model.text_model)

@@ -196,11 +196,14 @@ class StableDiffusion(Backbone):
 
     def _finite(self, compute: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         """What the autoencoder makes of a batch; in single precision from where half of it does not suffice."""
-        output = compute(batch)
-        if self.vae.dtype == torch.float32 or bool(torch.isfinite(output).all()):
-            return output
-        self.vae.to(torch.float32)
-        return compute(batch)
+        if self.vae.dtype == torch.float32:
+            return compute(batch)
+        with exclusive(self.vae):  # nobody else may meet it half changed
+            output = compute(batch)
+            if bool(torch.isfinite(output).all()):
+                return output
+            self.vae.to(torch.float32)
+            return compute(batch)
 
 
 def load(

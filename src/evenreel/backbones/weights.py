@@ -122,7 +122,7 @@ def load_part(
 def _check_numbers(model: ModelFolder, part: str, model_class: Any) -> None:
     """Refuse a configuration that describes far more than there is: the libraries would make it up, and fill memory."""
     where = model.path / part
-    with one_sentence(where):
+    with loading, one_sentence(where):
         described = sum(weight.numel() for weight in _empty(model_class, model.config(part)).parameters())
     stored = sum(safetensors_file.read_header(file).numbers() for file in model.weight_files(part))
     if described > 2 * stored:
@@ -145,7 +145,7 @@ def into_class(
 
     Raises: WeightsError unless they belong together, with `where` to say whose they are.
     """
-    with one_sentence(where):
+    with loading, one_sentence(where):
         model = _empty(model_class, config)
         # transformers 5.6 took this level away
         inner = getattr(model, "text_model", model)

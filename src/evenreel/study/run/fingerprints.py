@@ -25,8 +25,9 @@ def fingerprints(settings: StudySettings, backbone: Backbone, clip: ClipModel) -
     }
     usual = {**defaults, "guidance": getattr(backbone, "guidance", None)}
     prints = {
-        "model": backbone.fingerprint,
-        "clip": clip.fingerprint,
+        # of the weights alone: the configurations of the packaged model are known by its checksums
+        "model": getattr(backbone, "weights_fingerprint", backbone.fingerprint),
+        "clip": clip.weights_fingerprint,
         "judge": sha256(mini.FOLDER / "judge.safetensors"),
         "edit": _hash(usual),
     }

@@ -13,6 +13,7 @@ from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.checkpoint import Origin, load
 from evenreel.adapters.window import Window
 from evenreel.backbones import Backbone, mini
+from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.errors import WeightsError
 from evenreel.hosts.base import PrefixOf
@@ -46,11 +47,11 @@ class AdapterInUse:
             raise WeightsError(
                 f"{path}: there is no such adapter file; train one with `evenreel train adapter`."
             )
-        adapter, origin = load(path, base=backbone.fingerprint)
+        adapter, origin = load(path, base=known_as(backbone))
         clip = None
         if adapter.needs_frames and with_source:
             clip = load_clip(origin.vision_name, device=backbone.device)
-            load(path, base=backbone.fingerprint, vision=clip.fingerprint)
+            load(path, base=None, vision=known_as(clip))
         scale = adapter.settings.scale if use.scale is None else use.scale
         window = adapter.settings.inference_window if use.window is None else Window.parse(use.window)
         return cls(adapter.to(backbone.device), origin, path, scale, window, use.fused, clip)

@@ -10,6 +10,7 @@ from evenreel.adapters import checkpoint
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.checkpoint import Origin
 from evenreel.backbones import Backbone, load_backbone
+from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.errors import OutputError, SettingsError, argument
 from evenreel.files import write_atomically
@@ -153,11 +154,12 @@ def _save(
     step: int,
 ) -> None:
     notes = json.loads(json.dumps(asdict(settings), default=str))
+    *_, base = known_as(backbone)  # that of the noise predictor, which stays when the model is saved again
     origin = Origin(
-        base=backbone.fingerprint,
+        base=base,
         base_name=backbone.name,
         vision=vision.fingerprint if vision else None,
-        vision_name=vision.name if vision else "",
+        vision_name=Path(vision.name).name if vision else "",
         licence=settings.licence,
         notes={"settings": notes, "data": data.name, "steps": step},
     )
