@@ -194,7 +194,7 @@ def _checkpoint(header: Header, prefix: str) -> Found:
     family = _unet_family(header, prefix)
     said = f"a checkpoint of {FAMILIES[family]}"
     shape = header.shape(f"{UNET}input_blocks.0.0.weight") or (0,)
-    if family in SUPPORTED and len(shape) == 4 and (purpose := PURPOSES.get(shape[1])):
+    if family in SUPPORTED and (purpose := PURPOSES.get(dict(enumerate(shape)).get(1, 4))):
         return Found("other", family, f"{said} for {purpose}")
     return Found("checkpoint", family, said)
 
