@@ -1,0 +1,157 @@
+"""Which layer a tensor of somebody's LoRA belongs to, and what it is to it: names as trainers write them.
+
+kohya's and LyCORIS' (`lora_unet_down_blocks_0_...lora_down.weight`), diffusers' of all years
+(`unet.down_blocks.0....attn1.processor.to_q_lora.down.weight`, `...to_q.lora.down.weight`, `...to_q.lora_A.weight`),
+peft's (`base_model.model....`), and those that name layers as the original code does (`input_blocks_1_1_...`). Dots and
+underscores are treated alike, so that one table of a model's layers serves all.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+_SLOTS: tuple[tuple[str, str], ...] = (
+    (r"\.lora_down\.weight|\.lora_A(?:\.\w+)?\.weight|\.lora(?:_linear_layer)?\.down\.weight", "down"),
+    (r"\.lora_up\.weight|\.lora_B(?:\.\w+)?\.weight|\.lora(?:_linear_layer)?\.up\.weight", "up"),
+    (r"\.lora_mid\.weight", "mid"),
+    (r"\.alpha", "alpha"),
+    (r"\.dora_scale|\.lora_magnitude_vector(?:\.\w+)?(?:\.weight)?", "magnitude"),
+    (r"\.diff", "diff"),
+    (r"\.diff_b", "diff_b"),
+    (r"\.w_norm", "diff"),
+    (r"\.b_norm", "diff_b"),
+)
+"""(how a name ends, what the tensor is), for tensors whose slot has another name than their end."""
+_OWN_SLOTS = re.compile(r"\.(hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2))$")
+_PROCESSOR = re.compile(r"^(.*?)(?:\.processor)?\.to_(q|k|v|out)_lora\.(down|up)\.weight$")
+"""How diffusers named the attentions' in 2023."""
+_UNET_PREFIXES = (
+    "lora_unet_",
+    "lycoris_",
+    "base_model_model_",
+    "unet_",
+    "model_diffusion_model_",
+    "diffusion_model_",
+)
+_TEXT_PREFIXES = (
+    "lora_te_",
+    "lora_te1_",
+    "text_encoder_",
+    "te_",
+    "lycoris_",
+    "base_model_model_",
+    "cond_stage_model_transformer_",
+)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What a tensor is."""
+
+    layer: str
+    """The layer's name as the file has it, without the end that says what the tensor is."""
+    kind: str
+    """`down`, `up`, `mid`, `alpha`, `magnitude`, `diff`, `diff_b`, or LyCORIS' own, such as `hada_w1_a`."""
+
+
+def slot_of(name: str) -> Slot | None:
+    """What a tensor is by its name; None for a name that no known trainer writes."""
+    if match := _PROCESSOR.match(name):
+        before, which, end = match.groups()
+        if ".self_attn" in before:  # of the text encoder
+            return Slot(f"{before}.{'out_proj' if which == 'out' else which + '_proj'}", end)
+        return Slot(f"{before}.to_{'out.0' if which == 'out' else which}", end)
+    if match := _OWN_SLOTS.search(name):
+        return Slot(name[: match.start()], match[1])
+    for pattern, kind in _SLOTS:
+        if match := re.search(rf"(?:{pattern})$", name):
+            return Slot(name[: match.start()], kind)
+    return None
+
+
+def layer_table(module: nn.Module) -> dict[str, str]:
+    """Paths of a network's layers with weights, by their names with underscores for dots.
+
+    A layer inside somebody's wrapper bears the name of the wrapper.
+    """
+    table = {}
+    for path, layer in module.named_modules():
+        if isinstance(getattr(layer, "weight", None), nn.Parameter):
+            plain = path.removesuffix(".base_layer").removeprefix("text_model.")
+            if ".base_layer." not in path and ".lora_" not in path:
+                table[plain.replace(".", "_")] = path
+    return table
+
+
+def find_layer(
+    name: str, unet: Mapping[str, str], text: Mapping[str, str], per_level: int
+) -> tuple[str, str] | None:
+    """(`unet` or `text`, path) of the layer that a file's name means; None where the model has none such.
+
+    `unet` and `text` are tables of layers, `per_level` the resnets in a level of the UNet's way down.
+    """
+    flat = name.replace(".", "_")
+    for prefix in (*_UNET_PREFIXES, ""):
+        if flat.startswith(prefix):
+            rest = flat.removeprefix(prefix)
+            for candidate in (rest, _from_original(rest, per_level)):
+                if candidate in unet:
+                    return "unet", unet[candidate]
+    for prefix in (*_TEXT_PREFIXES, ""):
+        if flat.startswith(prefix):
+            rest = flat.removeprefix(prefix).removeprefix("text_model_")
+            if rest in text:
+                return "text", text[rest]
+    return None
+
+
+_RESNET = {
+    "in_layers_0": "norm1",
+    "in_layers_2": "conv1",
+    "emb_layers_1": "time_emb_proj",
+    "out_layers_0": "norm2",
+    "out_layers_3": "conv2",
+    "skip_connection": "conv_shortcut",
+}
+_OUTER = {
+    "time_embed_0": "time_embedding_linear_1",
+    "time_embed_2": "time_embedding_linear_2",
+    "input_blocks_0_0": "conv_in",
+    "out_0": "conv_norm_out",
+    "out_2": "conv_out",
+}
+
+
+def _from_original(name: str, per_level: int) -> str:
+    """diffusers' name of a layer of the UNet, from the original code's; both with underscores for dots."""
+    if name in _OUTER:
+        return _OUTER[name]
+    match = re.fullmatch(r"(input|output|middle)_blocks?_(\d+)_?(.*)", name)
+    if match is None:
+        return name
+    side, number, rest = match[1], int(match[2]), match[3]
+    if side == "middle":
+        kind, index = ("attentions", 0) if number == 1 else ("resnets", number // 2)
+        return f"mid_block_{kind}_{index}_{_RESNET.get(rest, rest)}"
+    place, _, rest = rest.partition("_")
+    if side == "input":
+        level, index = divmod(number - 1, per_level + 1)
+        if rest == "op":
+            return f"down_blocks_{level}_downsamplers_0_conv"
+        level_name = "down_blocks"
+    else:
+        level, index = divmod(number, per_level + 1)
+        if rest == "conv":
+            return f"up_blocks_{level}_upsamplers_0_conv"
+        level_name = "up_blocks"
+    kind = "resnets" if place == "0" else "attentions"
+    return f"{level_name}_{level}_{kind}_{index}_{_RESNET.get(rest, rest)}"
+
+
+def per_level(unet: Any) -> int:
+    """Resnets in a level of a UNet's way down."""
+    layers = unet.config.layers_per_block
+    return layers if isinstance(layers, int) else layers[0]
