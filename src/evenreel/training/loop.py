@@ -178,7 +178,7 @@ class Training:
 
         On a CPU there are figures at every step; on a GPU now and then, as reading them makes it wait.
         Raises: FloatingPointError when the loss or the gradient is not finite (the last good state is kept),
-        OutputError when another training is at work in the folder.
+        OutputError when another training is at work in the folder, SettingsError for minutes in which no step fits.
         """
         if self.done:
             return
@@ -205,6 +205,7 @@ class Training:
             for name, value in total.items():
                 sums[name] = sums[name] + value if name in sums else value.clone()
             self.seconds = before + time.monotonic() - begun
+            self._check_time()
             self._end_in_time()
             figures: Figures = {}
             rate = settings.rate(self.step - 1, self.length)
@@ -333,6 +334,14 @@ class Training:
             raise FloatingPointError(
                 f"{self.name}: loss {figures['loss']}, norm of the gradient {figures['gradient_norm']} at step "
                 f"{self.step}; the last good state is kept in {self.files.folder}."
+            )
+
+    def _check_time(self) -> None:
+        """Refuse a limit that the very first step has already passed."""
+        limit = self.settings.minutes
+        if self.step == 1 and limit is not None and self.processes.agreed(self.seconds > 60 * limit):
+            raise SettingsError(
+                f"minutes {limit} is less than one step of {self.name} takes here ({self.seconds:.1f} s); give more."
             )
 
     def _end_in_time(self) -> None:

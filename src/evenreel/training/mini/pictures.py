@@ -5,7 +5,7 @@ Sample i shows the scene of seed i, so its attributes are recomputed, not stored
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def workers(count: int | None = None) -> ProcessPoolExecutor:
 
 
 def in_order(
-    pool: ProcessPoolExecutor, work: Callable[[int], int], numbers: range, *, ahead: int
+    pool: Executor, work: Callable[[int], int], numbers: range, *, ahead: int
 ) -> Iterator[int | None]:
     """Results of `work` in the order of `numbers`; None whenever the next one is not there yet (ask again later)."""
     waiting: dict[int, Future[int]] = {}

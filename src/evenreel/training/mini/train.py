@@ -1,6 +1,7 @@
 """The embedded model, made from nothing or from a finished one: every part in its order, resumable, then packed."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from evenreel.errors import OutputError, SettingsError, argument
+from evenreel.errors import OutputError, ResourceError, SettingsError, argument
 from evenreel.metrics.judge import Judge
 from evenreel.motion.modules import MotionModules
 from evenreel.training.loop import Figures, Training
@@ -206,12 +207,33 @@ class MiniTraining:
 
     def train(self, part: str) -> Iterator[tuple[int, Figures]]:
         """Train one part to its end; yields as `Training.run` does."""
-        training = self.training(part)
-        if training.done:
-            return
-        for step, figures in training.run(self.draw(part, training.module)):
-            self.progress(f"train {part}", step, training.length, figures)
-            yield step, figures
+        while True:
+            training = self.training(part)
+            if training.done:
+                return
+            begun = training.step
+            try:
+                for step, figures in training.run(self.draw(part, training.module)):
+                    self.progress(f"train {part}", step, training.length, figures)
+                    yield step, figures
+                return
+            except torch.OutOfMemoryError as error:
+                if training.step > begun:
+                    raise  # it fitted before: something else took the memory
+                self._halve(part, error)
+
+    def _halve(self, part: str, error: torch.OutOfMemoryError) -> None:
+        """Go on with half as many samples in a micro-batch. Raises: ResourceError when there is no half."""
+        recipe = self.recipe.parts[part]
+        if recipe.batch < 2:
+            raise ResourceError(f"{self.device} has too little memory to train {part} at all.") from error
+        smaller = dataclasses.replace(recipe, batch=recipe.batch // 2)
+        self.recipe = dataclasses.replace(self.recipe, parts={**self.recipe.parts, part: smaller})
+        warnings.warn(
+            f"{self.device} has too little memory for {recipe.batch} samples of {part} at a time; "
+            f"it is trained with {smaller.batch}.",
+            stacklevel=2,
+        )
 
     def run(self, parts: Sequence[str]) -> None:
         """Train parts, one after the other."""
