@@ -32,13 +32,14 @@ def canny(
             f"canny needs 0 <= low <= high and sigma >= 0, got low {low}, high {high}, sigma {sigma}."
         )
     grey = 255 * torch.einsum("fchw,c->fhw", frames.float(), frames.new_tensor(GREY, dtype=torch.float32))
-    across, down = _sobel(_blurred(grey, sigma) if sigma else grey)
+    across, down = _sobel(blurred(grey, sigma) if sigma else grey)
     strength = across.abs() + down.abs()
     crests = strength * _is_crest(strength, across, down)
     return _connected(crests > high, crests > low)
 
 
-def _blurred(planes: Planes, sigma: float) -> Planes:
+def blurred(planes: Planes, sigma: float) -> Planes:
+    """Gaussian blur of `sigma` pixels, cut off at three of them; what lies beyond the edge is as the edge is."""
     radius = math.ceil(3 * sigma)
     offsets = torch.arange(-radius, radius + 1, dtype=planes.dtype, device=planes.device)
     weights = torch.exp(-(offsets**2) / (2 * sigma**2))

@@ -54,27 +54,34 @@ def joints(frame_indices: Float[Tensor, " frames"]) -> Joints:
     return torch.tensor(poses, dtype=torch.float32)
 
 
+def _capsule(p: Points, pose: Joints, bone: int) -> tuple[Distance, Distance, Distance]:
+    """Signed distance to one bone, and each point in the bone's own frame: along, across."""
+    (a, b), thickness = BONES[bone], THICKNESS[bone]
+    start, axis = pose[:, a, None, None], pose[:, b, None, None] - pose[:, a, None, None]
+    length = axis.norm(dim=-1, keepdim=True)
+    along_axis = axis / length if a != b else torch.tensor([0.0, 1.0]).expand_as(axis)
+    offset = p - start
+    along = (offset * along_axis).sum(-1)
+    across = offset[..., 0] * -along_axis[..., 1] + offset[..., 1] * along_axis[..., 0]
+    beyond = along - torch.minimum(along.clamp(min=0), length[..., 0])
+    return torch.hypot(beyond, across) - thickness, along, across
+
+
 def capsules(
     p: Points, pose: Joints
 ) -> tuple[Float[Tensor, "bones frames height width"], Float[Tensor, "bones frames height width 2"]]:
     """Signed distance to every bone, and each point in the bone's own frame (along, across)."""
-    distances, locals_ = [], []
-    for (a, b), thickness in zip(BONES, THICKNESS, strict=True):
-        start, axis = pose[:, a, None, None], pose[:, b, None, None] - pose[:, a, None, None]
-        length = axis.norm(dim=-1, keepdim=True)
-        along_axis = axis / length if a != b else torch.tensor([0.0, 1.0]).expand_as(axis)
-        offset = p - start
-        along = (offset * along_axis).sum(-1)
-        across = offset[..., 0] * -along_axis[..., 1] + offset[..., 1] * along_axis[..., 0]
-        beyond = along - torch.minimum(along.clamp(min=0), length[..., 0])
-        distances.append(torch.hypot(beyond, across) - thickness)
-        locals_.append(torch.stack([along, across], dim=-1))
-    return torch.stack(distances), torch.stack(locals_)
+    found = [_capsule(p, pose, bone) for bone in range(len(BONES))]
+    locals_ = [torch.stack([along, across], dim=-1) for _, along, across in found]
+    return torch.stack([distance for distance, _, _ in found]), torch.stack(locals_)
 
 
 def signed_distance(p: Points, pose: Joints) -> Distance:
     """Signed distance to the whole figure."""
-    return capsules(p, pose)[0].amin(0)
+    nearest = _capsule(p, pose, 0)[0]
+    for bone in range(1, len(BONES)):
+        nearest = torch.minimum(nearest, _capsule(p, pose, bone)[0])
+    return nearest
 
 
 def carried(p: Points, pose: Joints, next_pose: Joints) -> Points:

@@ -75,6 +75,23 @@ class _Placement:
         return SIGNED_DISTANCE[self.shape](own)
 
 
+class _View:
+    """What the camera sees: the point of the scene in each pixel of every frame."""
+
+    def __init__(self, scene: Scene, frames: Sequence[int | float], size: tuple[int, int]) -> None:
+        self.unit = min(size) / 2
+        self.screen = _grid(*size)
+        self.scale = _column([scene.camera.scale(frame) for frame in frames])
+        self.offset = _column([scene.camera.offset(frame) for frame in frames])
+        self.points = self.screen / self.scale + self.offset
+        self.pixel = 1 / self.unit / self.scale[..., 0]
+        """Side of a pixel in scene units."""
+
+    def pixels(self, points: Points) -> Points:
+        """Where points of the scene are seen, in pixels from the middle of the picture."""
+        return (points - self.offset) * self.scale * self.unit
+
+
 def _paint(thing: SceneObject, own: Points, distance: Distance, pixel: Tensor) -> Tensor:
     """Colour of an object at its own coordinates: texture, then a dark rim."""
     base = torch.tensor(RGB[thing.colour])
@@ -98,20 +115,10 @@ def render(
     ahead: over how many frames the flow goes.
     Raises SettingsError for sizes below 8 or no frames.
     """
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 8 or not len(frame_indices):
-        raise SettingsError(
-            f"render needs at least one frame of at least 8 x 8 px, got {len(frame_indices)} of {width} x {height}."
-        )
-    frames = [float(index) for index in frame_indices]
+    frames, (height, width) = _checked(frame_indices, size)
     later = [frame + ahead for frame in frames]
-    screen = _grid(height, width)
-    scale, offset = (
-        _column([scene.camera.scale(f) for f in frames]),
-        _column([scene.camera.offset(f) for f in frames]),
-    )
-    points = screen / scale + offset
-    pixel = 2 / min(height, width) / scale[..., 0]
+    view = _View(scene, frames, (height, width))
+    points, pixel = view.points, view.pixel
 
     colour = BACKGROUND[scene.background](points, torch.Generator().manual_seed(scene.seed))
     depth = torch.ones_like(points[..., 0])
@@ -122,20 +129,73 @@ def render(
         own = placement.to_own(points)
         distance = placement.distance(own)
         own_pixel = pixel / thing.radius
-        alpha = (0.5 - distance / own_pixel).clamp(0, 1)
+        alpha = _coverage(distance, own_pixel)
         colour = colour + alpha[..., None] * (_paint(thing, own, distance, own_pixel) - colour)
         masks = [mask * (1 - alpha) for mask in masks] + [alpha]
         if maps:
-            following = _Placement(thing, later)
-            if placement.pose is not None and following.pose is not None:
-                own = figure.carried(own, placement.pose, following.pose)
             inside = alpha > 0.5
-            target = torch.where(inside[..., None], following.to_scene(own), target)
+            target = torch.where(inside[..., None], _carried(placement, own, thing, later), target)
             depth = torch.where(inside, 0.75 - 0.35 * order / max(1, len(scene.objects) - 1), depth)
     picture = STYLE[scene.style](colour.movedim(-1, 1).clamp(0, 1))
     flow = torch.zeros_like(points)
     if maps:
-        next_scale = _column([scene.camera.scale(f) for f in later])
-        next_offset = _column([scene.camera.offset(f) for f in later])
-        flow = ((target - next_offset) * next_scale - screen) * (min(height, width) / 2)
+        flow = _View(scene, later, (height, width)).pixels(target) - view.screen * view.unit
     return Rendering(picture, torch.stack(masks, 1), depth[:, None], flow.movedim(-1, 1))
+
+
+def main_mask(
+    scene: Scene, frame_indices: Sequence[int | float], size: int | tuple[int, int] = 128
+) -> Float[Tensor, "frames 1 height width"]:
+    """How much of each pixel shows the main object, as in `render(...).masks[:, -1:]`, without drawing it.
+
+    Raises SettingsError as `render` does.
+    """
+    frames, sides = _checked(frame_indices, size)
+    view, placement = _View(scene, frames, sides), _Placement(scene.main, frames)
+    distance = placement.distance(placement.to_own(view.points))
+    return _coverage(distance, view.pixel / scene.main.radius)[:, None]
+
+
+def main_flow(
+    scene: Scene,
+    frame_indices: Sequence[int | float],
+    size: int | tuple[int, int] = 128,
+    *,
+    ahead: int | float = 1,
+) -> Float[Tensor, "frames 2 height width"]:
+    """Pixels (x, y) that every place moves if it moves with the main object, also where something else is seen.
+
+    Inside the object it is the flow of `render`. A drawing that reaches beyond the true outline is carried along with
+    it. Raises SettingsError as `render` does.
+    """
+    frames, sides = _checked(frame_indices, size)
+    later = [frame + ahead for frame in frames]
+    view, placement = _View(scene, frames, sides), _Placement(scene.main, frames)
+    target = _carried(placement, placement.to_own(view.points), scene.main, later)
+    flow = _View(scene, later, sides).pixels(target) - view.screen * view.unit
+    return flow.movedim(-1, 1)
+
+
+def _checked(
+    frame_indices: Sequence[int | float], size: int | tuple[int, int]
+) -> tuple[list[float], tuple[int, int]]:
+    """Frames, height and width, if they can be rendered."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 8 or not len(frame_indices):
+        raise SettingsError(
+            f"render needs at least one frame of at least 8 x 8 px, got {len(frame_indices)} of {width} x {height}."
+        )
+    return [float(index) for index in frame_indices], (height, width)
+
+
+def _coverage(distance: Distance, pixel: Tensor) -> Distance:
+    """How much of each pixel lies inside an outline, in [0, 1]; `pixel` is a pixel's side in units of the distance."""
+    return (0.5 - distance / pixel).clamp(0, 1)
+
+
+def _carried(placement: _Placement, own: Points, thing: SceneObject, later: Sequence[float]) -> Points:
+    """Where points that an object carries along are in the scene at later frames."""
+    following = _Placement(thing, later)
+    if placement.pose is not None and following.pose is not None:
+        own = figure.carried(own, placement.pose, following.pose)
+    return following.to_scene(own)
