@@ -1,0 +1,235 @@
+"""Edits of held-out clips of the world as an eye sees them: a line for each clip, means and medians, and film strips.
+
+    python benchmarks/edits.py                                       # twelve clips by the defaults of `evenreel edit`
+    python benchmarks/edits.py default tokenflow tokenflow,guidance_scale=5 --clips 12 --model FOLDER
+    python benchmarks/edits.py frame frame,control=blur frame,control=frozen frame,control=shuffled
+
+A row is a host (`default` for that of `evenreel edit`) and, after commas, its settings or those of the edit. `control=`
+spoils the finished edit: blur (one pixel), frozen (its first frame for ever), shuffled (its frames in another order).
+Each clip has one to three attributes changed. Warp errors are given as multiples of what the right answer itself has,
+along its own motion; where it has none, because nothing moves, there is a dash. Finished items are kept in --out.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from evenreel.backbones import load_backbone
+from evenreel.settings import EditSettings
+from evenreel.types import Frames
+from evenreel.video import film_strip, from_model
+from evenreel.workflows.world.edits import WorldEdit, edit_frames, measured, softened
+from evenreel.world import caption
+
+FIRST = 50_000
+"""Held-out clips from here on: not those of the model card, the study, or that defaults are chosen on."""
+WARPED = ("object", "ring", "rest")
+MEASURED = (
+    "asked",
+    "kept",
+    "truth_psnr",
+    "object_truth_psnr",
+    "object_motion_iou",
+    "sharpness_ratio",
+    "saturation_ratio",
+    *(f"{part}_warp_error" for part in WARPED),
+)
+OF_TRUTH = ("object_motion_iou", *(f"{part}_warp_error" for part in WARPED))
+"""What the right answer is measured in too."""
+COLUMNS: Mapping[str, tuple[str, int]] = {
+    "asked": ("asked %", 0),
+    "kept": ("kept %", 0),
+    "truth_psnr": ("PSNR dB", 1),
+    "object_truth_psnr": ("object dB", 1),
+    "object_warp": ("warp x object", 1),
+    "ring_warp": ("x ring", 1),
+    "rest_warp": ("x rest", 1),
+    "object_motion_iou": ("mask IoU", 3),
+    "truth_motion_iou": ("(answer)", 3),
+    "sharpness_ratio": ("sharp", 2),
+    "saturation_ratio": ("satur.", 2),
+    "seconds": ("s", 0),
+}
+"""What is shown, its title and its decimals."""
+STILL = 1e-6
+"""Warp error of the right answer below which nothing moves, and no multiple of it is told."""
+
+
+def _shuffled(frames: Frames) -> Frames:
+    return frames[torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))]
+
+
+CONTROLS: Mapping[str, Callable[[Frames], Frames]] = {
+    "": lambda frames: frames,
+    "blur": softened,
+    "frozen": lambda frames: frames[:1].expand_as(frames),
+    "shuffled": _shuffled,
+}
+
+
+def settings_of(row: str) -> tuple[dict[str, Any], str]:
+    """`host,name=value,...` as settings of an edit, and the control."""
+    host, *pairs = row.split(",")
+    values: dict[str, Any] = {} if host == "default" else {"host": host}
+    options, control = {}, ""
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        if name == "control":
+            control = text
+        elif name in EditSettings.__dataclass_fields__:
+            values[name] = value
+        else:
+            options[name] = value
+    if control not in CONTROLS:
+        raise SystemExit(f"control must be one of {', '.join(filter(None, CONTROLS))}, got {control!r}.")
+    return {**values, "host_options": options}, control
+
+
+def ratios(item: Mapping[str, Any]) -> dict[str, float | None]:
+    """Warp errors as multiples of the right answer's."""
+    found = {}
+    for part in WARPED:
+        ours, answers = item[f"{part}_warp_error"], item["answer"][f"{part}_warp_error"]
+        if ours is None or answers is None or answers < STILL:
+            found[f"{part}_warp"] = None
+        else:
+            found[f"{part}_warp"] = ours / answers
+    return found
+
+
+def shown(item: Mapping[str, Any]) -> dict[str, float | None]:
+    """One item's values of COLUMNS."""
+    percent = {name: None if item[name] is None else 100 * item[name] for name in ("asked", "kept")}
+    answer = {"truth_motion_iou": item["answer"]["object_motion_iou"]}
+    every = {**item, **percent, **ratios(item), **answer}
+    return {name: every[name] for name in COLUMNS}
+
+
+def cells(values: Mapping[str, float | None]) -> list[str]:
+    """Numbers for people."""
+    return [
+        "-" if values[name] is None else f"{values[name]:.{decimals}f}"
+        for name, (_, decimals) in COLUMNS.items()
+    ]
+
+
+def strip(edit: WorldEdit, frames: Mapping[str, Frames], path: Path) -> None:
+    """Source, edits and right answer under each other, every frame."""
+    rows = {
+        f"source: {caption(edit.scene)}": edit.source.frames,
+        **frames,
+        f"right answer: {caption(edit.target)}": edit.truth.frames,
+    }
+    pixels = [from_model(clip, (clip.shape[3], clip.shape[2])) for clip in rows.values()]
+    film_strip(pixels, list(rows), path, columns=edit.length)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", nargs="*", default=["default"])
+    parser.add_argument("--clips", type=int, default=12)
+    parser.add_argument("--first", type=int, default=FIRST)
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--most", type=int, default=3, help="attributes changed at most")
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, default=Path("runs/edits"))
+    options = parser.parse_args()
+    rows = list(dict.fromkeys(options.rows))
+    told = {row: settings_of(row) for row in rows}
+
+    backbone = load_backbone(options.model, device=options.device)
+    options.out.mkdir(parents=True, exist_ok=True)
+    record = options.out / "edits.jsonl"
+    done = {}
+    if record.exists():
+        done = {item["key"]: item for item in map(json.loads, record.read_text().splitlines())}
+    items: list[dict[str, Any]] = []
+    for number in range(options.first, options.first + options.clips):
+        edit = WorldEdit.drawn(number, options.frames, options.most)
+        made: dict[str, tuple[Frames, float]] = {}  # rows that differ in the control alone share an edit
+        strips: dict[str, Frames] = {}
+        for row in rows:
+            values, control = told[row]
+            settings = edit.settings(**values)
+            key = json.dumps([settings.to_json(), control, number, options.frames, backbone.fingerprint])
+            if key not in done:
+                same = json.dumps(settings.to_json())
+                if same not in made:
+                    start = time.perf_counter()
+                    frames = edit_frames(backbone, edit.source.frames, settings)
+                    made[same] = frames, time.perf_counter() - start
+                frames, seconds = made[same]
+                frames = CONTROLS[control](frames)
+                strips[row] = frames
+                item = {"key": key, "row": row, "clip": number, "change": edit.change, "seconds": seconds}
+                item |= measured(edit, frames, None, MEASURED)
+                item["answer"] = measured(edit, edit.truth.frames, None, OF_TRUTH)
+                done[key] = item
+                with record.open("a") as log:
+                    log.write(json.dumps(item) + "\n")
+            items.append({**done[key], "row": row})
+        if strips:
+            name = f"clip-{number}-{backbone.fingerprint[:6]}" + ("" if len(strips) == len(rows) else "-more")
+            strip(edit, strips, options.out / f"{name}.png")
+        print(f"\r{number - options.first + 1}/{options.clips}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    show(rows, items)
+    print(f"strips and items: {options.out}")
+
+
+def show(rows: Sequence[str], items: Sequence[Mapping[str, Any]]) -> None:
+    """Each row's clips, then means and medians; of multiples also the mean error over the answer's mean error."""
+    table = Table("", *(title for title, _ in COLUMNS.values()), box=None)
+    for row in rows:
+        mine = [item for item in items if item["row"] == row]
+        table.add_row(f"[bold]{row}[/]")
+        for item in mine:
+            changed = ", ".join(item["change"].values())
+            table.add_row(f"{item['clip']} {changed}", *cells(shown(item)))
+        for name, middle in (("mean", fmean), ("median", median)):
+            table.add_row(f"[bold]{name}[/]", *cells(combined(mine, middle)))
+        table.add_row("mean / mean", *cells({**dict.fromkeys(COLUMNS), **ratios(of_means(mine))}))
+    Console(width=170).print(table)
+
+
+def combined(
+    items: Sequence[Mapping[str, Any]], middle: Callable[[list[float]], float]
+) -> dict[str, float | None]:
+    """Mean or median of every column, over the clips that have it."""
+    found: dict[str, float | None] = {}
+    for name in COLUMNS:
+        values = [value for item in items if (value := shown(item)[name]) is not None]
+        found[name] = middle(values) if values else None
+    return found
+
+
+def of_means(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """An item with the mean warp errors of all that have both, edit's and answer's."""
+    ours: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
+    for name in (f"{part}_warp_error" for part in WARPED):
+        pairs = [(item[name], item["answer"][name]) for item in items]
+        pairs = [(one, other) for one, other in pairs if one is not None and other is not None]
+        ours[name] = fmean(one for one, _ in pairs) if pairs else None
+        answers[name] = fmean(other for _, other in pairs) if pairs else None
+    return {**ours, "answer": answers}
+
+
+if __name__ == "__main__":
+    main()
