@@ -126,7 +126,7 @@ def test_folders(run, clips, tmp_path, prompts):
     status, out, _ = run(*arguments, "--metric", "truth_ssim")
     assert status == 0
     assert "2 of 2 pairs measured" in out
-    assert re.search(r"^source_ssim +0\.\d+ +↑ +\[0\.\d+, 0\.\d+\] +2$", out, re.MULTILINE)
+    assert re.search(r"^source_ssim +0\.\d+ +↑ +\[0\.\d+, 0\.\d+\] +0\.\d+ +2$", out, re.MULTILINE)
     assert "unavailable for every pair: truth_ssim" in out
     assert "- not paired: alone-s.mp4 has no edit" in out
     (tmp_path / "e" / "two.mp4").write_bytes(b"")
@@ -183,7 +183,7 @@ class TestMetrics:
         status, out, _ = run("metrics")
         assert status == 0
         for name in registered():
-            assert re.search(rf"^{name} [↑↓]", out, re.MULTILINE), name
+            assert re.search(rf"^{name} (↑|↓|→ 1)", out, re.MULTILINE), name
         assert "- no LPIPS weights were given" in out
 
     def test_one(self, run):

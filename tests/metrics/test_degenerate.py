@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from evenreel.metrics.answer import SeenAnswer
 from evenreel.metrics.base import find, measure, registered
 from evenreel.metrics.flow import EstimatedFlow, KnownFlow
 from evenreel.metrics.window import Inputs, cut, windows
@@ -52,7 +53,7 @@ CLIPS = {
 def everything(source, edit, **known):
     height, width = source.shape[2:]
     background = torch.ones(len(source), 1, height, width, dtype=torch.bool)
-    inputs = Inputs(mask=True, truth=True, **known)
+    inputs = Inputs(mask=True, truth=True, answer=SeenAnswer(), **known)
     parts = cut(source, edit, background, source, length=2)
     return measure(windows(parts, inputs), registered(), inputs)
 
@@ -71,7 +72,8 @@ def test_a_figure_is_a_number_or_has_a_reason(clip, known):
 def test_one_frame_has_no_smoothness_at_all(clip, known):
     """Not 0, not 1, and no division by the number of its neighbours."""
     found = everything(*CLIPS[clip], **known)
-    for name in ("clip_f", "lpips_consecutive", "warp_error", "warp_ssim", "flicker", "s_edit", "q_edit"):
+    names = ("clip_f", "lpips_consecutive", "warp_error", "warp_ssim", "flicker", "s_edit", "q_edit")
+    for name in (*names, "object_motion_iou", "object_warp_error", "ring_warp_error", "rest_warp_error"):
         assert found[name].value is None, name
         assert "one frame" in found[name].unavailable
     for name in ("frechet_clip", "kid_clip"):

@@ -237,7 +237,9 @@ def metrics(
         typer.echo(json.dumps(listed if name is None else listed[0], indent=2))
     elif name is not None:
         item = found[0]
-        good = f"{item.better} is better" + (f", in {item.unit}" if item.unit else "")
+        good = ("1 is right" if item.better == "one" else f"{item.better} is better") + (
+            f", in {item.unit}" if item.unit else ""
+        )
         console.print(f"{item.details}\n\n{item.family}; {good}", markup=False)
         console.print(f"needs: {', '.join(item.needs) or 'nothing but the clips'}", markup=False)
         console.print(f"here: {'; '.join(item.missing) or 'available'}", markup=False)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from evenreel.metrics.base import Figure
     from evenreel.workflows.evaluation.evaluate import Evaluation, Failure
 
-ARROWS = {"higher": "↑", "lower": "↓"}
+ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1"}
 """Which way is good."""
 
 
@@ -53,13 +53,13 @@ def _print_unavailable(figures: "Mapping[str, Figure]") -> None:
 
 
 def print_many(values: Mapping[str, Any], failures: "Sequence[Failure]") -> None:
-    """Means over many pairs, and what could not be measured."""
+    """Means and medians over many pairs, and what could not be measured."""
     console = stdout()
     total = len(values["pairs"]) + len(failures)
     console.print(f"{len(values['pairs'])} of {total} pairs measured; mean [95% interval over sources]\n")
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("metric", "mean", "", "interval", "pairs"):
-        table.add_column(column, justify="right" if column in ("mean", "pairs") else "left")
+    for column in ("metric", "mean", "", "interval", "median", "pairs"):
+        table.add_column(column, justify="right" if column in ("mean", "median", "pairs") else "left")
     for name, mean in values["means"].items():
         if mean is None:
             continue
@@ -71,6 +71,7 @@ def print_many(values: Mapping[str, Any], failures: "Sequence[Failure]") -> None
             f"{number(mean['mean'])} {unit}".strip(),
             ARROWS[better],
             escape(interval),
+            number(mean["median"]),
             str(mean["pairs"]),
         )
     console.print(table)

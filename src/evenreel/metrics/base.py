@@ -25,6 +25,8 @@ NEEDS = {
     "source_prompt": "no source prompt is known: give --source-prompt, or keep the record (.json) beside the edit",
     "mask": "no mask was given (--mask)",
     "truth": "no right answer was given (--truth)",
+    "answer": "no motion of the right answer is known: that takes --truth, prompts that are captions of the mini "
+    "model's world, and OpenCV (pip install 'evenreel[metrics]')",
     "flow": "no flow was given (--flow), and OpenCV is not there to estimate one: pip install 'evenreel[metrics]'",
     "clip": "no CLIP was given (--clip FOLDER, or --clip mini for clips of the world)",
     "lpips": "no LPIPS weights were given (--lpips FILE.safetensors)",
@@ -43,8 +45,8 @@ class Metric(ABC):
     family: ClassVar[str] = "other"
     """Which metrics it is listed with."""
     unit: ClassVar[str] = ""
-    better: ClassVar[Literal["higher", "lower"]]
-    """Which way is good."""
+    better: ClassVar[Literal["higher", "lower", "one"]]
+    """Which way is good; `one` where the right answer has 1 and both ways lead away from it."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Keys of NEEDS; all are there when an instance is made."""
 
@@ -142,9 +144,9 @@ def find(name: str) -> type[Metric]:
     kind = registry.find(registry.METRICS, name)
     if not (isinstance(kind, type) and issubclass(kind, Metric)):
         raise PluginError(f"the metric {name!r} is no class derived from evenreel.metrics.base.Metric.")
-    if getattr(kind, "better", None) not in ("higher", "lower") or not set(kind.needs) <= NEEDS.keys():
+    if getattr(kind, "better", None) not in ("higher", "lower", "one") or not set(kind.needs) <= NEEDS.keys():
         raise PluginError(
-            f"the metric {name!r} must say better = 'higher' or 'lower', and need nothing but {', '.join(NEEDS)}."
+            f"the metric {name!r} must say better = 'higher', 'lower' or 'one' and need nothing but {', '.join(NEEDS)}."
         )
     return kind
 

@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its 95% interval."""
+    """A mean and its 95% interval, and the median beside it."""
 
     mean: float
     low: float
@@ -17,6 +17,8 @@ class Estimate:
     """Clusters it rests on."""
     p: float
     """Two-sided: how often resampled means fall on the other side of zero, doubled; at least 1 / resamples."""
+    median: float
+    """Of the values: a few clips that go wrong altogether rule a mean, and not this."""
 
     def excludes(self, value: float) -> bool:
         """Whether the interval leaves a value out."""
@@ -42,7 +44,14 @@ def cluster_bootstrap(
     low, high = np.percentile(means, [2.5, 97.5])
     side = min(np.mean(means <= 0), np.mean(means >= 0))
     p = min(1.0, max(2 * float(side), 1 / resamples))
-    return Estimate(float(np.mean(values)), float(low), float(high), len(names), p)
+    return Estimate(
+        mean=float(np.mean(values)),
+        low=float(low),
+        high=float(high),
+        count=len(names),
+        p=p,
+        median=float(np.median(values)),
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from evenreel.backbones.clip import ClipModel
 from evenreel.backbones.vision import VisionTransformer
+from evenreel.metrics.answer import Answer, Known
 from evenreel.metrics.flow import FlowSource
 from evenreel.metrics.judge import packaged_judge
 from evenreel.metrics.lpips import Lpips
+from evenreel.metrics.segmenter import Mask, packaged_segmenter
 from evenreel.ops.warp import Flow, Visible
 from evenreel.types import Frames
 
@@ -38,6 +40,8 @@ class Inputs:
     """Whether windows say which pixels are background."""
     truth: bool = False
     """Whether windows hold the right answer."""
+    answer: Answer | None = None
+    """What is known of the right answer besides its frames."""
     flow: FlowSource | None = None
     """How the source moves."""
     clip: ClipModel | None = None
@@ -77,6 +81,15 @@ class Window:
         return self.edit if self._before is None else torch.cat([self._before.edit[-1:], self.edit])
 
     @cached_property
+    def truth_run(self) -> Frames:
+        """The right answer's frames, after the one before them. Needs `truth`."""
+        assert self.truth is not None
+        if self._before is None:
+            return self.truth
+        assert self._before.truth is not None
+        return torch.cat([self._before.truth[-1:], self.truth])
+
+    @cached_property
     def background_run(self) -> Background | None:
         """The background, after that of the frame before."""
         if self._before is None or self.background is None:
@@ -89,6 +102,23 @@ class Window:
         """The source's flow between the frames of its run, and where it holds. Needs `flow`."""
         assert self.inputs.flow is not None
         return self.inputs.flow.between(self.source_run, self.first + len(self.source) - len(self.source_run))
+
+    @cached_property
+    def known(self) -> Known:
+        """What is known of the right answer in the frames of the run. Needs `answer` and `truth`."""
+        assert self.inputs.answer is not None
+        run = self.truth_run
+        return self.inputs.answer.between(run, self.first + len(self.source) - len(run))
+
+    @cached_property
+    def objects(self) -> Mask:
+        """Where the segmenter sees the main object in the edit's run."""
+        return packaged_segmenter().masks(self.edit_run)
+
+    @cached_property
+    def objects_of_truth(self) -> Mask:
+        """Where the segmenter sees the main object in the right answer's run. Needs `truth`."""
+        return packaged_segmenter().masks(self.truth_run)
 
     @cached_property
     def clip_of_source(self) -> Embeddings:
@@ -114,8 +144,10 @@ def windows(parts: Iterable[Part], inputs: Inputs) -> Iterator[Window]:
     for part in parts:
         yield Window(part, inputs, first, before)
         first += len(part.source)
-        marked = None if part.background is None else part.background[-1:].clone()
-        before = Part(part.source[-1:].clone(), part.edit[-1:].clone(), marked)
+        marked, truth = (
+            None if rows is None else rows[-1:].clone() for rows in (part.background, part.truth)
+        )
+        before = Part(part.source[-1:].clone(), part.edit[-1:].clone(), marked, truth)
 
 
 def cut(

@@ -13,7 +13,7 @@ MEASURES_VERSION = 2
 
 FILES = ("adapter", "log")
 """Options that name files."""
-EDITS = ("edit", "attention")
+EDITS = ("edit", "softened", "attention")
 """Kinds of items that are edits, which the defaults of edit, host and inversion decide too."""
 INVERSION = EditSettings.inversion
 """What edits are made with where nothing else is said."""
@@ -88,7 +88,7 @@ class Item:
         """
         options = dict(self.condition.options)
         options |= {name: prints[f"file {file}"] for name, file in self.condition.files.items()}
-        used = {"model", "clip", "judge"}
+        used = {"model", "clip", "judge", "segmenter"}
         if self.condition.kind in EDITS:
             used |= {"edit", f"host {options['host']}", f"inversion {options.get('inversion', INVERSION)}"}
         content = {

@@ -100,6 +100,7 @@ def test_means_and_intervals(folder):
             pairs = [(clip, value) for clip, value in pairs if value is not None]
             low, high, _ = bootstrap(by_clip(pairs))
             assert estimate.mean == pytest.approx(np.mean([value for _, value in pairs]))
+            assert estimate.median == pytest.approx(np.median([value for _, value in pairs]))
             width = high - low
             assert estimate.low == pytest.approx(low, abs=0.1 * width + 1e-12)
             assert estimate.high == pytest.approx(high, abs=0.1 * width + 1e-12)
@@ -138,8 +139,10 @@ def test_the_page_prints_them(folder):
             ({"host": host, "adapter": "mini"}, f"{host} + adapter"),
         ):
             mine = [one["figures"]["truth_psnr"] for one in items(folder, **options)]
-            row = re.search(rf"{re.escape(name)} [\d.,]+ \[[^]]*\] [\d.,]+ \[[^]]*\] ([\d.]+) \[", text)
+            cell = r"[\d.,]+ \[[^]]*\], median [\d.,]+"
+            row = re.search(rf"{re.escape(name)} {cell} {cell} ([\d.]+) \[[^]]*\], median ([\d.]+)", text)
             assert float(row[1]) == pytest.approx(np.mean(mine), rel=5e-3)
+            assert float(row[2]) == pytest.approx(np.median(mine), rel=5e-3)
     assert "With adapter, edit success is better on vidtome;" in text
     assert "is better on tokenflow" not in text
     ours = np.mean([one["figures"]["clip_t"] for one in items(folder, host="vidtome", adapter="mini")])

@@ -10,6 +10,7 @@ from evenreel.study.experiments.conditions import (
     NO_ADAPTER,
     PAPER_FIGURES,
     PAPER_TESTED,
+    SEEN_FIGURES,
     SIDE,
     edit,
     middle_host,
@@ -68,8 +69,11 @@ def controls() -> Experiment:
         conditions=(
             *(Condition(what, "control", {"what": what}, seedless=what != "shuffled") for what in CONTROLS),
             edit("wrong prompt", **wrong),
+            edit("frame", "frame"),
+            Condition("frame, blurred by a pixel", "softened", {"host": "frame"}, seedless=True),
         ),
-        caveat="A frozen or blurred clip wins smoothness, the source itself wins preservation: neither is an edit.",
+        caveat="A frozen or blurred clip wins smoothness, the source itself wins preservation: neither is an edit. "
+        "The object's IoU along its motion tells a frozen clip, sharpness a blurred one; the plain edit stands beside.",
         figures=(
             "asked",
             "kept",
@@ -77,6 +81,7 @@ def controls() -> Experiment:
             "truth_ssim",
             "warp_error",
             "flicker",
+            *SEEN_FIGURES,
             "clip_t",
             "clip_f",
             "s_edit",
@@ -101,14 +106,19 @@ def hosts(settings: StudySettings) -> Experiment:
             "asked",
             "kept",
             "truth_psnr",
+            "object_truth_psnr",
+            "ring_truth_psnr",
+            "rest_truth_psnr",
             "foreground_truth_psnr",
             "background_psnr",
             "warp_error",
             "warp_ssim",
             "flicker",
+            *SEEN_FIGURES,
             "clip_t",
             "clip_f",
         ),
+        tested=("asked", "kept", "truth_psnr", "warp_error", "object_motion_iou"),
     )
 
 
@@ -126,7 +136,7 @@ def adapter(settings: StudySettings) -> Experiment:
             for condition in (edit(host, host), edit(f"{host} + adapter", host, **with_adapter))
         ),
         pairs=tuple((f"{host} + adapter", host) for host in settings.hosts),
-        figures=PAPER_FIGURES,
+        figures=(*PAPER_FIGURES, *SEEN_FIGURES),
         tested=PAPER_TESTED,
         treatment="adapter",
         beside=(("CLIP", "clip_t"), ("FID", "frechet_clip")),

@@ -21,6 +21,15 @@ PAPER_FIGURES = (
     "kid_clip",
 )
 """Of the papers' tables: their columns as far as they can be had, and what can be trusted."""
+SEEN_FIGURES = (
+    "object_motion_iou",
+    "object_warp_error",
+    "ring_warp_error",
+    "rest_warp_error",
+    "sharpness_ratio",
+    "saturation_ratio",
+)
+"""What an eye sees first: an outline that changes, where it flickers, and whether blur or grey paid for less of it."""
 PAPER_TESTED = ("asked", "kept", "truth_psnr", "warp_error", "clip_t", "kid_clip")
 SEEDLESS = frozenset({"frame", "text2video_zero"})
 """Hosts that draw nothing at random in an edit; tested."""

@@ -90,7 +90,7 @@ def _best_controls(experiment: Experiment, rows: Sequence[Row]) -> str:
         means = {
             row.condition.name: one.mean
             for row in rows
-            if (one := row.figures[figure]) is not None and row.condition.name != "truth"
+            if (one := row.figures[figure]) is not None and row.condition.name not in ("truth", "frame")
         }
         if not means or better == "neither":
             continue
@@ -98,7 +98,8 @@ def _best_controls(experiment: Experiment, rows: Sequence[Row]) -> str:
         names = [name for name, mean in means.items() if math.isclose(mean, most)]
         best.setdefault(_listed(names), []).append(_label(figure))
     parts = [f"{names} in {_listed(labels)}" for names, labels in best.items()]
-    return f"Of results that are none (the right answer aside), the best figures are had by {'; by '.join(parts)}."
+    best_had = "; by ".join(parts)
+    return f"Of results that are none (right answer and plain edit aside), the best figures are had by {best_had}."
 
 
 def _means(experiment: Experiment, rows: Sequence[Row]) -> str:

@@ -115,6 +115,14 @@ def shown(estimate: Estimate | None, scale: int | float) -> str:
     return mean if estimate.count == 1 else f"{mean} [{low}, {high}]"
 
 
+def _with_median(estimate: Estimate | None, scale: int | float) -> str:
+    """A mean, its interval and the median; of one clip there is one value only."""
+    text = shown(estimate, scale)
+    if estimate is None or estimate.count == 1:
+        return text
+    return f"{text}, median {plots.number(scale * estimate.median)}"
+
+
 def _extent(settings: StudySettings, experiment: Experiment, rows: Sequence[summary.Row]) -> str:
     if not rows or rows[0].condition.kind == "training":
         return ""
@@ -133,7 +141,7 @@ def _cells(row: summary.Row, names: Sequence[str]) -> tuple[str, ...]:
     items = f"{row.done} of {row.wanted}" + (f", {row.failed} failed" if row.failed else "")
     return (
         row.condition.name,
-        *(shown(row.figures[name], FIGURES[name].scale) for name in names),
+        *(_with_median(row.figures[name], FIGURES[name].scale) for name in names),
         items,
         seconds,
     )
@@ -199,8 +207,8 @@ def scaled(estimate: Estimate | None, scale: int | float) -> Estimate | None:
     """In the unit that is shown."""
     if estimate is None:
         return None
-    values = (estimate.mean * scale, estimate.low * scale, estimate.high * scale)
-    return Estimate(*values, estimate.count, estimate.p)
+    names = ("mean", "low", "high", "median")
+    return dataclasses.replace(estimate, **{name: scale * getattr(estimate, name) for name in names})
 
 
 def _curves(

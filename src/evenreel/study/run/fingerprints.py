@@ -15,7 +15,7 @@ from evenreel.workflows.editing import record
 
 
 def fingerprints(settings: StudySettings, backbone: Backbone, clip: ClipModel) -> dict[str, str]:
-    """By name: `model`, `clip`, `judge`; `edit`, `host NAME` and `inversion NAME` (their defaults); `file PATH`.
+    """By name: `model`, `clip`, `judge`, `segmenter`; `edit`, `host NAME`, `inversion NAME` (defaults); `file PATH`.
 
     Raises: SettingsError for a file that is not there.
     """
@@ -29,6 +29,7 @@ def fingerprints(settings: StudySettings, backbone: Backbone, clip: ClipModel) -
         "model": getattr(backbone, "weights_fingerprint", backbone.fingerprint),
         "clip": clip.weights_fingerprint,
         "judge": sha256(mini.FOLDER / "judge.safetensors"),
+        "segmenter": sha256(mini.FOLDER / "segmenter.safetensors"),
         "edit": _hash(usual),
     }
     for name in dict.fromkeys((*settings.hosts, "frame")):

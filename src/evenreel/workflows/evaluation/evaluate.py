@@ -9,6 +9,7 @@ from typing import Any
 from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.backbones.vision import VisionTransformer, load_dino
 from evenreel.errors import EvenreelError, OutputError, PluginError, SettingsError
+from evenreel.metrics.answer import Answer, SeenAnswer
 from evenreel.metrics.base import Figure, Metric, find, measure, registered
 from evenreel.metrics.flow import EstimatedFlow, FlowFiles, FlowSource
 from evenreel.metrics.lpips import Lpips
@@ -19,6 +20,7 @@ from evenreel.workflows.editing import record
 from evenreel.workflows.editing.pipeline import memory_errors_explained
 from evenreel.workflows.evaluation.pairs import Pair
 from evenreel.workflows.evaluation.side_by_side import SideBySide
+from evenreel.world.captions import understood
 
 EVALUATION_VERSION = 1
 """Raised when the JSON of an evaluation changes in a way that older readers would misread."""
@@ -91,12 +93,14 @@ class Evaluator:
             pair = found.pair
             frames = SideBySide(pair, pair.frames or (0, None))
             flow = self._flow(pair, frames)
+            answer = self._answer(pair)
             clip = self.clip or ("mini" if found.model == "mini" else None)
             inputs = Inputs(
                 prompt=pair.prompt or None,
                 source_prompt=pair.source_prompt or None,
                 mask=pair.mask is not None,
                 truth=pair.truth is not None,
+                answer=answer,
                 flow=flow,
                 clip=self._clip(clip) if clip is not None and "clip" in self._needs else None,
                 lpips=self._lpips,
@@ -112,7 +116,7 @@ class Evaluator:
             figures={name: figures[name] for name in self._order},
             flow=None if flow is None else flow.name,
             models={n: {"name": m.name, "sha256": m.fingerprint} for n, m in models.items() if m is not None},
-            notes=[*found.notes, *frames.notes],
+            notes=[*found.notes, *frames.notes, *([f"right answer: {answer.name}"] if answer else [])],
         )
 
     def evaluate_all(
@@ -141,6 +145,16 @@ class Evaluator:
             return FlowFiles(pair.flow, frames.source.start, frames.expected)
         with contextlib.suppress(ImportError):
             return EstimatedFlow()
+        return None
+
+    def _answer(self, pair: Pair) -> Answer | None:
+        """What can be seen of the right answer, of a clip of the world."""
+        prompts = (pair.source_prompt, pair.prompt)
+        of_the_world = all(prompt and understood(prompt) for prompt in prompts)
+        if "answer" not in self._needs or pair.truth is None or not of_the_world:
+            return None
+        with contextlib.suppress(ImportError):
+            return SeenAnswer()
         return None
 
 

@@ -32,6 +32,7 @@ def many(
         else {
             **_kind(name),
             "mean": mean.mean,
+            "median": mean.median,
             "low": mean.low if mean.count > 1 else None,
             "high": mean.high if mean.count > 1 else None,
             "sources": mean.count,

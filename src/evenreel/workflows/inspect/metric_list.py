@@ -14,6 +14,7 @@ OPTIONS = {
     "source_prompt": "--source-prompt",
     "mask": "--mask",
     "truth": "--truth",
+    "answer": "a clip of the world",
     "clip": "--clip",
     "lpips": "--lpips",
     "dino": "--dino",

@@ -1,7 +1,7 @@
 """Edits of the world's clips, whose right answer is known, and everything that can be measured of one."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +12,23 @@ import torch
 from evenreel.backbones import Backbone
 from evenreel.backbones.clip import ClipModel
 from evenreel.hosts.base import EditJob, Host, Session, create_host, inverting
-from evenreel.metrics import attributes, clip, composite, distribution, fidelity, foreground, temporal
+from evenreel.metrics import (
+    appearance,
+    attributes,
+    clip,
+    composite,
+    distribution,
+    fidelity,
+    foreground,
+    objects,
+    temporal,
+)
+from evenreel.metrics.answer import ExactAnswer
 from evenreel.metrics.base import Metric, measure
 from evenreel.metrics.flow import KnownFlow
 from evenreel.metrics.judge import Judge
 from evenreel.metrics.window import Inputs, cut, windows
+from evenreel.ops.edges import blurred
 from evenreel.ops.warp import visible_by_depth
 from evenreel.progress import silent
 from evenreel.settings import EditSettings
@@ -24,7 +36,7 @@ from evenreel.types import Frames, Latents
 from evenreel.workflows.editing.adapter_use import AdapterInUse
 from evenreel.workflows.editing.pipeline import Pipeline
 from evenreel.workflows.editing.resource_use import Stopwatch
-from evenreel.world import ATTRIBUTES, HELD_OUT, Rendering, Scene, caption, random_scene, render
+from evenreel.world import ATTRIBUTES, HELD_OUT, Rendering, Scene, caption, main_flow, random_scene, render
 
 SIZE = 128
 
@@ -33,6 +45,9 @@ METRICS: Mapping[str, type[Metric]] = {
     "kept": attributes.Kept,
     "truth_psnr": fidelity.TruthPsnr,
     "truth_ssim": fidelity.TruthSsim,
+    "object_truth_psnr": objects.ObjectTruthPsnr,
+    "ring_truth_psnr": objects.RingTruthPsnr,
+    "rest_truth_psnr": objects.RestTruthPsnr,
     "foreground_truth_psnr": foreground.ForegroundTruthPsnr,
     "background_psnr": fidelity.BackgroundPsnr,
     "background_ssim": fidelity.BackgroundSsim,
@@ -41,6 +56,12 @@ METRICS: Mapping[str, type[Metric]] = {
     "warp_ssim": temporal.WarpSsim,
     "foreground_warp_error": foreground.ForegroundWarpError,
     "background_warp_error": foreground.BackgroundWarpError,
+    "object_motion_iou": objects.ObjectMotionIou,
+    "object_warp_error": objects.ObjectWarpError,
+    "ring_warp_error": objects.RingWarpError,
+    "rest_warp_error": objects.RestWarpError,
+    "sharpness_ratio": appearance.SharpnessRatio,
+    "saturation_ratio": appearance.SaturationRatio,
     "flicker": temporal.Flicker,
     "clip_t": clip.ClipText,
     "foreground_clip_t": foreground.ForegroundClipText,
@@ -73,8 +94,15 @@ class WorldEdit:
         scene = random_scene(HELD_OUT + number, objects=1)
         rng = random.Random(f"evenreel change {scene.seed}")
         name = list(ATTRIBUTES)[number % len(ATTRIBUTES)]
-        value = rng.choice([value for value in ATTRIBUTES[name] if value != scene.attribute(name)])
-        return cls(scene, {name: value}, length)
+        return cls(scene, {name: _other_value(rng, scene, name)}, length)
+
+    @classmethod
+    def drawn(cls, number: int, length: int = 16, most: int = 3) -> "WorldEdit":
+        """Held-out scene `number` with one to `most` attributes changed at random."""
+        scene = random_scene(HELD_OUT + number, objects=1)
+        rng = random.Random(f"evenreel changes {scene.seed}")
+        names = rng.sample(list(ATTRIBUTES), rng.randint(1, most))
+        return cls(scene, {name: _other_value(rng, scene, name) for name in names}, length)
 
     @property
     def target(self) -> Scene:
@@ -89,7 +117,7 @@ class WorldEdit:
     @cached_property
     def truth(self) -> Rendering:
         """The right answer."""
-        return render(self.target, range(self.length), SIZE, maps=False)
+        return render(self.target, range(self.length), SIZE)
 
     @cached_property
     def flow(self) -> KnownFlow:
@@ -97,11 +125,26 @@ class WorldEdit:
         flow = self.source.flow[:-1]
         return KnownFlow(flow, visible_by_depth(self.source.depth, flow))
 
+    @cached_property
+    def answer(self) -> ExactAnswer:
+        """What is exactly known of the right answer besides its frames."""
+        flow = self.truth.flow[:-1]
+        return ExactAnswer(
+            self.truth.masks[:, -1:],
+            flow,
+            visible_by_depth(self.truth.depth, flow),
+            main_flow(self.target, range(self.length), SIZE)[:-1],
+        )
+
     def settings(self, **changes: object) -> EditSettings:
         """Settings of the edit, with the world's captions as prompts."""
         return EditSettings.from_json(
             {"prompt": caption(self.target), "source_prompt": caption(self.scene), **changes}
         )
+
+
+def _other_value(rng: random.Random, scene: Scene, name: str) -> str:
+    return rng.choice([value for value in ATTRIBUTES[name] if value != scene.attribute(name)])
 
 
 def edit_frames(
@@ -157,9 +200,17 @@ def judged(edit: WorldEdit, edited: Frames, judge: Judge) -> tuple[dict[str, boo
     return asked, {name: hit for name, hit in right.items() if name not in edit.change}
 
 
-def measured(edit: WorldEdit, edited: Frames, clip_model: ClipModel) -> dict[str, float | None]:
-    """METRICS of one edit, percentages as shares; None for one that the clip does not allow.
+def softened(frames: Frames, sigma: float = 1.0) -> Frames:
+    """Frames blurred by a pixel: a control, as it lowers warp error and flicker and mends nothing."""
+    return blurred(frames.flatten(0, 1), sigma).unflatten(0, frames.shape[:2])
 
+
+def measured(
+    edit: WorldEdit, edited: Frames, clip_model: ClipModel | None, only: Collection[str] = METRICS
+) -> dict[str, float | None]:
+    """METRICS of one edit, or `only` these, percentages as shares; None for one that the clip does not allow.
+
+    Without a CLIP, the figures that need one are None.
     Prompts are the world's captions, whatever the edit was told. The mask holds the object as it was and as it should
     be. Where the background or the style was to change, nothing of the background was to stay: its figures are None.
     """
@@ -169,15 +220,17 @@ def measured(edit: WorldEdit, edited: Frames, clip_model: ClipModel) -> dict[str
         source_prompt=caption(edit.scene),
         mask=True,
         truth=True,
+        answer=edit.answer,
         flow=edit.flow,
         clip=clip_model,
     )
     parts = cut(edit.source.frames, edited, shown == 0, edit.truth.frames)
-    figures = measure(windows(parts, inputs), METRICS, inputs)
+    chosen = {name: kind for name, kind in METRICS.items() if name in only}
+    figures = measure(windows(parts, inputs), chosen, inputs)
     values = {
         name: figure.value / 100 if figure.value is not None and METRICS[name].unit == "%" else figure.value
         for name, figure in figures.items()
     }
     if edit.change.keys() & {"background", "style"}:
-        values |= {"background_psnr": None, "background_ssim": None}
+        values |= {name: None for name in ("background_psnr", "background_ssim") if name in only}
     return values
