@@ -11,7 +11,7 @@ from evenreel.errors import WeightsError
 
 FOLDER = Path(__file__).parent.parent / "weights" / "mini"
 ADAPTER = FOLDER.with_name("mini-adapter.safetensors")
-"""The adapter trained for it."""
+"""An adapter trained for it, where one is packaged: the one of version 0.1 was made for another UNet."""
 
 
 def load(

@@ -18,8 +18,8 @@ class StudySettings:
 
     model: str = "mini"
     """As `--model` of an edit; it must know the world."""
-    adapter: str | None = "mini"
-    """Adapter file, or `mini`; without one ("" in a file), what needs it is shown as not run."""
+    adapter: str | None = None
+    """Adapter file, or `mini` where one is packaged; without one, what needs it is shown as not run."""
     hosts: tuple[str, ...] = ("frame", "text2video_zero", "tokenflow", "vid2vid_zero", "vidtome")
     tokens: Mapping[str, str] = field(default_factory=dict)
     """Adapters trained with other prompt tokens, files by name: strategies and numbers to be compared."""

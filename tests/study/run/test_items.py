@@ -6,9 +6,10 @@ import multiprocessing
 import pytest
 import torch
 
+from evenreel.adapters import checkpoint
+from evenreel.adapters.adapter import Adapter, AdapterSettings
 from evenreel.backbones import load_backbone
 from evenreel.backbones.clip import load_clip
-from evenreel.backbones.mini import ADAPTER
 from evenreel.errors import SettingsError
 from evenreel.study import item_log
 from evenreel.study.experiments.conditions import SEEDLESS
@@ -19,10 +20,21 @@ from evenreel.study.settings import StudySettings
 from evenreel.workflows.world.edits import METRICS
 
 
+def save_random_adapter(backbone, path):
+    generator = torch.Generator().manual_seed(0)
+    adapter = Adapter.of(backbone, AdapterSettings(tokens=None), generator=generator)
+    with torch.no_grad():
+        for value in adapter.parameters():
+            value.normal_(0, 0.2, generator=generator)
+    checkpoint.save(adapter, path, checkpoint.Origin(base=backbone.fingerprint, licence="Apache-2.0"))
+
+
 @pytest.fixture(scope="module")
-def context():
+def context(tmp_path_factory):
     backbone = load_backbone("mini", device="cpu")
-    return actions.Context(backbone, load_clip("mini", device="cpu"), {"mini": ADAPTER})
+    adapter = tmp_path_factory.mktemp("adapter") / "adapter.safetensors"
+    save_random_adapter(backbone, adapter)
+    return actions.Context(backbone, load_clip("mini", device="cpu"), {"mini": adapter})
 
 
 def item(kind, *, clip=40_000, seed=0, frames=2, steps=2, **options):

@@ -43,6 +43,10 @@ class AdapterInUse:
         if use is None:
             return None
         path = mini.ADAPTER if use.file == "mini" else Path(use.file).expanduser()
+        if use.file == "mini" and not path.is_file():
+            raise WeightsError(
+                "no adapter is packaged for mini at present; train one with `evenreel train adapter` (docs/adapter.md)."
+            )
         if not path.is_file():
             raise WeightsError(
                 f"{path}: there is no such adapter file; train one with `evenreel train adapter`."
