@@ -1,6 +1,6 @@
 """Small clips made on the spot, each with the one property that a test is about."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -63,9 +63,16 @@ def write_clip(
     audio: str | None = None,
     audio_seconds: float | None = None,
     audio_start: Fraction = Fraction(0),
+    audio_rate: int = AAC_RATE,
+    audio_layout: str = "stereo",
+    audio_format: str | None = None,
+    tone: np.ndarray | None = None,
     muxing: dict[str, str] | None = None,
 ) -> Path:
-    """Encode pictures (uint8 RGB, RGBA where they have 4 channels, uint16 for deep colour) into a file."""
+    """Encode pictures (uint8 RGB, RGBA where they have 4 channels, uint16 for deep colour) into a file.
+
+    The sound is a tone of 440 Hz, or `tone`: samples in [-1, 1] at `audio_rate`, the same in all channels.
+    """
     height, width = pictures[0].shape[:2]
     source = "rgb48le" if pictures[0].dtype == np.uint16 else {3: "rgb24", 4: "rgba"}[pictures[0].shape[2]]
     colour_range = ColorRange.JPEG if full_range else ColorRange.MPEG
@@ -95,7 +102,9 @@ def write_clip(
             context.color_range = 2
         sound = None
         if audio is not None:
-            sound = container.add_stream(audio, rate=AAC_RATE, layout="stereo")
+            sound = container.add_stream(audio, rate=audio_rate, layout=audio_layout)
+            if audio_format is not None:
+                sound.codec_context.format = audio_format
         for index, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=source)
             frame = frame.reformat(
@@ -113,30 +122,72 @@ def write_clip(
         container.mux(stream.encode(None))
         if sound is not None:
             seconds = audio_seconds if audio_seconds is not None else float(len(pictures) / Fraction(rate))
-            _write_tone(container, sound, seconds, audio_start)
+            if tone is None:
+                tone = sine(seconds, audio_rate)
+            _write_tone(container, sound, tone, audio_rate, audio_layout, audio_start)
     return path
 
 
-def _write_tone(container, stream, seconds: float, start: Fraction) -> None:
-    count = round(seconds * AAC_RATE)
-    tone = np.sin(np.arange(count) * 2 * np.pi * 440 / AAC_RATE).astype(np.float32) * 0.3
+def sine(seconds: float, rate: int = AAC_RATE, pitch: float = 440) -> np.ndarray:
+    """A tone, float32 in [-1, 1]."""
+    return np.sin(np.arange(round(seconds * rate)) * 2 * np.pi * pitch / rate).astype(np.float32) * 0.3
+
+
+def _write_tone(container, stream, tone: np.ndarray, rate: int, layout: str, start: Fraction) -> None:
+    channels = av.AudioLayout(layout).nb_channels
     resampler = av.AudioResampler(
         format=stream.codec_context.format,
-        layout="stereo",
-        rate=AAC_RATE,
+        layout=layout,
+        rate=rate,
         frame_size=stream.frame_size or 1024,
     )
-    for at in range(0, count, 1024):
-        frame = av.AudioFrame.from_ndarray(
-            np.stack([tone[at : at + 1024]] * 2), format="fltp", layout="stereo"
-        )
-        frame.sample_rate, frame.time_base = AAC_RATE, Fraction(1, AAC_RATE)
-        frame.pts = at + round(start * AAC_RATE)
+    for at in range(0, len(tone), 1024):
+        interleaved = tone[at : at + 1024].repeat(channels)[None]
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(interleaved), format="flt", layout=layout)
+        frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+        frame.pts = at + round(start * rate)
         for resampled in resampler.resample(frame):
             container.mux(stream.encode(resampled))
     for resampled in resampler.resample(None):
         container.mux(stream.encode(resampled))
     container.mux(stream.encode(None))
+
+
+def remuxed(source: Path, target: Path, change: Callable[[av.Packet], bool]) -> Path:
+    """Copy a file's packets; `change` may alter each, and leaves it out where it returns False."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as output:
+        copied = {stream.index: output.add_stream_from_template(stream) for stream in given.streams}
+        for packet in given.demux():
+            if packet.size and change(packet):
+                packet.stream = copied[packet.stream_index]
+                output.mux(packet)
+    return target
+
+
+def joined(target: Path, *parts: Path) -> Path:
+    """Files one after the other, as people join broadcasts and camcorder clips."""
+    target.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return target
+
+
+def heard(path: Path) -> tuple[np.ndarray, int]:
+    """The first channel of a file's sound on the time line of its pictures (from 0), and its sample rate."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+    rate, end = frames[0].sample_rate, 0
+    line = np.zeros(round(float(frames[-1].time + 1) * rate) + frames[-1].samples, np.float32)
+    for frame in frames:
+        array = frame.to_ndarray()
+        samples = array[0] if frame.format.is_planar else array[0, :: frame.layout.nb_channels]
+        if samples.dtype != np.float32:
+            limits = np.iinfo(samples.dtype)
+            samples = (samples - (limits.max + limits.min + 1) / 2) / (limits.max - limits.min) * 2
+        at = round(float(frame.time) * rate)
+        at = end if abs(at - end) < rate * 0.003 else at  # containers round times
+        end = at + len(samples)
+        part = samples[max(0, -at) :]
+        line[max(0, at) : max(0, at) + len(part)] = part
+    return line, rate
 
 
 def audio_packets(path: Path) -> list[bytes]:

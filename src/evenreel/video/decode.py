@@ -14,9 +14,11 @@ import av.video.stream
 
 from evenreel.errors import ClipError, argument
 from evenreel.files import shown
+from evenreel.video.clock import Clock
 from evenreel.video.deinterlace import Deinterlacer
 from evenreel.video.info import ReadSettings, VideoInfo
-from evenreel.video.source import demuxed, opened, reason_of, video_stream
+from evenreel.video.source import demuxed, opened, reason_of
+from evenreel.video.streams import video_stream
 
 MAX_RATE = 1000
 """Frames a second above which a declared rate is taken for a damaged header."""
@@ -124,7 +126,10 @@ def _video_packets(
 ) -> Iterator[av.packet.Packet | None]:
     """What to decode, noted in the tally, and None at the end: the decoder is to give what it still holds."""
     # sound is read past as well: where both stop early, the file is cut short and not just longer in sound
+    clock = Clock(container)
     for packet in demuxed(container, stream, *container.streams.audio):
+        if packet.stream is stream:
+            clock.mend(packet)
         _note_end(packet, tally)
         if packet.stream is not stream:
             continue

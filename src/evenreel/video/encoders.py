@@ -17,6 +17,7 @@ X264_PRESETS = (
     "slower",
     "veryslow",
 )
+SOUNDS = ("copy", "encode", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,11 @@ class WriteSettings:
     preset: str = "medium"
     """Time that x264 spends on making files smaller."""
     audio_bit_rate: int = 160_000
-    """Bits a second where sound must be encoded anew."""
+    """Bits a second of two channels, where sound is encoded again."""
+    sound: str = "copy"
+    """`copy`: as it is where the result can hold it so, else encoded again; `encode`; or `none`."""
+    sound_track: int | None = None
+    """Which sound track of the source, from 1; None: the one that players choose."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.crf <= 51:
@@ -37,6 +42,10 @@ class WriteSettings:
             raise SettingsError(f"preset must be one of {', '.join(X264_PRESETS)}, got {self.preset!r}.")
         if not 6_000 <= self.audio_bit_rate <= 512_000:
             raise SettingsError(f"audio_bit_rate must be from 6000 to 512000, got {self.audio_bit_rate}.")
+        if self.sound not in SOUNDS:
+            raise SettingsError(f"sound must be one of {', '.join(SOUNDS)}, got {self.sound[:40]!r}.")
+        if self.sound_track is not None and self.sound_track < 1:
+            raise SettingsError(f"sound_track must be at least 1, got {self.sound_track}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,3 +128,9 @@ def recipe(path: Path, width: int, height: int, settings: WriteSettings) -> Reci
         f"{shown(path)} ends in {shown(suffix)}, which cannot be written; "
         "choose .mp4, .mov, .mkv, .webm, .gif, or no suffix for a folder of PNGs."
     )
+
+
+def muxer(path: Path) -> str:
+    """FFmpeg's name of the container that a file name stands for."""
+    suffix = path.suffix.lower()
+    return {".mkv": "matroska"}.get(suffix, suffix[1:])

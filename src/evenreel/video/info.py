@@ -7,6 +7,7 @@ from pathlib import Path
 from evenreel.errors import SettingsError
 from evenreel.types import Pixels
 from evenreel.video.orientation import UPRIGHT, Orientation
+from evenreel.video.streams import Track
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +57,11 @@ class VideoInfo:
     """FFmpeg's name of the file format, or `images`."""
     codec: str = ""
     pixel_format: str = ""
+    tracks: tuple[Track, ...] = ()
+    """All streams of the file."""
     has_audio: bool = False
     audio_codec: str | None = None
+    """Codec of the sound that players choose; None where it is not known here."""
     audio_start: Fraction | None = None
     """Seconds at which the first sound is heard."""
     orientation: Orientation = UPRIGHT

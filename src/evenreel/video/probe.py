@@ -7,7 +7,6 @@ from itertools import chain
 from pathlib import Path
 
 import av
-import av.audio.stream
 import av.container
 import av.error
 import av.sidedata.sidedata
@@ -21,7 +20,8 @@ from evenreel.video.colour import has_alpha, is_hdr
 from evenreel.video.decode import declared_end, decoder_for, sane_rate
 from evenreel.video.info import ReadSettings, VideoInfo
 from evenreel.video.orientation import Orientation
-from evenreel.video.source import demuxed, head_of, is_image, local_path, opened, video_stream
+from evenreel.video.source import demuxed, head_of, is_image, local_path, opened
+from evenreel.video.streams import chosen_sound, tracks, video_stream
 
 DEFAULTS = ReadSettings()
 
@@ -60,8 +60,9 @@ def probe(path: str | os.PathLike[str], settings: ReadSettings = DEFAULTS) -> Vi
             interlaced=first.interlaced_frame,
             hdr=is_hdr(first),
             has_alpha=has_alpha(first),
+            tracks=tracks(container),
         )
-        audio = audio_stream(container)
+        audio = chosen_sound(container, None)
         if audio is None:
             return info
         begins = (
@@ -73,11 +74,6 @@ def probe(path: str | os.PathLike[str], settings: ReadSettings = DEFAULTS) -> Vi
             audio_codec=audio.codec_context.codec.canonical_name if audio.codec_context else None,
             audio_start=begins,
         )
-
-
-def audio_stream(container: av.container.InputContainer) -> av.audio.stream.AudioStream | None:
-    """The stream of sound that players choose; None where there is none."""
-    return container.streams.audio[0] if container.streams.audio else None
 
 
 def orientation_of(frame: av.video.frame.VideoFrame) -> Orientation:

@@ -13,7 +13,8 @@ from jaxtyping import Float32
 
 from evenreel.files import unwritable, write_atomically
 from evenreel.video.info import ReadSettings
-from evenreel.video.source import opened, video_stream
+from evenreel.video.source import opened
+from evenreel.video.streams import video_stream
 
 Samples = Float32[np.ndarray, " samples"]
 """Sound pressure in [-1, 1], one channel."""

@@ -11,7 +11,6 @@ import av.container
 import av.error
 import av.packet
 import av.stream
-import av.video.stream
 
 from evenreel.errors import ClipError
 from evenreel.files import shown
@@ -150,18 +149,3 @@ def reason_of(error: BaseException) -> str:
     """FFmpeg's words for an error, without its number and file name."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text[:1].lower() + text[1:]
-
-
-def video_stream(container: av.container.InputContainer, path: Path) -> av.video.stream.VideoStream:
-    """The stream of moving pictures: the first that is not a cover image; ClipError when there is none."""
-    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    if not streams:
-        kinds = sorted({stream.type for stream in container.streams if stream.type})
-        held = f"holds only {' and '.join(kinds)}" if kinds else "holds no streams"
-        raise ClipError(f"{shown(path)} {held}; give a file with pictures in it.")
-    stream = streams[0]
-    if stream.codec_context is None:
-        raise ClipError(
-            f"{shown(path)} uses a video codec that cannot be decoded here; convert it to H.264 and try again."
-        )
-    return stream

@@ -1,7 +1,8 @@
 """Clips written to video files or folders of PNGs, whole or not at all."""
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,10 +13,14 @@ from evenreel.errors import OutputError, argument
 from evenreel.files import Aside, shown, unwritable
 from evenreel.types import Pixels
 from evenreel.video.encoders import WriteSettings, recipe
+from evenreel.video.gif import GifSink
 from evenreel.video.info import VideoInfo
-from evenreel.video.sinks import ContainerSink, FolderSink, Timing
+from evenreel.video.sinks import ContainerSink, FolderSink, Sink, Sound
+from evenreel.video.sound import plan_sound
+from evenreel.video.timing import Timing
 
 DEFAULTS = WriteSettings()
+log = logging.getLogger(__name__)
 
 
 class VideoWriter:
@@ -44,7 +49,8 @@ class VideoWriter:
 
         `rate` (frames a second) times frames that are written without timestamps. `audio_from` is the clip whose sound
         is carried over. `audio_range` are the numbers of its frames that are written, as START, END: sound before the
-        first and after the last of them is left out; (0, None) keeps every packet.
+        first and after the last of them is left out; (0, None) keeps every packet. What the result can carry of the
+        sound is found here, so that it is known before the frames are made.
         """
         if "\0" in os.fspath(path) or not os.fspath(path):
             raise OutputError(f"{os.fspath(path)!r} is not a file name; choose another {argument('output')}.")
@@ -57,8 +63,13 @@ class VideoWriter:
         self._audio_from = audio_from
         self._audio_range = audio_range
         self._settings = settings
+        self.sound, warnings = plan_sound(audio_from, self.path, self._recipe, settings)
+        """What becomes of the sound of `audio_from`; None where there is none, or none is carried over."""
+        self.warnings: list[str] = []
+        """What people should know of the result, one sentence each; logged as well."""
+        self._warn(warnings)
         self._aside: Aside | None = None
-        self._sink: ContainerSink | FolderSink | None = None
+        self._sink: Sink | None = None
         self._finished = False
         self.frame_count = 0
         """Frames written so far."""
@@ -122,9 +133,16 @@ class VideoWriter:
             if not self._finished:
                 self._sink.finish()
                 self._finished = True
+                self._warn(self._sink.written.warnings)
         except (av.error.FFmpegError, OSError) as failure:
             raise unwritable(self.path, failure) from failure
         return self._aside.path
+
+    def _warn(self, warnings: Iterable[str]) -> None:
+        for warning in warnings:
+            if warning not in self.warnings:
+                log.warning("%s", warning)
+                self.warnings.append(warning)
 
     def _times(self, count: int, timestamps: Sequence[Fraction] | None) -> list[Fraction]:
         if timestamps is None:
@@ -139,17 +157,14 @@ class VideoWriter:
             )
         return [Fraction(time) for time in timestamps]
 
-    def _opened_sink(self, times: list[Fraction]) -> ContainerSink | FolderSink:
+    def _opened_sink(self, times: list[Fraction]) -> Sink:
         assert self._aside is not None
         if self._recipe is None:
             return FolderSink(self._aside.path)
         timing = Timing.of(times, self._rate, self._audio_from, from_start=self._audio_range[0] == 0)
-        return ContainerSink(
-            self._aside.path,
-            self._size,
-            timing,
-            self._recipe,
-            self._settings,
-            audio_from=self._audio_from,
-            audio_range=self._audio_range,
-        )
+        if self._recipe.codec == "gif":
+            return GifSink(self._aside.path, self._size, timing, loop=0)
+        sound = None
+        if self._audio_from is not None and self.sound is not None:
+            sound = Sound(source=self._audio_from, plan=self.sound, frames=self._audio_range)
+        return ContainerSink(self._aside.path, self._size, timing, self._recipe, self._settings, sound)

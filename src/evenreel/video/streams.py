@@ -1,0 +1,135 @@
+"""Which of a file's streams are shown and heard: those that players choose."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av.audio.stream
+import av.container
+import av.stream
+import av.video.stream
+from av.stream import Disposition
+
+from evenreel.errors import ClipError
+from evenreel.files import shown
+
+NOT_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent
+"""Covers, preview thumbnails, and parts of another stream such as the tiles of a HEIC picture."""
+NOT_THE_SOUND = (
+    Disposition.comment
+    | Disposition.visual_impaired
+    | Disposition.hearing_impaired
+    | Disposition.descriptions
+    | Disposition.dependent
+)
+"""Sound that is only played when somebody asks for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """One stream of a file, for people to look at."""
+
+    kind: str
+    """`video`, `audio`, `subtitle`, `data` or `attachment`."""
+    number: int
+    """Its place among the streams of its kind, from 1."""
+    codec: str | None
+    """None where this FFmpeg does not know it."""
+    detail: str = ""
+    """Size, or sample rate and channels."""
+    language: str = ""
+    title: str = ""
+    flags: tuple[str, ...] = ()
+    """What the file says it is for: `default`, `comment`, `attached_pic`, ..."""
+    used: bool = False
+    """Whether it is the one whose pictures are edited, or whose sound is carried over unless another is asked for."""
+
+
+def tracks(container: av.container.InputContainer) -> tuple[Track, ...]:
+    """All streams of a file, in its order."""
+    used = {id(s) for s in (_best_pictures(container), chosen_sound(container, None)) if s is not None}
+    counts: dict[str, int] = {}
+    found = []
+    for stream in container.streams:
+        kind = stream.type or "unknown"
+        counts[kind] = counts.get(kind, 0) + 1
+        context = stream.codec_context
+        found.append(
+            Track(
+                kind=kind,
+                number=counts[kind],
+                codec=context.codec.canonical_name if context is not None else None,
+                detail=_detail(stream),
+                language=_known(stream.metadata.get("language")),
+                title=stream.metadata.get("title", ""),
+                flags=tuple(flag.name for flag in Disposition if stream.disposition & flag and flag.name),
+                used=id(stream) in used,
+            )
+        )
+    return tuple(found)
+
+
+def video_stream(container: av.container.InputContainer, path: Path) -> av.video.stream.VideoStream:
+    """The pictures that players show. Raises ClipError where there are none, or none that can be decoded.
+
+    That is: no cover and no thumbnail, more than one picture where a stream has more, marked as default, and among
+    those the largest.
+    """
+    stream = _best_pictures(container)
+    if stream is None:
+        if any(s.disposition & Disposition.dependent for s in container.streams.video):
+            raise ClipError(
+                f"{shown(path)} is a picture in tiles, which cannot be put together here; save it as PNG or JPEG."
+            )
+        kinds = sorted({stream.type for stream in container.streams if stream.type})
+        held = f"holds only {' and '.join(kinds)}" if kinds else "holds no streams"
+        raise ClipError(f"{shown(path)} {held}; give a file with pictures in it.")
+    if stream.codec_context is None:
+        raise ClipError(
+            f"{shown(path)} uses a video codec that cannot be decoded here; convert it to H.264 and try again."
+        )
+    return stream
+
+
+def chosen_sound(
+    container: av.container.InputContainer, number: int | None
+) -> av.audio.stream.AudioStream | None:
+    """Sound track `number` (from 1), or, for None, the one that players choose; None where there is none."""
+    streams = container.streams.audio
+    if number is not None:
+        return streams[number - 1] if number <= len(streams) else None
+    return max(streams, key=_sound_rank, default=None)
+
+
+def _best_pictures(container: av.container.InputContainer) -> av.video.stream.VideoStream | None:
+    streams = [s for s in container.streams.video if not s.disposition & NOT_PICTURES]
+    moving = [s for s in streams if s.frames != 1]
+    return max(moving or streams, key=_picture_rank, default=None)
+
+
+def _picture_rank(stream: av.video.stream.VideoStream) -> tuple[bool, bool, int, int]:
+    context = stream.codec_context
+    area = context.width * context.height if context is not None else 0
+    return context is not None, bool(stream.disposition & Disposition.default), area, -stream.index
+
+
+def _sound_rank(stream: av.audio.stream.AudioStream) -> tuple[bool, bool, bool, int]:
+    disposition = stream.disposition
+    main = not disposition & NOT_THE_SOUND
+    return stream.codec_context is not None, main, bool(disposition & Disposition.default), -stream.index
+
+
+def _detail(stream: av.stream.Stream) -> str:
+    context = stream.codec_context
+    if context is None:
+        return ""
+    if isinstance(stream, av.video.stream.VideoStream):
+        rate = Fraction(stream.average_rate) if stream.average_rate else None
+        return f"{context.width} x {context.height}" + (f", {float(rate):.6g} fps" if rate else "")
+    if isinstance(stream, av.audio.stream.AudioStream):
+        return f"{stream.codec_context.sample_rate} Hz, {stream.codec_context.layout.name}"
+    return ""
+
+
+def _known(language: str | None) -> str:
+    return "" if language in (None, "und") else language
