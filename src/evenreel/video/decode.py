@@ -1,8 +1,9 @@
-"""Frames of a video file, one at a time, with the checks that tell a whole file from a damaged one."""
+"""Frames of a video file, one at a time, with their times and what was found damaged on the way."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
+from heapq import heappop, heappush
 
 import av
 import av.container
@@ -12,16 +13,22 @@ import av.video.codeccontext
 import av.video.frame
 import av.video.stream
 
-from evenreel.errors import ClipError, argument
+from evenreel.errors import ClipError
 from evenreel.files import shown
 from evenreel.video.clock import Clock
+from evenreel.video.complete import Tally, check_complete, cut_short, is_cut
+from evenreel.video.damage import Holes, heard, listed, told
 from evenreel.video.deinterlace import Deinterlacer
-from evenreel.video.info import ReadSettings, VideoInfo
+from evenreel.video.info import Leave, ReadSettings, VideoInfo
 from evenreel.video.source import demuxed, opened, reason_of
-from evenreel.video.streams import video_stream
+from evenreel.video.streams import sane_rate, video_stream
 
-MAX_RATE = 1000
-"""Frames a second above which a declared rate is taken for a damaged header."""
+UNDECODABLE = (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.ExternalError)
+"""What decoders raise for packets of which they can make nothing."""
+ORDERED_BY_DECODING = "avi"
+"""A container that stores no time at which frames are shown: FFmpeg's guesses are wrong where frames are reordered."""
+LOST = -(2**63)
+"""Stands for the timestamp of what has none."""
 
 
 @dataclass(frozen=True)
@@ -33,113 +40,193 @@ class TimedFrame:
     end: Fraction
 
 
-@dataclass
-class Tally:
-    """What was read of a file, to hold against what it declares."""
-
-    packets: list[int] = field(default_factory=list)
-    """Timestamps of the video packets that should each give a frame, still to be matched."""
-    packet_count: int = 0
-    frames: int = 0
-    first_pts: int | None = None
-    video_end: Fraction = Fraction(0)
-    any_end: Fraction = Fraction(0)
-
-
-def sane_rate(stream: av.video.stream.VideoStream) -> Fraction | None:
-    """The declared frame rate, or None where it makes no sense."""
-    for rate in (stream.average_rate, stream.guessed_rate):
-        if rate is not None and 0 < rate <= MAX_RATE:
-            return Fraction(rate)
-    return None
-
-
 def decoder_for(
     stream: av.video.stream.VideoStream, settings: ReadSettings
 ) -> av.video.codeccontext.VideoCodecContext:
     """The decoder to use, with the limit on pixels set and nothing decoded yet."""
     context = stream.codec_context
     library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.name)
-    if library and stream.metadata.get("alpha_mode") == "1" and library in av.codecs_available:
-        # FFmpeg's own VP8 and VP9 decoders drop the alpha channel
+    # FFmpeg's own VP8 and VP9 decoders drop the alpha channel, and that for VP9 shows damage as if nothing were wrong
+    wanted = context.name == "vp9" or stream.metadata.get("alpha_mode") == "1"
+    if library and wanted and library in av.codecs_available:
         context = av.CodecContext.create(library, "r")
         assert isinstance(context, av.video.codeccontext.VideoCodecContext)
     context.options = {"max_pixels": str(settings.max_pixels)}
-    context.thread_type = "AUTO"
+    if not context.name.startswith("lib"):
+        context.thread_count = 1  # threads of FFmpeg's own report damage late, and not to the one that asks
     return context
 
 
-def decode(info: VideoInfo, settings: ReadSettings, *, allow_truncated: bool) -> Iterator[TimedFrame]:
-    """All frames in the order shown, deinterlaced; ClipError where the file is damaged or cut short.
+@dataclass(frozen=True)
+class Suspect:
+    """A packet at which something was reported."""
 
-    With `allow_truncated`, packets that do not decode are left out and a short file simply ends.
-    """
-    with opened(info.path, settings) as container:
-        stream = video_stream(container, info.path)
-        tally = Tally()
-        rate = sane_rate(stream)
-        nominal = 1 / rate if rate else Fraction(1, 25)
-        previous: TimedFrame | None = None
-        for frame in _deinterlaced(_frames(container, stream, info, settings, tally, allow_truncated)):
-            timed = _timed(frame, stream, previous, nominal)
+    number: int
+    """Its place among the packets that were decoded, from 1."""
+    reason: str
+
+
+class Decoder:
+    """Decodes the pictures of one file, once."""
+
+    def __init__(self, info: VideoInfo, settings: ReadSettings, leave: Leave) -> None:
+        self._info = info
+        self._settings = settings
+        self._leave = leave
+        self._tally = Tally()
+        self._suspects: dict[int, Suspect] = {}
+        """By timestamp."""
+        self._numbers: dict[int, int] = {}
+        """Which packet a frame that is still to come, known by its timestamp, is in."""
+        self._orders: list[int] = []
+        self._read_out = False
+        self.damaged: list[int] = []
+        """Numbers of the frames that are damaged, where that is allowed."""
+
+    def frames(self) -> Iterator[TimedFrame]:
+        """All frames in the order shown, deinterlaced.
+
+        Raises ClipError where the file is damaged or cut short, unless that is allowed; packets that do not decode are
+        then left out, frames in which something was concealed stay in, and a short file simply ends.
+        """
+        with opened(self._info.path, self._settings) as container:
+            stream = video_stream(container, self._info.path)
+            rate = sane_rate(stream)
+            nominal = 1 / rate if rate else Fraction(1, 25)
+            previous: TimedFrame | None = None
+            for frame in _deinterlaced(self._decoded(container, stream)):
+                timed = _timed(frame, stream, previous, nominal, fields=self._tally.paired)
+                if previous is not None:
+                    # a frame is shown until the next one; its own duration only counts for the last
+                    yield TimedFrame(previous.frame, previous.start, timed.start)
+                self._tally.video_end = timed.end
+                previous = timed
             if previous is not None:
-                # a frame is shown until the next one; its own duration only counts for the last
-                yield TimedFrame(previous.frame, previous.start, timed.start)
-            tally.video_end = timed.end
-            previous = timed
-        if previous is not None:
-            yield previous
-        if not allow_truncated:
-            _check_complete(info, container, stream, tally, nominal)
+                yield previous
+            if not self._leave.truncated:
+                check_complete(self._info, container, stream, self._tally, nominal)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What people should know of the frames read so far."""
+        if not self.damaged:
+            return ()
+        number = "frame" if len(set(self.damaged)) == 1 else "frames"
+        return (
+            f"{shown(self._info.path)} is damaged at {number} {listed(self.damaged)}; what can be read is used.",
+        )
 
-def _frames(
-    container: av.container.InputContainer,
-    stream: av.video.stream.VideoStream,
-    info: VideoInfo,
-    settings: ReadSettings,
-    tally: Tally,
-    allow_truncated: bool,
-) -> Iterator[av.video.frame.VideoFrame]:
-    decoder = decoder_for(stream, settings)
-    for packet in _video_packets(container, stream, tally):
-        try:
-            decoded = decoder.decode(packet)
-        except (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.ExternalError) as error:
-            if allow_truncated:
+    def _decoded(
+        self, container: av.container.InputContainer, stream: av.video.stream.VideoStream
+    ) -> Iterator[av.video.frame.VideoFrame]:
+        decoder = decoder_for(stream, self._settings)
+        keyframe_seen = False
+        for packet in self._ahead(container, stream):
+            messages: list[tuple[int, str, str]] = []
+            reason, frames = None, []
+            try:
+                with heard() as messages:
+                    frames = decoder.decode(packet)
+            except UNDECODABLE as error:
+                reason = reason_of(error)
+            reason = told(messages, decoder.name) or reason
+            keyframe_seen |= packet is None or packet.is_keyframe
+            # what comes before the first whole picture leans on pictures cut away on purpose
+            if reason is not None and (self._tally.frames or frames or keyframe_seen):
+                pts = packet.pts if packet is not None else None
+                self._suspect(pts, reason)
+            for frame in frames:
+                yield self._checked(frame, stream)
+        self._accuse(None, stream)
+
+    def _ahead(
+        self, container: av.container.InputContainer, stream: av.video.stream.VideoStream
+    ) -> Iterator[av.packet.Packet | None]:
+        """What to decode, one packet late, so that the last is known as such; then None, for what is still held."""
+        held: av.packet.Packet | None = None
+        for packet in self._packets(container, stream):
+            if held is not None:
+                yield held
+            held = packet
+        self._read_out = True
+        if held is not None:
+            yield held
+        yield None
+
+    def _packets(
+        self, container: av.container.InputContainer, stream: av.video.stream.VideoStream
+    ) -> Iterator[av.packet.Packet]:
+        """The packets of the pictures that are not empty, noted in the tally."""
+        tally, clock, holes = self._tally, Clock(container), Holes(self._info.codec)
+        # other streams are read past as well: where they too stop early, the file is cut short
+        packets = demuxed(
+            container, stream, *(s for s in container.streams if s.type in ("audio", "subtitle"))
+        )
+        while True:
+            with heard() as messages:
+                packet = next(packets, None)
+            reason = told(messages, container.format.name, stream.codec_context.name)
+            if reason and (packet is None or packet.stream is not stream):
+                self._suspects.setdefault(LOST, Suspect(tally.sized_count + 1, reason))
+            if packet is None:
+                return
+            if packet.stream is stream:
+                clock.mend(packet)
+            tally.note_end(packet)
+            if packet.stream is not stream:
                 continue
+            tally.packet_count += 1
+            if packet.size == 0:
+                continue  # AVI and QuickTime: the picture before stays
+            tally.sized_count += 1
+            if packet.pts is not None:
+                self._numbers[packet.pts] = tally.sized_count
+                if not packet.is_discard:
+                    tally.packets.append(packet.pts)
+            if reason:
+                self._suspect(packet.pts, reason)
+            if pts := holes.seen(packet, restarts=len(clock.shifts)):
+                self._suspect(pts, "the file lacks parts of it")
+            if container.format.name == ORDERED_BY_DECODING and packet.dts is not None:
+                heappush(self._orders, packet.dts)
+            yield packet
+
+    def _checked(
+        self, frame: av.video.frame.VideoFrame, stream: av.video.stream.VideoStream
+    ) -> av.video.frame.VideoFrame:
+        """Count a frame, raise what is wrong with it, and give it its time."""
+        if frame.is_corrupt:
+            self._suspect(frame.pts, "parts of it could not be decoded")
+        self._accuse(frame.pts, stream)
+        self._numbers.pop(LOST if frame.pts is None else frame.pts, None)
+        self._tally.note_frame(frame)
+        if self._orders:
+            frame.pts = heappop(self._orders)
+        if frame.time_base is None and stream.time_base is not None:
+            frame.time_base = stream.time_base  # frames that a flush brings out come without one
+        return frame
+
+    def _suspect(self, pts: int | None, reason: str) -> None:
+        key = LOST if pts is None else pts
+        number = self._numbers.get(key, self._tally.sized_count)
+        self._suspects.setdefault(key, Suspect(number, reason))
+
+    def _accuse(self, pts: int | None, stream: av.video.stream.VideoStream) -> None:
+        """Raise, or note where it is allowed, the damage up to the frame with a timestamp; None: all there is."""
+        for key in sorted(key for key in self._suspects if pts is None or key <= pts):
+            suspect = self._suspects.pop(key)
+            number = self._tally.frames if pts is not None else max(0, self._tally.frames - 1)
+            # the last packet of a file that ends early is cut through
+            at_the_end = self._read_out and suspect.number >= self._tally.sized_count
+            if self._leave.damaged or (self._leave.truncated and at_the_end):
+                self.damaged.append(number)
+                continue
+            if at_the_end and is_cut(self._info, stream):
+                raise cut_short(self._info, self._tally)
             raise ClipError(
-                f"{shown(info.path)} is damaged after frame {tally.frames} ({reason_of(error)}); "
-                f"download it again, or pass {argument('allow_truncated')} to edit what can be read."
-            ) from error
-        for frame in decoded:
-            tally.frames += 1
-            if tally.first_pts is None:
-                tally.first_pts = frame.pts
-            if frame.time_base is None and stream.time_base is not None:
-                frame.time_base = stream.time_base  # frames that a flush brings out come without one
-            yield frame
-
-
-def _video_packets(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream, tally: Tally
-) -> Iterator[av.packet.Packet | None]:
-    """What to decode, noted in the tally, and None at the end: the decoder is to give what it still holds."""
-    # sound is read past as well: where both stop early, the file is cut short and not just longer in sound
-    clock = Clock(container)
-    for packet in demuxed(container, stream, *container.streams.audio):
-        if packet.stream is stream:
-            clock.mend(packet)
-        _note_end(packet, tally)
-        if packet.stream is not stream:
-            continue
-        tally.packet_count += 1
-        if packet.size == 0:
-            continue  # AVI and QuickTime: the picture before stays
-        if not packet.is_discard and packet.pts is not None:
-            tally.packets.append(packet.pts)
-        yield packet
-    yield None
+                f"{shown(self._info.path)} is damaged at frame {number} ({suspect.reason}); "
+                "download it again, or pass --allow-damaged to use what can be read."
+            )
 
 
 def _deinterlaced(frames: Iterator[av.video.frame.VideoFrame]) -> Iterator[av.video.frame.VideoFrame]:
@@ -154,6 +241,8 @@ def _timed(
     stream: av.video.stream.VideoStream,
     previous: TimedFrame | None,
     nominal: Fraction,
+    *,
+    fields: bool,
 ) -> TimedFrame:
     time_base = frame.time_base or stream.time_base or Fraction(1, 1000)
     earliest = previous.start if previous else None
@@ -162,75 +251,6 @@ def _timed(
         # no timestamp, or one that goes back in time: carry on at the nominal rate
         start = Fraction(0) if earliest is None else earliest + nominal
     lasts = frame.duration * time_base if frame.duration else Fraction(0)
+    if fields and earliest is not None:
+        lasts = max(lasts, start - earliest)  # where each field has a packet, that is how long a field lasts
     return TimedFrame(frame, start, start + (lasts if lasts > 0 else nominal))
-
-
-def _note_end(packet: av.packet.Packet, tally: Tally) -> None:
-    if packet.pts is not None and packet.time_base:
-        end = (packet.pts + (packet.duration or 0)) * packet.time_base
-        tally.any_end = max(tally.any_end, end)
-
-
-def _check_complete(
-    info: VideoInfo,
-    container: av.container.InputContainer,
-    stream: av.video.stream.VideoStream,
-    tally: Tally,
-    nominal: Fraction,
-) -> None:
-    advice = f"re-download it, or pass {argument('allow_truncated')} to edit what is there."
-    declared = None if container.format.name == "avi" else info.frame_count  # see `_missing_seconds`
-    if declared is not None and tally.packet_count < declared:
-        raise ClipError(
-            f"{shown(info.path)}: decoded {tally.frames} of {declared} declared frames; "
-            f"the file is cut short; {advice}"
-        )
-    first = tally.first_pts
-    # frames before the first that decodes lean on pictures cut away on purpose; players skip them as well
-    due = sum(pts >= first for pts in tally.packets) if first is not None else len(tally.packets)
-    if declared is not None and tally.frames < due:
-        raise ClipError(
-            f"{shown(info.path)}: decoded {tally.frames} of {due} frames; the file is damaged; {advice}"
-        )
-    if tally.frames == 0:
-        raise ClipError(f"{shown(info.path)} holds no frames that decode; download or export it again.")
-    missing = _missing_seconds(info, container, stream, tally)
-    if missing > max(Fraction(3, 2) * nominal, Fraction(1, 20)):
-        total = info.estimated_frame_count
-        of = f" of {total} declared frames" if total and total > tally.frames else " frames"
-        raise ClipError(
-            f"{shown(info.path)}: decoded {tally.frames}{of}; "
-            f"the file is cut short by {float(missing):.2f} s; {advice}"
-        )
-
-
-def _missing_seconds(
-    info: VideoInfo,
-    container: av.container.InputContainer,
-    stream: av.video.stream.VideoStream,
-    tally: Tally,
-) -> Fraction:
-    end = declared_end(stream, info.start_time)
-    if container.format.name == "avi" and info.frame_count is not None and info.average_rate is not None:
-        # AVI counts units of time: pictures that stay are among them, and two frames may share a packet. Its
-        # duration is of no use, for FFmpeg guesses one from the file's size where the index is missing.
-        end = info.start_time + info.frame_count / info.average_rate
-    if end is not None:
-        return end - tally.video_end
-    if container.duration is None:
-        return Fraction(0)
-    # the container's duration is that of its longest stream, so only what all streams miss is missing
-    return Fraction(container.duration, av.time_base) - max(tally.any_end, tally.video_end)
-
-
-def declared_end(stream: av.video.stream.VideoStream, start: Fraction) -> Fraction | None:
-    """Second at which the stream's pictures, the first shown at `start`, are said to end; None where not told."""
-    if stream.duration and stream.time_base:
-        return start + stream.duration * stream.time_base
-    # Matroska's tag: FFmpeg counts from zero, others from the first picture; the smaller claim is held against a file
-    tag = stream.metadata.get("DURATION") or stream.metadata.get("DURATION-eng")
-    try:
-        hours, minutes, seconds = (tag or "").split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds.rstrip("\0 "))
-    except (ValueError, ZeroDivisionError):
-        return None

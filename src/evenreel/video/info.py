@@ -35,6 +35,16 @@ class ReadSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Leave:
+    """What may be wrong with a clip that is read all the same."""
+
+    truncated: bool = False
+    """It may end early."""
+    damaged: bool = False
+    """Frames may be damaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoInfo:
     """What a file or folder says about itself, found without decoding more than one frame."""
 
@@ -51,6 +61,8 @@ class VideoInfo:
     """Seconds that the pictures last, as declared."""
     start_time: Fraction = Fraction(0)
     """Seconds at which the first frame is shown."""
+    skipped: Fraction = Fraction(0)
+    """Seconds of pictures before the first frame that lean on others cut away: the recording starts in the middle."""
     time_base: Fraction | None = None
     """Seconds that one unit of the file's timestamps lasts."""
     container: str = ""

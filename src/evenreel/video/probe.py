@@ -17,13 +17,18 @@ from evenreel.errors import ClipError
 from evenreel.files import shown
 from evenreel.video import images
 from evenreel.video.colour import has_alpha, is_hdr
-from evenreel.video.decode import declared_end, decoder_for, sane_rate
+from evenreel.video.complete import declared_end
+from evenreel.video.decode import ORDERED_BY_DECODING, UNDECODABLE, decoder_for
 from evenreel.video.info import ReadSettings, VideoInfo
 from evenreel.video.orientation import Orientation
 from evenreel.video.source import demuxed, head_of, is_image, local_path, opened
-from evenreel.video.streams import chosen_sound, tracks, video_stream
+from evenreel.video.streams import chosen_sound, sane_rate, tracks, video_stream
 
 DEFAULTS = ReadSettings()
+MOST_INTERLACED = 31
+"""Frames a second."""
+PLACEHOLDER = 2**30
+"""Frames from which on a count stands for not knowing."""
 
 
 def probe(path: str | os.PathLike[str], settings: ReadSettings = DEFAULTS) -> VideoInfo:
@@ -35,22 +40,25 @@ def probe(path: str | os.PathLike[str], settings: ReadSettings = DEFAULTS) -> Vi
         stream = video_stream(container, source)
         _check_size(source, stream.width, stream.height, settings)
         # rotation, fields and transfer function are only certain on a decoded frame
-        first = _first_frame(container, stream, source, settings)
+        first, start, skipped = _first_frame(container, stream, source, settings)
         _check_size(source, first.width, first.height, settings)
         orientation = orientation_of(first)
         aspect = pixel_aspect(stream)
         width, height = orientation.size(*square(first.width, first.height, aspect))
         _check_size(source, width, height, settings)
         time_base = stream.time_base
-        start = first.pts * time_base if first.pts is not None and time_base else Fraction(0)
+        rate = sane_rate(stream)
+        # nobody records so many whole frames as two fields each: these are the fields, in packets of their own
+        two_fields = first.interlaced_frame and rate is not None and rate > MOST_INTERLACED
         info = VideoInfo(
             path=source,
             width=width,
             height=height,
-            frame_count=_declared_frames(stream),
-            average_rate=sane_rate(stream),
+            frame_count=_declared_frames(stream, two_fields),
+            average_rate=rate / 2 if rate is not None and two_fields else rate,
             duration=_declared_seconds(stream, start) or _file_duration(container),
             start_time=start,
+            skipped=skipped,
             time_base=time_base,
             container=container.format.name,
             codec=stream.codec_context.codec.canonical_name,
@@ -102,16 +110,28 @@ def _first_frame(
     stream: av.video.stream.VideoStream,
     path: Path,
     settings: ReadSettings,
-) -> av.video.frame.VideoFrame:
+) -> tuple[av.video.frame.VideoFrame, Fraction, Fraction]:
+    """The first frame that decodes, the second at which it is shown, and the seconds of pictures skipped before it."""
     decoder = decoder_for(stream, settings)
+    time_base = stream.time_base or Fraction(0)
+    begins: int | None = None
+    early: list[int] = []
     for packet in chain(demuxed(container, stream), [None]):
         if packet is not None and packet.size == 0:
             continue
+        if packet is not None and begins is None:
+            begins = packet.dts
         try:
             for frame in decoder.decode(packet):
-                return frame
-        except (av.error.InvalidDataError, av.error.PatchWelcomeError, av.error.ExternalError):
-            continue  # `decode` tells where the damage is; here any frame will do
+                if container.format.name == ORDERED_BY_DECODING or frame.pts is None:
+                    return frame, (begins or 0) * time_base, Fraction(0)
+                before = [pts for pts in early if pts < frame.pts]
+                skipped = frame.pts - min(before) if before else 0
+                return frame, frame.pts * time_base, skipped * time_base
+        except UNDECODABLE:
+            pass  # `Decoder` tells where the damage is; here any frame will do
+        if packet is not None and packet.pts is not None and not packet.is_discard:
+            early.append(packet.pts)
     raise ClipError(f"{shown(path)} holds no frames that decode; download or export it again.")
 
 
@@ -123,8 +143,13 @@ def _check_size(path: Path, width: int, height: int, settings: ReadSettings) -> 
         )
 
 
-def _declared_frames(stream: av.video.stream.VideoStream) -> int | None:
-    return stream.frames if stream.frames > 0 else None
+def _declared_frames(stream: av.video.stream.VideoStream, two_fields: bool) -> int | None:
+    count = stream.frames
+    if stream.container.format.name.startswith("mov") and len(stream.index_entries):
+        count = sum(not entry.is_discard for entry in stream.index_entries)  # what an edit list leaves in
+    if two_fields:
+        count = -(-count // 2)
+    return count if 0 < count < PLACEHOLDER else None
 
 
 def _declared_seconds(stream: av.video.stream.VideoStream, start: Fraction) -> Fraction | None:

@@ -14,12 +14,13 @@ from evenreel.files import shown
 from evenreel.types import Pixels
 from evenreel.video import images
 from evenreel.video.colour import to_rgb
-from evenreel.video.decode import decode
-from evenreel.video.info import Clip, ReadSettings, VideoInfo
+from evenreel.video.decode import Decoder, TimedFrame
+from evenreel.video.info import Clip, Leave, ReadSettings, VideoInfo
 from evenreel.video.probe import probe
 from evenreel.video.source import reason_of
 
 DEFAULTS = ReadSettings()
+NONE = Leave()
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class FrameStream:
         start: int,
         end: int | None,
         *,
-        allow_truncated: bool = False,
+        leave: Leave = NONE,
         window: int = 16,
         settings: ReadSettings = DEFAULTS,
     ) -> None:
@@ -55,11 +56,13 @@ class FrameStream:
         self.start = start
         # reading to the very end also checks that nothing is missing, so the full range is left open
         self.end = None if end == info.frame_count else end
-        self.allow_truncated = allow_truncated
+        self.leave = leave
         self.window = window
         self.settings = settings
         self.frame_count: int | None = None
         self.end_time: Fraction | None = None
+        self.warnings: tuple[str, ...] = ()
+        """What people should know of the frames that were read, one sentence each."""
 
     @property
     def is_tail(self) -> bool:
@@ -93,8 +96,7 @@ class FrameStream:
         """
         if self.info.is_images:
             return [index / self.settings.image_rate for index in range(len(self.info.images))]
-        frames = decode(self.info, self.settings, allow_truncated=self.allow_truncated)
-        return [timed.start for timed in frames]
+        return [timed.start for timed in self._decoded()]
 
     def pick(self, numbers: Collection[int]) -> Iterator[tuple[int, Pixels]]:
         """Single frames, (1, height, width, 3), by their numbers in the whole file, in order."""
@@ -123,7 +125,7 @@ class FrameStream:
             for index in range(self.start, self._seen) if wanted is None else sorted(wanted):
                 yield index, Picture(*images.decode_one(self.info, self.settings, index))
             return
-        frames = decode(self.info, self.settings, allow_truncated=self.allow_truncated)
+        frames = self._decoded()
         orientation = self.info.orientation
         # every frame takes the size of the first, also after a change of resolution mid-stream
         width, height = orientation.size(self.info.width, self.info.height)
@@ -132,6 +134,13 @@ class FrameStream:
             if index >= self.start if wanted is None else index in wanted:
                 pixels = self._rgb(index, timed.frame, width, height)
                 yield index, Picture(orientation.apply(pixels).contiguous(), timed.start, timed.end)
+
+    def _decoded(self) -> Iterator[TimedFrame]:
+        decoder = Decoder(self.info, self.settings, self.leave)
+        try:
+            yield from decoder.frames()
+        finally:
+            self.warnings = decoder.warnings
 
     def _rgb(self, index: int, frame: av.video.frame.VideoFrame, width: int, height: int) -> Pixels:
         try:
@@ -149,17 +158,17 @@ def open_clip(
     end: int | None = None,
     *,
     allow_truncated: bool = False,
+    allow_damaged: bool = False,
     window: int = 16,
     settings: ReadSettings = DEFAULTS,
 ) -> FrameStream:
     """Open frames `start` to `end` (half-open; None for all) of a video, an image or a folder of images.
 
-    Raises ClipError for what cannot be read, and, when iterated, for damage, missing frames (unless
-    `allow_truncated`) and a range beyond the last frame.
+    Raises ClipError for what cannot be read, and, when iterated, for damage (unless `allow_damaged`), missing frames
+    (unless `allow_truncated` or `allow_damaged`) and a range beyond the last frame.
     """
-    return FrameStream(
-        probe(path, settings), start, end, allow_truncated=allow_truncated, window=window, settings=settings
-    )
+    leave = Leave(truncated=allow_truncated or allow_damaged, damaged=allow_damaged)
+    return FrameStream(probe(path, settings), start, end, leave=leave, window=window, settings=settings)
 
 
 def load(
@@ -168,13 +177,16 @@ def load(
     end: int | None = None,
     *,
     allow_truncated: bool = False,
+    allow_damaged: bool = False,
     settings: ReadSettings = DEFAULTS,
 ) -> Clip:
     """Read frames `start` to `end` (half-open; None for all) into memory; errors as for `open_clip`.
 
     Raises ClipError as well where the frames would take more than `settings.max_clip_bytes`.
     """
-    stream = open_clip(path, start, end, allow_truncated=allow_truncated, settings=settings)
+    stream = open_clip(
+        path, start, end, allow_truncated=allow_truncated, allow_damaged=allow_damaged, settings=settings
+    )
     info = stream.info
     windows: list[Pixels] = []
     timestamps: list[Fraction] = []

@@ -134,7 +134,8 @@ class ContainerSink:
         container, stream = self._opened()
         if self._sound is None:
             return container, stream
-        timing, begins = self._timing, self._sound.frames[0] > 0
+        timing = self._timing
+        begins = self._sound.frames[0] > 0 or self._sound.source.skipped > 0
         try:
             self._audio = AudioTrack(
                 self._sound.source,

@@ -13,6 +13,8 @@ from av.stream import Disposition
 from evenreel.errors import ClipError
 from evenreel.files import shown
 
+MAX_RATE = 1000
+"""Frames a second above which a declared rate is taken for a damaged header."""
 NOT_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent
 """Covers, preview thumbnails, and parts of another stream such as the tiles of a HEIC picture."""
 NOT_THE_SOUND = (
@@ -99,6 +101,14 @@ def chosen_sound(
     if number is not None:
         return streams[number - 1] if number <= len(streams) else None
     return max(streams, key=_sound_rank, default=None)
+
+
+def sane_rate(stream: av.video.stream.VideoStream) -> Fraction | None:
+    """The declared frame rate, or None where it makes no sense."""
+    for rate in (stream.average_rate, stream.guessed_rate):
+        if rate is not None and 0 < rate <= MAX_RATE:
+            return Fraction(rate)
+    return None
 
 
 def _best_pictures(container: av.container.InputContainer) -> av.video.stream.VideoStream | None:

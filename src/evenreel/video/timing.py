@@ -35,7 +35,8 @@ class Timing:
     ) -> "Timing":
         """The clock for frames that start like `times`; with `from_start`, sound ahead of the first frame is kept."""
         origin = times[0]
-        if from_start and source is not None and source.audio_start is not None:
+        # where pictures were cut away at the start, the sound to them goes with them
+        if from_start and source is not None and source.audio_start is not None and not source.skipped:
             ahead = origin - source.audio_start
             origin = source.audio_start if ahead > PRIMING else origin
         exact, tolerance = _exact_rate(times, source) if rate is None else (None, Fraction(0))
