@@ -1,6 +1,7 @@
 """One time line for files whose clock restarts: joined recordings, broadcasts, cameras that were paused."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av.container
@@ -17,6 +18,16 @@ MOST_HELD = 2000
 """Packets of sound that wait for the pictures to restart as well; about half a minute."""
 
 
+@dataclass
+class Reached:
+    """How far a stream got, on the mended time line."""
+
+    begins: Fraction
+    """Second at which its last packet is decoded."""
+    ends: Fraction
+    """Second at which the packet that lasts longest ends."""
+
+
 class Clock:
     """Mends the times of the pictures' packets, in the order of the file, so that they go on after a restart.
 
@@ -25,7 +36,7 @@ class Clock:
 
     def __init__(self, container: av.container.InputContainer) -> None:
         self._leaps = container.format.name in RESTARTING
-        self._ends: Fraction | None = None
+        self._reached: Reached | None = None
         self.shifts = [Fraction(0)]
         """Seconds by which the first part of the file, the second, ... are moved."""
 
@@ -34,16 +45,14 @@ class Clock:
         # a presentation time says nothing: pictures are not stored in the order in which they are shown
         if packet.dts is not None and packet.time_base:
             told = packet.dts * packet.time_base
-            if self._ends is not None and self.restarted(told + self.shifts[-1], self._ends):
-                self.shifts.append(self._ends - told)
-            end = told + self.shifts[-1] + (packet.duration or 0) * packet.time_base
-            self._ends = end if self._ends is None else max(self._ends, end)
+            if self._reached is not None and self.restarted(told + self.shifts[-1], self._reached):
+                self.shifts.append(self._reached.ends - told)
+            self._reached = reached(self._reached, packet, told + self.shifts[-1])
         move(packet, self.shifts[-1])
 
-    def restarted(self, time: Fraction, ends: Fraction) -> bool:
-        """Whether a packet at `time` cannot follow one that ends at `ends`."""
-        ahead = time - ends
-        return ahead < -BACK or (self._leaps and ahead > AHEAD)
+    def restarted(self, time: Fraction, before: Reached) -> bool:
+        """Whether a packet at `time` cannot follow what came before."""
+        return time < before.begins - BACK or (self._leaps and time > before.ends + AHEAD)
 
 
 class SoundClock:
@@ -56,7 +65,7 @@ class SoundClock:
         self._pictures = pictures
         self._part = 0
         self._shift = Fraction(0)
-        self._ends: Fraction | None = None
+        self._reached: Reached | None = None
         self._held: list[av.packet.Packet] = []
 
     def push(self, packet: av.packet.Packet) -> Iterator[av.packet.Packet]:
@@ -75,13 +84,13 @@ class SoundClock:
             units = packet.dts if packet.dts is not None else packet.pts
             if units is not None:
                 told = units * time_base
-                if self._ends is not None and self._pictures.restarted(told + self._shift, self._ends):
-                    shift = self._shift_from(told, self._ends)
+                before = self._reached
+                if before is not None and self._pictures.restarted(told + self._shift, before):
+                    shift = self._shift_from(told, before.ends)
                     if shift is None and not now:
                         return
-                    self._shift = self._ends - told if shift is None else shift
-                end = told + self._shift + (packet.duration or 0) * time_base
-                self._ends = end if self._ends is None else max(self._ends, end)
+                    self._shift = before.ends - told if shift is None else shift
+                self._reached = reached(before, packet, told + self._shift)
             move(packet, self._shift)
             yield self._held.pop(0)
 
@@ -93,6 +102,12 @@ class SoundClock:
                 self._part = part
                 return shifts[part]
         return None
+
+
+def reached(before: Reached | None, packet: av.packet.Packet, begins: Fraction) -> Reached:
+    """How far a stream got with a packet that is decoded at second `begins`."""
+    ends = begins + (packet.duration or 0) * (packet.time_base or 0)
+    return Reached(begins, ends if before is None else max(before.ends, ends))
 
 
 def move(packet: av.packet.Packet, shift: Fraction) -> None:
