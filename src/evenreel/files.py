@@ -5,7 +5,9 @@ flushes only files opened for writing, cannot open folders, and cannot replace a
 """
 
 import errno
+import hashlib
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -14,12 +16,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from evenreel.errors import OutputError, argument
 
 OWN_FRAMES = re.compile(r"\d{6,}\.png")
 """Names of frames that we write; a folder with anything else in it is not ours to replace."""
 LEFT_BY_SYSTEMS = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 """Files that file managers leave in every folder they show, in lower case; they are nobody's work."""
+LEFT_OVER = re.compile(r"\.evenreel-(\d+)-([0-9a-f]{6})-[0-9a-f]{8}")
+"""Names under which things are written; see `maker`."""
+FOREIGN_AGE = 30 * 86400
+"""Seconds after which what another machine left unfinished counts as left over."""
 PATIENCE = 1.0
 """Seconds for which a rename is tried again on Windows, where virus scanners hold new files open for a moment."""
 
@@ -48,7 +56,8 @@ class Aside:
         self.final = Path(os.path.realpath(final))
         self.folder = folder
         # short, so that it fits wherever the final name does
-        self.path = self.final.parent / f".evenreel-{secrets.token_hex(4)}{self.final.suffix}"
+        self.path = self.final.parent / f".evenreel-{maker()}-{secrets.token_hex(4)}{self.final.suffix}"
+        self._flushed = False
         _check(self.final, folder)
         try:
             if folder:
@@ -58,6 +67,15 @@ class Aside:
         except OSError as error:
             raise unwritable(self.final, error) from error
 
+    def flush(self) -> None:
+        """Force what was written to disk, so that renaming is all that is left. Raises OutputError."""
+        try:
+            self._sync()
+        except OSError as error:
+            self.discard()
+            raise unwritable(self.final, error) from error
+        self._flushed = True
+
     def commit(self, final: Path | None = None) -> None:
         """Flush to disk and rename, to `final` where that is not the name it was made for.
 
@@ -65,11 +83,8 @@ class Aside:
         NotRenamedError, with the finished result kept beside it, where the name cannot be taken.
         """
         final = self.final if final is None else final
-        try:
-            self._sync()
-        except OSError as error:
-            self.discard()
-            raise unwritable(final, error) from error
+        if not self._flushed:
+            self.flush()
         try:
             _patiently(lambda: self._take_name(final))
         except OSError as error:
@@ -144,6 +159,37 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
         raise unwritable(path, error) from error
     finally:
         aside.discard()
+
+
+def maker() -> str:
+    """Who writes: a process, on a machine or in a container."""
+    return f"{os.getpid()}-{hashlib.sha256(platform.node().encode()).hexdigest()[:6]}"
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that are gone had begun to write in a folder."""
+    with suppress(OSError):
+        for path in folder.glob(".evenreel-*"):
+            if _is_left_over(path):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _is_left_over(path: Path) -> bool:
+    match = LEFT_OVER.match(path.name)
+    if match is None:
+        return False
+    number, made = int(match[1]), path.stat().st_mtime
+    if match[2] != maker().rpartition("-")[2]:
+        return (
+            time.time() - made > FOREIGN_AGE
+        )  # whether that machine's process lives cannot be seen from here
+    try:
+        # a process that began after the file did is another one under the same number
+        return psutil.Process(number).create_time() > made + 1
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
 
 
 def sync(path: Path) -> None:

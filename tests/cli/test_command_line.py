@@ -254,7 +254,7 @@ class TestProcess:
         assert (
             (tmp_path / "errors")
             .read_text()
-            .endswith("evenreel: interrupted; earlier results are untouched.\n")
+            .endswith("evenreel: interrupted; what was finished stands, and nothing partial is left.\n")
         )
         assert list((tmp_path / "work").iterdir()) == []
 

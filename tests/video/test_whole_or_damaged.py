@@ -183,7 +183,7 @@ def test_three_flipped_bytes_are_damage(tmp_path, name, codec, options, seed):
     path = write_clip(tmp_path / name, textured(20), codec=codec, options=options)
     whole = load(path).frames
     message = refused(flipped_pictures(path, seed))
-    assert "--allow-damaged" in message
+    assert "allow_damaged" in message
     number = int(message.split("at frame ")[1].split()[0])
     stream = open_clip(path, allow_damaged=True)
     frames = torch.cat([pixels for pixels, _ in stream])
@@ -228,14 +228,14 @@ def test_a_file_that_ends_early_is_damage(tmp_path, name, left):
     if name == "a.mkv":
         data = data.replace(b"DURATION", b"XURATION")
     path.write_bytes(data[: int(len(data) * left)])
-    assert "--allow-" in refused(path)
+    assert "allow_" in refused(path)
     assert 0 < len(load(path, allow_truncated=True).frames) <= 20
 
 
 def test_leave_to_end_early_is_not_leave_to_be_damaged(tmp_path):
     path = write_clip(tmp_path / "a.mp4", textured(20), options={"preset": "fast", "crf": "20"})
     flipped_pictures(path, 0)
-    assert "--allow-damaged" in refused(path, allow_truncated=True)
+    assert "allow_damaged" in refused(path, allow_truncated=True)
     assert len(load(path, allow_damaged=True).frames) == 20
 
 

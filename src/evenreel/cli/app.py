@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,8 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     escape_unprintable()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = os.environ.get("EVENREEL_DEBUG", "") not in ("", "0")
-    # `kill` must clean up as Ctrl-C does: context managers run, nothing partial stays.
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = _interrupted_by_signals()
     status: object = 0
     try:
         status = app(given or ["--help"], standalone_mode=False)
@@ -91,10 +90,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if status == INTERRUPTED:  # typer too turns Ctrl-C into this status
-        complain("interrupted; earlier results are untouched.")
+        complain("interrupted; what was finished stands, and nothing partial is left.")
     return status if isinstance(status, int) else 0
+
+
+def _interrupted_by_signals() -> dict[int, Any]:
+    """Let `kill` and a terminal that closes clean up as Ctrl-C does; returns what they did before.
+
+    What is ignored stays ignored: that is how `nohup` lets a program outlive its terminal.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    taken = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    return {number: signal.signal(number, _interrupt) for number in taken}
 
 
 def _interrupt(number: int, frame: object) -> None:

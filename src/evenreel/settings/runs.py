@@ -30,10 +30,11 @@ LARGEST_STEPS = 1000
 LARGEST_GUIDANCE = 100.0
 LARGEST_RATE = 1000.0
 
-PROMPTS, ALGORITHM, FRAMES, CONTROL, ADAPTER, MACHINE = (
+PROMPTS, ALGORITHM, FRAMES, SOUND, CONTROL, ADAPTER, MACHINE = (
     "Prompts",
     "Algorithm",
     "Frames",
+    "Sound",
     "ControlNet",
     "Adapter",
     "Machine",
@@ -176,6 +177,17 @@ class EditSettings(RunSettings):
     """Frames to edit, counted from 0: the first one, and the one after the last."""
     allow_truncated: Annotated[bool, Option(FRAMES)] = False
     """Edit what can be read of a clip that is cut short."""
+    allow_damaged: Annotated[bool, Option(FRAMES)] = False
+    """Edit what can be read of a clip that is damaged or cut short; the record lists the damaged frames."""
+    fps: Annotated[float | None, Range(0.01, LARGEST_RATE), Option(FRAMES, default="8")] = None
+    """Frames per second of a folder of images, which has no rate of its own."""
+    sound: Annotated[Literal["copy", "encode", "none"], Option(SOUND, metavar="copy|encode|none")] = "copy"
+    """What becomes of the sound: `copy` carries it over as it is where the result can hold it, and encodes it again
+    where not; `encode` always encodes it again; `none` leaves it out."""
+    sound_track: Annotated[
+        int | None, Range(1, 100), Option(SOUND, default="the one that players choose")
+    ] = None
+    """Sound track to carry over, counted from 1; `evenreel info` lists them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

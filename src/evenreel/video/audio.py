@@ -80,6 +80,8 @@ class AudioTrack:
         self._ended = False
         self.packet_count = 0
         """Packets written so far."""
+        self.end = Fraction(0)
+        """Second of the output at which they end."""
         self.warnings: list[str] = []
         try:
             container = self._stack.enter_context(opened(source.path, ReadSettings()))
@@ -195,6 +197,9 @@ class AudioTrack:
             self._mux(packet)
 
     def _mux(self, packet: av.packet.Packet) -> None:
+        if packet.pts is not None and packet.time_base:
+            # before muxing, which changes times to the output's own units
+            self.end = max(self.end, (packet.pts + (packet.duration or 0)) * packet.time_base)
         self._output.mux(packet)
         self.packet_count += 1
 

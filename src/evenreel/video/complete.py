@@ -14,12 +14,12 @@ import av.packet
 import av.video.frame
 import av.video.stream
 
-from evenreel.errors import ClipError
+from evenreel.errors import ClipError, argument
 from evenreel.files import shown
 from evenreel.video.info import VideoInfo
 from evenreel.video.structure import missing_bytes
 
-ADVICE = "re-download it, or pass --allow-truncated to edit what is there."
+ADVICE = f"re-download it, or pass {argument('allow_truncated')} to use what is there."
 GUESSED = ("mpegts", "mpeg", "matroska,webm", "gif", "avi")
 """Formats of whose files FFmpeg's duration is a guess from what is there, or that of the longest stream."""
 ONE_EACH = ("av1", "vp9")

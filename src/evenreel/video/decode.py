@@ -13,7 +13,7 @@ import av.video.codeccontext
 import av.video.frame
 import av.video.stream
 
-from evenreel.errors import ClipError
+from evenreel.errors import ClipError, argument
 from evenreel.files import shown
 from evenreel.video.clock import Clock
 from evenreel.video.complete import Tally, check_complete, cut_short, is_cut
@@ -225,7 +225,7 @@ class Decoder:
                 raise cut_short(self._info, self._tally)
             raise ClipError(
                 f"{shown(self._info.path)} is damaged at frame {number} ({suspect.reason}); "
-                "download it again, or pass --allow-damaged to use what can be read."
+                f"download it again, or pass {argument('allow_damaged')} to use what can be read."
             )
 
 

@@ -38,6 +38,8 @@ class Written:
     """Second at which the last one stops being shown."""
     frame_count: int = 0
     sound_packets: int = 0
+    sound_end: Fraction = Fraction(0)
+    """Second at which the sound ends."""
     warnings: list[str] = field(default_factory=list)
     """What became known of the sound while it was written."""
 
@@ -121,6 +123,7 @@ class ContainerSink:
             self._audio.finish(None if self._sound.frames[1] is None else end)
             self.written.warnings += self._audio.warnings
             self.written.sound_packets = self._audio.packet_count
+            self.written.sound_end = self._audio.end
         self._container.close()
 
     def abandon(self) -> None:

@@ -14,7 +14,7 @@ import av.audio.stream
 import av.container
 from av.codec import Codec
 
-from evenreel.errors import ClipError, OutputError, SettingsError
+from evenreel.errors import ClipError, OutputError, SettingsError, argument
 from evenreel.files import shown
 from evenreel.video.audio import BROKEN, LAYOUTS, MOST_RATE, AudioTrack, SoundPlan
 from evenreel.video.encoders import Recipe, WriteSettings, muxer
@@ -60,7 +60,8 @@ def plan_sound(
     if number is not None and number > count:
         held = f"has {count} sound track{'' if count == 1 else 's'}" if count else "has no sound"
         raise SettingsError(
-            f"{shown(source.path)} {held} and --sound-track {number} was asked for; `evenreel info` lists them."
+            f"{shown(source.path)} {held} and {argument('sound_track')} {number} was asked for; "
+            "`evenreel info` lists them."
         )
     if not count:
         return None, ()

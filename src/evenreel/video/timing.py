@@ -6,6 +6,7 @@ from fractions import Fraction
 from math import lcm
 
 from evenreel.video.info import VideoInfo
+from evenreel.video.streams import MAX_RATE
 
 FINEST = 1_000_000
 """Units of time to a second that containers are trusted with."""
@@ -51,6 +52,7 @@ class Timing:
             rate = (len(times) - 1) / (times[-1] - times[0])
         if rate is None:
             rate = source.average_rate if source is not None and source.average_rate else Fraction(25)
+        rate = min(rate, Fraction(MAX_RATE))  # encoders take no rate that only a damaged clock has
         units = lcm(units, (1 / rate).denominator) if len(times) == 1 else units
         time_base = Fraction(1, units) if units <= FINEST else FALLBACK
         return cls(origin, time_base, rate.limit_denominator(65535), times[0], tolerance)

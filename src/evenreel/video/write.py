@@ -11,10 +11,12 @@ import av.error
 
 from evenreel.errors import OutputError, argument
 from evenreel.files import Aside, shown, unwritable
+from evenreel.outputs import Outputs
 from evenreel.types import Pixels
 from evenreel.video.encoders import WriteSettings, recipe
 from evenreel.video.gif import GifSink
 from evenreel.video.info import VideoInfo
+from evenreel.video.readback import read_back
 from evenreel.video.sinks import ContainerSink, FolderSink, Sink, Sound
 from evenreel.video.sound import plan_sound
 from evenreel.video.timing import Timing
@@ -44,13 +46,15 @@ class VideoWriter:
         audio_from: VideoInfo | None = None,
         audio_range: tuple[int, int | None] = (0, None),
         settings: WriteSettings = DEFAULTS,
+        outputs: Outputs | None = None,
     ) -> None:
         """Check that the result can be written; nothing is created before the `with` block.
 
         `rate` (frames a second) times frames that are written without timestamps. `audio_from` is the clip whose sound
         is carried over. `audio_range` are the numbers of its frames that are written, as START, END: sound before the
         first and after the last of them is left out; (0, None) keeps every packet. What the result can carry of the
-        sound is found here, so that it is known before the frames are made.
+        sound is found here, so that it is known before the frames are made. `outputs` are the results of the job that
+        this one belongs to, and takes its name with; None where it stands alone.
         """
         if "\0" in os.fspath(path) or not os.fspath(path):
             raise OutputError(f"{os.fspath(path)!r} is not a file name; choose another {argument('output')}.")
@@ -68,6 +72,8 @@ class VideoWriter:
         self.warnings: list[str] = []
         """What people should know of the result, one sentence each; logged as well."""
         self._warn(warnings)
+        self._outputs = outputs
+        self._own: Outputs | None = None
         self._aside: Aside | None = None
         self._sink: Sink | None = None
         self._finished = False
@@ -75,7 +81,17 @@ class VideoWriter:
         """Frames written so far."""
 
     def __enter__(self) -> "VideoWriter":
-        self._aside, self._finished = Aside(self.path, folder=self._recipe is None), False
+        if self._outputs is None:
+            self._own = Outputs(self.path).__enter__()
+        try:
+            self._aside, self._finished = Aside(self.path, folder=self._recipe is None), False
+        except BaseException as error:
+            if self._own is not None:
+                self._own.__exit__(type(error), error, error.__traceback__)
+            raise
+        outputs = self._own or self._outputs
+        assert outputs is not None
+        outputs.add(self._aside)
         return self
 
     def write(
@@ -111,21 +127,25 @@ class VideoWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._aside is not None
         try:
             if kind is None:
                 self.finish()
-                self._aside.commit()
-        except (av.error.FFmpegError, OSError) as failure:
-            raise unwritable(self.path, failure) from failure
+        except BaseException as failure:
+            kind, error, trace = type(failure), failure, failure.__traceback__
+            raise
         finally:
             if self._sink is not None:
                 self._sink.abandon()
-            self._aside.discard()
             self._aside = None
+            if self._own is not None:
+                self._own.__exit__(kind, error, trace)  # renames what was written, or discards it
+                self._own = None
 
     def finish(self) -> Path:
-        """Write all that is still to be written; returns where the whole result lies until the `with` block ends."""
+        """Write all that is still to be written, and read it back; returns where the result lies until it is renamed.
+
+        Raises OutputError where what was written cannot be read.
+        """
         assert self._aside is not None, "finish only inside the `with` block"
         try:
             if self._sink is None:
@@ -134,6 +154,7 @@ class VideoWriter:
                 self._sink.finish()
                 self._finished = True
                 self._warn(self._sink.written.warnings)
+                read_back(self._aside.path, self.path, self._size, self._sink.written)
         except (av.error.FFmpegError, OSError) as failure:
             raise unwritable(self.path, failure) from failure
         return self._aside.path

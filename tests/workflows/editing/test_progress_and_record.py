@@ -1,6 +1,5 @@
 """Progress, the stopwatch, and the record's plain values."""
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -10,10 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from evenreel.errors import OutputError
 from evenreel.progress import tracked
 from evenreel.workflows.editing import resource_use
-from evenreel.workflows.editing.record import PendingRecord, hash_of, plain
+from evenreel.workflows.editing.record import hash_of, plain
 from evenreel.workflows.editing.resource_use import Stopwatch
 
 
@@ -71,26 +69,3 @@ def test_the_hash_of_a_file_is_sha256(tmp_path):
     (tmp_path / "b").write_bytes(b"")
     assert hash_of([tmp_path / "a"]).startswith("ba7816bf8f01cfea")
     assert hash_of([tmp_path / "a", tmp_path / "b"]) != hash_of([tmp_path / "b", tmp_path / "a"])
-
-
-def test_a_record_that_cannot_be_written_leaves_nothing(tmp_path):
-    with (
-        pytest.raises(OutputError, match="not a folder"),
-        PendingRecord(tmp_path / "missing" / "out.json") as record,
-    ):
-        record.write({"a": 1})
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_record_appears_only_with_its_result(tmp_path):
-    """Whatever fails after the record was written, the earlier record stays beside the earlier result."""
-    path = tmp_path / "out.json"
-    with PendingRecord(path) as record:
-        record.write({"a": 1})
-        assert not path.exists()
-    before = path.read_bytes()
-    with contextlib.suppress(KeyboardInterrupt), PendingRecord(path) as record:
-        record.write({"a": 2})
-        raise KeyboardInterrupt
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]

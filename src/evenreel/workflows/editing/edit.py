@@ -11,15 +11,18 @@ from typing import Any, TypeAlias
 import torch
 
 from evenreel.backbones import Backbone
-from evenreel.errors import SettingsError
+from evenreel.errors import OutputError, SettingsError, argument
+from evenreel.files import shown
 from evenreel.inversions.base import create_inversion
+from evenreel.outputs import Outputs
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings
 from evenreel.types import Pixels
-from evenreel.video import Clip, VideoInfo, VideoWriter, open_clip
+from evenreel.video import Clip, ReadSettings, VideoInfo, VideoWriter, WriteSettings, open_clip
 from evenreel.workflows.editing import record
 from evenreel.workflows.editing.pipeline import Pipeline, memory_errors_explained, model_size, window_length
 from evenreel.workflows.editing.record import FileResult, RecordedClip
+from evenreel.workflows.editing.rescue import with_pictures_kept
 from evenreel.workflows.editing.run_setup import (
     check_apart,
     control_clips,
@@ -54,26 +57,51 @@ def edit_file(
     target = Path(output)
     record_path = record.record_path(target)
     start, end = settings.frames
-    stream = open_clip(source, start, end, allow_truncated=settings.allow_truncated)
+    stream = open_clip(
+        source,
+        start,
+        end,
+        allow_truncated=settings.allow_truncated,
+        allow_damaged=settings.allow_damaged,
+        settings=_reading(settings),
+    )
     info = stream.info
+    if settings.fps is not None and not info.is_images:
+        raise SettingsError(
+            f"{argument('fps')} is for folders of images, and {shown(info.path)} has a rate of its own; leave it out."
+        )
     check_apart((info, *control_clips(settings)), target, record_path)
     stream.window = window_length(info.width, info.height, settings.batch)
     size = info.width, info.height
-    writer = VideoWriter(target, *size, audio_from=info, audio_range=stream.audio_range)
-    with memory_errors_explained(settings):
+    with memory_errors_explained(settings), Outputs(target) as outputs:
+        writer = VideoWriter(
+            target,
+            *size,
+            audio_from=info,
+            audio_range=stream.audio_range,
+            settings=_writing(settings),
+            outputs=outputs,
+        )
         pipeline = _pipeline(settings, backbone, progress, download=download)
-        # Both lie finished beside their names before either is renamed: a crash leaves no result without its record.
-        with record.PendingRecord(record_path) as pending, writer:
+        with writer:
             described = _hashed(pipeline, info)
             working = model_size(*size, settings.size, pipeline.backbone)
             latents, times = pipeline.encode(stream, working, _expected(info, start, end))
             latents = pipeline.edit(latents, pipeline.control(working, start, len(latents)))
-            windows = pipeline.decode(latents, size)
-            _write(writer, windows, times, stream.end_time)
+
+            def write(writer: VideoWriter) -> Path:
+                return _written(writer, pipeline.decode(latents, size), times, stream.end_time)
+
+            try:
+                finished = write(writer)
+            except OutputError as error:
+                raise with_pictures_kept(error, target, size, write) from error
             values = _record(pipeline, described, working, len(times))
-            values["output"] = described_output(target, writer.finish())
-            pending.write(values)
-    return EditResult(target, record_path, values)
+            values["sound"] = record.plain(writer.sound)
+            values["warnings"] = [*stream.warnings, *writer.warnings]
+            values["output"] = described_output(target, finished)
+            record.add_record(outputs, values)
+    return EditResult(target, outputs.paths[1], values)
 
 
 def edit_clip(
@@ -85,6 +113,10 @@ def edit_clip(
     download: bool = False,
 ) -> EditedClip:
     """Edit a clip in memory; `settings.frames` counts from the clip's first frame. Raises any EvenreelError."""
+    if settings.fps is not None:
+        raise SettingsError(
+            f"{argument('fps')} is for folders of images that are read, and the clip is read already; leave it out."
+        )
     start, end = settings.frames
     if start or (end is not None and end < len(clip.frames)):
         clip = _part(clip, start, len(clip.frames) if end is None else end)
@@ -115,11 +147,35 @@ def save_clip(clip: Clip, output: str | os.PathLike[str]) -> None:
     record_path = record.record_path(target)
     check_apart((clip.info,), target, record_path)
     height, width = clip.frames.shape[1:3]
-    writer = VideoWriter(target, width, height, audio_from=clip.info, audio_range=clip.audio_range)
-    with record.PendingRecord(record_path) as pending, writer:
+    told = EditSettings.from_json(clip.record["settings"]) if isinstance(clip, EditedClip) else None
+    with (
+        Outputs(target) as outputs,
+        VideoWriter(
+            target,
+            width,
+            height,
+            audio_from=clip.info,
+            audio_range=clip.audio_range,
+            settings=WriteSettings() if told is None else _writing(told),
+            outputs=outputs,
+        ) as writer,
+    ):
         writer.write(clip.frames, clip.timestamps, clip.end_time)
+        finished = writer.finish()
         if isinstance(clip, RecordedClip):
-            pending.write({**clip.record, "output": described_output(target, writer.finish())})
+            values = {**clip.record, "output": described_output(target, finished)}
+            if isinstance(clip, EditedClip):
+                values["sound"] = record.plain(writer.sound)
+                values["warnings"] = [*clip.record["warnings"], *writer.warnings]
+            record.add_record(outputs, values)
+
+
+def _reading(settings: EditSettings) -> ReadSettings:
+    return ReadSettings() if settings.fps is None else ReadSettings(image_rate=Fraction(str(settings.fps)))
+
+
+def _writing(settings: EditSettings) -> WriteSettings:
+    return WriteSettings(sound=settings.sound, sound_track=settings.sound_track)
 
 
 def _pipeline(
@@ -132,12 +188,14 @@ def _pipeline(
     )
 
 
-def _write(
+def _written(
     writer: VideoWriter, windows: Iterable[Pixels], times: list[Fraction], end_time: Fraction | None
-) -> None:
+) -> Path:
+    """Write all windows; returns where the result lies."""
     for pixels in windows:
         start, end = writer.frame_count, writer.frame_count + len(pixels)
         writer.write(pixels, times[start:end], end_time if end == len(times) else None)
+    return writer.finish()
 
 
 def _hashed(pipeline: Pipeline, info: VideoInfo) -> dict[str, Any]:
@@ -157,6 +215,7 @@ def _record(
         "source": source,
         "inversion": {"name": settings.inversion, "settings": record.plain(pipeline.inversion)},
         "frames": {"first": settings.frames[0], "written": written},
+        "warnings": [],
     }
 
 

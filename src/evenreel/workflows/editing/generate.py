@@ -12,6 +12,7 @@ from evenreel.backbones import Backbone
 from evenreel.backbones.sharing import exclusive
 from evenreel.errors import OutputError, argument
 from evenreel.hosts.base import EditJob, Prompts
+from evenreel.outputs import Outputs
 from evenreel.progress import Progress, silent
 from evenreel.settings import GenerateSettings
 from evenreel.types import Latents
@@ -19,6 +20,7 @@ from evenreel.video import VideoInfo, VideoWriter
 from evenreel.workflows.editing import record
 from evenreel.workflows.editing.pipeline import Stages, memory_errors_explained, model_size
 from evenreel.workflows.editing.record import FileResult, RecordedClip
+from evenreel.workflows.editing.rescue import with_pictures_kept
 from evenreel.workflows.editing.run_setup import (
     check_apart,
     control_clips,
@@ -101,13 +103,24 @@ def generate_file(
     with memory_errors_explained(settings):
         stages = _opened(settings, backbone, progress, download=download)
         working, size = stages.sizes()
-        writer = VideoWriter(target, *size, rate=settings.rate)
-        with record.PendingRecord(record_path) as pending, writer:
-            for pixels in stages.decode(stages.latents(working), size):
-                writer.write(pixels)
-            values = {**stages.record(working), "output": described_output(target, writer.finish())}
-            pending.write(values)
-    return FileResult(target, record_path, values)
+        with (
+            Outputs(target) as outputs,
+            VideoWriter(target, *size, rate=settings.rate, outputs=outputs) as writer,
+        ):
+            latents = stages.latents(working)
+
+            def write(writer: VideoWriter) -> Path:
+                for pixels in stages.decode(latents, size):
+                    writer.write(pixels)
+                return writer.finish()
+
+            try:
+                finished = write(writer)
+            except OutputError as error:
+                raise with_pictures_kept(error, target, size, write, rate=settings.rate) from error
+            values = {**stages.record(working), "output": described_output(target, finished)}
+            record.add_record(outputs, values)
+    return FileResult(target, outputs.paths[1], values)
 
 
 def generate_clip(

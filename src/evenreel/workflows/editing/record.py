@@ -4,7 +4,6 @@ import dataclasses
 import json
 import platform
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +13,9 @@ import torch
 
 from evenreel._version import __version__
 from evenreel.errors import OutputError, SettingsError, argument
-from evenreel.files import Aside, NotRenamedError, unwritable
+from evenreel.files import Aside, unwritable
 from evenreel.installed import LIBRARIES, version
+from evenreel.outputs import Outputs, check_name
 from evenreel.video import Clip, VideoInfo
 from evenreel.video.hashing import hash_of
 
@@ -88,12 +88,24 @@ def now() -> str:
 
 
 def record_path(output: Path) -> Path:
-    """Where the record of a result lies: the same name, ending in .json. Raises OutputError where there is no name."""
-    if output.name in ("", ".."):
-        raise OutputError(
-            f"{str(output)!r} names no file or folder to write; choose another {argument('output')}."
-        )
-    return output.with_suffix(".json")
+    """Where the record of a result lies. Raises OutputError where the result has no name.
+
+    That is the same name ending in .json; for moon.gif beside a moon.mp4 with its record, moon.gif.json.
+    """
+    check_name(output)
+    usual = output.with_suffix(".json")
+    if _recorded_name(usual) in (None, output.name):
+        return usual
+    return output.with_name(f"{output.name}.json" if output.suffix else f"{output.name}.frames.json")
+
+
+def _recorded_name(path: Path) -> str | None:
+    """The name of the result that a record is about; None for what is no record."""
+    try:
+        told = read_record(path)["output"]["path"]
+    except (SettingsError, KeyError, TypeError):
+        return None
+    return Path(told).name if isinstance(told, str) else None
 
 
 def check_record_place(path: Path) -> None:
@@ -114,45 +126,24 @@ def check_record_place(path: Path) -> None:
         ) from error
 
 
-class PendingRecord:
-    """A record on its way: written aside inside the `with` block, renamed when it ends well, gone when it does not.
+def add_record(outputs: Outputs, record: Mapping[str, Any]) -> None:
+    """Write the record of what `outputs` holds; it takes its name with the result. Raises OutputError."""
+    path = record_path(outputs.target)
+    aside = Aside(path)
+    outputs.add(aside, record_path)
+    try:
+        aside.path.write_bytes(as_json(record).encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise unwritable(path, error) from error
 
-    Raises OutputError where the record cannot be written.
-    """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._aside: Aside | None = None
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Write everything, under another name."""
-        self._aside = Aside(self.path)
-        try:
-            with self._aside.path.open(
-                "w", encoding="utf-8", errors="backslashreplace", newline="\n"
-            ) as file:
-                json.dump(plain(record), file, indent=2, ensure_ascii=False, allow_nan=False)
-                file.write("\n")
-        except OSError as error:
-            raise unwritable(self.path, error) from error
-
-    def __enter__(self) -> "PendingRecord":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if self._aside is None:
-            return
-        if kind is None:
-            self._aside.commit()
-        elif isinstance(error, NotRenamedError):
-            with suppress(OutputError):  # the error that is on its way says more
-                self._aside.commit(record_path(error.kept))  # beside the result, wherever that is kept
-        else:
-            self._aside.discard()
+def as_json(values: Mapping[str, Any]) -> str:
+    """Records and evaluations as files hold them."""
+    return json.dumps(plain(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A record as `PendingRecord` left it. Raises SettingsError for anything else."""
+    """A record as `add_record` left it. Raises SettingsError for anything else."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

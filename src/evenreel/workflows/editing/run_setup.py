@@ -84,7 +84,7 @@ def described_output(target: Path, finished: Path) -> dict[str, Any]:
     """A result as the record keeps it, from where it lies until it is renamed to `target`."""
     return {
         "path": str(target.absolute()),
-        "sha256": None if finished.is_dir() else record.hash_of((finished,)),
+        "sha256": record.hash_of(sorted(finished.iterdir()) if finished.is_dir() else (finished,)),
     }
 
 

@@ -53,8 +53,7 @@ def many(
 def write(values: Mapping[str, Any], path: Path) -> None:
     """Put an evaluation into a file, whole or not at all. Raises OutputError, also in place of anything else."""
     check_place(path)
-    with record.PendingRecord(path) as pending:
-        pending.write(values)
+    write_atomically(path, record.as_json(values))
 
 
 def check_place(path: Path) -> None:
