@@ -59,7 +59,8 @@ class GifSink:
     def finish(self) -> None:
         assert self._held is not None
         assert self._last is not None
-        end = self._end if self._end is not None and self._end > self._last[0] else sum(self._last)
+        last, gap = self._last
+        end = self._end if self._end is not None and self._end > last else last + gap
         until = self._timing.units(end, UNIT)
         self._encode(*self._held, until=max(until, self._held[1] + SHORTEST))
         self._palette.vpush(None)

@@ -135,7 +135,9 @@ def _detail(stream: av.stream.Stream) -> str:
         return ""
     if isinstance(stream, av.video.stream.VideoStream):
         rate = Fraction(stream.average_rate) if stream.average_rate else None
-        return f"{context.width} x {context.height}" + (f", {float(rate):.6g} fps" if rate else "")
+        return f"{stream.codec_context.width} x {stream.codec_context.height}" + (
+            f", {float(rate):.6g} fps" if rate else ""
+        )
     if isinstance(stream, av.audio.stream.AudioStream):
         return f"{stream.codec_context.sample_rate} Hz, {stream.codec_context.layout.name}"
     return ""
