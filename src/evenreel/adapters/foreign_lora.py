@@ -94,6 +94,7 @@ def loras_attached(backbone: Any, loras: Sequence[tuple[ForeignLora, float]]) ->
     Weights that change are copied, and the model's own come back afterwards, bit for bit. Raises: WeightsError where a
     change does not fit.
     """
+    loras = [(lora, weight) for lora, weight in loras if weight]
     with ExitStack() as stack:
         if not loras:
             yield

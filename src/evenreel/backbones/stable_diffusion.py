@@ -70,6 +70,8 @@ class StableDiffusion(Backbone):
         self.native_size: int = factor * _side(model.config("unet"))
         self.notices: tuple[str, ...] = tuple(getattr(model, "notices", ()))
         """What had to be assumed of the model, a sentence each."""
+        self.options: dict[str, Any] = {}
+        """What `load` was told besides the model."""
 
     @loaded_once
     def unet(self) -> Any:
@@ -236,7 +238,7 @@ def load(
             raise WeightsError(
                 f"{location}: a folder says itself what its model predicts; leave prediction_type out."
             )
-    return StableDiffusion(
+    found = StableDiffusion(
         model,
         name=location,
         device=chosen,
@@ -245,6 +247,11 @@ def load(
         tokenizer=Path(tokenizer).expanduser() if tokenizer else None,
         clip_skip=clip_skip,
     )
+    told = {"vae": vae, "tokenizer": tokenizer, "prediction_type": prediction_type}
+    found.options = {name: value for name, value in told.items() if value}
+    if clip_skip != 1:
+        found.options["clip_skip"] = clip_skip
+    return found
 
 
 def _side(config: dict[str, Any]) -> int:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evenreel.cli.console import shown_progress, stdout
+from evenreel.cli.console import complain, shown_progress, stdout
 from evenreel.cli.options import option, takes_settings
 from evenreel.errors import SettingsError, argument
 from evenreel.settings import EditSettings
@@ -96,7 +96,9 @@ def repeat(
 
 
 def print_result(result: "FileResult") -> None:
-    """One line that says where a result is, and what it took."""
+    """One line that says where a result is, and what it took; before it what should be known of how it was made."""
+    for notice in result.record.get("notices", ()):
+        complain(f"note: {notice}")
     seconds = sum(result.record["seconds"].values())
     count = result.record["frames"]["written"]
     stdout().print(

@@ -5,7 +5,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Annotated, Any, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 from rich.markup import escape
@@ -101,10 +101,17 @@ def _shown(leaf: Leaf) -> str | bool:
     return leaf.option.default or not says_little
 
 
+def _is_pair(hint: Any) -> bool:
+    """Whether a type is a tuple of a fixed length, which one word writes."""
+    tuples = [member for member in members(hint) if get_origin(member) is tuple]
+    return any(get_args(member)[1:] != (...,) for member in tuples)
+
+
 def _typed(leaf: Leaf) -> Any:
     """What typer is to read: numbers and flags itself, several words as a list, everything else as text."""
     if leaf.option.parse is not None:
-        origin = get_origin(leaf.hint)
-        return list[str] if isinstance(origin, type) and issubclass(origin, Mapping) else str
+        origins = [get_origin(member) for member in members(leaf.hint)]
+        several = any(isinstance(origin, type) and issubclass(origin, Mapping | tuple) for origin in origins)
+        return list[str] if several and not _is_pair(leaf.hint) else str
     plain = [member for member in members(leaf.hint) if member in (bool, int, float)]
     return plain[0] if plain else str

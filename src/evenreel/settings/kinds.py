@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, Protocol, runtime_checkable
 
 from evenreel.errors import SettingsError, argument
@@ -126,6 +127,20 @@ def check_text(name: str, text: str) -> None:
                 f"{argument(name)} contains the character U+{ord(character):04X}, which no text has; "
                 "type it again without it."
             )
+
+
+def split_file(told: str) -> tuple[str, str | None]:
+    """The file of `FILE` or `FILE:MORE`, and what stands behind it; a file whose own name holds a colon is whole."""
+    head, colon, tail = told.rpartition(":")
+    if not colon or not head or Path(told).expanduser().exists() or "/" in tail or "\\" in tail:
+        return told, None
+    return head, tail
+
+
+def parse_files(name: str, told: list[str]) -> tuple[str, ...]:
+    """Files, each perhaps with more behind a colon, in the order in which they were named."""
+    del name
+    return tuple(told)
 
 
 def parse_frames(name: str, text: str) -> tuple[int, int | None]:

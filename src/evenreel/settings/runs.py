@@ -19,6 +19,7 @@ from evenreel.settings.kinds import (
     Range,
     Size,
     check_range,
+    parse_files,
     parse_frames,
     parse_options,
     parse_size,
@@ -87,6 +88,12 @@ class AdapterUse:
     """How much of the adapter's LoRA counts; 0 switches the adapter off."""
     window: Annotated[str | None, Option(ADAPTER, metavar="START:END", default="as the file says")] = None
     """Noise levels at which the adapter is at work, as shares from 0 (clean) to 1."""
+    clip: Annotated[
+        str | None, Place(or_packaged=True), Option(ADAPTER, metavar="FOLDER", default="as the file says")
+    ] = None
+    """Folder of the CLIP through whose eyes the adapter looks at frames, where the file does not lead to it."""
+    other_base: Annotated[bool, Option(ADAPTER)] = False
+    """Use the adapter with a model, or a CLIP, that it was not made for."""
     fused: Annotated[bool, Option(ADAPTER)] = False
     """Add the adapter's LoRA to copies of the weights, which takes more memory and saves time."""
 
@@ -104,7 +111,7 @@ class RunSettings:
     prompt: Annotated[
         str, NotEmpty("say what the clip shows, for example 'a blue car'"), Option(flags=("--prompt", "-p"))
     ]
-    """What the clip shows, in at most 77 tokens of the model's tokenizer."""
+    """What the clip shows."""
     negative_prompt: Annotated[str, Option(PROMPTS)] = ""
     """What the clip must not show."""
     guidance_scale: Annotated[
@@ -112,7 +119,33 @@ class RunSettings:
     ] = None
     """How strongly the prompt pulls; 1 switches guidance off."""
     model: Annotated[str, NotEmpty(), Place(or_packaged=True), Option(ALGORITHM)] = "mini"
-    """Model to use: `mini` (packaged), a diffusers folder, or the name of an SD 1.x or 2.x on the Hugging Face hub."""
+    """Model to use: `mini` (packaged), a checkpoint in one safetensors file, a diffusers folder, or the name of an
+    SD 1.x or 2.x on the Hugging Face hub."""
+    vae: Annotated[str | None, Place(), Option(ALGORITHM, default="the model's own")] = None
+    """Autoencoder in the place of the model's own: a diffusers folder, or one safetensors file."""
+    clip_skip: Annotated[int | None, Range(1, 64), Option(ALGORITHM, default="1, the last layer")] = None
+    """Layer of the text encoder whose output is taken, counted backwards from the last, which is 1."""
+    tokenizer: Annotated[str | None, Place(), Option(ALGORITHM, metavar="FOLDER", default="CLIP's")] = None
+    """Folder of the tokenizer, for a checkpoint in one file that was made with another one than CLIP's."""
+    prediction_type: Annotated[
+        Literal["epsilon", "v_prediction"] | None, Option(ALGORITHM, default="as the file says")
+    ] = None
+    """What a checkpoint in one file predicts, where it does not say so itself."""
+    lora: Annotated[
+        tuple[str, ...] | None,
+        Place(),
+        Option(ALGORITHM, metavar="FILE[:WEIGHT]", default="none", parse=parse_files),
+    ] = None
+    """LoRA made for the model, and how much of it counts; may be told several times."""
+    embedding: Annotated[
+        tuple[str, ...] | None,
+        Place(),
+        Option(PROMPTS, metavar="FILE[:WORD]", default="none", parse=parse_files),
+    ] = None
+    """Embedding (textual inversion), and the word that stands for it in prompts; may be told several times."""
+    prompt_syntax: Annotated[Literal["weights", "plain"] | None, Option(PROMPTS, default="weights")] = None
+    """How prompts are read: `weights`, where (word:1.3), (word), [word] and BREAK have a meaning, or `plain`, to the
+    letter."""
     host: Annotated[str, NotEmpty(), Option(ALGORITHM)]
     """Algorithm that keeps frames consistent; `evenreel hosts` lists them."""
     host_options: Annotated[

@@ -1,6 +1,6 @@
 """An adapter in an edit: opened and checked before the long work, shown the source's frames, attached for sampling."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from evenreel.adapters.window import Window
 from evenreel.backbones import Backbone, mini
 from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import ClipModel, load_clip
-from evenreel.errors import WeightsError
+from evenreel.errors import WeightsError, argument
 from evenreel.hosts.base import PrefixOf
 from evenreel.settings import RunSettings
 from evenreel.types import Frames
@@ -51,11 +51,11 @@ class AdapterInUse:
             raise WeightsError(
                 f"{path}: there is no such adapter file; train one with `evenreel train adapter`."
             )
-        adapter, origin = load(path, base=known_as(backbone))
+        adapter, origin = load(path, base=known_as(backbone), other_base=use.other_base)
         clip = None
         if adapter.needs_frames and with_source:
-            clip = load_clip(origin.vision_name, device=backbone.device)
-            load(path, base=None, vision=known_as(clip))
+            clip = _clip(use.clip or origin.vision_name, origin, path, backbone)
+            load(path, base=None, vision=known_as(clip), other_base=use.other_base)
         scale = adapter.settings.scale if use.scale is None else use.scale
         window = adapter.settings.inference_window if use.window is None else Window.parse(use.window)
         return cls(adapter.to(backbone.device), origin, path, scale, window, use.fused, clip)
@@ -82,5 +82,22 @@ class AdapterInUse:
             "scale": self.scale,
             "window": str(self.window),
             "base": self.origin.base,
+            "vision": None if self.clip is None else self.clip.fingerprint,
+            "vision_name": None if self.clip is None else self.clip.name,
             "licence": self.origin.licence,
         }
+
+
+def clip_of(settings: RunSettings, recorded: Mapping[str, Any]) -> str:
+    """Where the CLIP of a recorded adapter lies."""
+    told = None if settings.adapter is None else settings.adapter.clip
+    return told or str(recorded.get("vision_name"))
+
+
+def _clip(name: str, origin: Origin, path: Path, backbone: Backbone) -> ClipModel:
+    if name != "mini" and not Path(name).expanduser().is_dir():
+        raise WeightsError(
+            f"{path}: looks at frames through the CLIP {Path(name).name} ({(origin.vision or 'unknown')[:12]}), whose "
+            f"place it does not know; name its folder with {argument('adapter_clip')}."
+        )
+    return load_clip(name, device=backbone.device)

@@ -55,6 +55,10 @@ class Generation(Stages):
 
     def latents(self, size: tuple[int, int]) -> Latents:
         """Latents of the clip at (width, height) `size`."""
+        with self.completed():
+            return self._made(size)
+
+    def _made(self, size: tuple[int, int]) -> Latents:
         settings, backbone = self.settings, self.backbone
         prompt, negative = backbone.embed([settings.prompt, settings.negative_prompt]).split(1)
         # The model says itself what its latents are like.

@@ -5,7 +5,7 @@ when it is large.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -15,7 +15,7 @@ import torch
 
 from evenreel.backbones import Backbone
 from evenreel.backbones.base import Guidance
-from evenreel.backbones.control import Control
+from evenreel.backbones.control import AnyControl
 from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import sampling
@@ -30,6 +30,7 @@ from evenreel.types import Latents, Pixels, PromptEmbeds
 from evenreel.video import fit, from_model, to_model
 from evenreel.workflows.editing.adapter_use import AdapterInUse
 from evenreel.workflows.editing.control_use import Conditions
+from evenreel.workflows.editing.model_additions import Additions
 from evenreel.workflows.editing.resource_use import Stopwatch
 
 LARGEST_ASPECT = 8
@@ -54,6 +55,14 @@ class Stages:
     """What a ControlNet is shown; None without one."""
     adapter: AdapterInUse | None = None
     """None without one."""
+    additions: Additions | None = None
+    """LoRAs, embeddings, and how prompts are read."""
+
+    @contextmanager
+    def completed(self) -> Iterator[None]:
+        """The model with its LoRAs and embeddings while inside."""
+        with nullcontext() if self.additions is None else self.additions.at_work(self.backbone):
+            yield
 
     @property
     def guidance_scale(self) -> float:
@@ -63,7 +72,7 @@ class Stages:
         usual: Guidance = getattr(self.backbone, "guidance", Guidance())
         return getattr(usual, self.kind) if told is None else told
 
-    def control(self, size: tuple[int, int], first: int, count: int) -> Control | None:
+    def control(self, size: tuple[int, int], first: int, count: int) -> AnyControl | None:
         """What the ControlNet sees of frames from `first` on, at (width, height) `size`."""
         if self.conditions is None:
             return None
@@ -139,8 +148,12 @@ class Pipeline(Stages):
             self.progress("read and encode", len(times), len(times))
         return torch.cat(latents), times
 
-    def edit(self, latents: Latents, control: Control | None = None) -> Latents:
+    def edit(self, latents: Latents, control: AnyControl | None = None) -> Latents:
         """Latents of the edited clip."""
+        with self.completed():
+            return self._edited(latents, control)
+
+    def _edited(self, latents: Latents, control: AnyControl | None) -> Latents:
         settings, backbone = self.settings, self.backbone
         prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
         prompt, negative, source = backbone.embed(prompts).split(1)

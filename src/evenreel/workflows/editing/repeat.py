@@ -9,15 +9,19 @@ from typing import Any
 import torch
 
 from evenreel.backbones import load_backbone
+from evenreel.backbones.base import known_as
+from evenreel.backbones.clip import load_clip
 from evenreel.backbones.control import is_control
 from evenreel.errors import ClipError, SettingsError, WeightsError
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.video import probe
 from evenreel.workflows.editing import record
+from evenreel.workflows.editing.adapter_use import clip_of
 from evenreel.workflows.editing.edit import edit_file
 from evenreel.workflows.editing.generate import generate_file
 from evenreel.workflows.editing.record import FileResult
+from evenreel.workflows.editing.run_setup import model_options
 
 
 def repeat_edit(
@@ -48,7 +52,9 @@ def repeat_edit(
     settings = _settings(values["settings"], from_text=from_text)
     for source, digest in sources:
         _check_same(source, digest)
-    backbone = load_backbone(settings.model, device=settings.device, dtype=settings.dtype)
+    backbone = load_backbone(
+        settings.model, device=settings.device, dtype=settings.dtype, **model_options(settings)
+    )
     # earlier records hold the hash of the weights alone
     if fingerprint not in (backbone.fingerprint, getattr(backbone, "weights_fingerprint", None)):
         raise WeightsError(
@@ -59,6 +65,16 @@ def repeat_edit(
         raise WeightsError(
             f"the ControlNet {use and use.model} is no longer the one that was used; restore it, or start a new run."
         )
+    for kind, parts in (("LoRA", values.get("loras")), ("embedding", values.get("embeddings"))):
+        for part in parts or ():
+            _check_file(kind, part)
+    if (adapter := values.get("adapter")) is not None:
+        _check_file("adapter", adapter)
+        clip = adapter.get("vision")
+        if clip and clip not in known_as(load_clip(clip_of(settings, adapter), device=backbone.device)):
+            raise WeightsError(
+                "the CLIP of the adapter is no longer the one that was used; restore it, or start a new run."
+            )
     target = (
         Path(output) if output is not None else written.with_name(f"{written.stem}-repeated{written.suffix}")
     )
@@ -73,6 +89,20 @@ def _settings(values: dict[str, Any], *, from_text: bool) -> EditSettings | Gene
         return GenerateSettings.from_json(values)
     # Records that name no inversion were made when there was but one.
     return EditSettings.from_json({"inversion": "ddim", **values})
+
+
+def _check_file(kind: str, recorded: Any) -> None:
+    """Raise WeightsError unless a file of weights is the one that a record speaks of."""
+    try:
+        path, digest = Path(recorded["path"]), recorded["sha256"]
+    except (KeyError, TypeError) as error:
+        raise SettingsError(
+            f"the record is damaged: what it says of the {kind} is wrong; give another."
+        ) from error
+    if not path.is_file() or record.hash_of((path,)) != digest:
+        raise WeightsError(
+            f"the {kind} {path} is no longer the one that was used; restore it, or start a new run."
+        )
 
 
 def _check_same(source: Path, digest: str) -> None:

@@ -15,12 +15,13 @@ from evenreel.hosts.base import Host, create_host
 from evenreel.progress import Progress
 from evenreel.settings import RunSettings
 from evenreel.settings.fields import leaves
-from evenreel.settings.kinds import Place
+from evenreel.settings.kinds import Place, split_file
 from evenreel.settings.runs import Run
 from evenreel.video import VideoInfo, probe
 from evenreel.workflows.editing import record, resource_use
 from evenreel.workflows.editing.adapter_use import AdapterInUse
 from evenreel.workflows.editing.control_use import Conditions
+from evenreel.workflows.editing.model_additions import Additions
 from evenreel.workflows.editing.pipeline import Stages
 from evenreel.workflows.editing.resource_use import Stopwatch
 
@@ -48,13 +49,15 @@ def opened(
         else:
             settings = _settings_of(backbone, settings)
         backbone.schedule.timesteps(settings.steps)  # too many steps, or
-        backbone.embed(prompts)  # too long a prompt
+        additions = Additions.opened(settings, backbone, prompts)
+        with additions.at_work(backbone):
+            backbone.embed(prompts)  # too long a prompt
         _ = backbone.unet
         conditions = Conditions.opened(settings, backbone, download=download)
         adapter = AdapterInUse.opened(settings, backbone, with_source=with_source)
     stopwatch.device = backbone.device
     resource_use.reset_device_peak(backbone.device)
-    return kind(backbone, host, settings, progress, stopwatch, conditions, adapter)
+    return kind(backbone, host, settings, progress, stopwatch, conditions, adapter, additions)
 
 
 def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
@@ -69,6 +72,7 @@ def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
         "host": {"name": settings.host, "settings": record.plain(stages.host)},
         "control": None if conditions is None else conditions.described(),
         "adapter": None if stages.adapter is None else stages.adapter.described(),
+        **({} if stages.additions is None else stages.additions.described()),
         "working_size": list(working),
         "versions": record.versions(),
         "machine": record.machine(backbone.device, backbone.dtype),
@@ -108,7 +112,13 @@ def check_apart(sources: Sequence[VideoInfo], target: Path, record_path: Path) -
 
 def _loaded(settings: RunSettings, *, download: bool) -> Backbone:
     try:
-        return load_backbone(settings.model, device=settings.device, dtype=settings.dtype, download=download)
+        return load_backbone(
+            settings.model,
+            device=settings.device,
+            dtype=settings.dtype,
+            download=download,
+            **model_options(settings),
+        )
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
@@ -117,12 +127,27 @@ def _loaded(settings: RunSettings, *, download: bool) -> Backbone:
         ) from error
 
 
+def model_options(settings: RunSettings) -> dict[str, Any]:
+    """What settings say of how a model is put together, for `load_backbone`."""
+    told = {name: getattr(settings, name) for name in ("vae", "clip_skip", "tokenizer", "prediction_type")}
+    return {name: value for name, value in told.items() if value is not None}
+
+
 def _settings_of(backbone: Backbone, settings: Run) -> Run:
     """Settings that name the model that is used, not the one that would have been loaded."""
     same = backbone.name == settings.model or _is_registered(settings.model, backbone.name)
     dtype = str(backbone.dtype).removeprefix("torch.")
+    loaded_with = dict(getattr(backbone, "options", {}))
+    if different := [
+        name for name, value in model_options(settings).items() if loaded_with.get(name, 1) != value
+    ]:
+        raise SettingsError(
+            f"{argument(different[0])} is told when a model is loaded, and this one was loaded without; pass it to "
+            "load_backbone."
+        )
     return dataclasses.replace(
         settings,
+        **loaded_with,
         model=settings.model if same else backbone.name,
         device=str(backbone.device),
         dtype=dtype if dtype in ("float32", "float16", "bfloat16") else settings.dtype,
@@ -137,9 +162,16 @@ def _found_again(settings: RunSettings) -> dict[str, Any]:
         told = values.get(leaf.name)
         if place is None or not told or (place.or_packaged and _is_registered(told)):
             continue
-        if Path(told).exists():
-            values[leaf.name] = str(Path(told).absolute())
+        values[leaf.name] = [_absolute(one) for one in told] if isinstance(told, list) else _absolute(told)
     return values
+
+
+def _absolute(told: str) -> str:
+    """A file or folder by its whole path, with what stands behind it; anything else as it is."""
+    if Path(told).exists():
+        return str(Path(told).absolute())
+    name, more = split_file(told)
+    return f"{Path(name).absolute()}:{more}" if more is not None and Path(name).exists() else told
 
 
 def _is_registered(model: str, name: str | None = None) -> bool:
