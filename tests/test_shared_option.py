@@ -20,7 +20,9 @@ FIELD = '''    shimmer: Annotated[float, Range(0.0, 3.0), Option(FRAMES)] = 1.5
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """The package with one more field in one file; everything else is where it was."""
-    folder = tmp_path_factory.mktemp("source")
+    checkout = tmp_path_factory.mktemp("checkout")
+    (checkout / "pyproject.toml").symlink_to(Path(__file__).parents[1] / "pyproject.toml")
+    folder = checkout / "src"
     package = folder / "evenreel"
     (package / "settings").mkdir(parents=True)
     for entry in PACKAGE.iterdir():
