@@ -7,7 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenreel.ops.word_alignment import refinement, replacement
+from evenreel.ops.word_alignment import (
+    published_refinement,
+    published_replacement,
+    refinement,
+    replacement,
+)
 
 LENGTH = 16
 token_counts = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3)), max_size=4)
@@ -20,14 +25,16 @@ def words_of(counts):
     return [tuple(range(a, b)) for a, b in pairwise(ends)]
 
 
-def map_of(source, target, changed=None, **published):
+def map_of(source, target, changed=None, mapped=replacement):
     changed = changed or [True] * len(source)
-    return replacement(words_of(source), words_of(target), changed, LENGTH, **published)
+    return mapped(words_of(source), words_of(target), changed, LENGTH)
 
 
 def test_equal_prompts_keep_their_attention():
     assert torch.equal(map_of([1, 2], [1, 2], [False, False]), torch.eye(LENGTH))
-    assert torch.equal(map_of([1, 2], [1, 2], [False, False], published=True), torch.eye(LENGTH))
+    assert torch.equal(
+        map_of([1, 2], [1, 2], [False, False], mapped=published_replacement), torch.eye(LENGTH)
+    )
 
 
 def test_a_word_takes_over_from_the_one_in_its_place():
@@ -54,15 +61,15 @@ def test_no_attention_is_lost(counts):
 
 def test_the_published_tail_is_out_of_step():
     """It follows the target's positions only, after the last changed word."""
-    mapping = map_of([1, 1, 1], [3, 1, 1], [True, False, False], published=True)
+    mapping = map_of([1, 1, 1], [3, 1, 1], [True, False, False], mapped=published_replacement)
     assert mapping[1].nonzero().flatten().tolist() == [1, 2, 3]
     assert not mapping[2:4].any()  # the second word and the third
     assert mapping[4, 4] == 1  # the end mark, to the second word
-    shorter = map_of([3, 1, 1], [1, 1, 1], [True, False, False], published=True)
+    shorter = map_of([3, 1, 1], [1, 1, 1], [True, False, False], mapped=published_replacement)
     assert shorter[2, 1] == shorter[2, 2] == 1  # the first word's second token, to the second word too
     assert not shorter[:, LENGTH - 2 :].any()
     # Equal numbers of tokens are fine.
-    assert torch.equal(map_of([1, 2], [1, 2], published=True), map_of([1, 2], [1, 2]))
+    assert torch.equal(map_of([1, 2], [1, 2], mapped=published_replacement), map_of([1, 2], [1, 2]))
 
 
 @given(token_ids, token_ids)
@@ -100,6 +107,6 @@ def test_padding_follows_padding(source, target):
     inside = rest + shift < LENGTH
     assert torch.equal(mapping[rest[inside]], rest[inside] + shift)
     assert not counts[rest[~inside]].any()
-    published, _ = refinement(source, target, LENGTH, published=True)
+    published, _ = published_refinement(source, target, LENGTH)
     assert torch.equal(published[rest], rest)
     assert torch.equal(published[: len(target)], mapping[: len(target)])

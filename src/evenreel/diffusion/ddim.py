@@ -1,7 +1,13 @@
 """One DDIM step, in both directions, and the conversions between what networks predict."""
 
+from jaxtyping import Float
+from torch import Tensor
+
 from evenreel.diffusion.schedule import PredictionType
 from evenreel.types import Latents
+
+Noise = Float[Tensor, "_ channels height width"]
+"""Standard normal: one row that all frames share, or one for each."""
 
 
 def pred_original_sample(latents: Latents, noise_pred: Latents, alpha: float) -> Latents:
@@ -9,7 +15,7 @@ def pred_original_sample(latents: Latents, noise_pred: Latents, alpha: float) ->
     return (latents - (1 - alpha) ** 0.5 * noise_pred) / alpha**0.5
 
 
-def add_noise(latents: Latents, noise: Latents, alpha: float) -> Latents:
+def add_noise(latents: Latents, noise: Noise, alpha: float) -> Latents:
     """Replace all but a share `alpha` of the variance by noise (DDPM, arXiv:2006.11239, eq. 4).
 
     On clean latents, `alpha` is the alphas_cumprod of the level to reach; between two levels it is their ratio.

@@ -37,12 +37,9 @@ def source_cells(cells: int, shift: float) -> Int64[Tensor, "cells"]:
     return (mirrored.ceil().long() - 1).clamp(0, cells - 1)
 
 
-def shift_in_cells(offset: float, cells: int, shorter: int, *, published: bool = False) -> float:
-    """Cells to a motion of `offset` pixels of a picture whose shorter side, `shorter` cells, is 512 pixels.
-
-    `published`: every side is 512 pixels, and half a pixel is missing, as in the published code.
-    """
-    return cells * (offset - 0.5) / GRID if published else shorter * offset / GRID
+def shift_in_cells(offset: float, shorter: int) -> float:
+    """Cells to a motion of `offset` pixels of a picture whose shorter side, `shorter` cells, is 512 pixels."""
+    return shorter * offset / GRID
 
 
 def same_layout(schedule: NoiseSchedule, timestep: int, shorter: int) -> int:
@@ -60,13 +57,9 @@ def same_layout(schedule: NoiseSchedule, timestep: int, shorter: int) -> int:
     return min(range(len(schedule.alphas_cumprod)), key=lambda other: abs(signal(other) - wanted))
 
 
-def alpha_between(schedule: NoiseSchedule, lower: int, upper: int, *, published: bool = False) -> float:
+def alpha_between(schedule: NoiseSchedule, lower: int, upper: int) -> float:
     """Share of signal variance that is left after adding noise from timestep `lower` to `upper`.
 
-    The product of 1 - beta over `lower` + 1 to `upper` (DDPM, arXiv:2006.11239, eq. 4). `published`: over `lower` to
-    `upper` - 1, as in the published code.
+    It is the product of 1 - beta over `lower` + 1 to `upper` (DDPM, arXiv:2006.11239, eq. 4).
     """
-    if not published:
-        return schedule.alpha(upper) / schedule.alpha(lower)
-    before = [schedule.alphas_cumprod[timestep - 1] if timestep else 1.0 for timestep in (lower, upper)]
-    return before[1] / before[0]
+    return schedule.alpha(upper) / schedule.alpha(lower)

@@ -7,11 +7,10 @@ from functools import partial
 from typing import Annotated, ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from evenreel import random
 from evenreel.diffusion import ddim
+from evenreel.diffusion.ddim import Noise
 from evenreel.diffusion.inversion import Inverted, PredictNoise
 from evenreel.diffusion.sampling import check_finite
 from evenreel.diffusion.schedule import NoiseSchedule
@@ -20,9 +19,6 @@ from evenreel.inversions.base import SourceClip
 from evenreel.settings import Range, settle
 from evenreel.settings.runs import LARGEST_GUIDANCE
 from evenreel.types import Latents
-
-Noise = Float[Tensor, "_ channels height width"]
-"""Standard normal: one row that all frames share, or one for each."""
 
 Draw = Callable[[int], Noise]
 """(timestep) -> the noise of the clip at its level."""

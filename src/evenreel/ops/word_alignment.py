@@ -4,7 +4,8 @@ Used by prompt-to-prompt (arXiv:2208.01626, section 3.2), where attention to the
 attention to those of an edited one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -17,50 +18,96 @@ TokensOfWords = Sequence[Sequence[int]]
 """For each word, the positions of its tokens; in a prompt that is read at once they follow the begin mark without a
 gap."""
 
+Places = tuple[Sequence[int], Sequence[int]]
+"""Positions of the tokens of a source prompt and of a target prompt."""
+
 
 def replacement(
-    source: TokensOfWords,
-    target: TokensOfWords,
-    changed: Sequence[bool],
-    length: int,
-    *,
-    published: bool = False,
+    source: TokensOfWords, target: TokensOfWords, changed: Sequence[bool], length: int
 ) -> TokenMap:
-    """Attention moves from each word to the word in its place ("word swap").
+    """Move attention from each word to the word in its place ("word swap").
 
     Words with as many tokens map one to one, others from every token to an equal share of every token. The marks and
     the padding map in their order, and what is left over at the end goes to the last token, so that every row sums
-    to 1. `published` leaves the diagonal after the last of the `changed` words, as the implementations do: when the
-    lengths differ, the tail is out of step with the prompt.
+    to 1. Which words are `changed` does not matter here.
     """
-    mapping = torch.zeros(length, length)
-    for ours, theirs in zip(source, target, strict=True):
-        rows, columns = len(ours), len(theirs)
-        block = torch.eye(rows) if rows == columns else torch.full((rows, columns), 1 / max(columns, 1))
-        if rows and columns:
-            mapping[torch.tensor(ours)[:, None], torch.tensor(theirs)] = block
-    if published:
-        _leave_diagonal(mapping, source, target, changed)
-        return mapping
+    del changed
+    mapping = _words_mapped(source, target, length)
     left, onto = _others(source, length), _others(target, length)
     for count, row in enumerate(left):
         mapping[row, onto[min(count, len(onto) - 1)]] = 1
     return mapping
 
 
-def _leave_diagonal(
-    mapping: TokenMap, source: TokensOfWords, target: TokensOfWords, changed: Sequence[bool]
-) -> None:
-    """One to one from where the last changed word ends, as published."""
+def published_replacement(
+    source: TokensOfWords, target: TokensOfWords, changed: Sequence[bool], length: int
+) -> TokenMap:
+    """Move attention as the implementations do: one to one from where the last of the `changed` words ends.
+
+    When the lengths differ, the tail is out of step with the prompt.
+    """
+    mapping = _words_mapped(source, target, length)
     mapping[0, 0] = 1
     row = column = 1
     last = max((number for number, differs in enumerate(changed) if differs), default=-1)
     for ours, theirs in zip(source[: last + 1], target[: last + 1], strict=True):
         row, column = row + len(ours), column + len(theirs)
-    length = len(mapping)
     mapping[row:], mapping[:, column:] = 0, 0
     diagonal = torch.arange(column, min(length, length - row + column))
     mapping[diagonal, diagonal] = 1
+    return mapping
+
+
+def refinement(
+    source_ids: Sequence[int], target_ids: Sequence[int], length: int, places: Places | None = None
+) -> tuple[Int[Tensor, "length"], Float[Tensor, "length"]]:
+    """Find for each target token the source token it is the same as, or -1; and how much it counts, 1 or 0.
+
+    The tokens that both prompts share are found by their longest common subsequence, of which there may be several:
+    this one leaves target tokens out as late as it can. Padding follows padding. `places` are the positions of the
+    tokens of both prompts, where these are read in several chunks; by default 0, 1, 2, ...
+    """
+    ours, theirs = places or (range(len(source_ids)), range(len(target_ids)))
+    mapping = torch.arange(length)
+    left, onto = _others([ours], length), _others([theirs], length)
+    mapping[onto] = torch.tensor([*left, *[-1] * length][: len(onto)], dtype=mapping.dtype)
+    return _refined(source_ids, target_ids, mapping, (ours, theirs))
+
+
+def published_refinement(
+    source_ids: Sequence[int], target_ids: Sequence[int], length: int, places: Places | None = None
+) -> tuple[Int[Tensor, "length"], Float[Tensor, "length"]]:
+    """Do as `refinement`, but map padding to the same position, as the implementations do.
+
+    That is one of the source's words when the target is shorter.
+    """
+    places = places or (range(len(source_ids)), range(len(target_ids)))
+    return _refined(source_ids, target_ids, torch.arange(length), places)
+
+
+class Alignment(NamedTuple):
+    """How two prompts are aligned: where words were swapped, and where some were added or left out."""
+
+    replacement: Callable[[TokensOfWords, TokensOfWords, Sequence[bool], int], TokenMap] = replacement
+    refinement: Callable[[Sequence[int], Sequence[int], int, "Places | None"], tuple[Tensor, Tensor]] = (
+        refinement
+    )
+
+
+CORRECTED = Alignment()
+"""As this package does it."""
+PUBLISHED = Alignment(published_replacement, published_refinement)
+"""As the published implementations do it."""
+
+
+def _words_mapped(source: TokensOfWords, target: TokensOfWords, length: int) -> TokenMap:
+    mapping = torch.zeros(length, length)
+    for ours, theirs in zip(source, target, strict=True):
+        rows, columns = len(ours), len(theirs)
+        block = torch.eye(rows) if rows == columns else torch.full((rows, columns), 1 / max(columns, 1))
+        if rows and columns:
+            mapping[torch.tensor(ours)[:, None], torch.tensor(theirs)] = block
+    return mapping
 
 
 def _others(words: TokensOfWords, length: int) -> list[int]:
@@ -69,26 +116,11 @@ def _others(words: TokensOfWords, length: int) -> list[int]:
     return [position for position in range(length) if position not in taken]
 
 
-def refinement(
-    source_ids: Sequence[int],
-    target_ids: Sequence[int],
-    length: int,
-    *,
-    places: tuple[Sequence[int], Sequence[int]] | None = None,
-    published: bool = False,
+def _refined(
+    source_ids: Sequence[int], target_ids: Sequence[int], mapping: Int[Tensor, "length"], places: Places
 ) -> tuple[Int[Tensor, "length"], Float[Tensor, "length"]]:
-    """For each target token the source token it is the same as, or -1; and how much it counts, 1 or 0.
-
-    The tokens that both prompts share are found by their longest common subsequence, of which there may be several:
-    this one leaves target tokens out as late as it can. Padding follows padding; `published` maps it to the same
-    position, which is one of the source's words when the target is shorter. `places` are the positions of the tokens of
-    both prompts, where these are read in several chunks; by default 0, 1, 2, ...
-    """
-    mapping = torch.arange(length)
-    ours, theirs = places or (range(len(source_ids)), range(len(target_ids)))
-    if not published:
-        left, onto = _others([ours], length), _others([theirs], length)
-        mapping[onto] = torch.tensor([*left, *[-1] * length][: len(onto)], dtype=mapping.dtype)
+    """What is shared, entered where `mapping` has padding only so far."""
+    ours, theirs = places
     found = [ours[row] if row >= 0 else -1 for row in _common_subsequence(source_ids, target_ids)]
     mapping[list(theirs)] = torch.tensor(found)
     return mapping, (mapping >= 0).float()

@@ -14,6 +14,7 @@ from evenreel.diffusion.sampling import sample
 from evenreel.hosts.base import EditJob
 from evenreel.hosts.text2video_zero.first_frame import FirstFrameAttention, FirstFrameState
 from evenreel.hosts.text2video_zero.host import Draws, Text2VideoZeroHost
+from evenreel.hosts.text2video_zero.variants import DemoClip, PublishedMotion
 from hosts import golden
 from hosts.jobs import Around
 
@@ -52,7 +53,7 @@ def test_the_warp_is_exact(recording):
         assert flow == [[case["strength_x"] * k, case["strength_y"] * k] for k in case["frame_ids"]]
         shifts = [
             tuple(
-                motion.shift_in_cells(offset, cells, min(height, width), published=True)
+                PublishedMotion().shift(offset, cells, min(height, width))
                 for offset, cells in ((dy, height), (dx, width))
             )
             for dx, dy in flow
@@ -69,7 +70,7 @@ def test_the_jump(recording, backbone):
     assert names
     for name in names:
         lower, upper = recording[f"{name}_t0_t1"].tolist()
-        alpha = motion.alpha_between(backbone.schedule, lower, upper, published=True)
+        alpha = PublishedMotion().alpha_between(backbone.schedule, lower, upper)
         assert alpha == pytest.approx(recording[f"{name}_alpha_prod"].item(), abs=JUMP)
         latents, noise, out = (by_frame(recording[f"{name}_{part}"]) for part in ("x0", "noise", "out"))
         assert difference(ddim.add_noise(latents, noise, alpha), out) <= JUMP
@@ -293,7 +294,7 @@ def test_the_first_frame_and_the_moved_ones(recording, backbone):
     assert (lower, upper) == (timesteps[::-1][meta["t0"]], timesteps[::-1][meta["t1"]])
     assert difference(session.first_frames[upper], recording["x_t1_first"]) <= LATENTS
     assert difference(session.first_frames[lower], recording["x_t0_first"]) <= LATENTS
-    alpha = motion.alpha_between(backbone.schedule, lower, upper, published=True)
+    alpha = PublishedMotion().alpha_between(backbone.schedule, lower, upper)
     assert alpha == pytest.approx(recording["alpha_prod"].item(), abs=JUMP)
     warped = by_frame(recording["warped_x_t0"])
     shifts = [session._shift(number) for number in range(1, len(warped) + 1)]
@@ -313,7 +314,7 @@ def test_a_clip_in_the_demo_s_chunks(recording, backbone):
     job = recorded_job(recording, backbone, by_frame(recording["chunk0_x_T"]), batch=meta["chunk_size"])
     draws = recorded_draws(recording, len(pieces))
     host = recorded_host(recording, backbone, published_chunks=True)
-    ours = Draws.of(job, published_chunks=True)  # the published code draws on the CPU as well
+    ours = Draws.of(job, DemoClip())  # the published code draws on the CPU as well
     assert torch.equal(ours.first, draws.first)
     assert torch.equal(ours.thrown, draws.thrown)
     with host.attach(backbone, job, draws=draws) as session:

@@ -11,6 +11,7 @@ from evenreel.errors import SettingsError
 from evenreel.hosts.base import create_host
 from evenreel.hosts.frame import FrameHost
 from evenreel.hosts.text2video_zero.host import Text2VideoZeroHost, motion_levels
+from evenreel.hosts.text2video_zero.variants import Motion, PublishedMotion
 from hosts.jobs import Around, edit, job_for
 from tiny import save_tiny_control
 
@@ -216,3 +217,19 @@ def test_injection_needs_a_source(tiny):
 def test_settings_check_themselves(setting, words):
     with pytest.raises(SettingsError, match=rf"text2video_zero\.{words}"):
         Text2VideoZeroHost(**setting)
+
+
+class TestVariants:
+    """What the published code does otherwise."""
+
+    def test_motion_is_the_same_share_of_a_picture_of_any_shape(self):
+        assert (
+            Motion().shift(12.0, 96, 64) == Motion().shift(12.0, 64, 64) == 1.5
+        )  # as far to the right as down
+        assert PublishedMotion().shift(12.0, 64, 64) == 1.5 - 1 / 16
+        assert PublishedMotion().shift(12.0, 96, 64) > 1.5
+
+    def test_the_published_way_back_is_one_timestep_early(self, tiny):
+        ours, published = Motion().alpha_between, PublishedMotion().alpha_between
+        assert published(tiny.schedule, 881, 941) == pytest.approx(ours(tiny.schedule, 880, 940))
+        assert published(tiny.schedule, 0, 1) == pytest.approx(tiny.schedule.alpha(0))

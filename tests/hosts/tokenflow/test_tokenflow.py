@@ -12,7 +12,8 @@ from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
 from evenreel.hosts import extended_attention
 from evenreel.hosts.frame import FrameHost
-from evenreel.hosts.tokenflow.host import TokenFlowHost, last_timesteps
+from evenreel.hosts.tokenflow.host import TokenFlowHost
+from evenreel.hosts.tokenflow.variants import Corrected, Published
 from hosts.jobs import Around, edit, job_for, random_latents
 
 
@@ -171,15 +172,15 @@ def test_fused_projections_are_refused():
 
 def test_sdedit_takes_the_last_steps():
     timesteps = tuple(range(901, 0, -100))
-    assert last_timesteps(timesteps, 0.9, published=False) == timesteps[1:]
-    assert last_timesteps(timesteps, 1.0, published=False) == timesteps
-    assert last_timesteps(timesteps, 0.01, published=False) == timesteps[-1:]
+    assert Corrected().last_timesteps(timesteps, 0.9) == timesteps[1:]
+    assert Corrected().last_timesteps(timesteps, 1.0) == timesteps
+    assert Corrected().last_timesteps(timesteps, 0.01) == timesteps[-1:]
     # One less than it says, and all where it says less than two.
-    assert last_timesteps(timesteps, 0.9, published=True) == timesteps[2:]
-    assert last_timesteps(timesteps, 0.1, published=True) == timesteps
+    assert Published().last_timesteps(timesteps, 0.9) == timesteps[2:]
+    assert Published().last_timesteps(timesteps, 0.1) == timesteps
     fifty = tuple(range(981, 0, -20))
-    assert len(last_timesteps(fifty, 0.9, published=True)) == 44
-    assert len(last_timesteps(fifty, 0.9, published=False)) == 45
+    assert len(Published().last_timesteps(fifty, 0.9)) == 44
+    assert len(Corrected().last_timesteps(fifty, 0.9)) == 45
 
 
 def test_sdedit_starts_at_the_source_with_the_noise_of_its_inversion(tiny):

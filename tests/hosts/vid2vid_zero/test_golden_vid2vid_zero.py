@@ -14,8 +14,9 @@ from evenreel.diffusion.inversion import invert
 from evenreel.diffusion.sampling import sample
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.hosts.base import EditJob, Prompts, inverting
-from evenreel.hosts.vid2vid_zero.host import ControlPlan, Vid2VidZeroHost
+from evenreel.hosts.vid2vid_zero.host import Vid2VidZeroHost
 from evenreel.hosts.vid2vid_zero.prompt_to_prompt import map_prompts
+from evenreel.hosts.vid2vid_zero.published import PublishedSession
 from evenreel.hosts.vid2vid_zero.spatio_temporal import (
     DenseAttention,
     SparseCausalAttention,
@@ -24,7 +25,7 @@ from evenreel.hosts.vid2vid_zero.spatio_temporal import (
     video_attentions,
 )
 from evenreel.inversions.null_text import optimise
-from evenreel.ops.word_alignment import refinement
+from evenreel.ops.word_alignment import PUBLISHED, published_refinement
 from hosts import golden
 from hosts.jobs import Around
 
@@ -110,12 +111,12 @@ def test_word_alignments_are_exact(recording, backbone):
 
 
 def check_mapper(recording, mapper, alphas, source, target):
-    prompts = map_prompts(source, target, published=True)
+    prompts = map_prompts(source, target, PUBLISHED)
     if alphas not in recording:
         assert torch.equal(prompts.taken, recording[mapper])
         assert not prompts.kept.any()
         return
-    ours = refinement(source.ids, target.ids, target.length, published=True)
+    ours = published_refinement(source.ids, target.ids, target.length)
     assert torch.equal(ours[0], recording[mapper])
     assert torch.equal(ours[1], recording[alphas])
     assert torch.equal(prompts.kept, 1 - recording[alphas])
@@ -124,7 +125,7 @@ def check_mapper(recording, mapper, alphas, source, target):
 @units
 def test_controllers(recording, backbone):
     for case in recording.meta["controllers"]:
-        prompts = map_prompts(*map(backbone.tokens, case["prompts"]), published=True)
+        prompts = map_prompts(*map(backbone.tokens, case["prompts"]), PUBLISHED)
         share = case["cross_replace_steps"]
         for step in case["steps"]:
             before, after = (recording[f"ctrl{case['index']}_step{step}_{end}"] for end in ("in", "out"))
@@ -143,7 +144,7 @@ def test_windows_are_exact(recording, backbone):
         case = recording.meta[name]
         job = made_up_job(backbone, case["num_steps"], prompts)
         host = Vid2VidZeroHost(published=True, cross=case["cross_replace_steps"])
-        check_window(ControlPlan.of(backbone, job, host), recording[name])
+        check_window(PublishedSession.planned(backbone, job, host), recording[name])
 
 
 def made_up_job(backbone, steps, prompts):
@@ -308,7 +309,7 @@ def test_null_texts(recording, backbone):
 def test_prompt_maps_and_windows(recording, backbone):
     source, target = map(backbone.tokens, recorded_prompts(recording))
     check_mapper(recording, "p2p_mapper", "p2p_refine_alphas", source, target)
-    plan = ControlPlan.of(backbone, recorded_job(recording, backbone), recorded_host(recording))
+    plan = PublishedSession.planned(backbone, recorded_job(recording, backbone), recorded_host(recording))
     check_window(plan, recording["p2p_cross_alpha"])
     if "p2p_step0_mid_attn2_probs_in" not in recording:
         return

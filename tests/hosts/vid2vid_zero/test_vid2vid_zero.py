@@ -10,7 +10,9 @@ from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
 from evenreel.hosts.base import Prompts, inverting
 from evenreel.hosts.frame import FrameHost
-from evenreel.hosts.vid2vid_zero.host import Vid2VidZeroHost, null_texts_used
+from evenreel.hosts.vid2vid_zero.host import Vid2VidZeroHost
+from evenreel.hosts.vid2vid_zero.published import PublishedSession
+from evenreel.hosts.vid2vid_zero.session import Vid2VidZeroSession
 from hosts.jobs import Around, edit, job_for, random_latents
 
 ALONE = Vid2VidZeroHost(cross=0.0, self_attention=0.0)
@@ -149,8 +151,8 @@ def test_a_source_is_needed_for_control(tiny):
 def test_null_texts_serve_a_share_of_the_steps(tiny, share, ours, published):
     job = job_for(tiny, 1, steps=5)
     job = replace(job, null_embeds=dict.fromkeys(job.timesteps, job.prompt_embeds))
-    for is_published, expected in ((False, ours), (True, published)):
-        used = null_texts_used(job, share, published=is_published)
+    for session, expected in ((Vid2VidZeroSession, ours), (PublishedSession, published)):
+        used = session.null_texts_used(job, share)
         assert [job.timesteps.index(timestep) for timestep in used] == expected
 
 

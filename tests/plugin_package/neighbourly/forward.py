@@ -31,7 +31,7 @@ class ForwardInversion:
     def inverted(self, source: SourceClip) -> Iterator[Inverted]:
         """Add noise at every level."""
         noise = torch.randn(source.latents.shape[1:], generator=random.generator(source.seed))
-        noise = noise.to(source.latents).expand_as(source.latents)
+        noise = noise.to(source.latents)[None]
         timesteps = source.timesteps[-max(1, round(self.strength * len(source.timesteps))) :]
         with source.room(timesteps) as trajectory:
             for timestep in timesteps:

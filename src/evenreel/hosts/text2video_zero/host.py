@@ -26,6 +26,7 @@ from evenreel.hosts.base import (
 )
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected
 from evenreel.hosts.text2video_zero.first_frame import FirstFrameState, first_frame_attentions
+from evenreel.hosts.text2video_zero.variants import Clip, DemoClip, Motion, PublishedMotion
 from evenreel.types import Latents
 
 LARGEST_MOTION = 512.0
@@ -77,6 +78,16 @@ class Text2VideoZeroHost:
                 f"got {self.motion_timestep}."
             )
 
+    @property
+    def motion(self) -> Motion:
+        """How copies are moved: as published, or not."""
+        return PublishedMotion() if self.published else Motion()
+
+    @property
+    def clip(self) -> Clip:
+        """What becomes of the first frame: as in the published demo, or not."""
+        return DemoClip() if self.published_chunks else Clip()
+
     @sole_session
     def attach(self, backbone: Backbone, job: EditJob, *, draws: "Draws | None" = None) -> Iterator[Session]:
         """Install attention across frames, and injection, while inside. `draws` replays recorded noise."""
@@ -102,21 +113,11 @@ class Draws:
     """Of each moved frame: the noise that throws it back."""
 
     @classmethod
-    def of(cls, job: EditJob, *, published_chunks: bool) -> "Draws":
+    def of(cls, job: EditJob, clip: Clip) -> "Draws":
         """What follows from the seed."""
         generator = random.generator(job.seed)
-        frames, *shape = job.shape
-        first = torch.randn(1, *shape, generator=generator)
-        if not published_chunks:
-            return cls(first, torch.randn(frames - 1, *shape, generator=generator))
-        chunks = []
-        for chunk in torch.arange(frames).split(max(1, job.batch - 1)):
-            generator.manual_seed(job.seed)
-            torch.randn(1, *shape, generator=generator)  # the first frame's, once more
-            channels, height, width = shape
-            noise = torch.randn(channels, len(chunk), height, width, generator=generator)
-            chunks.append(noise.transpose(0, 1))
-        return cls(first, torch.cat(chunks))
+        first = torch.randn(1, *job.shape[1:], generator=generator)
+        return cls(first, clip.thrown(job, generator))
 
 
 class Text2VideoZeroSession:
@@ -127,7 +128,7 @@ class Text2VideoZeroSession:
     ) -> None:
         self.backbone, self.job, self.host = backbone, job, host
         self.plan = InjectionPlan.of(job, host.pnp_attn, host.pnp_conv)
-        self._draws = draws
+        self.motion, self.clip, self._draws = host.motion, host.clip, draws
         self.injection = InjectionState()
         self.first_frame_state = FirstFrameState()
         self.control_first_frame_state = FirstFrameState(branches=branches(job, with_source=False))
@@ -137,7 +138,7 @@ class Text2VideoZeroSession:
     @cached_property
     def draws(self) -> Draws:
         """The noise of a clip that is not edited."""
-        return self._draws or Draws.of(self.job, published_chunks=self.host.published_chunks)
+        return self._draws or Draws.of(self.job, self.clip)
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
         """At the inverted source; with a control and no source at noise that all frames share; else at moved copies."""
@@ -178,29 +179,22 @@ class Text2VideoZeroSession:
 
     def _moving(self) -> tuple[Latents, tuple[int, ...]]:
         """The first frame denoised until it is moved; the others are moved copies, thrown back (section 3.3.1)."""
-        host, job, schedule = self.host, self.job, self.backbone.schedule
+        job, schedule = self.job, self.backbone.schedule
         lower, upper = self.levels()
-        reached = self._denoised(job.timesteps[-1] if host.published_chunks else lower)
-        numbers = range(0 if host.published_chunks else 1, job.shape[0])
+        reached = self._denoised(self.clip.last(job.timesteps, lower))
+        numbers = range(self.clip.first_moved, job.shape[0])
         copies = reached[lower].expand(len(numbers), -1, -1, -1)
         moved = motion.shifted(copies, [self._shift(number) for number in numbers])
-        alpha = motion.alpha_between(schedule, lower, upper, published=host.published)
-        latents = ddim.add_noise(moved, self.draws.thrown.to(moved), alpha)
-        if host.published_chunks:
-            self.first_frames = reached
-        else:
-            latents = torch.cat([reached[upper], latents])
+        alpha = self.motion.alpha_between(schedule, lower, upper)
+        copies = ddim.add_noise(moved, self.draws.thrown.to(moved), alpha)
+        latents, self.first_frames = self.clip.joined(reached, upper, copies)
         return latents, tuple(timestep for timestep in job.timesteps if timestep <= upper)
 
     def levels(self) -> tuple[int, int]:
         """Timesteps of the run at which copies are moved, and to which they are thrown back."""
         wanted = self.host.motion_timestep, self.host.free_timestep
-        if not self.host.published:
-            shorter = min(self.job.shape[2:])
-            wanted = tuple(
-                motion.same_layout(self.backbone.schedule, timestep, shorter) for timestep in wanted
-            )
-        return motion_levels(self.job.timesteps, *wanted)
+        found = self.motion.wanted(self.backbone.schedule, wanted, min(self.job.shape[2:]))
+        return motion_levels(self.job.timesteps, *found)
 
     def _denoised(self, last: int) -> dict[int, Latents]:
         """By timestep down to `last`, the first frame at its level."""
@@ -222,8 +216,8 @@ class Text2VideoZeroSession:
         *_, height, width = self.job.shape
         host, shorter = self.host, min(height, width)
         return (
-            motion.shift_in_cells(host.motion_y * number, height, shorter, published=host.published),
-            motion.shift_in_cells(host.motion_x * number, width, shorter, published=host.published),
+            self.motion.shift(host.motion_y * number, height, shorter),
+            self.motion.shift(host.motion_x * number, width, shorter),
         )
 
 

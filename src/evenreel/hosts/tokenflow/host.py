@@ -24,13 +24,12 @@ from evenreel.hosts.injection import InjectionPlan, InjectionState, features_inj
 from evenreel.hosts.tokenflow.keyframes import (
     Flow,
     KeyframeDraw,
-    between,
-    published_flows,
     random_draw,
     stages,
     windows,
 )
 from evenreel.hosts.tokenflow.propagation import Matcher, PropagatedAttention, PropagationState, resemblance
+from evenreel.hosts.tokenflow.variants import Corrected, Published
 from evenreel.types import Latents
 
 Flows = tuple[Flow, ...] | None
@@ -73,6 +72,11 @@ class TokenFlowHost:
             if getattr(self, count) < 1:
                 raise SettingsError(f"tokenflow.{count} must be at least 1, got {getattr(self, count)}.")
 
+    @property
+    def variant(self) -> Corrected:
+        """What is done as published, or not."""
+        return Published() if self.published else Corrected()
+
     @sole_session
     def attach(
         self,
@@ -111,18 +115,18 @@ class TokenFlowSession:
                 "tokenflow edits a source clip and cannot work without one; use another host."
             )
         self.backbone, self.job, self.host, self.draw = backbone, job, host, draw
+        self.variant = host.variant
         injected = (host.pnp_attn, host.pnp_conv) if host.mode == "pnp" else (0.0, 0.0)
         self.plan = InjectionPlan.of(job, *injected)
         self.injection = InjectionState(branches=branches(job, with_source=True))
-        self.state = PropagationState(self.injection, matcher, source_takes=host.published)
+        self.state = PropagationState(self.injection, matcher, source_takes=self.variant.source_takes)
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
         """At the source with the noise that its inversion found, at the first timestep taken."""
-        job, device, published = self.job, self.backbone.device, self.host.published
-        timesteps = job.timesteps
+        job, device, timesteps = self.job, self.backbone.device, self.job.timesteps
         if self.host.mode == "sdedit":
-            timesteps = last_timesteps(timesteps, self.host.start, published=published)
-        elif not published:
+            timesteps = self.variant.last_timesteps(timesteps, self.host.start)
+        elif self.variant.starts_at_inversion:
             return start_of(job, device)
         assert job.source is not None, "checked when it began"
         assert job.clean is not None, "checked when it began"
@@ -148,31 +152,16 @@ class TokenFlowSession:
 
     def _parts(self, keyframes: Sequence[int], clip: int) -> Iterator[tuple[tuple[int, ...], Flows]]:
         """The network calls of a step: frames, and what they take from keyframes (None: they are keyframes)."""
-        published, batch = self.host.published, self.job.batch
-        together = len(keyframes) if published else min(self.host.keyframes_together, batch)
+        batch = self.job.batch
+        together = self.variant.together(len(keyframes), min(self.host.keyframes_together, batch))
+        clip_windows = windows(clip, self.host.window)
         self.state.shares_context = len(keyframes) > together
         for stage in stages(keyframes, clip, together):
             yield stage.keyframes, None
             self.state.shares_context = False  # that of the first stage is enough
-            # A keyframe would take nothing but its own tokens, and so be predicted once more.
-            rest = [frame for frame in stage.ready if published or frame not in keyframes]
+            rest = self.variant.others(stage.ready, keyframes)
             for first in range(0, len(rest), batch):
                 frames = tuple(rest[first : first + batch])
-                yield frames, self._flows(frames, keyframes, clip)
+                yield frames, self.variant.flows(frames, keyframes, clip_windows)
             for keyframe in stage.past:
                 del self.state.kept[keyframe]
-
-    def _flows(self, batch: Sequence[int], keyframes: Sequence[int], clip: int) -> tuple[Flow, ...]:
-        if self.host.published:
-            return published_flows(batch, keyframes, windows(clip, self.host.window))
-        return between(batch, keyframes)
-
-
-def last_timesteps(timesteps: Sequence[int], share: float, *, published: bool) -> tuple[int, ...]:
-    """The last `share` of descending timesteps, at least one.
-
-    The published implementation takes one less than it says: `int(1 - start * steps)` is where its slice begins.
-    """
-    if published:
-        return tuple(timesteps[int(1 - share * len(timesteps)) :])
-    return tuple(timesteps[-max(1, round(share * len(timesteps))) :])

@@ -11,7 +11,7 @@ from evenreel.backbones import layers
 from evenreel.backbones.hooks import AttnProcessor
 from evenreel.backbones.text import PromptTokens
 from evenreel.hosts.attention_stand_in import AttentionStandIn
-from evenreel.ops.word_alignment import refinement, replacement
+from evenreel.ops.word_alignment import CORRECTED, Alignment
 
 Probabilities = Float[Tensor, "*rows tokens"]
 """Attention of places in a picture to the tokens of a prompt."""
@@ -45,17 +45,17 @@ def is_replacement(source: PromptTokens, target: PromptTokens) -> bool:
     return len(source.words) == len(target.words)
 
 
-def map_prompts(source: PromptTokens, target: PromptTokens, *, published: bool = False) -> PromptMap:
+def map_prompts(source: PromptTokens, target: PromptTokens, alignment: Alignment = CORRECTED) -> PromptMap:
     """Swapped words take attention over from the words in whose place they are; of prompts with different numbers of
     words, tokens that both share take it from themselves, and new ones keep their own (section 3.2)."""
     length = target.length
     if is_replacement(source, target):
         changed = [ours != theirs for ours, theirs in zip(source.words, target.words, strict=True)]
         words = source.tokens_of_words, target.tokens_of_words
-        taken = replacement(*words, changed, length, published=published)
+        taken = alignment.replacement(*words, changed, length)
         return PromptMap(taken=taken, kept=torch.zeros(length))
     places = source.positions, target.positions
-    mapping, counts = refinement(source.ids, target.ids, length, places=places, published=published)
+    mapping, counts = alignment.refinement(source.ids, target.ids, length, places)
     taken = torch.zeros(length, length)
     taken[mapping, torch.arange(length)] = counts  # -1 is the last row, where it counts for nothing
     return PromptMap(taken=taken, kept=1 - counts)

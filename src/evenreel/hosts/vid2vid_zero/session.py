@@ -1,0 +1,146 @@
+"""One edit by vid2vid-zero: frames see each other, and attention comes from the source."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+
+from evenreel import random
+from evenreel.backbones.base import Backbone
+from evenreel.backbones.text import PromptTokens
+from evenreel.errors import SettingsError
+from evenreel.hosts.base import EditJob, branches, predict_guided, start_of
+from evenreel.hosts.vid2vid_zero.prompt_to_prompt import PromptMap, PromptToPromptState, map_prompts
+from evenreel.hosts.vid2vid_zero.spatio_temporal import VideoAttentionState
+from evenreel.hosts.windows import cut
+from evenreel.types import Latents, PromptRows
+
+NO_SOURCE = (
+    "vid2vid_zero takes attention from an inverted source; set cross and self_attention to 0 without one."
+)
+
+
+class Vid2VidZeroSettings(Protocol):
+    """What a session reads of its host's settings."""
+
+    @property
+    def window(self) -> int: ...
+    @property
+    def cross(self) -> float: ...
+    @property
+    def self_attention(self) -> float: ...
+    @property
+    def null_text(self) -> float: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlPlan:
+    """At which steps of a run attention comes from the source."""
+
+    prompts: PromptMap | None
+    """How attention to the prompt does; None when there are no words to compare."""
+    text_steps: int
+    """First steps at which it does."""
+    self_steps: int
+    """First steps at which coarse self-attention does."""
+
+
+class Vid2VidZeroSession:
+    """One edit, window by window; the source comes from its inversion, and takes part while attention comes from it."""
+
+    def __init__(self, backbone: Backbone, job: EditJob, host: "Vid2VidZeroSettings") -> None:
+        self.check(job, host)
+        self.backbone, self.window = backbone, min(host.window, job.batch)
+        self.job = replace(job, null_embeds=self.null_texts_used(job, host.null_text))
+        self.plan = self.planned(backbone, job, host)
+        self.video_attention = VideoAttentionState()
+        self.prompt_to_prompt = PromptToPromptState(latent_size=job.shape[2:])
+
+    @staticmethod
+    def check(job: EditJob, host: "Vid2VidZeroSettings") -> None:
+        """Raise SettingsError for a job that this cannot do."""
+        if job.source is None and (host.cross or host.self_attention):
+            raise SettingsError(NO_SOURCE)
+
+    @staticmethod
+    def together(unet: Any, frames: int) -> AbstractContextManager[int | None]:
+        """Make the model see `frames` together outside its attention, while inside; yields how many it must, if any."""
+        del unet, frames
+        return nullcontext()
+
+    @staticmethod
+    def null_texts_used(job: EditJob, share: float) -> Mapping[int, PromptRows]:
+        """Take null texts of the first steps, or, where `share` is negative, of the last ones."""
+        first, last = null_text_steps(len(job.timesteps), share)
+        return {
+            timestep: job.null_embeds[timestep]
+            for index, timestep in enumerate(job.timesteps)
+            if timestep in job.null_embeds and first <= index < last
+        }
+
+    @staticmethod
+    def planned(backbone: Backbone, job: EditJob, host: "Vid2VidZeroSettings") -> "ControlPlan":
+        """Shares of the run as whole steps. An empty source prompt has no words that attention could come from."""
+        steps = len(job.timesteps)
+        self_steps = int(steps * host.self_attention)
+        if not (host.cross and has_words(job)):
+            return ControlPlan(prompts=None, text_steps=0, self_steps=self_steps)
+        prompts = map_prompts(*tokens_of(backbone, job))
+        return ControlPlan(prompts=prompts, text_steps=int(steps * host.cross), self_steps=self_steps)
+
+    def start(self) -> tuple[Latents, tuple[int, ...]]:
+        """At the inverted source, or at noise."""
+        return start_of(self.job, self.backbone.device)
+
+    def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
+        """Guided noise prediction; where windows meet is drawn anew at every step."""
+        with_source = step_index < max(self.plan.text_steps, self.plan.self_steps)
+        self._set(step_index, branches(self.job, with_source=with_source), source=0)
+        windows = self._windows(step_index, len(latents))
+        noise_pred = torch.empty_like(latents)
+        try:
+            for window in windows:
+                self.video_attention.more = window is not windows[-1]
+                frames = list(window)
+                noise_pred[frames] = predict_guided(
+                    self.backbone, self.job, latents[frames], frames, timestep, with_source=with_source
+                )
+        finally:
+            self.video_attention.forget()
+        return noise_pred
+
+    def _set(self, step_index: int, branches: int, source: int) -> None:
+        self.video_attention.branches = self.prompt_to_prompt.branches = branches
+        self.prompt_to_prompt.source = source
+        self.prompt_to_prompt.prompts = self.plan.prompts if step_index < self.plan.text_steps else None
+        self.prompt_to_prompt.self_attention = step_index < self.plan.self_steps
+
+    def _windows(self, step_index: int, frames: int) -> list[tuple[int, ...]]:
+        if frames <= self.window:
+            return [tuple(range(frames))]
+        first = torch.randint(self.window, (), generator=random.generator(self.job.seed, step_index))
+        return cut(frames, self.window, int(first))
+
+
+def null_text_steps(steps: int, share: float) -> tuple[float, float]:
+    """Where null texts begin and end to be used, counted in steps."""
+    return (0.0, steps * share) if share > 0 else (steps * (1 + share), float(steps))
+
+
+def has_words(job: EditJob) -> bool:
+    """Whether there are words that attention could come from."""
+    return job.prompts is not None and bool(job.prompts.source.split())
+
+
+def tokens_of(backbone: Backbone, job: EditJob) -> tuple[PromptTokens, PromptTokens]:
+    """Tokens of the source's prompt and of the edit's. Raises: SettingsError for a model that does not tell."""
+    assert job.prompts is not None, "asked before"
+    if not hasattr(backbone, "tokens"):
+        raise SettingsError(
+            f"model {backbone.name} does not say which tokens make up a word; set vid2vid_zero.cross to 0."
+        )
+    length = job.prompt_embeds.shape[1]
+    source, edit = (backbone.tokens(prompt).padded(length) for prompt in job.prompts)  # pyright: ignore[reportAttributeAccessIssue]
+    return source, edit
