@@ -55,7 +55,7 @@ def test_defaults_are_valid():
         ({"control": "a\0"}, "control contains"),
         ({"control_kind": "pose"}, "control_kind must be one of"),
         ({"adapter_scale": 0.5}, "adapter_scale is for an adapter; name one with adapter, or leave it out"),
-        ({"adapter": "a", "adapter_scale": 11}, "adapter_scale must be from 0.0 to 10.0, got 11"),
+        ({"adapter": "a", "adapter_scale": 11}, "adapter_scale must be from 0 to 10, got 11"),
     ],
 )
 def test_out_of_range_is_one_sentence(changes, words):

@@ -205,9 +205,3 @@ def prefixed(
 
 def _select(embeds: PromptRows, frames: Sequence[int]) -> torch.Tensor:
     return embeds if len(embeds) == 1 else embeds[list(frames)]
-
-
-def check_share(host: str, field: str, value: float) -> None:
-    """Raise SettingsError unless a setting is a share of the whole."""
-    if not 0.0 <= value <= 1.0:
-        raise SettingsError(f"{host}.{field} must be from 0 to 1, got {value}.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -12,12 +12,12 @@ from evenreel.hosts.base import (
     EditJob,
     Session,
     branches,
-    check_share,
     predict_guided,
     sole_session,
     start_of,
 )
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected, source_attentions
+from evenreel.settings import Range, settle
 from evenreel.types import Latents
 
 
@@ -28,14 +28,13 @@ class FrameHost:
     name: ClassVar[str] = "frame"
     without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0}
 
-    pnp_attn: float = 0.5
+    pnp_attn: Annotated[float, Range(0.0, 1.0)] = 0.5
     """Share of the steps, from the first, at which self-attention takes queries and keys from the source."""
-    pnp_conv: float = 0.8
+    pnp_conv: Annotated[float, Range(0.0, 1.0)] = 0.8
     """Share of the steps, from the first, at which a decoder resnet takes its features from the source."""
 
     def __post_init__(self) -> None:
-        check_share(self.name, "pnp_attn", self.pnp_attn)
-        check_share(self.name, "pnp_conv", self.pnp_conv)
+        settle(self, f"{self.name}.")
 
     @sole_session
     def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:

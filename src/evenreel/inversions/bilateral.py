@@ -53,7 +53,7 @@ class BilateralInversion:
     """How much of a step's noise is drawn, the same for all frames, instead of predicted: 0 is none, 1 all of it."""
 
     def __post_init__(self) -> None:
-        settle(self)
+        settle(self, f"{self.name}.")
         bilateral.check(self.kernel, self.sigma_spatial, self.sigma_intensity)
         _ = self.window
 

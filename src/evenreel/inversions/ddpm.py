@@ -105,7 +105,7 @@ class DdpmInversion:
     """Whether all frames get the same noise; with noise of their own, what stands still flickers."""
 
     def __post_init__(self) -> None:
-        settle(self)
+        settle(self, f"{self.name}.")
 
     @contextmanager
     def inverted(self, source: SourceClip) -> Iterator[Inverted]:

@@ -98,7 +98,7 @@ class FixedPointInversion:
     """A step ends when no frame's latents, which vary by about 1, still move by more than this (root mean square)."""
 
     def __post_init__(self) -> None:
-        settle(self)
+        settle(self, f"{self.name}.")
 
     @contextmanager
     def inverted(self, source: SourceClip) -> Iterator[Inverted]:

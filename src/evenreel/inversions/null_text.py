@@ -196,7 +196,7 @@ class NullTextInversion:
     """Size of the first updates; it falls with the steps."""
 
     def __post_init__(self) -> None:
-        settle(self)
+        settle(self, f"{self.name}.")
 
     @contextmanager
     def inverted(self, source: SourceClip) -> Iterator[Inverted]:

@@ -57,11 +57,16 @@ class Range:
     @property
     def in_words(self) -> str:
         """The range, for errors."""
+        low, high = _shown(self.smallest), _shown(self.largest)
         if self.largest is None:
-            return f"above {self.smallest}" if self.above else f"at least {self.smallest}"
+            return f"above {low}" if self.above else f"at least {low}"
         if self.above:
-            return f"above {self.smallest} and {'below' if self.below else 'at most'} {self.largest}"
-        return f"from {self.smallest} to {'less than ' if self.below else ''}{self.largest}"
+            return f"above {low} and {'below' if self.below else 'at most'} {high}"
+        return f"from {low} to {'less than ' if self.below else ''}{high}"
+
+
+def _shown(number: int | float | None) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)
 
 
 @dataclass(frozen=True)

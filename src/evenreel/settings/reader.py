@@ -58,14 +58,16 @@ def read(kind: type[Settings], values: Mapping[str, Any], whose: str, *, within:
     )
 
 
-def settle(settings: object) -> None:
+def settle(settings: object, within: str = "") -> None:
     """Check every field of a settings object by its type, and keep values in their settled form; for `__post_init__`.
 
-    Raises: SettingsError.
+    `within` is what errors put before the names of fields ("vidtome."). Raises: SettingsError.
     """
     kind = type(settings)
     for one in settable(kind):
-        value = convert(flat_name(kind, one.name), hints(kind)[one.name], getattr(settings, one.name))
+        value = convert(
+            within + flat_name(kind, one.name), hints(kind)[one.name], getattr(settings, one.name)
+        )
         object.__setattr__(settings, one.name, value)
 
 

@@ -11,6 +11,7 @@ from evenreel.backbones import layers
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
 from evenreel.hosts import extended_attention
+from evenreel.hosts.base import create_host
 from evenreel.hosts.frame import FrameHost
 from evenreel.hosts.tokenflow.host import TokenFlowHost
 from evenreel.hosts.tokenflow.variants import Corrected, Published
@@ -226,4 +227,4 @@ def test_a_clip_is_needed(tiny, missing):
 def test_settings_check_themselves(setting):
     (name, value), *_ = setting.items()
     with pytest.raises(SettingsError, match=rf"tokenflow\.{name} must .*{str(value).strip('-')}"):
-        TokenFlowHost(**setting)
+        create_host("tokenflow", setting)

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
 from evenreel.backbones.base import Backbone
-from evenreel.hosts.base import EditJob, Session, check_share, predict_guided, start_of
+from evenreel.hosts.base import EditJob, Session, predict_guided, start_of
+from evenreel.settings import Range, settle
 from evenreel.types import Latents
 
 
@@ -18,11 +19,11 @@ class NeighbourlyHost:
 
     name: ClassVar[str] = "neighbourly"
 
-    share: float = 0.25
+    share: Annotated[float, Range(0.0, 1.0)] = 0.25
     """Of a frame's noise, how much comes from its neighbours."""
 
     def __post_init__(self) -> None:
-        check_share(self.name, "share", self.share)
+        settle(self, f"{self.name}.")
 
     @contextmanager
     def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:

@@ -25,7 +25,7 @@ class ForwardInversion:
     """Share of the steps that the edit takes: the fewer, the closer to the source it stays."""
 
     def __post_init__(self) -> None:
-        settle(self)
+        settle(self, f"{self.name}.")
 
     @contextmanager
     def inverted(self, source: SourceClip) -> Iterator[Inverted]:

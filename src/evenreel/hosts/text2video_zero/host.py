@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,6 @@ from evenreel.hosts.base import (
     EditJob,
     Session,
     branches,
-    check_share,
     predict_guided,
     sole_session,
     start_of,
@@ -27,6 +26,7 @@ from evenreel.hosts.base import (
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected
 from evenreel.hosts.text2video_zero.first_frame import FirstFrameState, first_frame_attentions
 from evenreel.hosts.text2video_zero.variants import Clip, DemoClip, Motion, PublishedMotion
+from evenreel.settings import Range, settle
 from evenreel.types import Latents
 
 LARGEST_MOTION = 512.0
@@ -42,10 +42,10 @@ class Text2VideoZeroHost:
     name: ClassVar[str] = "text2video_zero"
     without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0}
 
-    motion_x: float = 12.0
+    motion_x: Annotated[float, Range(-LARGEST_MOTION, LARGEST_MOTION)] = 12.0
     """From text alone: how far the camera moves to the right at each frame, in pixels of a picture whose shorter side
     is 512."""
-    motion_y: float = 12.0
+    motion_y: Annotated[float, Range(-LARGEST_MOTION, LARGEST_MOTION)] = 12.0
     """From text alone: how far the camera moves down at each frame, in the same pixels."""
     motion_timestep: int = 881
     """From text alone: training timestep at which copies of the first frame are moved. It is meant for pictures whose
@@ -53,9 +53,9 @@ class Text2VideoZeroHost:
     free_timestep: int = 941
     """From text alone: training timestep, found likewise, to which moved copies are thrown back; what they show differs
     more after a later one."""
-    pnp_attn: float = 0.5
+    pnp_attn: Annotated[float, Range(0.0, 1.0)] = 0.5
     """Share of the steps, from the first, at which self-attention takes queries and keys from the source."""
-    pnp_conv: float = 0.8
+    pnp_conv: Annotated[float, Range(0.0, 1.0)] = 0.8
     """Share of the steps, from the first, at which a decoder resnet takes its features from the source."""
     published: bool = False
     """Be off where the published code is: by a timestep on the way back, by half a pixel and by the aspect ratio in
@@ -65,13 +65,7 @@ class Text2VideoZeroHost:
     for every `--batch` frames."""
 
     def __post_init__(self) -> None:
-        for share in ("pnp_attn", "pnp_conv"):
-            check_share(self.name, share, getattr(self, share))
-        for offset in ("motion_x", "motion_y"):
-            if not abs(getattr(self, offset)) <= LARGEST_MOTION:
-                raise SettingsError(
-                    f"{self.name}.{offset} must be from -512 to 512, got {getattr(self, offset)}."
-                )
+        settle(self, f"{self.name}.")
         if not 0 <= self.motion_timestep < self.free_timestep:
             raise SettingsError(
                 f"{self.name}.motion_timestep must be from 0 to below free_timestep ({self.free_timestep}), "

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
@@ -15,7 +15,6 @@ from evenreel.hosts.base import (
     EditJob,
     Session,
     branches,
-    check_share,
     predict_guided,
     sole_session,
     start_of,
@@ -30,6 +29,7 @@ from evenreel.hosts.tokenflow.keyframes import (
 )
 from evenreel.hosts.tokenflow.propagation import Matcher, PropagatedAttention, PropagationState, resemblance
 from evenreel.hosts.tokenflow.variants import Corrected, Published
+from evenreel.settings import Range, settle
 from evenreel.types import Latents
 
 Flows = tuple[Flow, ...] | None
@@ -42,19 +42,19 @@ class TokenFlowHost:
 
     name: ClassVar[str] = "tokenflow"
 
-    mode: str = "pnp"
+    mode: Literal["pnp", "sdedit"] = "pnp"
     """`pnp`: from the inverted source, with plug-and-play injection. `sdedit`: from the source with less noise, without
     injection, so that shapes may change."""
-    window: int = 8
+    window: Annotated[int, Range(1)] = 8
     """Frames for each keyframe, of which one is drawn at every step."""
-    pnp_attn: float = 0.5
+    pnp_attn: Annotated[float, Range(0.0, 1.0)] = 0.5
     """`pnp`: share of the steps, from the first, at which keyframes' self-attention takes queries and keys from the
     source."""
-    pnp_conv: float = 0.8
+    pnp_conv: Annotated[float, Range(0.0, 1.0)] = 0.8
     """`pnp`: share of the steps, from the first, at which a decoder resnet takes its features from the source."""
-    start: float = 0.9
+    start: Annotated[float, Range(0.0, 1.0, above=True)] = 0.9
     """`sdedit`: share of the steps that are taken, the last ones; the fewer, the more of the source stays."""
-    keyframes_together: int = 12
+    keyframes_together: Annotated[int, Range(1)] = 12
     """Keyframes that attend to one another, at most `--batch`. Of more, some from all over the clip come first, and the
     others see these too."""
     published: bool = False
@@ -62,15 +62,7 @@ class TokenFlowHost:
     from 0.5 to 0.73, the source branch propagated too, all keyframes at once, and fewer steps of `sdedit`."""
 
     def __post_init__(self) -> None:
-        if self.mode not in ("pnp", "sdedit"):
-            raise SettingsError(f"tokenflow.mode must be pnp or sdedit, got {self.mode!r}.")
-        for share in ("pnp_attn", "pnp_conv", "start"):
-            check_share(self.name, share, getattr(self, share))
-        if not self.start:
-            raise SettingsError(f"tokenflow.start must be more than 0, got {self.start}.")
-        for count in ("window", "keyframes_together"):
-            if getattr(self, count) < 1:
-                raise SettingsError(f"tokenflow.{count} must be at least 1, got {getattr(self, count)}.")
+        settle(self, f"{self.name}.")
 
     @property
     def variant(self) -> Corrected:

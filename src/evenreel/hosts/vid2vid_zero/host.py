@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
-from evenreel.errors import SettingsError
 from evenreel.hosts.base import (
     EditJob,
     Session,
-    check_share,
     sole_session,
 )
 from evenreel.hosts.vid2vid_zero.prompt_to_prompt import (
@@ -20,6 +18,7 @@ from evenreel.hosts.vid2vid_zero.prompt_to_prompt import (
 from evenreel.hosts.vid2vid_zero.published import PublishedSession
 from evenreel.hosts.vid2vid_zero.session import Vid2VidZeroSession
 from evenreel.hosts.vid2vid_zero.spatio_temporal import video_attentions
+from evenreel.settings import Range, settle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,18 +28,18 @@ class Vid2VidZeroHost:
     name: ClassVar[str] = "vid2vid_zero"
     without_source: ClassVar[Mapping[str, float]] = {"cross": 0.0, "self_attention": 0.0}
 
-    window: int = 8
+    window: Annotated[int, Range(1)] = 8
     """Frames that are computed together, at most `--batch`; each window sees the clip's first frame and the last one
     before it. Memory grows with it, not with the length of the clip."""
-    dense_block: int = 0
+    dense_block: Annotated[int, Range(0)] = 0
     """Down block whose first self-attention sees all frames of the window, as do that in the middle and that of the up
     block after; all others see the first frame and the one before."""
-    cross: float = 0.8
+    cross: Annotated[float, Range(0.0, 1.0)] = 0.8
     """Share of the steps, from the first, at which attention to the prompt comes from the source's; needs a source
     prompt."""
-    self_attention: float = 0.4
+    self_attention: Annotated[float, Range(0.0, 1.0)] = 0.4
     """Share of the steps, from the first, at which self-attention of coarse layers comes from the source's."""
-    null_text: float = 1.0
+    null_text: Annotated[float, Range(-1.0, 1.0)] = 1.0
     """Share of the steps at which null texts are used, where an inversion found some: the first ones; of a negative
     share, the last ones."""
     published: bool = False
@@ -49,14 +48,7 @@ class Vid2VidZeroHost:
     source for a share `self_attention` of the steps when words were added or left out."""
 
     def __post_init__(self) -> None:
-        for share in ("cross", "self_attention"):
-            check_share(self.name, share, getattr(self, share))
-        if not -1.0 <= self.null_text <= 1.0:
-            raise SettingsError(f"vid2vid_zero.null_text must be from -1 to 1, got {self.null_text}.")
-        if self.window < 1:
-            raise SettingsError(f"vid2vid_zero.window must be at least 1, got {self.window}.")
-        if self.dense_block < 0:
-            raise SettingsError(f"vid2vid_zero.dense_block must be at least 0, got {self.dense_block}.")
+        settle(self, f"{self.name}.")
 
     @property
     def session_class(self) -> type[Vid2VidZeroSession]:

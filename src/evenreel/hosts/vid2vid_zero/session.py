@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -22,6 +22,7 @@ NO_SOURCE = (
 )
 
 
+@runtime_checkable
 class Vid2VidZeroSettings(Protocol):
     """What a session reads of its host's settings."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -14,7 +14,6 @@ from evenreel.hosts.base import (
     EditJob,
     Session,
     branches,
-    check_share,
     predict_guided,
     sole_session,
     start_of,
@@ -22,6 +21,7 @@ from evenreel.hosts.base import (
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected, source_attentions
 from evenreel.hosts.vidtome.chunks import StepPlanner, is_order, random_planner
 from evenreel.hosts.vidtome.merging import MergedAttention, MergeSettings, MergingState
+from evenreel.settings import Range, settle
 from evenreel.types import Latents
 
 
@@ -32,13 +32,13 @@ class VidToMeHost:
     name: ClassVar[str] = "vidtome"
     without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0}
 
-    chunk_size: int = 4
+    chunk_size: Annotated[int, Range(1)] = 4
     """Frames that are computed together, at most `--batch`; memory grows with it, not with the length of the clip."""
-    local_merge_ratio: float = 0.9
+    local_merge_ratio: Annotated[float, Range(0.0, 1.0)] = 0.9
     """Share of tokens inside a chunk that merge into those of one of its frames."""
-    global_merge_ratio: float = 0.8
+    global_merge_ratio: Annotated[float, Range(0.0, 1.0)] = 0.8
     """Share of a chunk's tokens that merge with those of earlier chunks."""
-    global_rand: float = 0.5
+    global_rand: Annotated[float, Range(0.0, 1.0)] = 0.5
     """Chance that the earlier chunks' tokens merge into a chunk's, and not the other way round."""
     merge_global: bool = True
     """Whether tokens pass from chunk to chunk; without it only frames of a chunk agree."""
@@ -46,19 +46,15 @@ class VidToMeHost:
     """Order of the chunks in a step: seq, rand, or mix-d (one d-th at random, then along the clip)."""
     align_branches: bool = True
     """Whether all branches of guidance merge the same tokens; with injection they always do."""
-    max_downsample: int = 2
+    max_downsample: Annotated[int, Range(1)] = 2
     """Layers at most this many times smaller than the latents merge."""
-    pnp_attn: float = 0.5
+    pnp_attn: Annotated[float, Range(0.0, 1.0)] = 0.5
     """Share of the steps, from the first, at which self-attention takes queries and keys from the source."""
-    pnp_conv: float = 0.8
+    pnp_conv: Annotated[float, Range(0.0, 1.0)] = 0.8
     """Share of the steps, from the first, at which a decoder resnet takes its features from the source."""
 
     def __post_init__(self) -> None:
-        for share in ("local_merge_ratio", "global_merge_ratio", "global_rand", "pnp_attn", "pnp_conv"):
-            check_share(self.name, share, getattr(self, share))
-        for count in ("chunk_size", "max_downsample"):
-            if getattr(self, count) < 1:
-                raise SettingsError(f"vidtome.{count} must be at least 1, got {getattr(self, count)}.")
+        settle(self, f"{self.name}.")
         if not is_order(self.chunk_order):
             raise SettingsError(
                 f"vidtome.chunk_order must be seq, rand, mix or mix-2 up, got {self.chunk_order!r}."
