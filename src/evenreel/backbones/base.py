@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from evenreel.backbones.text import PromptTokens
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.types import Frames, Latents, PromptEmbeds, PromptRows
 
@@ -52,8 +53,8 @@ class Guidance(NamedTuple):
 class Backbone(ABC):
     """A latent diffusion model. Tensors come in any type and leave as float32 on `device`.
 
-    Any class with its four methods counts as one; subclassing is not required. (A protocol's `isinstance` would read
-    `unet` and so load the weights; this one looks at the class alone.)
+    Any class with all that stands here counts as one, also where it is not derived from this one. (A protocol's
+    `isinstance` would read `unet` and so load the weights; this one looks at the class alone.)
     """
 
     name: str
@@ -69,7 +70,7 @@ class Backbone(ABC):
     native_size: int
     """Side of the square frames it was trained on, in pixels."""
     guidance: Guidance = Guidance()
-    """How strongly prompts pull, unless told otherwise. May be left out."""
+    """How strongly prompts pull, unless told otherwise."""
 
     @property
     @abstractmethod
@@ -92,6 +93,13 @@ class Backbone(ABC):
     @abstractmethod
     def embed(self, prompts: list[str]) -> PromptEmbeds:
         """Hidden states of prompts. Raises: SettingsError for a prompt that cannot be read in full."""
+
+    def tokens(self, prompt: str) -> PromptTokens:
+        """Return the tokens of a prompt and the words that they make up, which some hosts compare.
+
+        Raises: NotImplementedError where a model does not tell.
+        """
+        raise NotImplementedError(f"{self.name} does not tell its tokens")
 
     @abstractmethod
     def predict_noise(

@@ -124,6 +124,26 @@ _in_session: WeakSet[Any] = WeakSet()
 """Networks that a host is at work on; each is entered and left by who has it alone."""
 
 
+@runtime_checkable
+class AttachesInversion(Protocol):
+    """A host that also does something to the model while the source is inverted."""
+
+    def attach_inversion(self, backbone: Backbone, frames: int) -> AbstractContextManager[int | None]:
+        """Take over a model's layers while a clip of `frames` is inverted inside.
+
+        Yields how many frames must pass through the model together; None leaves that to the job's batch.
+        """
+        ...
+
+
+@runtime_checkable
+class HasSourcelessDefaults(Protocol):
+    """A host's class that has other defaults where there is no source to edit."""
+
+    without_source: ClassVar[Mapping[str, Any]]
+    """Settings and the values that replace their defaults."""
+
+
 def start_of(job: EditJob, device: torch.device) -> tuple[Latents, tuple[int, ...]]:
     """Where most hosts begin: at the inverted source, or without one at noise that follows from the seed."""
     if job.source is not None:
@@ -133,22 +153,25 @@ def start_of(job: EditJob, device: torch.device) -> tuple[Latents, tuple[int, ..
 
 
 def inverting(host: Host, backbone: Backbone, frames: int) -> AbstractContextManager[int | None]:
-    """What a host does to the model while the source is inverted: nothing, unless it has an `attach_inversion`.
+    """Let a host do to the model what it does while the source is inverted: nothing, unless it `AttachesInversion`.
 
     Yields how many frames must pass through the model together; None leaves that to the job's batch.
     """
-    attach = getattr(host, "attach_inversion", None)
-    return nullcontext() if attach is None else attach(backbone, frames)
+    return host.attach_inversion(backbone, frames) if isinstance(host, AttachesInversion) else nullcontext()
 
 
 def create_host(name: str, options: Mapping[str, Any] | None = None, *, with_source: bool = True) -> Host:
-    """A registered host with some settings changed. Raises: PluginError, SettingsError.
+    """Make a registered host with some settings changed. Raises: PluginError, SettingsError.
 
-    Where there is no source, what the host's class names in its `without_source` replaces its defaults.
+    Where there is no source, the defaults of a host that `HasSourcelessDefaults` are those.
     """
     host_class = registry.find(registry.HOSTS, name)
-    defaults = {} if with_source else getattr(host_class, "without_source", {})
+    defaults = {} if with_source else _without_source(host_class)
     return read(host_class, {**defaults, **(options or {})}, f"host {name}", within=f"{name}.")
+
+
+def _without_source(host_class: object) -> Mapping[str, Any]:
+    return host_class.without_source if isinstance(host_class, HasSourcelessDefaults) else {}
 
 
 def predict_guided(

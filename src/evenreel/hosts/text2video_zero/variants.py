@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from evenreel import random
 from evenreel.diffusion import motion
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.hosts.base import EditJob
 from evenreel.types import Latents
+
+FirstFrame = Float[Tensor, "1 channels height width"]
+Copies = Float[Tensor, "moved channels height width"]
+"""Latents of the frames that are moved copies of the first one."""
 
 
 class Motion:
@@ -54,7 +60,7 @@ class Clip:
     first_moved = 1
     """The first frame of the clip that is a moved copy."""
 
-    def thrown(self, job: EditJob, generator: torch.Generator) -> Latents:
+    def thrown(self, job: EditJob, generator: torch.Generator) -> Copies:
         """Draw the noise that throws copies back; `generator` has drawn the first frame's."""
         frames, *shape = job.shape
         return torch.randn(frames - 1, *shape, generator=generator)
@@ -65,8 +71,8 @@ class Clip:
         return lower
 
     def joined(
-        self, reached: dict[int, Latents], upper: int, copies: Latents
-    ) -> tuple[Latents, dict[int, Latents]]:
+        self, reached: dict[int, FirstFrame], upper: int, copies: Copies
+    ) -> tuple[Latents, dict[int, FirstFrame]]:
         """Join the first frame and its copies; returns also, by timestep, what they look at where it is not a frame."""
         return torch.cat([reached[upper], copies]), {}
 
@@ -76,7 +82,7 @@ class DemoClip(Clip):
 
     first_moved = 0
 
-    def thrown(self, job: EditJob, generator: torch.Generator) -> Latents:
+    def thrown(self, job: EditJob, generator: torch.Generator) -> Copies:
         """Draw anew, from the seed, for every `job.batch` frames, one of which is the first frame."""
         del generator
         frames, *shape = job.shape
@@ -95,8 +101,8 @@ class DemoClip(Clip):
         return timesteps[-1]
 
     def joined(
-        self, reached: dict[int, Latents], upper: int, copies: Latents
-    ) -> tuple[Latents, dict[int, Latents]]:
+        self, reached: dict[int, FirstFrame], upper: int, copies: Copies
+    ) -> tuple[Latents, dict[int, FirstFrame]]:
         """Show copies only; they look at the first frame, which is not among them."""
         del upper
         return copies, reached

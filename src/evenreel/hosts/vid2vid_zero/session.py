@@ -138,10 +138,11 @@ def has_words(job: EditJob) -> bool:
 def tokens_of(backbone: Backbone, job: EditJob) -> tuple[PromptTokens, PromptTokens]:
     """Tokens of the source's prompt and of the edit's. Raises: SettingsError for a model that does not tell."""
     assert job.prompts is not None, "asked before"
-    if not hasattr(backbone, "tokens"):
+    length = job.prompt_embeds.shape[1]
+    try:
+        source, edit = (backbone.tokens(prompt).padded(length) for prompt in job.prompts)
+    except NotImplementedError as error:
         raise SettingsError(
             f"model {backbone.name} does not say which tokens make up a word; set vid2vid_zero.cross to 0."
-        )
-    length = job.prompt_embeds.shape[1]
-    source, edit = (backbone.tokens(prompt).padded(length) for prompt in job.prompts)  # pyright: ignore[reportAttributeAccessIssue]
+        ) from error
     return source, edit

@@ -14,7 +14,6 @@ from typing import ClassVar
 import torch
 
 from evenreel.backbones import Backbone
-from evenreel.backbones.base import Guidance
 from evenreel.backbones.control import AnyControl
 from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.backbones.sharing import exclusive
@@ -68,9 +67,7 @@ class Stages:
     def guidance_scale(self) -> float:
         """As the settings have it, else the model."""
         told = self.settings.guidance_scale
-        # models of other packages need not say
-        usual: Guidance = getattr(self.backbone, "guidance", Guidance())
-        return getattr(usual, self.kind) if told is None else told
+        return getattr(self.backbone.guidance, self.kind) if told is None else told
 
     def control(self, size: tuple[int, int], first: int, count: int) -> AnyControl | None:
         """What the ControlNet sees of frames from `first` on, at (width, height) `size`."""
