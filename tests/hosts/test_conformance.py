@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from evenreel import registry
+from evenreel.backbones import load_backbone
 from evenreel.errors import PluginError, SettingsError
 from evenreel.hosts.base import create_host
 from evenreel.inversions.base import create_inversion
+from evenreel.metrics.base import find, measure
+from evenreel.metrics.window import Inputs, cut, windows
 from evenreel.progress import silent
 from evenreel.settings import EditSettings
 from evenreel.workflows.editing.pipeline import Pipeline
@@ -141,7 +144,7 @@ def test_a_host_of_another_package_is_found_while_it_is_there(installed, monkeyp
         described = describe_host(STRANGER)
         assert described.summary.startswith("Every frame by itself")
         assert [(one.name, one.default) for one in described.settings] == [("share", 0.25)]
-        assert described.settings[0].meaning.startswith("Of a frame's noise")
+        assert described.settings[0].meaning.startswith("Share of a frame's noise")
     assert STRANGER not in registry.names(registry.HOSTS)
 
 
@@ -159,3 +162,15 @@ def test_doctor_and_help_see_an_inversion_of_another_package(installed, monkeypa
         create_inversion(
             EditSettings(prompt="x", inversion=STRANGE_INVERSION, inversion_options={"strength": 0})
         )
+
+
+def test_a_metric_and_a_backbone_of_another_package(installed, monkeypatch, tiny_folder):
+    monkeypatch.syspath_prepend(installed)
+    frames = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    inputs = Inputs()
+    parts = cut(frames, frames * 0.5, length=2)
+    found = measure(windows(parts, inputs), {"change": find("brightness_change")}, inputs)["change"]
+    assert found.value == pytest.approx(float((frames * 0.5).mean((1, 2, 3)).mean()), rel=1e-5)
+    backbone = load_backbone(f"calm:{tiny_folder}", device="cpu")
+    assert backbone.name == f"calm:{tiny_folder}"
+    assert backbone.guidance == (3.0, 5.0)

@@ -1,4 +1,4 @@
-"""An inversion as another package would bring it, written against `evenreel.inversions.base` alone."""
+"""An inversion as another package would bring it, written against `evenreel.plugins` alone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,11 +7,7 @@ from typing import Annotated, ClassVar
 
 import torch
 
-from evenreel import random
-from evenreel.diffusion import ddim
-from evenreel.diffusion.inversion import Inverted
-from evenreel.inversions.base import SourceClip
-from evenreel.settings import Range, settle
+from evenreel.plugins import Inverted, Range, SourceClip, ddim, generator, settle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +26,7 @@ class ForwardInversion:
     @contextmanager
     def inverted(self, source: SourceClip) -> Iterator[Inverted]:
         """Add noise at every level."""
-        noise = torch.randn(source.latents.shape[1:], generator=random.generator(source.seed))
+        noise = torch.randn(source.latents.shape[1:], generator=generator(source.seed))
         noise = noise.to(source.latents)[None]
         timesteps = source.timesteps[-max(1, round(self.strength * len(source.timesteps))) :]
         with source.room(timesteps) as trajectory:

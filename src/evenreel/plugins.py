@@ -1,0 +1,129 @@
+"""What a plug-in may import: everything here keeps its name and meaning, or goes through a deprecation.
+
+A package offers hosts, inversions, metrics and backbones under the entry-point groups `evenreel.hosts` and so on;
+docs/extending.md has the code of one of each.
+"""
+
+from evenreel.backbones import Backbone, layers, load_backbone
+from evenreel.backbones.base import Guidance, Residuals
+from evenreel.backbones.control import Control
+from evenreel.backbones.hooks import (
+    AttnProcessor,
+    forward_hooked,
+    inputs_hooked,
+    processors_installed,
+    timesteps_seen,
+)
+from evenreel.backbones.text import PromptTokens
+from evenreel.diffusion import ddim, guidance, sampling
+from evenreel.diffusion.inversion import Inverted, invert
+from evenreel.diffusion.schedule import NoiseSchedule
+from evenreel.diffusion.trajectory import Trajectory
+from evenreel.errors import (
+    ClipError,
+    DataError,
+    EvenreelError,
+    OutputError,
+    PluginError,
+    ResourceError,
+    SettingsError,
+    WeightsError,
+    argument,
+)
+from evenreel.hosts.attention_stand_in import AttentionStandIn
+from evenreel.hosts.base import (
+    AttachesInversion,
+    EditJob,
+    HasSourcelessDefaults,
+    Host,
+    Prompts,
+    Session,
+    branches,
+    create_host,
+    predict_guided,
+    prefixed,
+    sole_session,
+    start_of,
+)
+from evenreel.hosts.injection import (
+    Injected,
+    InjectionPlan,
+    InjectionState,
+    features_injected,
+    source_attentions,
+)
+from evenreel.inversions.base import Inversion, SourceClip, create_inversion
+from evenreel.metrics.base import Figure, Mean, Metric
+from evenreel.metrics.unavailable import UnavailableError
+from evenreel.metrics.window import Inputs, Window
+from evenreel.random import generator
+from evenreel.settings import NotEmpty, Range, read, settle
+from evenreel.types import Frames, Latents, Pixels, PromptEmbeds, PromptRows
+
+__all__ = [
+    "AttachesInversion",
+    "AttentionStandIn",
+    "AttnProcessor",
+    "Backbone",
+    "ClipError",
+    "Control",
+    "DataError",
+    "EditJob",
+    "EvenreelError",
+    "Figure",
+    "Frames",
+    "Guidance",
+    "HasSourcelessDefaults",
+    "Host",
+    "Injected",
+    "InjectionPlan",
+    "InjectionState",
+    "Inputs",
+    "Inversion",
+    "Inverted",
+    "Latents",
+    "Mean",
+    "Metric",
+    "NoiseSchedule",
+    "NotEmpty",
+    "OutputError",
+    "Pixels",
+    "PluginError",
+    "PromptEmbeds",
+    "PromptRows",
+    "PromptTokens",
+    "Prompts",
+    "Range",
+    "Residuals",
+    "ResourceError",
+    "Session",
+    "SettingsError",
+    "SourceClip",
+    "Trajectory",
+    "UnavailableError",
+    "WeightsError",
+    "Window",
+    "argument",
+    "branches",
+    "create_host",
+    "create_inversion",
+    "ddim",
+    "features_injected",
+    "forward_hooked",
+    "generator",
+    "guidance",
+    "inputs_hooked",
+    "invert",
+    "layers",
+    "load_backbone",
+    "predict_guided",
+    "prefixed",
+    "processors_installed",
+    "read",
+    "sampling",
+    "settle",
+    "sole_session",
+    "source_attentions",
+    "start_of",
+    "timesteps_seen",
+]
