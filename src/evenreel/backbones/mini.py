@@ -12,6 +12,8 @@ from evenreel.errors import WeightsError
 FOLDER = Path(__file__).parent.parent / "weights" / "mini"
 ADAPTER = FOLDER.with_name("mini-adapter.safetensors")
 """An adapter trained for it, where one is packaged: the one of version 0.1 was made for another UNet."""
+MOTION = FOLDER.with_name("mini-motion")
+"""The motion modules trained for it, where they are packaged."""
 
 
 def load(

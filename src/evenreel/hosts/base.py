@@ -16,6 +16,7 @@ from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import guidance
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
+from evenreel.hosts.motion_windows import MotionWindows, predict_fused
 from evenreel.settings import read
 from evenreel.types import Latents, PromptRows
 
@@ -64,6 +65,8 @@ class EditJob:
     """ControlNets that see a condition of every frame; None without one."""
     prefix: PrefixOf | None = None
     """An adapter's tokens, which go in front of the prompt in every branch; None without an adapter."""
+    motion: MotionWindows | None = None
+    """Motion modules that were at work when the source was inverted, and are in every network call; None without."""
 
 
 @runtime_checkable
@@ -137,6 +140,14 @@ class AttachesInversion(Protocol):
 
 
 @runtime_checkable
+class TakesMotion(Protocol):
+    """A host that says whether motion modules can work in it."""
+
+    with_motion: ClassVar[bool]
+    """Whether it lets frames of a clip pass together, in the windows of the job's `motion`."""
+
+
+@runtime_checkable
 class HasSourcelessDefaults(Protocol):
     """A host's class that has other defaults where there is no source to edit."""
 
@@ -186,7 +197,7 @@ def predict_guided(
     """Noise prediction for some frames in one network call, guided; `latents` are those frames' own.
 
     Branches are stacked in the order (source, uncond, cond). Without guidance the uncond branch is left out. The
-    source's is left alone by the job's control: it was inverted without.
+    source's is left alone by the job's control: it was inverted without. Motion modules see these frames as one clip.
     """
     parts, embeds = [latents], [_select(job.prompt_embeds, frames)]
     if job.guidance_scale != 1:
@@ -204,11 +215,33 @@ def predict_guided(
         parts.insert(0, job.source.read(timestep, frames).to(latents))
         embeds.insert(0, _select(job.source_prompt_embeds, frames))
     embeds = prefixed(job, embeds, frames, timestep)
-    noise_pred = backbone.predict_noise(
-        guidance.stack(parts), timestep, guidance.joined(embeds, len(frames)), **added
-    )
+    with moving(job, len(frames)):
+        noise_pred = backbone.predict_noise(
+            guidance.stack(parts), timestep, guidance.joined(embeds, len(frames)), **added
+        )
     uncond, cond = guidance.split(noise_pred, len(parts))[-2:] if len(parts) > 1 else (noise_pred, noise_pred)
     return cond if job.guidance_scale == 1 else guidance.combine(uncond, cond, job.guidance_scale)
+
+
+def moving(job: EditJob, frames: int) -> AbstractContextManager[None]:
+    """A job's motion modules at work, if it has some, in network calls with so many frames."""
+    return nullcontext() if job.motion is None else job.motion.passing(frames)
+
+
+def predict_in_windows(
+    job: EditJob, latents: Latents, timestep: int, predict: Callable[[Sequence[int]], Latents]
+) -> Latents:
+    """Noise prediction for a whole clip by a host whose calls need no particular frames together.
+
+    `predict` gets frames: `job.batch` at a time, or those of overlapping windows where motion modules are at work.
+    """
+    if job.motion is not None:
+        windows = job.motion.cut(len(latents), timestep)
+        return predict_fused(latents, windows, lambda window: predict(window.frames))
+    noise_pred = torch.empty_like(latents)
+    for frames in torch.arange(len(latents)).split(job.batch):
+        noise_pred[frames] = predict(frames.tolist())
+    return noise_pred
 
 
 def branches(job: EditJob, *, with_source: bool) -> int:

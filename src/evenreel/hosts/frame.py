@@ -1,10 +1,11 @@
-"""Every frame edited by itself: the floor that hosts with a consistency mechanism are compared with."""
+"""Every frame edited by itself: the floor that hosts with a consistency mechanism are compared with.
 
-from collections.abc import Iterator, Mapping
+With motion modules frames see each other there, and nowhere else: this is AnimateDiff (arXiv:2307.04725).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
-
-import torch
 
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
@@ -13,6 +14,7 @@ from evenreel.hosts.base import (
     Session,
     branches,
     predict_guided,
+    predict_in_windows,
     sole_session,
     start_of,
 )
@@ -26,6 +28,7 @@ class FrameHost:
     """Plain per-frame editing with plug-and-play injection (arXiv:2211.12572)."""
 
     name: ClassVar[str] = "frame"
+    with_motion: ClassVar[bool] = True
     without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0}
 
     pnp_attn: Annotated[float, Range(0.0, 1.0)] = 0.5
@@ -59,13 +62,14 @@ class FrameSession:
         return start_of(self.job, self.backbone.device)
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
-        """Guided noise prediction, `job.batch` frames at a time; the source takes part only while it is injected."""
+        """Guided noise prediction, some frames at a time; the source takes part only while it is injected."""
         self.state.attention, self.state.features = self.plan.at(step_index)
         with_source = self.state.attention or self.state.features
         self.state.branches = branches(self.job, with_source=with_source)
-        noise_pred = torch.empty_like(latents)
-        for frames in torch.arange(len(latents)).split(self.job.batch):
-            noise_pred[frames] = predict_guided(
-                self.backbone, self.job, latents[frames], frames.tolist(), timestep, with_source=with_source
+
+        def predict(frames: Sequence[int]) -> Latents:
+            return predict_guided(
+                self.backbone, self.job, latents[list(frames)], frames, timestep, with_source=with_source
             )
-        return noise_pred
+
+        return predict_in_windows(self.job, latents, timestep, predict)

@@ -1,7 +1,8 @@
 """What an inversion is, what it is given, and what it may call."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -12,6 +13,7 @@ from evenreel.diffusion.inversion import Inverted
 from evenreel.diffusion.schedule import refine
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError, argument
+from evenreel.hosts.motion_windows import MotionWindows, Window, predict_fused
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings, read
 from evenreel.types import Latents, PromptRows
@@ -38,25 +40,65 @@ class SourceClip:
     seed: int = 0
     """Where all randomness starts."""
     batch: int = 8
-    """Frames that pass through the model together."""
+    """Frames that are inverted together."""
     together: bool = False
-    """Whether they see each other there, so that none may be left out."""
+    """Whether they see each other, so that none may be left out."""
+    motion: MotionWindows | None = None
+    """Motion modules, which the clip is sampled with too; None without. Then the whole clip is inverted together, and
+    its windows pass through the model one by one."""
     progress: Progress = silent
     """Told how far the inversion is."""
 
+    @property
+    def stretch(self) -> int:
+        """Frames that pass together where gradients are wanted; with motion modules, equal parts of the clip."""
+        if self.motion is None:
+            return self.batch
+        parts = math.ceil(len(self.latents) / self.motion.size)
+        return math.ceil(len(self.latents) / parts)
+
     def predict_noise(self, latents: Latents, timestep: int) -> Latents:
         """As the clip's own prompt has it."""
-        return self.backbone.predict_noise(latents, timestep, self.prompt_embeds)
+        return self._in_windows(
+            latents,
+            timestep,
+            lambda part, frames: self.backbone.predict_noise(
+                part, timestep, _rows(self.prompt_embeds, frames)
+            ),
+        )
+
+    def predict_with(self, latents: Latents, timestep: int, prompt_embeds: PromptRows) -> Latents:
+        """For frames that pass together, with a prompt of theirs."""
+        with nullcontext() if self.motion is None else self.motion.passing(len(latents)):
+            return self.backbone.predict_noise(latents, timestep, prompt_embeds)
 
     def predict_guided(self, latents: Latents, timestep: int, *, guidance_scale: float) -> Latents:
         """Away from the negative prompt towards the clip's own; both branches pass together, as in sampling."""
-        return guidance.predict(
-            lambda batch, prompts: self.backbone.predict_noise(batch, timestep, prompts),
+        return self._in_windows(
             latents,
-            self.negative_prompt_embeds,
-            self.prompt_embeds,
-            guidance_scale,
+            timestep,
+            lambda part, frames: guidance.predict(
+                lambda batch, prompts: self.backbone.predict_noise(batch, timestep, prompts),
+                part,
+                _rows(self.negative_prompt_embeds, frames),
+                _rows(self.prompt_embeds, frames),
+                guidance_scale,
+            ),
         )
+
+    def _in_windows(
+        self, latents: Latents, timestep: int, predict: Callable[[Latents, Sequence[int] | None], Latents]
+    ) -> Latents:
+        """`predict` for latents and the frames that they are (None: all), window by window with motion modules."""
+        motion = self.motion
+        if motion is None:
+            return predict(latents, None)
+
+        def of_window(window: Window) -> Latents:
+            with motion.passing(len(window.frames)):
+                return predict(latents[list(window.frames)], window.frames)
+
+        return predict_fused(latents, motion.cut(len(latents), timestep), of_window)
 
     def room(self, timesteps: tuple[int, ...]) -> Trajectory:
         """Room for the clip at each of `timesteps`, on disk when that is much."""
@@ -85,6 +127,11 @@ class SourceClip:
             )
             self.follow(run, len(self.latents) * len(timesteps))
             yield trajectory
+
+
+def _rows(embeds: PromptRows, frames: Sequence[int] | None) -> PromptRows:
+    """Those of some frames, where there is one for each."""
+    return embeds if frames is None or len(embeds) == 1 else embeds[list(frames)]
 
 
 @runtime_checkable

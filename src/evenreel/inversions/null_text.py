@@ -209,7 +209,7 @@ class NullTextInversion:
         run = optimise(
             trajectory,
             source.latents,
-            source.backbone.predict_noise,
+            source.predict_with,
             source.backbone.schedule,
             source.timesteps,
             prompt_embeds=source.prompt_embeds,
@@ -217,7 +217,7 @@ class NullTextInversion:
             guidance_scale=source.guidance_scale,
             inner_steps=self.inner_steps,
             learning_rate=self.learning_rate,
-            batch=source.batch,
+            batch=source.stretch,
         )
         return {
             found.timestep: found.embeds

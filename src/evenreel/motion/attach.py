@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from evenreel.backbones.sharing import exclusive
 from evenreel.motion.modules import MotionModules
 from evenreel.motion.transformer import FrameTransformer
 
@@ -33,7 +34,7 @@ def motion_attached(unet: Any, modules: MotionModules, frames: int = 1) -> Itera
     when its rows are not a multiple of `frames`, or `frames` are more than the modules know.
     """
     switch = MotionSwitch(frames, modules.max_frames)
-    with ExitStack() as hooks:
+    with exclusive(unet), ExitStack() as hooks:
         for layer, module in modules.places(unet):
             hooks.callback(layer.register_forward_hook(_behind(module, switch)).remove)
         yield switch

@@ -1,7 +1,10 @@
 """Motion modules as a folder in the layout of diffusers' `MotionAdapter`: config.json and safetensors."""
 
+import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -9,22 +12,43 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from evenreel.backbones import safetensors_file
-from evenreel.errors import OutputError, WeightsError
+from evenreel.backbones.folder import ModelFolder
+from evenreel.errors import WeightsError
+from evenreel.files import unwritable, write_atomically
 from evenreel.motion.modules import MotionConfig, MotionModules
 
 CONFIG = "config.json"
-WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
-"""Names of the weights, in the order in which they are looked for."""
-_CLASS = "MotionAdapter"
+_CLASS, _STEM = "MotionAdapter", "diffusion_pytorch_model"
+WEIGHTS = (f"{_STEM}.safetensors", f"{_STEM}.fp16.safetensors")
+"""Names of the weights: in full, and in half precision."""
 _LEVELS = ("motion_layers_per_block", "motion_transformer_layers_per_block", "motion_num_attention_heads")
 _LARGEST = 1024
 """More levels, layers, heads or frames than this are a damaged file."""
 
 
+class MotionFolder(ModelFolder):
+    """Motion modules in diffusers' layout: one part, which is the folder itself."""
+
+    parts = MappingProxyType({"": (_CLASS, _STEM)})
+    wanted = "motion modules for SD 1.x"
+    gigabytes = 1.7
+
+    def check(self) -> None:
+        """Raise WeightsError unless the weights are there, whole, of a known class, and free of code."""
+        self._check_weights()
+        self._check_sums()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the weights, and of what they do not tell: heads and their like."""
+        layout = json.dumps(_config(self).to_json(), sort_keys=True)
+        return hashlib.sha256(f"{super().fingerprint} {layout}".encode()).hexdigest()
+
+
 def save_motion(modules: MotionModules, folder: str | Path, dtype: torch.dtype = torch.float32) -> Path:
     """Write modules so that diffusers' `MotionAdapter.from_pretrained` and `load_motion` read them.
 
-    Float16 weights get the name of diffusers' variant. Nothing partial is left under a final name.
+    Float16 weights get the name of diffusers' variant. Each file is at every moment the old or the whole new one.
     Returns the folder. Raises: OutputError.
     """
     folder = Path(folder)
@@ -36,60 +60,51 @@ def save_motion(modules: MotionModules, folder: str | Path, dtype: torch.dtype =
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / WEIGHTS[not variant]).unlink(missing_ok=True)
-        _replace(
-            folder / CONFIG, lambda path: path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-        )
-        _replace(folder / WEIGHTS[variant], lambda path: save_file(tensors, path, {"format": "pt"}))
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}).") from error
+        raise unwritable(folder, error) from error
+    write_atomically(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_atomically(folder / WEIGHTS[variant], lambda path: save_file(tensors, path, {"format": "pt"}))
     return folder
 
 
-def load_motion(folder: str | Path) -> MotionModules:
+def load_motion(folder: str | Path | MotionFolder) -> MotionModules:
     """Read modules from a folder of this layout, in float32 on the CPU, ready for inference.
 
     Raises: WeightsError when something is absent, damaged, or not what this package can use.
     """
-    folder = Path(folder)
-    config = _config(folder / CONFIG)
-    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
-    if weights is None:
-        raise WeightsError(f"{folder}: holds no {WEIGHTS[0]}; fetch the motion modules as safetensors.")
-    tensors = safetensors_file.load(weights)
+    if not isinstance(folder, MotionFolder):
+        folder = MotionFolder(Path(folder))
+    folder.check()
+    config, path = _config(folder), folder.path
+    tensors: dict[str, Tensor] = {}
+    for file in folder.weight_files(""):
+        tensors.update(safetensors_file.load(file))
     with torch.device("meta"):
         modules = MotionModules(config)
     own = modules.state_dict()
     if different := sorted(own.keys() ^ tensors.keys()):
         raise WeightsError(
-            f"{weights}: does not hold the weights that {CONFIG} speaks of ({different[0]}, and "
+            f"{path}: does not hold the weights that {CONFIG} speaks of ({different[0]}, and "
             f"{len(different) - 1} more differ); fetch the motion modules again."
         )
     for name, tensor in own.items():
         if tensor.shape != tensors[name].shape or not tensors[name].is_floating_point():
             raise WeightsError(
-                f"{weights}: {name} must be numbers of size {tuple(tensor.shape)}, got "
+                f"{path}: {name} must be numbers of size {tuple(tensor.shape)}, got "
                 f"{tuple(tensors[name].shape)}; fetch the motion modules again."
             )
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise WeightsError(f"{weights}: contains NaN or infinite weights; fetch the motion modules again.")
+        raise WeightsError(f"{path}: contains NaN or infinite weights; fetch the motion modules again.")
     with torch.inference_mode(
         False
     ):  # weights that are made in inference mode could never take part in a gradient
-        full: dict[str, Tensor] = {name: tensor.clone().float() for name, tensor in tensors.items()}
+        full = {name: tensor.clone().float() for name, tensor in tensors.items()}
     modules.load_state_dict(full, assign=True)
     return modules.eval().requires_grad_(False)
 
 
-def _config(path: Path) -> MotionConfig:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        found = entries.get("_class_name", _CLASS)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}); motion modules need it.") from error
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path}: is damaged; fetch the motion modules again.") from error
-    if found != _CLASS:
-        raise WeightsError(f"{path}: describes a {found}, not motion modules ({_CLASS}).")
+def _config(folder: MotionFolder) -> MotionConfig:
+    path, entries = folder.path / CONFIG, folder.config("")
     if entries.get("conv_in_channels"):
         raise WeightsError(f"{path}: modules that bring an input layer of their own (PIA) are not supported.")
     return _config_of(path, {**_DEFAULTS, **entries})
@@ -144,13 +159,3 @@ def _config_of(path: Path, entries: dict[str, Any]) -> MotionConfig:
         use_motion_mid_block=entries["use_motion_mid_block"] is True,
         motion_transformer_layers_per_mid_block=numbers("motion_transformer_layers_per_mid_block", 1)[0],
     )
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Write aside and rename, so that a file under this name is always whole."""
-    aside = path.with_name(path.name + ".part")
-    try:
-        write(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -31,11 +31,12 @@ LARGEST_STEPS = 1000
 LARGEST_GUIDANCE = 100.0
 LARGEST_RATE = 1000.0
 
-PROMPTS, ALGORITHM, FRAMES, SOUND, CONTROL, ADAPTER, MACHINE = (
+PROMPTS, ALGORITHM, FRAMES, SOUND, MOTION, CONTROL, ADAPTER, MACHINE = (
     "Prompts",
     "Algorithm",
     "Frames",
     "Sound",
+    "Motion",
     "ControlNet",
     "Adapter",
     "Machine",
@@ -163,6 +164,11 @@ class RunSettings:
     """Size at which the model works, in pixels: the shorter side, or width and height."""
     control: ControlUse | None = None
     adapter: AdapterUse | None = None
+    motion: Annotated[str, NotEmpty(), Option(MOTION, metavar="NAME|FOLDER|off")] = "auto"
+    """Motion modules that let frames agree: `auto` (those packaged for the model, if any), `mini`, a diffusers
+    MotionAdapter folder, a name on the Hugging Face hub, or `off`."""
+    motion_window: Annotated[int, Range(2, 1024), Option(MOTION)] = 16
+    """Frames that motion modules see together; longer clips pass in overlapping windows of so many."""
     device: Annotated[str, NotEmpty(), Option(MACHINE)] = "auto"
     """Device to compute on: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
     dtype: Annotated[Literal["auto", "float32", "float16", "bfloat16"], Option(MACHINE)] = "auto"

@@ -20,6 +20,7 @@ from evenreel.hosts.base import (
     Session,
     branches,
     predict_guided,
+    predict_in_windows,
     sole_session,
     start_of,
 )
@@ -40,6 +41,7 @@ class Text2VideoZeroHost:
     """
 
     name: ClassVar[str] = "text2video_zero"
+    with_motion: ClassVar[bool] = True
     without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0}
 
     motion_x: Annotated[float, Range(-LARGEST_MOTION, LARGEST_MOTION)] = 12.0
@@ -120,6 +122,11 @@ class Text2VideoZeroSession:
     def __init__(
         self, backbone: Backbone, job: EditJob, host: Text2VideoZeroHost, draws: Draws | None = None
     ) -> None:
+        if job.motion is not None and host.published_chunks:
+            raise SettingsError(
+                "text2video_zero does as the published demo does when published_chunks is set, and that has no motion "
+                "modules; leave it out, or choose --motion off."
+            )
         self.backbone, self.job, self.host = backbone, job, host
         self.plan = InjectionPlan.of(job, host.pnp_attn, host.pnp_conv)
         self.motion, self.clip, self._draws = host.motion, host.clip, draws
@@ -144,7 +151,7 @@ class Text2VideoZeroSession:
         return self._moving()
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
-        """Guided noise prediction, `job.batch` frames at a time; the source takes part only while it is injected."""
+        """Guided noise prediction, some frames at a time; the source takes part only while it is injected."""
         self.injection.attention, self.injection.features = self.plan.at(step_index)
         if timestep not in self.first_frames:
             return self._predict(latents, range(len(latents)), timestep)
@@ -157,19 +164,19 @@ class Text2VideoZeroSession:
             self.job, with_source=with_source
         )
         self.first_frame_state.with_source = with_source
-        noise_pred = torch.empty_like(latents)
-        batches = torch.arange(len(latents)).split(self.job.batch)
-        self.first_frame_state.more = self.control_first_frame_state.more = len(batches) > 1
+
+        def predict(rows: Sequence[int]) -> Latents:
+            self.first_frame_state.more = self.control_first_frame_state.more = len(rows) < len(latents)
+            numbers = [frames[row] for row in rows]
+            return predict_guided(
+                self.backbone, self.job, latents[list(rows)], numbers, timestep, with_source=with_source
+            )
+
         try:
-            for rows in batches:
-                numbers = [frames[row] for row in rows.tolist()]
-                noise_pred[rows] = predict_guided(
-                    self.backbone, self.job, latents[rows], numbers, timestep, with_source=with_source
-                )
+            return predict_in_windows(self.job, latents, timestep, predict)
         finally:
             self.first_frame_state.anchors.clear()
             self.control_first_frame_state.anchors.clear()
-        return noise_pred
 
     def _moving(self) -> tuple[Latents, tuple[int, ...]]:
         """The first frame denoised until it is moved; the others are moved copies, thrown back (section 3.3.1)."""

@@ -20,6 +20,7 @@ from evenreel.hosts.base import (
     start_of,
 )
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected
+from evenreel.hosts.motion_windows import Window, predict_fused
 from evenreel.hosts.tokenflow.keyframes import (
     Flow,
     KeyframeDraw,
@@ -41,6 +42,7 @@ class TokenFlowHost:
     """Keyframes edited together, and their features carried to the other frames along the source's correspondences."""
 
     name: ClassVar[str] = "tokenflow"
+    with_motion: ClassVar[bool] = True
 
     mode: Literal["pnp", "sdedit"] = "pnp"
     """`pnp`: from the inverted source, with plug-and-play injection. `sdedit`: from the source with less noise, without
@@ -56,7 +58,8 @@ class TokenFlowHost:
     """`sdedit`: share of the steps that are taken, the last ones; the fewer, the more of the source stays."""
     keyframes_together: Annotated[int, Range(1)] = 12
     """Keyframes that attend to one another, at most `--batch`. Of more, some from all over the clip come first, and the
-    others see these too."""
+    others see these too. With motion modules those of one of their windows attend to one another, and see those of the
+    first window."""
     published: bool = False
     """Whether to do as the published implementation does: keyframes of the own window and of the one before, weights
     from 0.5 to 0.73, the source branch propagated too, all keyframes at once, and fewer steps of `sdedit`."""
@@ -106,6 +109,11 @@ class TokenFlowSession:
             raise SettingsError(
                 "tokenflow edits a source clip and cannot work without one; use another host."
             )
+        if job.motion is not None and host.published:
+            raise SettingsError(
+                "tokenflow lets keyframes pass alone when published is set, and motion modules need whole windows; "
+                "leave it out, or choose --motion off."
+            )
         self.backbone, self.job, self.host, self.draw = backbone, job, host, draw
         self.variant = host.variant
         injected = (host.pnp_attn, host.pnp_conv) if host.mode == "pnp" else (0.0, 0.0)
@@ -128,19 +136,46 @@ class TokenFlowSession:
         return ddim.add_noise(clean, noise, alpha(timesteps[0])), timesteps
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
-        """Guided noise prediction: keyframes first, then `job.batch` at a time the frames that take from them."""
+        """Guided noise prediction: keyframes first, then `job.batch` at a time the frames that take from them.
+
+        With motion modules, which need whole windows, both pass together: in every layer keyframes come first.
+        """
         self.injection.attention, self.injection.features = self.plan.at(step_index)
         keyframes = tuple(self.draw(step_index, len(latents)))
-        noise_pred = torch.empty_like(latents)
         try:
+            if self.job.motion is not None:
+                windows = self.job.motion.cut(len(latents), timestep)
+                return self._predict_windows(latents, keyframes, timestep, windows)
+            noise_pred = torch.empty_like(latents)
             for frames, flows in self._parts(keyframes, len(latents)):
                 self.state.frames, self.state.flows, rows = frames, flows, list(frames)
                 noise_pred[rows] = predict_guided(
                     self.backbone, self.job, latents[rows], frames, timestep, with_source=True
                 )
+            return noise_pred
         finally:
             self.state.clear()
-        return noise_pred
+
+    def _predict_windows(
+        self, latents: Latents, keyframes: Sequence[int], timestep: int, windows: Sequence[Window]
+    ) -> Latents:
+        """One network call for each window, whose keyframes are those drawn inside, or else its middle frame."""
+        state = self.state
+        state.shares_context = len(windows) > 1
+
+        def predict(window: Window) -> Latents:
+            frames = window.frames
+            inside = [frame for frame in keyframes if frame in frames] or [frames[len(frames) // 2]]
+            state.frames, state.flows = frames, between(frames, inside)
+            state.keyframe_rows = tuple(frame - frames[0] for frame in inside)
+            noise_pred = predict_guided(
+                self.backbone, self.job, latents[list(frames)], frames, timestep, with_source=True
+            )
+            state.shares_context = False  # that of the first window is enough
+            state.kept.clear()
+            return noise_pred
+
+        return predict_fused(latents, windows, predict)
 
     def _parts(self, keyframes: Sequence[int], clip: int) -> Iterator[tuple[tuple[int, ...], Flows]]:
         """The network calls of a step: frames, and what they take from keyframes (None: they are keyframes)."""

@@ -58,6 +58,8 @@ class PropagationState:
     """The frames in the batch."""
     flows: tuple[Flow, ...] | None = None
     """What these take from keyframes; None where they are keyframes themselves."""
+    keyframe_rows: tuple[int, ...] = ()
+    """Where keyframes lie in a batch that holds the frames between too; they attend first, layer by layer."""
     kept: dict[int, dict[str, Kept]] = field(default_factory=dict)
     """By keyframe and layer."""
     shares_context: bool = False
@@ -81,15 +83,17 @@ class PropagatedAttention:
         state = self.state
         tokens = rearrange(hidden_states, "(b f) l c -> b f l c", b=state.injection.branches)
         if state.flows is None:
-            output = self._of_keyframes(attn, tokens)
+            output = self._of_keyframes(attn, tokens, state.frames)
         elif state.source_takes:
             output = propagate(self.name, tokens[0], state.flows, state)
         else:
+            if rows := list(state.keyframe_rows):
+                self._of_keyframes(attn, tokens[:, rows], [state.frames[row] for row in rows])
             alone = self.inner(attn, tokens[0])[None]
             output = torch.cat([alone, propagate(self.name, tokens[0], state.flows, state)])
         return output.flatten(0, 1)
 
-    def _of_keyframes(self, attn: Any, tokens: BranchTokens) -> BranchTokens:
+    def _of_keyframes(self, attn: Any, tokens: BranchTokens, frames: Sequence[int]) -> BranchTokens:
         state = self.state
         alone = self.inner(attn, tokens[0])[None]
         seen = tokens
@@ -101,7 +105,7 @@ class PropagatedAttention:
         if state.shares_context:
             state.context[self.name] = tokens
         taken = output if state.source_takes else output[1:]
-        for row, (frame, keys) in enumerate(zip(state.frames, directions(tokens[0]), strict=True)):
+        for row, (frame, keys) in enumerate(zip(frames, directions(tokens[0]), strict=True)):
             # Copies, so that a keyframe that is forgotten leaves nothing behind.
             state.kept.setdefault(frame, {})[self.name] = Kept(keys.clone(), taken[:, row].clone())
         return output

@@ -26,11 +26,12 @@ class Vid2VidZeroHost:
     """Attention across frames, and prompt-to-prompt: layout comes from where the source attends to its own prompt."""
 
     name: ClassVar[str] = "vid2vid_zero"
+    with_motion: ClassVar[bool] = True
     without_source: ClassVar[Mapping[str, float]] = {"cross": 0.0, "self_attention": 0.0}
 
     window: Annotated[int, Range(1)] = 8
     """Frames that are computed together, at most `--batch`; each window sees the clip's first frame and the last one
-    before it. Memory grows with it, not with the length of the clip."""
+    before it. Memory grows with it, not with the length of the clip. Motion modules have windows of their own."""
     dense_block: Annotated[int, Range(0)] = 0
     """Down block whose first self-attention sees all frames of the window, as do that in the middle and that of the up
     block after; all others see the first frame and the one before."""

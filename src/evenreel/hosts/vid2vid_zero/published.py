@@ -9,7 +9,7 @@ import torch
 from evenreel.backbones.base import Backbone
 from evenreel.diffusion import ddim, guidance
 from evenreel.errors import SettingsError
-from evenreel.hosts.base import EditJob, prefixed
+from evenreel.hosts.base import EditJob, moving, prefixed
 from evenreel.hosts.vid2vid_zero.prompt_to_prompt import is_replacement, map_prompts
 from evenreel.hosts.vid2vid_zero.session import (
     NO_SOURCE,
@@ -30,9 +30,11 @@ class PublishedSession(Vid2VidZeroSession):
 
     @staticmethod
     def check(job: EditJob, host: Vid2VidZeroSettings) -> None:
-        """Raise SettingsError for a job without a source, or with a ControlNet."""
+        """Raise SettingsError for a job without a source, with a ControlNet, or too long for its motion modules."""
         if job.source is None:
             raise SettingsError(NO_SOURCE)
+        if job.motion is not None:
+            job.motion.whole(job.shape[0])
         if job.control is not None:
             raise SettingsError(
                 "vid2vid_zero knows no ControlNet when published is set; leave one of them out."
@@ -78,9 +80,10 @@ class PublishedSession(Vid2VidZeroSession):
         self._set(step_index, len(rows), source=len(rows) - 2)
         prompt_embeds = [embeds.expand(len(latents), -1, -1) for _, embeds in rows]
         prompt_embeds = prefixed(job, prompt_embeds, range(len(latents)), timestep)
-        noise_pred = self.backbone.predict_noise(
-            guidance.stack([branch for branch, _ in rows]), timestep, torch.cat(prompt_embeds)
-        )
+        with moving(job, len(latents)):
+            noise_pred = self.backbone.predict_noise(
+                guidance.stack([branch for branch, _ in rows]), timestep, torch.cat(prompt_embeds)
+            )
         source, edit = self._guided(guidance.split(noise_pred, len(rows)))
         later = job.timesteps[step_index + 1 :]
         below = schedule.alpha(later[0]) if later else schedule.final_alpha_cumprod

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,6 +13,7 @@ from evenreel.backbones.base import Backbone
 from evenreel.backbones.text import PromptTokens
 from evenreel.errors import SettingsError
 from evenreel.hosts.base import EditJob, branches, predict_guided, start_of
+from evenreel.hosts.motion_windows import Window, predict_fused
 from evenreel.hosts.vid2vid_zero.prompt_to_prompt import PromptMap, PromptToPromptState, map_prompts
 from evenreel.hosts.vid2vid_zero.spatio_temporal import VideoAttentionState
 from evenreel.hosts.windows import cut
@@ -99,18 +101,22 @@ class Vid2VidZeroSession:
         """Guided noise prediction; where windows meet is drawn anew at every step."""
         with_source = step_index < max(self.plan.text_steps, self.plan.self_steps)
         self._set(step_index, branches(self.job, with_source=with_source), source=0)
-        windows = self._windows(step_index, len(latents))
-        noise_pred = torch.empty_like(latents)
+        windows = self._windows(step_index, timestep, len(latents))
+        following = dict(pairwise(windows))
+
+        def predict(window: Window) -> Latents:
+            after = following.get(window)
+            self.video_attention.more = after is not None
+            self.video_attention.handed_on = -1 if after is None else after.frames[0] - 1 - window.frames[0]
+            frames = list(window.frames)
+            return predict_guided(
+                self.backbone, self.job, latents[frames], frames, timestep, with_source=with_source
+            )
+
         try:
-            for window in windows:
-                self.video_attention.more = window is not windows[-1]
-                frames = list(window)
-                noise_pred[frames] = predict_guided(
-                    self.backbone, self.job, latents[frames], frames, timestep, with_source=with_source
-                )
+            return predict_fused(latents, windows, predict)
         finally:
             self.video_attention.forget()
-        return noise_pred
 
     def _set(self, step_index: int, branches: int, source: int) -> None:
         self.video_attention.branches = self.prompt_to_prompt.branches = branches
@@ -118,11 +124,14 @@ class Vid2VidZeroSession:
         self.prompt_to_prompt.prompts = self.plan.prompts if step_index < self.plan.text_steps else None
         self.prompt_to_prompt.self_attention = step_index < self.plan.self_steps
 
-    def _windows(self, step_index: int, frames: int) -> list[tuple[int, ...]]:
-        if frames <= self.window:
-            return [tuple(range(frames))]
-        first = torch.randint(self.window, (), generator=random.generator(self.job.seed, step_index))
-        return cut(frames, self.window, int(first))
+    def _windows(self, step_index: int, timestep: int, frames: int) -> list[Window]:
+        if self.job.motion is not None:
+            return self.job.motion.cut(frames, timestep)
+        pieces = [tuple(range(frames))]
+        if frames > self.window:
+            first = torch.randint(self.window, (), generator=random.generator(self.job.seed, step_index))
+            pieces = cut(frames, self.window, int(first))
+        return [Window(piece, (1.0,) * len(piece)) for piece in pieces]
 
 
 def null_text_steps(steps: int, share: float) -> tuple[float, float]:

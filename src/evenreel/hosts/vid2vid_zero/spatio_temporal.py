@@ -31,10 +31,12 @@ class VideoAttentionState:
     """Branches in the batch."""
     more: bool = False
     """Whether other windows of the step follow."""
+    handed_on: int = -1
+    """Where in the window the frame before the next window lies: the last one, unless windows overlap."""
     first: dict[str, Tensor] = field(default_factory=dict)
     """Of each layer, the tokens of the clip's first frame."""
     last: dict[str, Tensor] = field(default_factory=dict)
-    """Of each layer, the tokens of the last frame before the window."""
+    """Of each layer, the tokens of the frame before the window."""
 
     def before(self, name: str, tokens: Tokens) -> tuple[FrameTokens, ...]:
         """What a layer knows of frames before its window: of none, one or two; remembers the window for the next."""
@@ -43,9 +45,9 @@ class VideoAttentionState:
             # copies: views would keep the whole window in memory
             if known:
                 self.first.setdefault(name, known[0])
-            elif tokens.shape[1] > 1:  # else it is the last frame too, and must not count twice
+            elif self.handed_on % tokens.shape[1]:  # else it is that frame too, and must not count twice
                 self.first[name] = tokens[:, 0].clone()
-            self.last[name] = tokens[:, -1].clone()
+            self.last[name] = tokens[:, self.handed_on].clone()
         return known
 
     def forget(self) -> None:

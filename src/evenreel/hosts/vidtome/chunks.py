@@ -27,18 +27,21 @@ class ChunkPlan:
     """In [0, 1): whether the chunk's tokens merge into the global ones, or these into them."""
 
 
-StepPlanner = Callable[[int, int], Sequence[ChunkPlan]]
-"""(step_index, frames in the clip) -> the chunks of that step, in the order in which they are computed."""
+StepPlanner = Callable[..., Sequence[ChunkPlan]]
+"""(step_index, frames in the clip, pieces=None) -> the chunks of that step, in the order in which they are computed:
+those `pieces` where there are some, else a cut of the planner's own."""
 
 
 def random_planner(seed: int, size: int, order: str) -> StepPlanner:
     """Draw plans from generators of their own, one for each step: equal seeds give equal plans."""
 
-    def plan(step_index: int, frames: int) -> tuple[ChunkPlan, ...]:
+    def plan(
+        step_index: int, frames: int, pieces: Sequence[tuple[int, ...]] | None = None
+    ) -> tuple[ChunkPlan, ...]:
         generator = random.generator(seed, step_index)
         first = int(torch.randint(size, (), generator=generator))
         flip = float(torch.rand((), generator=generator))
-        pieces = cut(frames, size, first)
+        pieces = cut(frames, size, first) if pieces is None else pieces
         permutation = torch.randperm(len(pieces), generator=generator).tolist()
         ordered = arrange(pieces, flip, permutation, order)
         return tuple(ChunkPlan(piece, *_chunk_draws(len(piece), generator)) for piece in ordered)

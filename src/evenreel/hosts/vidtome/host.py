@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import torch
-
 from evenreel.backbones import layers
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
@@ -19,6 +17,7 @@ from evenreel.hosts.base import (
     start_of,
 )
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected, source_attentions
+from evenreel.hosts.motion_windows import Window, predict_fused
 from evenreel.hosts.vidtome.chunks import StepPlanner, is_order, random_planner
 from evenreel.hosts.vidtome.merging import MergedAttention, MergeSettings, MergingState
 from evenreel.settings import Range, settle
@@ -30,10 +29,12 @@ class VidToMeHost:
     """Token merging across frames, with plug-and-play injection. Defaults are the published ones."""
 
     name: ClassVar[str] = "vidtome"
+    with_motion: ClassVar[bool] = True
     without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0}
 
     chunk_size: Annotated[int, Range(1)] = 4
-    """Frames that are computed together, at most `--batch`; memory grows with it, not with the length of the clip."""
+    """Frames that are computed together, at most `--batch`; memory grows with it, not with the length of the clip.
+    With motion modules their windows are the chunks."""
     local_merge_ratio: Annotated[float, Range(0.0, 1.0)] = 0.9
     """Share of tokens inside a chunk that merge into those of one of its frames."""
     global_merge_ratio: Annotated[float, Range(0.0, 1.0)] = 0.8
@@ -104,14 +105,27 @@ class VidToMeSession:
         """Guided noise prediction; chunks, their order and all draws are new at every step."""
         self.injection.attention, self.injection.features = self.plan.at(step_index)
         self.merging.latent_size = (latents.shape[2], latents.shape[3])
-        noise_pred = torch.empty_like(latents)
         try:
-            for chunk in self.planner(step_index, len(latents)):
-                self.merging.chunk = chunk
-                frames = list(chunk.frames)
-                noise_pred[frames] = predict_guided(
-                    self.backbone, self.job, latents[frames], frames, timestep, with_source=self.with_source
-                )
+            return self._predict(latents, step_index, timestep)
         finally:
             self.merging.global_tokens.clear()
-        return noise_pred
+
+    def _predict(self, latents: Latents, step_index: int, timestep: int) -> Latents:
+        motion = self.job.motion
+        if motion is None:
+            plans = self.planner(step_index, len(latents))
+            windows = [Window(plan.frames, (1.0,) * len(plan.frames)) for plan in plans]
+        else:
+            cut = {window.frames: window for window in motion.cut(len(latents), timestep)}
+            plans = self.planner(step_index, len(latents), tuple(cut))
+            windows = [cut[plan.frames] for plan in plans]
+        planned = dict(zip(windows, plans, strict=True))
+
+        def predict(window: Window) -> Latents:
+            self.merging.chunk = planned[window]
+            frames = list(window.frames)
+            return predict_guided(
+                self.backbone, self.job, latents[frames], frames, timestep, with_source=self.with_source
+            )
+
+        return predict_fused(latents, windows, predict)

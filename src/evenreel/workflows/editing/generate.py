@@ -63,10 +63,10 @@ class Generation(Stages):
         prompt, negative = backbone.embed([settings.prompt, settings.negative_prompt]).split(1)
         # The model says itself what its latents are like.
         channels, height, width = backbone.encode(torch.zeros(1, 3, size[1], size[0])).shape[1:]
-        with exclusive(backbone.unet), self.adapted() as prefix:
+        with exclusive(backbone.unet), self.moved() as motion, self.adapted() as prefix:
             job = EditJob(
                 shape=(settings.frames, channels, height, width),
-                timesteps=backbone.schedule.timesteps(settings.steps),
+                timesteps=self.timesteps,
                 prompt_embeds=prompt,
                 negative_prompt_embeds=negative,
                 source_prompt_embeds=negative,
@@ -76,6 +76,7 @@ class Generation(Stages):
                 batch=settings.batch,
                 control=self.control(size, 0, settings.frames),
                 prefix=prefix,
+                motion=motion,
             )
             return self.sample(job, "generate")
 

@@ -21,6 +21,7 @@ from evenreel.diffusion import sampling
 from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import ResourceError, argument
 from evenreel.hosts.base import EditJob, Host, PrefixOf, Prompts, inverting
+from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.inversions.base import Inversion, SourceClip, create_inversion
 from evenreel.ops.number_types import is_slow
 from evenreel.progress import Progress, tracked
@@ -30,6 +31,7 @@ from evenreel.video import fit, from_model, to_model
 from evenreel.workflows.editing.adapter_use import AdapterInUse
 from evenreel.workflows.editing.control_use import Conditions
 from evenreel.workflows.editing.model_additions import Additions
+from evenreel.workflows.editing.motion_use import MotionInUse
 from evenreel.workflows.editing.resource_use import Stopwatch
 
 LARGEST_ASPECT = 8
@@ -56,6 +58,8 @@ class Stages:
     """None without one."""
     additions: Additions | None = None
     """LoRAs, embeddings, and how prompts are read."""
+    motion: MotionInUse | None = None
+    """Motion modules; None without."""
 
     @contextmanager
     def completed(self) -> Iterator[None]:
@@ -84,6 +88,20 @@ class Stages:
             return
         with self.adapter.attached(self.backbone) as prefix:
             yield prefix
+
+    @cached_property
+    def timesteps(self) -> tuple[int, ...]:
+        """Those of the run, descending."""
+        return self.backbone.schedule.timesteps(self.settings.steps)
+
+    @contextmanager
+    def moved(self) -> Iterator[MotionWindows | None]:
+        """The motion modules, if there are some, in the model while inside: in the inversion and the sampling."""
+        if self.motion is None:
+            yield None
+            return
+        with self.motion.attached(self.backbone, self.timesteps) as windows:
+            yield windows
 
     def sample(self, job: EditJob, stage: str, added_noise: sampling.AddedNoise | None = None) -> Latents:
         """Clean latents of a whole clip."""
@@ -155,7 +173,11 @@ class Pipeline(Stages):
         prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
         prompt, negative, source = backbone.embed(prompts).split(1)
         frames, channels, height, width = latents.shape
-        with exclusive(backbone.unet), self._prepared(latents, source, negative) as (prefix, inverted):
+        with (
+            exclusive(backbone.unet),
+            self.moved() as motion,
+            self._prepared(latents, source, negative, motion) as (prefix, inverted),
+        ):
             job = EditJob(
                 shape=(frames, channels, height, width),
                 timesteps=inverted.timesteps,
@@ -171,15 +193,20 @@ class Pipeline(Stages):
                 batch=settings.batch,
                 control=control,
                 prefix=prefix,
+                motion=motion,
             )
             return self.sample(job, "edit", inverted.noise_on(backbone.device))
 
     @contextmanager
     def _prepared(
-        self, latents: Latents, prompt_embeds: PromptEmbeds, negative_prompt_embeds: PromptEmbeds
+        self,
+        latents: Latents,
+        prompt_embeds: PromptEmbeds,
+        negative_prompt_embeds: PromptEmbeds,
+        motion: MotionWindows | None,
     ) -> Iterator[tuple[PrefixOf | None, Inverted]]:
         """The adapter at work and the clip inverted, in the order that the adapter wants."""
-        inverted = self._inverted(latents, prompt_embeds, negative_prompt_embeds)
+        inverted = self._inverted(latents, prompt_embeds, negative_prompt_embeds, motion)
         with ExitStack() as stack:
             if self.adapter is not None and not self.adapter.adapter.settings.in_inversion:
                 noise = stack.enter_context(inverted)
@@ -190,15 +217,22 @@ class Pipeline(Stages):
 
     @contextmanager
     def _inverted(
-        self, latents: Latents, prompt_embeds: PromptEmbeds, negative_prompt_embeds: PromptEmbeds
+        self,
+        latents: Latents,
+        prompt_embeds: PromptEmbeds,
+        negative_prompt_embeds: PromptEmbeds,
+        motion: MotionWindows | None,
     ) -> Iterator[Inverted]:
         settings, backbone = self.settings, self.backbone
         with ExitStack() as stack:
             with self.stopwatch.stage("invert"), inverting(self.host, backbone, len(latents)) as together:
+                if motion is not None:
+                    motion = motion if together is None else motion.whole(together)
+                    together = len(latents)
                 source = SourceClip(
                     backbone=backbone,
                     latents=latents,
-                    timesteps=backbone.schedule.timesteps(settings.steps),
+                    timesteps=self.timesteps,
                     prompt_embeds=prompt_embeds,
                     negative_prompt_embeds=negative_prompt_embeds,
                     guidance_scale=self.guidance_scale,
@@ -206,6 +240,7 @@ class Pipeline(Stages):
                     seed=settings.seed,
                     batch=together or settings.batch,
                     together=together is not None,
+                    motion=motion,
                     progress=self.progress,
                 )
                 inverted = stack.enter_context(self.inversion.inverted(source))

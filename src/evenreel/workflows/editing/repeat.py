@@ -20,6 +20,8 @@ from evenreel.workflows.editing import record
 from evenreel.workflows.editing.adapter_use import clip_of
 from evenreel.workflows.editing.edit import edit_file
 from evenreel.workflows.editing.generate import generate_file
+from evenreel.workflows.editing.motion_use import OFF
+from evenreel.workflows.editing.motion_use import fingerprint_of as motion_fingerprint_of
 from evenreel.workflows.editing.record import FileResult
 from evenreel.workflows.editing.run_setup import model_options
 
@@ -36,13 +38,18 @@ def repeat_edit(
     weights have changed, and any EvenreelError that the run itself raises.
     """
     values = record.read_record(Path(path))
-    from_text, control = values.get("command") == "generate", values.get("control")
+    from_text, control, motion = (
+        values.get("command") == "generate",
+        values.get("control"),
+        values.get("motion"),
+    )
     try:
         clips = [] if from_text else [values["source"]]
         if control is not None and control["clip"] is not None:
             clips.append(control["clip"])
         sources = [(Path(clip["path"]), clip["sha256"]) for clip in clips]
         control_fingerprint = None if control is None else control["fingerprint"]
+        motion_fingerprint = None if motion is None else motion["fingerprint"]
         written, fingerprint = Path(values["output"]["path"]), values["model"]["fingerprint"]
         threads = int(values["machine"]["threads"])
     except (KeyError, TypeError, ValueError) as error:
@@ -75,6 +82,11 @@ def repeat_edit(
             raise WeightsError(
                 "the CLIP of the adapter is no longer the one that was used; restore it, or start a new run."
             )
+    if motion is not None and motion_fingerprint_of(settings.motion) != motion_fingerprint:
+        raise WeightsError(
+            f"the motion modules {settings.motion} are no longer those that were used; restore them, or start a new "
+            "run."
+        )
     target = (
         Path(output) if output is not None else written.with_name(f"{written.stem}-repeated{written.suffix}")
     )
@@ -85,6 +97,7 @@ def repeat_edit(
 
 
 def _settings(values: dict[str, Any], *, from_text: bool) -> EditSettings | GenerateSettings:
+    values = {"motion": OFF, **values}  # records that name no motion modules were made when there were none
     if from_text:
         return GenerateSettings.from_json(values)
     # Records that name no inversion were made when there was but one.

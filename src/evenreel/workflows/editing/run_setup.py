@@ -22,6 +22,7 @@ from evenreel.workflows.editing import record, resource_use
 from evenreel.workflows.editing.adapter_use import AdapterInUse
 from evenreel.workflows.editing.control_use import Conditions
 from evenreel.workflows.editing.model_additions import Additions
+from evenreel.workflows.editing.motion_use import OFF, MotionInUse
 from evenreel.workflows.editing.pipeline import Stages
 from evenreel.workflows.editing.resource_use import Stopwatch
 
@@ -55,24 +56,27 @@ def opened(
         _ = backbone.unet
         conditions = Conditions.opened(settings, backbone, download=download)
         adapter = AdapterInUse.opened(settings, backbone, with_source=with_source)
+        motion = MotionInUse.opened(settings, backbone, host, download=download)
     stopwatch.device = backbone.device
     resource_use.reset_device_peak(backbone.device)
-    return kind(backbone, host, settings, progress, stopwatch, conditions, adapter, additions)
+    return kind(backbone, host, settings, progress, stopwatch, conditions, adapter, additions, motion)
 
 
 def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
     """What records of edits and of clips made from text have in common; `working` is the model's (width, height)."""
     backbone, settings = stages.backbone, stages.settings
-    conditions = stages.conditions
+    conditions, motion = stages.conditions, stages.motion
+    found = {**_found_again(settings), "motion": OFF if motion is None else motion.name}
     return {
         "record_version": record.RECORD_VERSION,
         "made": record.now(),
-        "settings": {**_found_again(settings), "guidance_scale": stages.guidance_scale},
+        "settings": {**found, "guidance_scale": stages.guidance_scale},
         "model": {"name": backbone.name, "fingerprint": backbone.fingerprint},
         "host": {"name": settings.host, "settings": record.plain(stages.host)},
         "control": None if conditions is None else conditions.described(),
         "adapter": None if stages.adapter is None else stages.adapter.described(),
         **({} if stages.additions is None else stages.additions.described()),
+        "motion": None if motion is None else motion.described(),
         "working_size": list(working),
         "versions": record.versions(),
         "machine": record.machine(backbone.device, backbone.dtype),

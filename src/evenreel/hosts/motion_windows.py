@@ -1,0 +1,150 @@
+"""Windows in which motion modules see a clip: overlapping, moved from step to step, and fused without a seam.
+
+Offsets follow ordered halving and weights are pyramids, as in ComfyUI-AnimateDiff-Evolved's context windows.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+
+from evenreel.errors import SettingsError
+from evenreel.types import Latents
+
+_HALVINGS = 16
+"""Bits of a step's number that are turned round."""
+
+
+@runtime_checkable
+class FrameSwitch(Protocol):
+    """What motion modules must know of the next network call."""
+
+    frames: int
+    """How many frames pass together: rows of a call are (branches frames), frames innermost."""
+    is_on: bool
+    """Whether the modules are at work."""
+
+
+class Window(NamedTuple):
+    """Frames that pass together, and how much of what is computed for each of them counts."""
+
+    frames: tuple[int, ...]
+    """Indices in the clip, ascending and without gaps."""
+    weights: tuple[float, ...]
+    """Above 0; those that a frame has in all windows add up to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionWindows:
+    """Motion modules at work in a model, and the windows of a clip that pass through it."""
+
+    switch: FrameSwitch
+    """Of the modules; off between calls of `passing`."""
+    most: int
+    """The most frames that the modules know."""
+    size: int = 16
+    """Frames of a window."""
+    overlap: int = 4
+    """Frames that neighbouring windows share."""
+    timesteps: Sequence[int]
+    """Those of the run, descending: windows move from each to the next. The same timestep has the same windows, in the
+    inversion and in the sampling."""
+
+    def cut(self, frames: int, timestep: int) -> list[Window]:
+        """The windows of a clip at a timestep, along the clip."""
+        step = sum(timestep < other for other in self.timesteps)
+        return overlapping(frames, self.size, min(self.overlap, self.size - 1), halving(step))
+
+    @contextmanager
+    def passing(self, frames: int) -> Iterator[None]:
+        """Let the modules work inside, in network calls with so many frames; a single frame is a picture without."""
+        self.switch.frames, self.switch.is_on = frames, frames > 1
+        try:
+            yield
+        finally:
+            self.switch.is_on = False
+
+    def whole(self, frames: int) -> "MotionWindows":
+        """The same for a host that lets all frames of a clip pass at once. Raises: SettingsError for too many."""
+        if frames > self.most:
+            raise SettingsError(
+                f"all {frames} frames must pass together and the motion modules know at most {self.most}; "
+                "choose fewer --frames, or --motion off."
+            )
+        return replace(self, size=frames)
+
+
+def predict_fused(
+    latents: Latents, windows: Sequence[Window], predict: Callable[[Window], Latents]
+) -> Latents:
+    """Noise predictions of windows, weighted and added up, for a whole clip of `latents`."""
+    if len(windows) == 1:
+        return predict(windows[0])
+    total = torch.zeros_like(latents)
+    for window in windows:
+        weights = total.new_tensor(window.weights).view(-1, 1, 1, 1)
+        total[list(window.frames)] += weights * predict(window)
+    return total
+
+
+def overlapping(frames: int, size: int, overlap: int, shift: float) -> list[Window]:
+    """Windows of at most `size` frames that share `overlap` with the next, moved by a share `shift` of their distance.
+
+    Where the clip begins or ends inside a window, it is cut; what is left has at least half of `size`. Weights rise
+    from seams towards the middle, and fall nowhere towards the clip's own ends.
+    """
+    if frames <= size:
+        return [Window(tuple(range(frames)), (1.0,) * frames)]
+    distance = size - overlap
+    offset = int(shift * distance)
+    spans = [
+        _span(start, size, frames)
+        for start in range(offset - distance if offset else 0, frames - overlap, distance)
+    ]
+    # the span of a short first or last window may hold its neighbour's
+    heights = [_pyramid(first, end, frames) for first, end in spans]
+    sums = [0.0] * frames
+    for (first, _), height in zip(spans, heights, strict=True):
+        for position, value in enumerate(height, first):
+            sums[position] += value
+    return [
+        Window(
+            tuple(range(first, end)),
+            tuple(value / sums[position] for position, value in enumerate(height, first)),
+        )
+        for (first, end), height in zip(spans, heights, strict=True)
+    ]
+
+
+def halving(step: int) -> float:
+    """The place in [0, 1) of a step whose number's bits are turned round: 0, 1/2, 1/4, 3/4, 1/8, 5/8, ...
+
+    Steps in a row lie far apart, and all together evenly (van der Corput's sequence).
+    """
+    turned = 0
+    for bit in range(_HALVINGS):
+        turned |= (step >> bit & 1) << (_HALVINGS - 1 - bit)
+    return turned / 2**_HALVINGS
+
+
+def _span(start: int, size: int, frames: int) -> tuple[int, int]:
+    first, end = max(0, start), min(frames, start + size)
+    least = max(1, size // 2)
+    if start < 0:
+        return 0, max(end, least)
+    return min(first, frames - least), end
+
+
+def _pyramid(first: int, end: int, frames: int) -> list[float]:
+    """Distances to the nearer of those ends that are seams."""
+    return [
+        float(
+            min(
+                position - first + 1 if first > 0 else end,
+                end - position if end < frames else frames,
+            )
+        )
+        for position in range(first, end)
+    ]

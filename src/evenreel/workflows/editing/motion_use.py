@@ -1,0 +1,93 @@
+"""Motion modules in an edit or a clip made from text: opened and checked before the long work, attached throughout."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evenreel.backbones import Backbone, mini
+from evenreel.backbones.folder import find
+from evenreel.errors import SettingsError
+from evenreel.hosts.base import Host, TakesMotion
+from evenreel.hosts.motion_windows import MotionWindows
+from evenreel.motion.attach import motion_attached
+from evenreel.motion.folder import MotionFolder, load_motion
+from evenreel.motion.modules import MotionModules
+from evenreel.settings import RunSettings
+
+AUTO, OFF, MINI = "auto", "off", "mini"
+
+
+@dataclass(frozen=True)
+class MotionInUse:
+    """Motion modules that fit the model, on its device and in its number type."""
+
+    modules: MotionModules
+    name: str
+    """By which they are found again: `mini`, a folder, or a name on the hub."""
+    fingerprint: str
+    """Hash of their weights."""
+    window: int
+    """Frames that pass together."""
+
+    @classmethod
+    def opened(
+        cls, settings: RunSettings, backbone: Backbone, host: Host, *, download: bool
+    ) -> "MotionInUse | None":
+        """What the settings name; None where there is nothing to attach.
+
+        Raises: WeightsError for modules that are absent, damaged or made for another model, SettingsError for a host
+        or a window that does not go with them.
+        """
+        name = resolved(settings.motion, backbone, host)
+        if name == OFF:
+            return None
+        if not can_move(host):
+            raise SettingsError(
+                f"host {settings.host} lets no frames of a clip pass together, as motion modules need; choose another "
+                "host, or --motion off."
+            )
+        folder = (
+            MotionFolder(mini.MOTION) if name == MINI else find(name, download=download, kind=MotionFolder)
+        )
+        modules = load_motion(folder)
+        if settings.motion_window > modules.max_frames:
+            raise SettingsError(
+                f"motion_window must be at most {modules.max_frames} with these motion modules, got "
+                f"{settings.motion_window}."
+            )
+        modules.places(backbone.unet)  # made for another model?
+        modules.to(backbone.device, backbone.dtype)
+        found_again = str(Path(name).absolute()) if name != MINI and Path(name).is_dir() else name
+        return cls(modules, found_again, folder.fingerprint, settings.motion_window)
+
+    @contextmanager
+    def attached(self, backbone: Backbone, timesteps: Sequence[int]) -> Iterator[MotionWindows]:
+        """In the model while inside, at work in calls that say so; `timesteps` are those of the run, descending."""
+        with motion_attached(backbone.unet, self.modules) as switch:
+            switch.is_on = False
+            yield MotionWindows(
+                switch=switch, most=self.modules.max_frames, size=self.window, timesteps=timesteps
+            )
+
+    def described(self) -> dict[str, Any]:
+        """For the record."""
+        return {"name": self.name, "fingerprint": self.fingerprint}
+
+
+def resolved(motion: str, backbone: Backbone, host: Host) -> str:
+    """What `auto` means for a model and a host: the modules packaged for `mini`, or none."""
+    if motion != AUTO:
+        return motion
+    return MINI if backbone.name == "mini" and mini.MOTION.is_dir() and can_move(host) else OFF
+
+
+def can_move(host: Host) -> bool:
+    """Whether a host lets frames of a clip pass together."""
+    return isinstance(host, TakesMotion) and host.with_motion
+
+
+def fingerprint_of(name: str) -> str:
+    """Hash of the weights of motion modules, without loading them. Raises: WeightsError where there are none."""
+    return (MotionFolder(mini.MOTION) if name == MINI else find(name, kind=MotionFolder)).fingerprint
