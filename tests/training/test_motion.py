@@ -5,7 +5,7 @@ import torch
 
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.modules import MotionModules
-from evenreel.training.motion import MotionBatch, MotionTrainee
+from evenreel.training.motion.trainee import MotionBatch, MotionTrainee
 from tiny import WIDTH, tiny_unet
 
 LEVELS = torch.linspace(0.999, 0.01, 1000)

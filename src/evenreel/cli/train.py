@@ -1,4 +1,4 @@
-"""`evenreel train mini`: the packaged model; and the group that `train adapter` is in too."""
+"""`evenreel train mini`: the packaged model; and the group that `train adapter` and `train motion` are in too."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +8,7 @@ from rich.table import Table
 
 from evenreel.cli.console import shown_progress, stdout
 from evenreel.cli.train_adapter import adapter
+from evenreel.cli.train_motion import motion
 from evenreel.errors import SettingsError, WeightsError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Train models from nothing.", no_args_is_help=True)
     group.command("mini")(mini)
     group.command("adapter")(adapter)
+    group.command("motion")(motion)
     app.add_typer(group, name="train")
 
 

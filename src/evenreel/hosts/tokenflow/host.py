@@ -24,6 +24,7 @@ from evenreel.hosts.motion_windows import Window, predict_fused
 from evenreel.hosts.tokenflow.keyframes import (
     Flow,
     KeyframeDraw,
+    between,
     random_draw,
     stages,
     windows,

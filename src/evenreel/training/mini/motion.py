@@ -4,7 +4,7 @@ import torch
 
 from evenreel.training.mini.drawing import generator_of
 from evenreel.training.mini.unet import Drawn
-from evenreel.training.motion import MotionBatch
+from evenreel.training.motion.trainee import MotionBatch
 
 SHORT_EVERY = 3
 """Every so many micro-batches hold twice as many clips of half the length: an edit may have few frames."""

@@ -22,7 +22,7 @@ from evenreel.training.mini.pack import pack
 from evenreel.training.mini.pictures import Pool
 from evenreel.training.mini.recipe import MiniRecipe
 from evenreel.training.mini.start import StartFolder
-from evenreel.training.motion import MotionTrainee
+from evenreel.training.motion.trainee import MotionTrainee
 from evenreel.training.processes import Processes
 from evenreel.training.states import is_done, recorded_step
 from evenreel.training.trainee import Draw, Trainee, autocast

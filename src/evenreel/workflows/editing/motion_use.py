@@ -48,9 +48,7 @@ class MotionInUse:
                 f"host {settings.host} lets no frames of a clip pass together, as motion modules need; choose another "
                 "host, or --motion off."
             )
-        folder = (
-            MotionFolder(mini.MOTION) if name == MINI else find(name, download=download, kind=MotionFolder)
-        )
+        folder = folder_of(name, download=download)
         modules = load_motion(folder)
         if settings.motion_window > modules.max_frames:
             raise SettingsError(
@@ -88,6 +86,6 @@ def can_move(host: Host) -> bool:
     return isinstance(host, TakesMotion) and host.with_motion
 
 
-def fingerprint_of(name: str) -> str:
-    """Hash of the weights of motion modules, without loading them. Raises: WeightsError where there are none."""
-    return (MotionFolder(mini.MOTION) if name == MINI else find(name, kind=MotionFolder)).fingerprint
+def folder_of(name: str, *, download: bool = False) -> MotionFolder:
+    """Where motion modules lie: `mini`, a folder, or a name on the hub. Raises: WeightsError where there are none."""
+    return MotionFolder(mini.MOTION) if name == MINI else find(name, download=download, kind=MotionFolder)

@@ -20,8 +20,7 @@ from evenreel.workflows.editing import record
 from evenreel.workflows.editing.adapter_use import clip_of
 from evenreel.workflows.editing.edit import edit_file
 from evenreel.workflows.editing.generate import generate_file
-from evenreel.workflows.editing.motion_use import OFF
-from evenreel.workflows.editing.motion_use import fingerprint_of as motion_fingerprint_of
+from evenreel.workflows.editing.motion_use import OFF, folder_of
 from evenreel.workflows.editing.record import FileResult
 from evenreel.workflows.editing.run_setup import model_options
 
@@ -82,7 +81,7 @@ def repeat_edit(
             raise WeightsError(
                 "the CLIP of the adapter is no longer the one that was used; restore it, or start a new run."
             )
-    if motion is not None and motion_fingerprint_of(settings.motion) != motion_fingerprint:
+    if motion is not None and folder_of(settings.motion).fingerprint != motion_fingerprint:
         raise WeightsError(
             f"the motion modules {settings.motion} are no longer those that were used; restore them, or start a new "
             "run."

@@ -12,8 +12,7 @@ from evenreel.adapters.checkpoint import Origin
 from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import ClipModel, load_clip
-from evenreel.errors import OutputError, SettingsError, argument
-from evenreel.files import write_atomically
+from evenreel.errors import SettingsError, argument
 from evenreel.progress import Progress, silent
 from evenreel.settings import AdapterUse, EditSettings
 from evenreel.training.adapter.edits import EditLossSettings
@@ -21,12 +20,12 @@ from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.adapter.objective import Objective, draws, training_in
 from evenreel.training.adapter.settings import AdapterTrainingSettings
 from evenreel.training.data.shards import ShardedData
-from evenreel.training.loop import FREE, Training
+from evenreel.training.loop import Training
 from evenreel.training.processes import Processes
-from evenreel.training.states import recorded_step
 from evenreel.video import load
 from evenreel.video.strip import film_strip
 from evenreel.workflows.editing.edit import edit_clip
+from evenreel.workflows.training.going_on import check_same, make
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,7 @@ def train_adapter(
     Started by `accelerate launch`, all processes share the work. Raises: SettingsError, DataError, WeightsError,
     OutputError; FloatingPointError when the loss is not finite, with the last good state kept.
     """
-    _make(out)
+    make(out)
     shards = _shards(data, settings.loss)
     backbone = load_backbone(settings.model, device=settings.device, dtype="float32")
     adapter, vision = _new(backbone, settings)
@@ -75,7 +74,8 @@ def train_adapter(
             loop = dataclasses.replace(loop, steps=-(-loop.steps // unit) * unit)  # whole edits
         processes = Processes(settings.device)
         training = Training("adapter", trainee, loop, out, processes=processes, unit=unit, seed=settings.seed)
-        _check_same(out, settings, shards, write=processes.is_main)
+        harmless = ("device", "cache_bytes")
+        check_same(out, "adapter", settings, shards, harmless=harmless, write=processes.is_main)
         progress("train adapter", training.step, training.length)
         for step, figures in training.run(draw):
             told = ", ".join(
@@ -106,15 +106,6 @@ def _shards(data: Path, loss: Objective) -> ShardedData:
     return ShardedData(data, maps=maps) if maps and set(maps) <= set(shards.settings.maps) else shards
 
 
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{out} cannot be made ({error.strerror}); choose another {argument('output')}."
-        ) from error
-
-
 def _new(backbone: Backbone, settings: AdapterTrainingSettings) -> tuple[Adapter, ClipModel | None]:
     tokens = settings.adapter.tokens
     vision, width = None, None
@@ -123,25 +114,6 @@ def _new(backbone: Backbone, settings: AdapterTrainingSettings) -> tuple[Adapter
         width = vision.vision_width
     generator = random.generator(settings.seed)
     return Adapter.of(backbone, settings.adapter, vision_width=width, generator=generator), vision
-
-
-def _check_same(out: Path, settings: AdapterTrainingSettings, shards: ShardedData, *, write: bool) -> None:
-    """A run that goes on must be the run that began: only its length may change."""
-    path = out / "settings.json"
-    told = json.loads(json.dumps(asdict(settings), default=str))
-    for free in FREE:
-        told["loop"].pop(free)
-    for harmless in ("device", "cache_bytes"):
-        told.pop(harmless)
-    told["data"] = [shard.sha256 for shard in shards.manifest.shards]
-    if recorded_step(out, "adapter") and path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if changed := sorted(name for name in told if told[name] != before.get(name)):
-            raise SettingsError(
-                f"{out} holds a training with another {changed[0]}; choose another {argument('output')}."
-            )
-    elif write:
-        write_atomically(path, json.dumps(told, indent=2) + "\n")
 
 
 def _save(
