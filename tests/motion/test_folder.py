@@ -56,7 +56,7 @@ def test_a_description_that_does_not_fit(folder, entries, says):
 
 
 def test_what_is_absent_or_damaged(folder, tmp_path):
-    with pytest.raises(WeightsError, match="is missing"):
+    with pytest.raises(WeightsError, match="is not a folder"):
         load_motion(tmp_path / "nowhere")
     tensors = load_file(folder / WEIGHTS)
     name = "up_blocks.0.motion_modules.0.proj_out.bias"

@@ -1,8 +1,6 @@
 """Motion modules as a folder in the layout of diffusers' `MotionAdapter`: config.json and safetensors."""
 
-import hashlib
 import json
-from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from evenreel.backbones import safetensors_file
-from evenreel.backbones.folder import ModelFolder
+from evenreel.backbones.folder import PartFolder
 from evenreel.errors import WeightsError
 from evenreel.files import unwritable, write_atomically
 from evenreel.motion.modules import MotionConfig, MotionModules
@@ -26,23 +24,12 @@ _LARGEST = 1024
 """More levels, layers, heads or frames than this are a damaged file."""
 
 
-class MotionFolder(ModelFolder):
+class MotionFolder(PartFolder):
     """Motion modules in diffusers' layout: one part, which is the folder itself."""
 
     parts = MappingProxyType({"": (_CLASS, _STEM)})
     wanted = "motion modules for SD 1.x"
     gigabytes = 1.7
-
-    def check(self) -> None:
-        """Raise WeightsError unless the weights are there, whole, of a known class, and free of code."""
-        self._check_weights()
-        self._check_sums()
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the weights, and of what they do not tell: heads and their like."""
-        layout = json.dumps(_config(self).to_json(), sort_keys=True)
-        return hashlib.sha256(f"{super().fingerprint} {layout}".encode()).hexdigest()
 
 
 def save_motion(modules: MotionModules, folder: str | Path, dtype: torch.dtype = torch.float32) -> Path:

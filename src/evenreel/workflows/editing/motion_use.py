@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evenreel.backbones import Backbone, mini
-from evenreel.backbones.folder import find
+from evenreel.backbones.hub import find
 from evenreel.errors import SettingsError
 from evenreel.hosts.base import Host, TakesMotion
 from evenreel.hosts.motion_windows import MotionWindows
