@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from evenreel._version import __version__
-from evenreel.cli import data, demo, edit, evaluate, generate, inspect, study, theory, train
+from evenreel.cli import adapter, data, demo, edit, evaluate, generate, inspect, study, theory, train
 from evenreel.cli.console import complain, escape_unprintable
 from evenreel.cli.options import spelled
 from evenreel.errors import EvenreelError
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (edit, generate, evaluate, demo, inspect, train, data, study, theory):
+for module in (adapter, edit, generate, evaluate, demo, inspect, train, data, study, theory):
     module.register(app)
 
 
