@@ -5,9 +5,12 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from evenreel.backbones.control import load_control
+from evenreel.backbones import load_backbone
+from evenreel.backbones.control import Controls, load_control
 from evenreel.errors import WeightsError
+from one_file import control_tensors, save_checkpoint, sd_control, sd_unet
 from tiny import save_tiny_control
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -116,7 +119,7 @@ def test_pickles(control_folder, tiny):
 
 
 def test_nan(control_folder, tiny):
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     tensors = load_file(control_folder / WEIGHTS)
     tensors["conv_in.weight"][0] = float("nan")
@@ -125,7 +128,7 @@ def test_nan(control_folder, tiny):
 
 
 def test_weights_that_are_lacking(control_folder, tiny):
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     tensors = load_file(control_folder / WEIGHTS)
     del tensors["controlnet_mid_block.weight"]
@@ -147,3 +150,57 @@ def test_conditions_of_another_kind(control_folder, tiny):
 def test_absent(tiny, tmp_path):
     refused(tmp_path / "nowhere", tiny, "no such model folder")
     refused("owner/control", tiny, "not on this machine.*about 1.4 GB for a ControlNet")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A tiny SD 1.x whose layers are counted as in files of one piece."""
+    folder, _ = save_checkpoint(tmp_path_factory.mktemp("first"))
+    return load_backbone(str(folder), device="cpu")
+
+
+@torch.no_grad()
+def added(net, backbone):
+    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = net.showing(maps(2, 3)).residuals(latents, [0, 1], 401, backbone.embed(["a ball"]))
+    return [*found.down, found.mid]
+
+
+@pytest.mark.parametrize("prefix", ["control_model.", ""])
+def test_one_file_is_its_folder(first, tmp_path, prefix):
+    net = sd_control(sd_unet())
+    net.save_pretrained(tmp_path / "folder")
+    tensors = {name: t.contiguous() for name, t in control_tensors(net, prefix).items()}
+    save_file(tensors, tmp_path / "control.safetensors")
+    weights = tmp_path / "folder" / WEIGHTS
+    shutil.copy(weights, tmp_path / "alone.safetensors")
+    wanted = added(load_control(str(tmp_path / "folder"), first), first)
+    assert max(float(tensor.abs().max()) for tensor in wanted) > 1e-2
+    for form in (tmp_path / "control.safetensors", tmp_path / "alone.safetensors", weights):
+        found = added(load_control(str(form), first), first)
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found, wanted, strict=True))
+
+
+@torch.no_grad()
+def test_several_are_added_up(first, tmp_path):
+    nets = []
+    for seed in (0, 1):
+        sd_control(sd_unet(), seed).save_pretrained(tmp_path / str(seed))
+        nets.append(load_control(str(tmp_path / str(seed)), first))
+    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    both = Controls((nets[0].showing(maps(2), 0.5), nets[1].showing(maps(2, seed=1))))
+    found = both.residuals(latents, [0, 1], 401, first.embed(["a ball"]))
+    apart = [c.residuals(latents, [0, 1], 401, first.embed(["a ball"])) for c in both.controls]
+    assert torch.allclose(found.mid, apart[0].mid + apart[1].mid, atol=1e-6)
+    assert both.nets == (nets[0].net, nets[1].net)
+
+
+def test_files_of_other_kinds(first, tmp_path):
+    save_file({"emb_params": torch.zeros(2, 64)}, tmp_path / "a.safetensors")
+    refused(
+        tmp_path / "a.safetensors", first, "is an embedding; give a ControlNet for SD 1.x or 2.x as control"
+    )
+    net = sd_control(sd_unet(cross_attention_dim=1024))
+    tensors = {name: t.contiguous() for name, t in control_tensors(net).items()}
+    save_file(tensors, tmp_path / "b.safetensors")
+    refused(tmp_path / "b.safetensors", first, "ControlNet for Stable Diffusion 2.x, whose prompts have 1024")

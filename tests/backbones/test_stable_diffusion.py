@@ -207,3 +207,21 @@ def test_inversion_reconstructs_a_smooth_model(tmp_path):
 def test_a_copied_model_equals_its_original(saved, tmp_path, tiny):
     copy = load_backbone(str(shutil.copytree(saved, tmp_path / "ünï code")), device="cpu")
     assert torch.equal(copy.embed(["a"]), tiny.embed(["a"]))
+
+
+def test_an_autoencoder_that_overflows_in_half_precision_decodes_in_single(folder, tiny):
+    """Its last layer makes numbers that float16 does not hold."""
+
+    def larger(key, value):
+        return [(key, value * 1e5 if key == "decoder.conv_out.weight" else value)]
+
+    rewrite(folder / "vae" / "diffusion_pytorch_model.safetensors", larger)
+    model = load_backbone(str(folder), device="cpu")
+    latents = tiny.encode(random_frames(1))
+    wanted = model.decode(latents)
+    model.vae.to(torch.float16)
+    with torch.no_grad():
+        half = model.vae.decode((latents / 0.18215).half(), return_dict=False)[0]
+    assert not bool(torch.isfinite(half).all())
+    assert (model.decode(latents) - wanted).abs().mean() < 0.02  # weights were rounded to half
+    assert model.vae.dtype == torch.float32
