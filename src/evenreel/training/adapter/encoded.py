@@ -43,14 +43,16 @@ class Encoded:
         return torch.cat(rows).to(self.backbone.device)
 
     def _embedded(self, text: str) -> Tensor:
-        words = text.split()
+        words, room = text.split(), self._of("text", lambda: self.backbone.embed([""])).shape[1]
         while True:
             try:
-                return self.backbone.embed([" ".join(words)])
+                rows = self.backbone.embed([" ".join(words)])
+                if rows.shape[1] <= room:  # models that read on embed longer texts in several stretches
+                    return rows
             except SettingsError:
                 if len(words) < 2:
                     raise
-                words.pop()
+            words.pop()
 
     def _rows(self, what: str, batch: Batch, compute: Callable[[Tensor], Tensor]) -> Tensor:
         device = self.backbone.device
