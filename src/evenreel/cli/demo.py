@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the clips and the film strip.")] = Path("demo"),
-    host: Annotated[str, typer.Option(help="The algorithm that keeps frames consistent.")] = "vidtome",
+    host: Annotated[str, typer.Option(help="The algorithm that keeps frames consistent.")] = "auto",
     frames: Annotated[int, typer.Option(min=1, max=512, help="Length of the clip.")] = 16,
     steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 25,
     seed: Annotated[int, typer.Option(min=0, help="Where randomness starts.")] = 0,

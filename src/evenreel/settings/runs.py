@@ -43,6 +43,9 @@ PROMPTS, ALGORITHM, FRAMES, SOUND, MOTION, CONTROL, ADAPTER, MACHINE = (
 )
 """Groups of options on help pages."""
 
+AUTO_HOST = "auto"
+"""The host that suits the model: the field's line says which."""
+
 Run = TypeVar("Run", bound="RunSettings")
 
 
@@ -108,6 +111,8 @@ class RunSettings:
 
     whose: ClassVar[str]
     """Whose settings these are, for errors."""
+    usual_host: ClassVar[str]
+    """The host that `auto` is where no motion modules are at work."""
 
     prompt: Annotated[
         str, NotEmpty("say what the clip shows, for example 'a blue car'"), Option(flags=("--prompt", "-p"))
@@ -194,11 +199,13 @@ class EditSettings(RunSettings):
     """Everything that decides what an edit looks like; the defaults are those of the command line."""
 
     whose: ClassVar[str] = "an edit"
+    usual_host: ClassVar[str] = "vidtome"
 
     source_prompt: Annotated[str, Option(PROMPTS)] = ""
     """What the source clip shows; it makes the inversion more faithful, and may stay empty."""
-    host: Annotated[str, NotEmpty(), Option(ALGORITHM)] = "vidtome"
-    """Algorithm that keeps frames consistent; `evenreel hosts` lists them."""
+    host: Annotated[str, NotEmpty(), Option(ALGORITHM)] = AUTO_HOST
+    """Algorithm that keeps frames consistent; `evenreel hosts` lists them. `auto` is `frame` where motion modules are at
+    work, else `vidtome`."""
     steps: Annotated[int, Range(1, LARGEST_STEPS), Option(ALGORITHM)] = 25
     """Denoising steps; more of them are slower and finer."""
     inversion: Annotated[str, NotEmpty(), Option(ALGORITHM)] = "fixed-point"
@@ -249,9 +256,11 @@ class GenerateSettings(RunSettings):
     """Everything that decides what a clip made from text looks like; the defaults are those of the command line."""
 
     whose: ClassVar[str] = "a clip made from text"
+    usual_host: ClassVar[str] = "text2video_zero"
 
-    host: Annotated[str, NotEmpty(), Option(ALGORITHM)] = "text2video_zero"
-    """Algorithm that keeps frames consistent; `evenreel hosts` lists them. `tokenflow` cannot work without a source."""
+    host: Annotated[str, NotEmpty(), Option(ALGORITHM)] = AUTO_HOST
+    """Algorithm that keeps frames consistent; `evenreel hosts` lists them. `auto` is `frame` where motion modules are at
+    work, else `text2video_zero`. `tokenflow` cannot work without a source."""
     steps: Annotated[int, Range(1, LARGEST_STEPS), Option(ALGORITHM)] = 50
     """Denoising steps; more of them are slower and finer."""
     size: Annotated[Size, Option(FRAMES, metavar="SIDE|WxH", default="the model's own", parse=parse_size)] = (

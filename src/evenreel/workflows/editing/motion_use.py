@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from evenreel.motion.attach import motion_attached
 from evenreel.motion.folder import MotionFolder, load_motion
 from evenreel.motion.modules import MotionModules
 from evenreel.settings import RunSettings
+from evenreel.settings.runs import AUTO_HOST, Run
 
 AUTO, OFF, MINI = "auto", "off", "mini"
+MOVED_HOST = "frame"
+"""The host that `auto` is where motion modules let frames agree: nothing else is needed then (docs/motion.md)."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,20 @@ def resolved(motion: str, backbone: Backbone, host: Host) -> str:
     """What `auto` means for a model and a host: the modules packaged for `mini`, or none."""
     if motion != AUTO:
         return motion
-    return MINI if backbone.name == "mini" and mini.MOTION.is_dir() and can_move(host) else OFF
+    return MINI if mini_moves(backbone.name) and can_move(host) else OFF
+
+
+def with_host(settings: Run, model: str) -> Run:
+    """Settings that name the host which `auto` is for a model of that name: what motion modules go best with, or not."""
+    if settings.host != AUTO_HOST:
+        return settings
+    moved = mini_moves(model) if settings.motion == AUTO else settings.motion != OFF
+    return replace(settings, host=MOVED_HOST if moved else settings.usual_host)
+
+
+def mini_moves(model: str) -> bool:
+    """Whether a model of that name is the packaged one, and motion modules come with it."""
+    return model == "mini" and mini.MOTION.is_dir()
 
 
 def can_move(host: Host) -> bool:

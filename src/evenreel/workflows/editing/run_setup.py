@@ -22,7 +22,7 @@ from evenreel.workflows.editing import record, resource_use
 from evenreel.workflows.editing.adapter_use import AdapterInUse
 from evenreel.workflows.editing.control_use import Conditions
 from evenreel.workflows.editing.model_additions import Additions
-from evenreel.workflows.editing.motion_use import OFF, MotionInUse
+from evenreel.workflows.editing.motion_use import OFF, MotionInUse, with_host
 from evenreel.workflows.editing.pipeline import Stages
 from evenreel.workflows.editing.resource_use import Stopwatch
 
@@ -40,6 +40,7 @@ def opened(
     download: bool,
 ) -> Opened:
     """A pipeline with its model loaded, unless there is one, and all that can be wrong with `settings` found."""
+    settings = with_host(settings, settings.model if backbone is None else backbone.name)
     # wrong options fail before weights load
     host: Host = create_host(settings.host, settings.host_options, with_source=with_source)
     progress("load model", 0, None)

@@ -1,14 +1,14 @@
 """The demo: a clip of the world with sound, edited as any clip is, and measured against the exact answer."""
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from evenreel import registry, world
+from evenreel import world
 from evenreel.backbones import mini
 from evenreel.errors import OutputError, argument
 from evenreel.metrics.fidelity import psnr
@@ -67,7 +67,7 @@ class DemoResult:
 def run_demo(
     out: str | os.PathLike[str],
     *,
-    host: str = "vidtome",
+    host: str = "auto",
     frames: int = 16,
     steps: int = 25,
     seed: int = 0,
@@ -96,8 +96,6 @@ def run_demo(
         prompt=world.caption(answer),
         source_prompt=world.caption(SCENE),
         host=host,
-        host_options=_without_injection(host),
-        guidance_scale=5.0,
         steps=steps,
         seed=seed,
         model=model,
@@ -112,12 +110,6 @@ def run_demo(
     film_strip(rows, labels, strip)
     progress("measure", 1, 1)
     return DemoResult(settings.source_prompt, settings.prompt, source, edited, strip, figures)
-
-
-def _without_injection(host: str) -> dict[str, float]:
-    """A circle cannot become a star while its own attention is injected; not every host does that."""
-    known = {field.name for field in fields(registry.find(registry.HOSTS, host))}
-    return {name: 0.0 for name in ("pnp_attn", "pnp_conv") if name in known}
 
 
 def write_source(path: Path, frames: Frames) -> None:

@@ -34,6 +34,7 @@ from evenreel.progress import silent
 from evenreel.settings import EditSettings
 from evenreel.types import Frames, Latents
 from evenreel.workflows.editing.adapter_use import AdapterInUse
+from evenreel.workflows.editing.motion_use import MotionInUse, with_host
 from evenreel.workflows.editing.pipeline import Pipeline
 from evenreel.workflows.editing.resource_use import Stopwatch
 from evenreel.world import ATTRIBUTES, HELD_OUT, Rendering, Scene, caption, main_flow, random_scene, render
@@ -151,13 +152,17 @@ def edit_frames(
     backbone: Backbone, frames: Frames, settings: EditSettings, watch: Watch | None = None
 ) -> Frames:
     """Edit frames that have the model's own size already."""
+    settings = with_host(settings, backbone.name)
     host = create_host(settings.host, settings.host_options)
+    motion = MotionInUse.opened(settings, backbone, host, download=False)
     if watch is not None:
         host = _Watched(host, watch)
     adapter = AdapterInUse.opened(settings, backbone, with_source=True)
     if adapter is not None:
         adapter.see(frames)
-    pipeline = Pipeline(backbone, host, settings, silent, Stopwatch(backbone.device), adapter=adapter)
+    pipeline = Pipeline(
+        backbone, host, settings, silent, Stopwatch(backbone.device), adapter=adapter, motion=motion
+    )
     return backbone.decode(pipeline.edit(backbone.encode(frames))).cpu()
 
 
