@@ -204,8 +204,8 @@ class EditSettings(RunSettings):
     source_prompt: Annotated[str, Option(PROMPTS)] = ""
     """What the source clip shows; it makes the inversion more faithful, and may stay empty."""
     host: Annotated[str, NotEmpty(), Option(ALGORITHM)] = AUTO_HOST
-    """Algorithm that keeps frames consistent; `evenreel hosts` lists them. `auto` is `frame` where motion modules are at
-    work, else `vidtome`."""
+    """Algorithm that keeps frames consistent; `evenreel hosts` lists them. `auto` is `frame` where motion modules are
+    at work, else `vidtome`."""
     steps: Annotated[int, Range(1, LARGEST_STEPS), Option(ALGORITHM)] = 25
     """Denoising steps; more of them are slower and finer."""
     inversion: Annotated[str, NotEmpty(), Option(ALGORITHM)] = "fixed-point"
@@ -259,8 +259,8 @@ class GenerateSettings(RunSettings):
     usual_host: ClassVar[str] = "text2video_zero"
 
     host: Annotated[str, NotEmpty(), Option(ALGORITHM)] = AUTO_HOST
-    """Algorithm that keeps frames consistent; `evenreel hosts` lists them. `auto` is `frame` where motion modules are at
-    work, else `text2video_zero`. `tokenflow` cannot work without a source."""
+    """Algorithm that keeps frames consistent; `evenreel hosts` lists them. `auto` is `frame` where motion modules are
+    at work, else `text2video_zero`. `tokenflow` cannot work without a source."""
     steps: Annotated[int, Range(1, LARGEST_STEPS), Option(ALGORITHM)] = 50
     """Denoising steps; more of them are slower and finer."""
     size: Annotated[Size, Option(FRAMES, metavar="SIDE|WxH", default="the model's own", parse=parse_size)] = (

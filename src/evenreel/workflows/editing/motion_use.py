@@ -85,7 +85,7 @@ def resolved(motion: str, backbone: Backbone, host: Host) -> str:
 
 
 def with_host(settings: Run, model: str) -> Run:
-    """Settings that name the host which `auto` is for a model of that name: what motion modules go best with, or not."""
+    """Settings that name the host which `auto` is for a model of that name, with motion modules or without."""
     if settings.host != AUTO_HOST:
         return settings
     moved = mini_moves(model) if settings.motion == AUTO else settings.motion != OFF
