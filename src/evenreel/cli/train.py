@@ -53,6 +53,12 @@ def mini(
             min=0, help="With --report: measure on other held-out scenes, from this one on, and print only."
         ),
     ] = 0,
+    sheets: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --report: a folder for contact sheets, 64 drawings of each shape, worst outlines first."
+        ),
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -81,6 +87,8 @@ def mini(
     It takes hours on two cores and minutes on a GPU (docs/training.md). Seeds and settings are recorded in
     OUT/model/training.json. Several processes: `accelerate launch --multi_gpu -m evenreel train mini`.
     """
+    if sheets is not None and not report:
+        raise SettingsError("--sheets shows what a finished model draws; give it with --report.")
     with shown_progress(quiet) as progress:
         if not report:
             from evenreel.backbones import mini as own
@@ -108,7 +116,9 @@ def mini(
         folder = out or packaged.FOLDER
         folder = folder / "model" if (folder / "model").is_dir() else folder
         kept = first_seed == 0  # the card speaks of one set of scenes; others are for a second opinion
-        figures = measure(folder, first=first_seed, device=device, write=kept, progress=progress)
+        figures = measure(
+            folder, first=first_seed, device=device, write=kept, sheets=sheets, progress=progress
+        )
     if quiet:
         return
     _print(figures)

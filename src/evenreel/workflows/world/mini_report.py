@@ -6,30 +6,26 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean, median
 
 import torch
 
 from evenreel.backbones import Backbone, load_backbone
-from evenreel.diffusion import sampling
 from evenreel.errors import OutputError, argument
 from evenreel.files import write_atomically
-from evenreel.hosts.base import EditJob, create_host
 from evenreel.metrics.fidelity import psnr
 from evenreel.metrics.judge import Judge
 from evenreel.progress import Progress, silent, tracked
 from evenreel.training.mini import clip
 from evenreel.training.mini.pictures import CLIP_FRAMES, SIZE
 from evenreel.types import Frames
+from evenreel.workflows.world.drawings import contact_sheets, generation_figures
 from evenreel.workflows.world.edits import WorldEdit, edit_frames, judged
-from evenreel.workflows.world.model_card import Figure, write_card
+from evenreel.workflows.world.model_card import Figure, share, write_card
 from evenreel.world import ATTRIBUTES, HELD_OUT, Scene, caption, random_scene, render
 
 CANDIDATES = 64
 EDIT_HOSTS = ("frame", "vidtome")
-
-
-def _share(part: str, name: str, hits: Sequence[bool], wanted: float | None) -> Figure:
-    return Figure(part=part, name=name, value=100 * sum(hits) / len(hits), wanted=wanted, count=len(hits))
 
 
 def _scenes(first: int, count: int) -> list[Scene]:
@@ -71,7 +67,7 @@ def clip_figures(folder: Path, scenes: Sequence[Scene]) -> Iterator[Figure]:
         texts = [caption(candidate) for candidate in (scene, *others)]
         picture = render(scene, [(7 * index) % CLIP_FRAMES], SIZE, maps=False).frames
         hits.append(clip.similarities(model, tokenizer, picture, texts).argmax().item() == 0)
-    yield _share("CLIP", f"right caption among {CANDIDATES}", hits, 90)
+    yield share("CLIP", f"right caption among {CANDIDATES}", hits, 90)
 
 
 def judge_figures(judge: Judge, scenes: Sequence[Scene]) -> Iterator[Figure]:
@@ -85,47 +81,7 @@ def judge_figures(judge: Judge, scenes: Sequence[Scene]) -> Iterator[Figure]:
         hits = [
             verdict[name] == scene.attribute(name) for verdict, scene in zip(verdicts, scenes, strict=True)
         ]
-        yield _share("judge", name, hits, None if name == "texture" else 99)
-
-
-def text_to_image(
-    backbone: Backbone, prompts: list[str], *, steps: int, guidance_scale: float, seed: int
-) -> Frames:
-    """One picture for each prompt, by DDIM from noise."""
-    host = create_host("frame", {"pnp_attn": 0.0, "pnp_conv": 0.0})
-    timesteps = backbone.schedule.timesteps(steps)
-    empty = backbone.embed([""]).expand(len(prompts), -1, -1)
-    side = backbone.native_size // 8
-    job = EditJob(
-        shape=(len(prompts), 4, side, side),
-        timesteps=timesteps,
-        prompt_embeds=backbone.embed(prompts),
-        negative_prompt_embeds=empty,
-        source_prompt_embeds=empty,
-        guidance_scale=guidance_scale,
-        seed=seed,
-        batch=16,
-    )
-    with host.attach(backbone, job) as session:
-        noise, timesteps = session.start()
-        *_, (_, latents) = sampling.sample(noise, session.predict_noise, backbone.schedule, timesteps)
-    return backbone.decode(latents).cpu()
-
-
-def generation_figures(
-    backbone: Backbone, judge: Judge, scenes: Sequence[Scene], progress: Progress = silent
-) -> Iterator[Figure]:
-    """How often generated pictures show what their captions say."""
-    verdicts = []
-    for start in tracked(range(0, len(scenes), 16), progress, "text to image"):
-        prompts = [caption(scene) for scene in scenes[start : start + 16]]
-        pictures = text_to_image(backbone, prompts, steps=25, guidance_scale=4.0, seed=start)
-        verdicts += judge.verdicts(pictures)
-    for name, wanted in (("colour", 95), ("shape", 90), ("background", 95), ("style", 95), ("texture", None)):
-        hits = [
-            verdict[name] == scene.attribute(name) for verdict, scene in zip(verdicts, scenes, strict=True)
-        ]
-        yield _share("text to image", name, hits, wanted)
+        yield share("judge", name, hits, None if name == "texture" else 99)
 
 
 def editing_figures(
@@ -144,12 +100,15 @@ def editing_figures(
         kept += left.values()
         truth_psnr.append(psnr(edited, edit.truth.frames))
     part = f"editing, {host}"
-    yield _share(part, "asked for is there", [hit for hits in asked.values() for hit in hits], 85)
-    yield _share(part, "not asked for is kept", kept, 90)
+    yield share(part, "asked for is there", [hit for hits in asked.values() for hit in hits], 97)
+    yield share(part, "not asked for is kept", kept, 98)
     for name, hits in asked.items():
-        yield _share(part, f"asked for: {name}", hits, None)
-    mean = sum(truth_psnr) / len(truth_psnr)
-    yield Figure(part=part, name="truth PSNR", value=mean, wanted=None, unit="dB", count=len(truth_psnr))
+        yield share(part, f"asked for: {name}", hits, None)
+    for name, middle in (("mean", fmean), ("median", median)):
+        value = middle(truth_psnr)
+        yield Figure(
+            part=part, name=f"truth PSNR, {name}", value=value, wanted=None, unit="dB", count=len(truth_psnr)
+        )
 
 
 def report(
@@ -157,15 +116,18 @@ def report(
     *,
     first: int = 0,
     pictures: int = 256,
-    generated: int = 128,
-    clips: int = 25,
+    generated: int = 500,
+    clips: int = 100,
     device: str = "cpu",
     write: bool = True,
+    sheets: Path | None = None,
     progress: Progress = silent,
 ) -> list[Figure]:
     """Measure the model in `folder` on held-out scenes `first` and up; `write` puts report.json and README.md there.
 
-    Raises: OutputError when they cannot be written, before anything is measured.
+    sheets: a folder for contact sheets of 64 drawings of each shape; None for none.
+    Raises: OutputError when the folder of the model cannot be written, before anything is measured, or that of the
+    sheets.
     """
     if write and not os.access(folder, os.W_OK):
         raise OutputError(
@@ -179,8 +141,10 @@ def report(
         *autoencoder_figures(backbone, scenes),
         *clip_figures(folder, scenes),
         *judge_figures(judge, _scenes(first, 4 * pictures)),
-        *generation_figures(backbone, judge, scenes[:generated], progress),
+        *generation_figures(backbone, judge, _scenes(first, generated), progress),
     ]
+    if sheets is not None:
+        contact_sheets(backbone, sheets, first=first, progress=progress)
     for host in EDIT_HOSTS:
         figures += editing_figures(backbone, judge, first + 10_000, clips, host, progress)
     rows = [{**asdict(figure), "interval": figure.interval, "reached": figure.reached} for figure in figures]

@@ -67,6 +67,11 @@ class Figure:
         return self.wanted is None or self.value >= self.wanted
 
 
+def share(part: str, name: str, hits: Sequence[bool], wanted: float | None) -> Figure:
+    """How often something was so, in percent."""
+    return Figure(part=part, name=name, value=100 * sum(hits) / len(hits), wanted=wanted, count=len(hits))
+
+
 def write_card(folder: Path, figures: Sequence[Figure], *, first: int = 0, frames: int = 8) -> None:
     """Write README.md into a model's folder."""
     lines = [
