@@ -14,6 +14,8 @@ from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DCondi
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from evenreel.backbones import Backbone, load_backbone
+
 WIDTH = 32
 
 
@@ -103,6 +105,23 @@ def save_tiny(folder: Path, *, seed: int = 0, smooth: bool = False, **scheduler)
     }
     (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     return folder
+
+
+def exact_backbone(folder: Path) -> Backbone:
+    """The model in `folder`, computing in float64, where laws hold to a billionth."""
+    backbone = load_backbone(str(folder), device="cpu")
+    backbone.dtype = torch.float64  # before its parts load
+    return backbone
+
+
+def sharp_backbone(folder: Path) -> Backbone:
+    """The same with queries and keys larger than at birth, so that attention matters to the outcome."""
+    backbone = exact_backbone(folder)
+    with torch.no_grad():
+        for name, weight in backbone.unet.named_parameters():
+            if name.endswith(("to_q.weight", "to_k.weight")):
+                weight.mul_(3)
+    return backbone
 
 
 def save_tiny_control(folder: Path, *, seed: int = 0, **changes) -> Path:

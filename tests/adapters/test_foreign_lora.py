@@ -22,6 +22,7 @@ from adapters.lora_writing import (
     save,
 )
 from adapters.making import random_adapter
+from closeness import assert_close
 from evenreel.adapters.foreign_lora import loras_attached, read_lora
 from evenreel.adapters.lora_names import layer_table
 from evenreel.backbones import load_backbone
@@ -294,7 +295,7 @@ def test_lycoris_adds_what_its_equations_say(model, tmp_path, kind):
     with loras_attached(model, [(read_lora(path, model), 0.5)]):
         for layer, delta in wanted.items():
             added = model.unet.get_submodule(layer).weight - before[layer]
-            assert torch.allclose(added, 0.5 * delta, atol=1e-6)
+            assert_close(added, 0.5 * delta)
     assert all(model.unet.get_submodule(layer).weight is weight for layer, weight in before.items())
 
 
@@ -351,7 +352,7 @@ def test_beside_an_adapter_both_are_at_work(model, tmp_path, unet_factors):
             other = change()
     assert (one - plain).abs().max() > 1e-2
     assert (other - plain).abs().max() > 1e-2
-    assert torch.allclose(both - plain, (one - plain) + (other - plain), atol=1e-5)
+    assert_close(both - plain, (one - plain) + (other - plain))
 
 
 def refused(model, path, said):

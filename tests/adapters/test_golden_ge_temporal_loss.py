@@ -4,10 +4,11 @@ import re
 
 import pytest
 
+from closeness import difference
 from evenreel.adapters.temporal_loss import frames_loss, temporal_loss
 from hosts import golden
 
-VALUE, GRADIENT = 1e-5, 1e-7
+VALUE, GRADIENT = 1e-5, 1e-5
 
 losses = pytest.mark.parametrize("recording", golden.cases("ge", "eq4_K"))
 
@@ -18,7 +19,8 @@ def named(recording, pattern):
 
 
 def close(value, recorded):
-    assert value.item() == pytest.approx(recorded.item(), rel=VALUE)
+    # a sum of 1 - cosine: rounding is a share of the ones, however small what is left
+    assert value.item() == pytest.approx(recorded.item(), rel=VALUE, abs=VALUE)
 
 
 def layers_of(recording, videos):
@@ -27,10 +29,14 @@ def layers_of(recording, videos):
 
 
 def check_gradients(layers, recording, prefix):
+    """Beside the largest gradient that was meant: of one video, the published ones are rounding alone."""
+    meant = prefix.replace("code", "intended")
+    largest = max(recording[f"{meant}_grad{index}"].abs().max() for index in range(len(layers)))
     for index, layer in enumerate(layers):
         theirs = recording[f"{prefix}_grad{index}"]
         assert layer.grad.shape == theirs.shape
-        assert (layer.grad - theirs).abs().max().item() <= GRADIENT, (prefix, index)
+        apart = (layer.grad - theirs).abs().max()
+        assert apart <= GRADIENT * max(largest, theirs.abs().max()), (prefix, index)
 
 
 @losses
@@ -50,11 +56,12 @@ def test_noise_levels(recording, published):
 
 @losses
 def test_ours_has_a_gradient_for_one_video_and_the_published_one_has_none(recording):
+    largest = {}
     for published in (True, False):
         layers = layers_of(recording, 1)
         temporal_loss("noise-levels", layers, frames=2, levels=2, published=published).backward()
-        largest = max(layer.grad.abs().max().item() for layer in layers)
-        assert (largest < 1e-6) is published
+        largest[published] = max(layer.grad.abs().max().item() for layer in layers)
+    assert largest[True] < 1e-4 * largest[False]
 
 
 @losses
@@ -68,6 +75,6 @@ def test_frames(recording):
             loss.backward()
             close(loss, recording[f"eq4_K{frames}_{form}_loss"])
             theirs = recording[f"eq4_K{frames}_{form}_grad"]
-            assert (features.grad - theirs).abs().max().item() <= GRADIENT
+            assert difference(features.grad, theirs) <= GRADIENT
         as_layer = recording[f"eq4_K{frames}_features"].flatten(1, -2)
         close(temporal_loss("frames", [as_layer], frames=frames), recording[f"eq4_K{frames}_mean_loss"])

@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from closeness import assert_close, difference
 from evenreel.adapters.prompt_tokens import PromptTokens, PromptTokenSettings, selected
 from evenreel.backbones.weights import load_part
 from hosts import golden
@@ -13,11 +14,6 @@ TOKENS, VISION = 5e-6, 1e-5
 
 tokens = pytest.mark.parametrize("recording", golden.cases("ge", "share"))
 SELECTS = {"code": "stride", "eq13": "average"}
-
-
-def difference(ours, theirs):
-    assert ours.shape == theirs.shape
-    return (ours - theirs).abs().max().item()
 
 
 @tokens
@@ -60,10 +56,10 @@ def test_gradients_are_those_of_the_equations(recording):
     )
     (module(hidden) * weights).sum().backward()
     means = (hidden[:, 0::2] + hidden[:, 1::2]) / 2
-    assert torch.allclose(module.shared.grad, weights[:, :4].sum(0))
-    assert torch.allclose(module.projection.bias.grad, weights[:, 4:].sum((0, 1)))
+    assert_close(module.shared.grad, weights[:, :4].sum(0))
+    assert_close(module.projection.bias.grad, weights[:, 4:].sum((0, 1)))
     expected = torch.einsum("fnd,fnv->dv", weights[:, 4:], means)
-    assert torch.allclose(module.projection.weight.grad, expected)
+    assert_close(module.projection.weight.grad, expected)
 
 
 @tokens

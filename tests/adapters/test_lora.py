@@ -4,6 +4,7 @@ import pytest
 import torch
 from peft import LoraConfig
 
+from closeness import assert_apart, assert_close
 from evenreel.adapters.lora import Lora, LoraSettings, lora_attached, targets
 from evenreel.errors import SettingsError, WeightsError
 from tiny import tiny_unet
@@ -81,8 +82,8 @@ def test_fused_and_unfused_agree(unet, scope, scale):
         unfused = answer(unet)
     with lora_attached(unet, lora, scale=scale, fused=True):
         fused = answer(unet)
-    assert torch.allclose(fused, unfused, atol=1e-5)
-    assert not torch.allclose(fused, answer(unet), atol=1e-3)
+    assert_close(fused, unfused)
+    assert_apart(fused, answer(unet))
 
 
 def test_scale_is_by_how_much_weights_change(unet):
@@ -93,7 +94,7 @@ def test_scale_is_by_how_much_weights_change(unet):
         layer, tokens = unet.get_submodule(path), torch.randn(3, first.shape[1])
         with torch.no_grad():
             expected = layer.base_layer(tokens) + 0.5 * tokens @ first.T @ second.T
-            assert torch.allclose(layer(tokens), expected, atol=1e-5)
+            assert_close(layer(tokens), expected)
 
 
 def test_a_new_lora_changes_nothing_yet(unet):
@@ -137,10 +138,10 @@ def test_it_works_inside_somebody_elses_lora(unet):
     finally:
         unet.delete_adapters("default")
         unet.unload_lora()
-    assert torch.allclose(*both, atol=1e-5)
+    assert_close(*both)
     with lora_attached(unet, lora):
         for one, other in ((both[0], theirs), (both[0], answer(unet)), (answer(unet), plain)):
-            assert not torch.allclose(one, other, atol=1e-3)
+            assert_apart(one, other)
 
 
 @pytest.mark.parametrize("fused", [False, True])

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from closeness import assert_close
 from evenreel.adapters.prompt_tokens import PromptTokens, PromptTokenSettings, prepended, selected
 from evenreel.errors import SettingsError, WeightsError
 
@@ -33,7 +34,7 @@ def test_the_weight_of_a_frames_own_tokens():
     hidden = torch.randn(2, 10, 5)
     plain, boosted = (made(shared=3, weight=weight)(hidden) for weight in (1.0, 2.5))
     assert torch.equal(plain[:, :3], boosted[:, :3])
-    assert torch.allclose(2.5 * plain[:, 3:], boosted[:, 3:])
+    assert_close(2.5 * plain[:, 3:], boosted[:, 3:])
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_selection(patches, averaged, strided):
     assert means.shape[1] == averaged
     assert every_other.shape[1] == strided
     if patches > 1:
-        assert torch.allclose(means[:, 0], hidden[:, :2].mean(1))
+        assert_close(means[:, 0], hidden[:, :2].mean(1))
     if patches % 2:
         assert torch.equal(means[:, -1], hidden[:, -1])
 

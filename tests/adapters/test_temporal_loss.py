@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from closeness import assert_close
 from evenreel.adapters.temporal_loss import (
     FORMS,
     cosines,
@@ -202,13 +203,13 @@ def test_tokens_move_along_flow():
     motion = along_flow(flow, visible, (4, 6))
     one = noise(1, 4, 6, 3, dtype=torch.float32)
     following = one.roll((1, 1), (1, 2)).flatten(1, 2)
-    assert torch.allclose(motion.shares.sum(-1), torch.ones(1, 24))
+    assert_close(motion.shares.sum(-1), torch.ones(1, 24))
     sure = motion.sure.view(4, 6)
     assert sure[:3, :5].eq(1).all()
     assert sure[3].eq(0).all()
     assert sure[:, 5].eq(0).all()
     followed = motion.follow(following).view(1, 4, 6, 3)
-    assert torch.allclose(followed[:, :3, :5], one[:, :3, :5], atol=1e-6)
+    assert_close(followed[:, :3, :5], one[:, :3, :5])
 
 
 def test_hidden_pixels_do_not_sway_where_a_token_goes():
@@ -217,7 +218,7 @@ def test_hidden_pixels_do_not_sway_where_a_token_goes():
     motion = along_flow(flow, visible, (2, 2))
     assert motion.sure.tolist() == [[0.5, 1, 0.5, 1]]
     tokens = noise(1, 4, 3, dtype=torch.float32)
-    assert torch.allclose(motion.follow(tokens), tokens, atol=1e-5)
+    assert_close(motion.follow(tokens), tokens)
 
 
 def test_between_tokens_motion_is_shared():

@@ -2,6 +2,7 @@ import pytest
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 
+from closeness import assert_close
 from diffusion.test_schedule import STABLE_DIFFUSION
 from evenreel.diffusion import ddim
 from evenreel.diffusion.guidance import combine, split, stack
@@ -20,12 +21,12 @@ def random_latents(seed=0, frames=2):
 def test_a_step_forth_and_back_changes_nothing():
     latents, noise = random_latents(0).double(), random_latents(1).double()
     there = ddim.step(latents, noise, 0.9, 0.2)
-    assert torch.allclose(ddim.step(there, noise, 0.2, 0.9), latents, atol=1e-12)
+    assert_close(ddim.step(there, noise, 0.2, 0.9), latents)
 
 
 def test_a_step_to_the_same_level_changes_nothing():
     latents, noise = random_latents(0).double(), random_latents(1).double()
-    assert torch.allclose(ddim.step(latents, noise, 0.5, 0.5), latents, atol=1e-14)
+    assert_close(ddim.step(latents, noise, 0.5, 0.5), latents)
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.5, 0.99])
@@ -38,7 +39,7 @@ def test_every_prediction_type_gives_the_noise(alpha):
         "v_prediction": alpha**0.5 * noise - (1 - alpha) ** 0.5 * clean,
     }
     for prediction_type, output in outputs.items():
-        assert torch.allclose(ddim.to_noise(output, noisy, alpha, prediction_type), noise, atol=1e-12)
+        assert_close(ddim.to_noise(output, noisy, alpha, prediction_type), noise)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
@@ -52,7 +53,7 @@ def test_steps_are_those_of_diffusers(prediction_type):
         after = SCHEDULE.alpha(timesteps[index + 1] if index < 19 else -1)
         ours = ddim.step(latents, ddim.to_noise(output, latents, level, prediction_type), level, after)
         expected = theirs.step(output, timestep, latents).prev_sample
-        assert (ours - expected).abs().max() <= 1e-6 * expected.abs().max().clamp_min(1)
+        assert_close(ours, expected)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
@@ -65,7 +66,7 @@ def test_inverse_steps_are_those_of_diffusers(prediction_type):
         after = SCHEDULE.alpha(timestep)
         ours = ddim.step(latents, ddim.to_noise(output, latents, level, prediction_type), level, after)
         expected = theirs.step(output, timestep, latents).prev_sample
-        assert (ours - expected).abs().max() <= 1e-6 * expected.abs().max().clamp_min(1)
+        assert_close(ours, expected)
         level = after
 
 
@@ -83,13 +84,13 @@ def test_whole_runs_are_those_of_diffusers():
     timesteps = SCHEDULE.timesteps(25)
     *_, (last, noisy) = invert(latents, noise_of, SCHEDULE, timesteps)
     assert last == timesteps[0]
-    assert torch.allclose(noisy, expected, atol=1e-6, rtol=1e-6)
+    assert_close(noisy, expected)
     theirs.set_timesteps(25)
     for timestep in theirs.timesteps.tolist():
         expected = theirs.step(noise_of(expected, timestep), timestep, expected).prev_sample
     *_, (last, clean) = sample(noisy, lambda x, _, t: noise_of(x, t), SCHEDULE, timesteps)
     assert last == timesteps[-1]
-    assert torch.allclose(clean, expected, atol=2e-6, rtol=2e-6)
+    assert_close(clean, expected)
 
 
 def test_inversion_and_sampling_cancel_for_a_constant_prediction():
@@ -97,7 +98,7 @@ def test_inversion_and_sampling_cancel_for_a_constant_prediction():
     timesteps = SCHEDULE.timesteps(20)
     *_, (_, noisy) = invert(latents, lambda x, t: noise, SCHEDULE, timesteps)
     *_, (_, clean) = sample(noisy, lambda x, i, t: noise, SCHEDULE, timesteps)
-    assert torch.allclose(clean, latents, atol=1e-5)
+    assert_close(clean, latents)
 
 
 def test_loops_say_where_they_are():
@@ -125,8 +126,8 @@ def test_a_model_that_breaks_is_caught_where_it_breaks(wrong):
 def test_guidance():
     uncond, cond = random_latents(0), random_latents(1)
     assert torch.equal(combine(uncond, cond, 0.0), uncond)
-    assert torch.allclose(combine(uncond, cond, 1.0), cond, atol=1e-6)
-    assert torch.allclose(combine(uncond, cond, 2.0), 2 * cond - uncond, atol=1e-6)
+    assert_close(combine(uncond, cond, 1.0), cond)
+    assert_close(combine(uncond, cond, 2.0), 2 * cond - uncond)
     assert all(
         torch.equal(*pair) for pair in zip(split(stack([uncond, cond]), 2), (uncond, cond), strict=True)
     )

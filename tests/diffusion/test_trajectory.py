@@ -3,6 +3,7 @@ import os
 import pytest
 import torch
 
+from closeness import assert_close
 from evenreel.diffusion.inversion import record
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.diffusion.trajectory import Trajectory
@@ -72,4 +73,4 @@ def test_recording_in_batches_is_recording_at_once():
 
     whole, parts = recorded(7, timesteps), recorded(3, timesteps[:2])
     for timestep, latents in parts.items():
-        assert torch.allclose(latents, whole[timestep], atol=1e-6)
+        assert_close(latents, whole[timestep])

@@ -20,7 +20,9 @@ class Around:
 
 
 def random_latents(frames, seed=0, size=8):
-    return torch.randn(frames, 4, size, size, generator=torch.Generator().manual_seed(seed))
+    """In float64, as the laws of hosts are tested."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(frames, 4, size, size, generator=generator, dtype=torch.float64)
 
 
 def job_for(backbone, frames, *, steps=3, source=True, size=8, **changes):
@@ -46,5 +48,6 @@ def edit(backbone, host, job, **attach):
     """Latents at the end of an edit."""
     with host.attach(backbone, job, **attach) as session:
         latents, timesteps = session.start()
+        latents = latents.to(torch.promote_types(backbone.dtype, torch.float32))  # noise is drawn in float32
         *_, (_, latents) = sample(latents, session.predict_noise, backbone.schedule, timesteps)
     return latents

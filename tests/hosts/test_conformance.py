@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from closeness import assert_apart, assert_close
 from evenreel import registry
 from evenreel.backbones import load_backbone
 from evenreel.errors import PluginError, SettingsError
@@ -35,9 +36,6 @@ SMALL = {
 """Settings of hosts that let some frames see each other: so few that no batch is too small for them."""
 QUICK = {"ddpm": {"skip": 0.5}, "null-text": {"inner_steps": 1}}
 """Options of inversions that show themselves within two steps."""
-SAMENESS = 1e-3
-"""What rounding may come to where other frames pass together. Hosts that choose by comparing (which tokens merge, which
-resemble each other) must not fall on the other side of it."""
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +100,7 @@ def test_an_edit(host, inversion, tiny):
     assert first.dtype == clip.dtype
     assert torch.isfinite(first).all()
     assert len({frame.numpy().tobytes() for frame in first}) == len(clip)
-    assert not torch.allclose(first, clip, atol=1e-2)
+    assert_apart(first, clip)
 
     torch.manual_seed(12345)  # the global generator must not matter
     assert torch.equal(edited(tiny, host, inversion, clip, batch=2), first)
@@ -113,13 +111,13 @@ def test_an_edit(host, inversion, tiny):
 def test_the_batch_does_not_matter_to_a_host(host, tiny):
     clip = random_latents(3)
     parts, whole = (edited(tiny, host, DEFAULT, clip, batch=batch) for batch in (2, 3))
-    assert (parts - whole).abs().max() < SAMENESS
+    assert_close(parts, whole)
 
 
 def test_the_batch_does_not_matter_to_an_inversion(inversion, tiny):
     host, clip = create_host("frame"), random_latents(3)
     parts, whole = (edited(tiny, host, inversion, clip, batch=batch) for batch in (2, 3))
-    assert (parts - whole).abs().max() < SAMENESS
+    assert_close(parts, whole)
 
 
 def test_inversions_differ(tiny, installed, monkeypatch):
@@ -130,7 +128,8 @@ def test_inversions_differ(tiny, installed, monkeypatch):
     host, clip = create_host("frame"), random_latents(2)
     results = [edited(tiny, host, inversion, clip, batch=2) for inversion in names]
     for index, one in enumerate(results):
-        assert not any(torch.allclose(one, other, atol=1e-3) for other in results[:index])
+        for other in results[:index]:
+            assert_apart(one, other)
 
 
 def test_a_host_of_another_package_is_found_while_it_is_there(installed, monkeypatch):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from closeness import assert_apart, assert_close
 from evenreel.backbones import layers
 from evenreel.diffusion import ddim
 from evenreel.diffusion.inversion import invert, record
@@ -57,11 +58,9 @@ def test_branches_do_not_see_each_other(tiny):
         ]
         state.branches = 2
         together = tiny.predict_noise(torch.cat([ours, theirs]), 401, embeds)
-        assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+        assert_close(together, torch.cat(alone))
         state.branches = 1  # as published: the last frame of one branch beside the first of the other
-        assert not torch.allclose(
-            tiny.predict_noise(torch.cat([ours, theirs]), 401, embeds), together, atol=1e-4
-        )
+        assert_apart(tiny.predict_noise(torch.cat([ours, theirs]), 401, embeds), together)
 
 
 def test_windows_of_frames_do_not_see_each_other(tiny):
@@ -75,7 +74,7 @@ def test_windows_of_frames_do_not_see_each_other(tiny):
         ):
             pass
     alone = inverted(tiny, latents[3:], settings, steps=2)[-1]
-    assert torch.allclose(trajectory.read(timesteps[0])[3:], alone, atol=1e-6)
+    assert_close(trajectory.read(timesteps[0])[3:], alone)
 
 
 def test_eta_1_is_the_forward_process(tiny):
@@ -87,7 +86,7 @@ def test_eta_1_is_the_forward_process(tiny):
         latents, lambda x, _timestep: torch.zeros_like(x), tiny.schedule, timesteps
     )
     for (_, theirs), mine in zip(nothing, ours, strict=True):
-        assert torch.allclose(theirs, mine, atol=1e-4)
+        assert_close(theirs, mine)
     many = random_latents(1).expand(400, -1, -1, -1) * 0
     noise = torch.randn(400, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     stepped = ddim.noising_step(many, noise, noise.flip(0), 0.9, 0.4, eta=0.6)
@@ -102,8 +101,8 @@ def test_drawn_noise_follows_from_the_seed_and_is_shared_by_frames(tiny):
     latents, settings = random_latents(1).expand(3, -1, -1, -1), BilateralInversion(eta=0.5)
     one, again, other = (inverted(tiny, latents, settings, seed=seed)[-1] for seed in (1, 1, 2))
     assert torch.equal(one, again)
-    assert not torch.allclose(one, other, atol=0.1)
-    assert torch.allclose(one, one[:1].expand_as(one), atol=1e-5)
+    assert_apart(one, other, by=0.1)
+    assert_close(one, one[:1].expand_as(one))
 
 
 def test_the_filtered_layers():

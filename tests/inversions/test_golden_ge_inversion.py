@@ -3,23 +3,19 @@
 import pytest
 import torch
 
+from closeness import NETWORK, difference
 from evenreel.backbones import layers, load_backbone
 from evenreel.diffusion.inversion import invert
 from evenreel.inversions.bilateral import BilateralInversion, bilateral_method, features_filtered
 from evenreel.ops.bilateral import filter_1d, filter_2d
 from hosts import golden
 
-FILTER, INVERSION, FEATURES = 5e-6, 2e-5, 5e-6
+FILTER, INVERSION, FEATURES = 1e-5, NETWORK, NETWORK
 
 lines = pytest.mark.parametrize("recording", golden.cases("ge", "bf1d"))
 pictures = pytest.mark.parametrize("recording", golden.cases("ge", "bf2d"))
 in_features = pytest.mark.parametrize("recording", golden.cases("ge", "t1_up_blocks"))
 in_latents = pytest.mark.parametrize("recording", golden.cases("ge", "filtered_latents"))
-
-
-def difference(ours, theirs):
-    assert ours.shape == theirs.shape
-    return (ours - theirs).abs().max().item()
 
 
 def numbers(settings):

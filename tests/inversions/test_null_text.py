@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from closeness import assert_close
 from evenreel.diffusion import guidance
 from evenreel.diffusion.inversion import invert
 from evenreel.diffusion.sampling import sample
@@ -23,7 +24,7 @@ SCHEDULE = NoiseSchedule.from_config(
     }
 )
 SCALE = 3.0
-COND, NULL = torch.tensor([[[0.3, -0.2]]]), torch.zeros(1, 1, 2)
+COND, NULL = torch.tensor([[[0.3, -0.2]]], dtype=torch.float64), torch.zeros(1, 1, 2, dtype=torch.float64)
 
 
 def predict_noise(latents, timestep, embeds):
@@ -33,7 +34,8 @@ def predict_noise(latents, timestep, embeds):
 
 
 def clip(frames, seed=0):
-    return torch.randn(frames, 4, 3, 5, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(frames, 4, 3, 5, generator=generator, dtype=torch.float64)
 
 
 def inverted(clean, steps):
@@ -67,7 +69,7 @@ def test_guided_sampling_returns_to_the_clip():
     # The loss tolerates an error of a few hundredths, which comes to rest there.
     assert (rebuilt - clean).square().mean().sqrt() < 0.04
     assert (guided(clean, 10, {}) - clean).square().mean().sqrt() > 0.3
-    assert torch.allclose(found[-1].latents, rebuilt, atol=1e-5)
+    assert_close(found[-1].latents, rebuilt)
 
 
 def test_every_timestep_gets_one_embedding_for_all_frames():
@@ -82,12 +84,12 @@ def test_windows_of_frames_change_nothing():
     whole = found_for(clean, inner_steps=3)
     for windows in (found_for(clean, inner_steps=3, batch=2), found_for(clean, inner_steps=3, batch=1)):
         for one, other in zip(whole, windows, strict=True):
-            assert torch.allclose(one.embeds, other.embeds, atol=1e-5)
-            assert one.losses == pytest.approx(other.losses, rel=1e-4)
+            assert_close(one.embeds, other.embeds)
+            assert one.losses == pytest.approx(other.losses)
     for one, other in zip(
         whole, found_for(clean, inner_steps=3, batch=2, prompt_embeds=per_frame), strict=True
     ):
-        assert torch.allclose(one.embeds, other.embeds, atol=1e-5)
+        assert_close(one.embeds, other.embeds)
 
 
 def test_the_network_never_differentiates_more_frames_than_the_batch():

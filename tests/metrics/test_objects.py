@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from closeness import assert_close
 from evenreel.metrics.answer import RING, Parts, SeenAnswer, rigid_flow
 from evenreel.metrics.appearance import gradient_energy
 from evenreel.metrics.base import measure
@@ -75,7 +76,7 @@ class TestMotionAndMasks:
         scene = rolling(shape)
         clip = render(scene, range(4))
         found = rigid_flow(clip.flow[:-1], clip.masks[:-1, -1:] > 0.5)
-        assert torch.allclose(found, main_flow(scene, range(3)), atol=1e-3)
+        assert_close(found, main_flow(scene, range(3)), within=0.001)
 
     def test_a_similarity_does_not_follow_a_few_wrong_places(self):
         scene = rolling("square")

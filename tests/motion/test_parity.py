@@ -5,17 +5,13 @@ import torch
 from diffusers import MotionAdapter, UNetMotionModel
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 
+from closeness import assert_close
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.folder import load_motion, save_motion
 from evenreel.motion.modules import MotionModules
 from evenreel.motion.transformer import FrameTransformer
 from motion.moving import call_inputs, random_motion
 from tiny import tiny_unet
-
-
-def close(own, reference, share=1e-5):
-    """Differences are float rounding: small beside the largest value."""
-    assert (own - reference).abs().max() <= share * reference.abs().max()
 
 
 @pytest.mark.parametrize("grad", [False, True], ids=["inference", "training"])
@@ -30,7 +26,7 @@ def test_one_module_is_diffusers_own(grad, layout):
     hidden_states = torch.randn(2 * 6, 32, 5, 7).to(memory_format=layout)
     with torch.set_grad_enabled(grad):
         ours = own(hidden_states, 6)
-        close(ours, reference(hidden_states, num_frames=6))
+        assert_close(ours, reference(hidden_states, num_frames=6))
     assert ours.is_contiguous(memory_format=layout)
 
 
@@ -40,7 +36,7 @@ def test_places_that_pass_in_parts_are_the_same(monkeypatch):
     with torch.no_grad():
         whole = own(hidden_states, 6)
         monkeypatch.setattr("evenreel.motion.transformer._TOKENS_CPU", 6 * 8)
-        close(own(hidden_states, 6), whole)
+        assert_close(own(hidden_states, 6), whole)
 
 
 @pytest.mark.parametrize("middle", [False, True])
@@ -55,7 +51,7 @@ def test_hooks_make_what_unet_motion_model_makes(tmp_path, middle, widths):
         ours = unet(latents, timestep, prompt_embeds).sample
         clips = latents.unflatten(0, (2, 6)).transpose(1, 2)
         theirs = reference(clips, timestep, prompt_embeds).sample
-    close(ours, theirs.transpose(1, 2).flatten(0, 1))
+    assert_close(ours, theirs.transpose(1, 2).flatten(0, 1))
 
 
 def test_what_diffusers_saves_is_read(tmp_path):
@@ -71,7 +67,7 @@ def test_what_diffusers_saves_is_read(tmp_path):
         own = modules.state_dict()
         assert own.keys() == kept.keys()
         for key, value in own.items():
-            close(value, kept[key], 1e-3)
+            assert_close(value, kept[key], 1e-3)
         assert all(value.dtype == torch.float32 for value in own.values())
 
 

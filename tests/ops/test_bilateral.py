@@ -7,6 +7,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from closeness import assert_close
 from evenreel.errors import SettingsError
 from evenreel.ops.bilateral import filter_1d, filter_2d, mirrored
 
@@ -80,7 +81,7 @@ def test_the_filter_is_the_matrix_that_it_stands_for(pair, kernel, sigma_spatial
     ours = filter_2d(
         picture, kernel=kernel, sigma_spatial=sigma_spatial, sigma_intensity=sigma_intensity, edge=edge
     )
-    assert torch.allclose(ours.flatten(), expected, rtol=1e-10, atol=1e-12)
+    assert_close(ours.flatten(), expected)
 
 
 @given(pictures(), kernels, sigmas, sigmas, edges)

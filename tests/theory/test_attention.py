@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
+from closeness import assert_close
 from evenreel.theory import attention
 from evenreel.theory.attention import Head
 from evenreel.theory.measured import draw
@@ -30,7 +31,7 @@ def test_a_head_is_attention():
         draw(7, 5, seed=4),
     )
     found = scaled_dot_product_attention(x @ head.to_q, z @ head.to_k, z @ head.to_v)
-    torch.testing.assert_close(head(x, z), found, rtol=1e-10, atol=1e-12)
+    assert_close(head(x, z), found)
 
 
 @given(cases())

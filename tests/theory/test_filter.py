@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from closeness import assert_close
 from evenreel.ops.bilateral import filter_2d
 from evenreel.theory import filter as bilateral
 from evenreel.theory.filter import Bilateral
@@ -35,14 +36,14 @@ def test_the_reference_agrees_with_the_filter_in_use(edge, kernel):
     picture = draw(7, 6, seed=0)
     filtering = Bilateral.of(picture, kernel=kernel, sigma_spatial=1.3, sigma_intensity=0.7, edge=edge)
     used = filter_2d(picture[None, None], kernel=kernel, sigma_spatial=1.3, sigma_intensity=0.7, edge=edge)
-    torch.testing.assert_close(filtering(picture), used[0, 0], rtol=1e-10, atol=1e-12)
+    assert_close(filtering(picture), used[0, 0])
 
 
 @given(filters(), tensors(*SHAPE))
 def test_the_matrix(filtering, x):
     matrix = filtering.matrix(x)
     assert (matrix >= 0).all()
-    torch.testing.assert_close(matrix.sum(1), torch.ones(20, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert_close(matrix.sum(1), torch.ones(20, dtype=torch.float64))
 
 
 @settings(max_examples=30)
@@ -51,7 +52,7 @@ def test_the_jacobian_is_the_derivative(filtering, x):
     found = torch.autograd.functional.jacobian(
         lambda flat: filtering(flat.view(SHAPE)).flatten(), x.flatten()
     )
-    torch.testing.assert_close(filtering.jacobian(x), found, rtol=1e-8, atol=1e-8)
+    assert_close(filtering.jacobian(x), found)
 
 
 @given(filters(), tensors(*SHAPE), tensors(*SHAPE))

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from closeness import assert_close
 from evenreel.backbones import layers, load_backbone
 from evenreel.backbones.clip import load_clip
 from evenreel.theory.statements import STATEMENTS
@@ -62,7 +63,7 @@ def test_heads_give_what_the_layer_gives(backbone):
         wanted = layer(x, encoder_hidden_states=z)[0]
         joined = torch.cat([head(x[0].double(), z[0].double()) for head in heads_of(layer)], dim=1)
         found = layer.to_out[0](joined.float())
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    assert_close(found, wanted)
 
 
 def test_the_predictors_constant_is_that_of_its_jacobian(backbone):

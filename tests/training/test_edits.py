@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
+from closeness import NETWORK, assert_close
 from evenreel.adapters.adapter import Adapter, AdapterSettings
 from evenreel.adapters.lora import LoraSettings
 from evenreel.adapters.prompt_tokens import PromptTokenSettings
@@ -109,7 +110,7 @@ def test_the_loss_is_that_of_an_edit_step_by_step(backbone):
         assert figures["temporal"].item() == pytest.approx(temporal.item(), rel=1e-3)
         assert loss.item() == pytest.approx((edit + 0.5 * temporal).item(), rel=1e-3)
         noisy = ddim.step(noisy, noise_pred, alpha, schedule.alpha(following))
-        assert torch.allclose(trainee._edits[0], noisy, atol=1e-4)
+        assert_close(trainee._edits[0], noisy, NETWORK)
 
 
 @pytest.mark.parametrize("tokens", [False, True])
@@ -143,14 +144,14 @@ def test_the_right_answer_of_a_scene_is_the_scene_with_one_attribute_changed(bac
         names = [name for name in ATTRIBUTES if new[name] != scene.attribute(name)]
         assert len(names) == 1
         answer = render(scene.edited(**{names[0]: new[names[0]]}), [0, 2], 64, maps=False).frames
-        assert torch.allclose(begun.answers[2 * index : 2 * index + 2], backbone.encode(answer), atol=1e-5)
+        assert_close(begun.answers[2 * index : 2 * index + 2], backbone.encode(answer))
         changed.add(names[0])
     assert len(changed) > 2
 
 
 def test_any_other_clip_is_its_own_right_answer(backbone):
     begun = prepare(made_up(), Encoded(backbone, None), SETTINGS)
-    assert torch.allclose(begun.answers, begun.latents)
+    assert_close(begun.answers, begun.latents)
     assert torch.equal(begun.text, begun.source_text)
 
 

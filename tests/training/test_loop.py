@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from closeness import assert_close
 from evenreel.errors import OutputError, SettingsError
 from evenreel.training.loop import LoopSettings, Training
 from evenreel.training.states import StateFiles, is_done, recorded_step
@@ -130,7 +131,7 @@ def test_the_gradient_of_a_step_is_that_of_all_its_micro_batches(tmp_path):
     )
     optimizer.step()
     for name, value in toy.learned.named_parameters():
-        assert torch.allclose(ours[f"model.learned.{name}"], value, rtol=1e-5, atol=1e-6)
+        assert_close(ours[f"model.learned.{name}"], value)
 
 
 def test_the_rate_rises_stays_and_falls():

@@ -242,8 +242,9 @@ def _check(path: str, place: _Place, shape: tuple[int, int], *, fused: bool) -> 
 def _fused(layer: Any, change: Tensor) -> nn.Linear:
     weight: Tensor = layer.weight
     fused = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
-    # Added in single precision: in half, small changes would be lost twice over.
-    added = weight.detach().float() + change.detach().to(weight.device, torch.float32)
+    # Added in single precision at least: in half, small changes would be lost twice over.
+    at_least_single = torch.promote_types(weight.dtype, torch.float32)
+    added = weight.detach().to(at_least_single) + change.detach().to(weight.device, at_least_single)
     fused.weight = nn.Parameter(added.to(weight.dtype), requires_grad=False)
     fused.bias = layer.bias
     return fused.train(layer.training)

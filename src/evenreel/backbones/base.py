@@ -51,7 +51,7 @@ class Guidance(NamedTuple):
 
 
 class Backbone(ABC):
-    """A latent diffusion model. Tensors come in any type and leave as float32 on `device`.
+    """A latent diffusion model. Tensors come in any type and leave on `device` as float32; of a float64 one, as that.
 
     Any class with all that stands here counts as one, also where it is not derived from this one. (A protocol's
     `isinstance` would read `unet` and so load the weights; this one looks at the class alone.)

@@ -143,7 +143,9 @@ class StableDiffusion(Backbone):
         scale = self.vae.config.scaling_factor
 
         def latents_of(batch: Tensor) -> Tensor:
-            return self.vae.encode(batch.to(self.vae.dtype) * 2 - 1).latent_dist.mean.float() * scale
+            return (
+                self.vae.encode(batch.to(self.vae.dtype) * 2 - 1).latent_dist.mean.to(self._outside) * scale
+            )
 
         return self._in_batches(frames, latents_of, frames[0, 0].numel())
 
@@ -154,7 +156,7 @@ class StableDiffusion(Backbone):
 
         def frames_of(batch: Tensor) -> Tensor:
             decoded = self.vae.decode((batch / scale).to(self.vae.dtype), return_dict=False)[0]
-            return decoded.float() / 2 + 0.5
+            return decoded.to(self._outside) / 2 + 0.5
 
         factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         return self._in_batches(latents, frames_of, latents[0, 0].numel() * factor**2).clamp(0, 1)
@@ -187,8 +189,13 @@ class StableDiffusion(Backbone):
                 down_block_additional_residuals=None if residuals is None else residuals.down,
                 mid_block_additional_residual=None if residuals is None else residuals.mid,
                 return_dict=False,
-            )[0].float()
+            )[0].to(self._outside)
         return ddim.to_noise(output, latents, self.schedule.alpha(timestep), self.schedule.prediction_type)
+
+    @property
+    def _outside(self) -> torch.dtype:
+        """In which type tensors leave."""
+        return torch.promote_types(self.dtype, torch.float32)
 
     def _in_batches(
         self, inputs: Float[Tensor, "frames _ _ _"], compute: Callable[[Tensor], Tensor], pixels: int

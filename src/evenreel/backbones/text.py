@@ -194,11 +194,11 @@ class PromptEncoder:
             ids[row, : len(known) + 2] = torch.tensor([marks.bos_token_id, *known, marks.eos_token_id])
         with self._vectors_inserted(chunks):
             if self.clip_skip == 1:
-                return self.text_encoder(ids.to(self.text_encoder.device)).last_hidden_state.float()
+                return _at_least_single(self.text_encoder(ids.to(self.text_encoder.device)).last_hidden_state)
             found = self.text_encoder(ids.to(self.text_encoder.device), output_hidden_states=True)
             # transformers 5.6 took a level away
             inner = getattr(self.text_encoder, "text_model", self.text_encoder)
-            return inner.final_layer_norm(found.hidden_states[-self.clip_skip]).float()
+            return _at_least_single(inner.final_layer_norm(found.hidden_states[-self.clip_skip]))
 
     @contextmanager
     def _vectors_inserted(self, chunks: list[_Row]) -> Iterator[None]:
@@ -297,3 +297,7 @@ class PromptEncoder:
             raise SettingsError(
                 f"the prompt {prompt!a} contains a NUL or a lone surrogate; type it again without it."
             )
+
+
+def _at_least_single(states: Tensor) -> Tensor:
+    return states.to(torch.promote_types(states.dtype, torch.float32))

@@ -103,7 +103,7 @@ class SourceClip:
     def room(self, timesteps: tuple[int, ...]) -> Trajectory:
         """Room for the clip at each of `timesteps`, on disk when that is much."""
         frames, channels, height, width = self.latents.shape
-        return Trajectory(timesteps, (frames, channels, height, width))
+        return Trajectory(timesteps, (frames, channels, height, width), dtype=self.latents.dtype)
 
     def follow(self, run: Iterator[int], total: int) -> None:
         """Run to the end and show how far it is."""

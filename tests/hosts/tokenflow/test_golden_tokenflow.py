@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
+from closeness import NETWORK, assert_close, difference
 from evenreel.backbones import hooks, layers, load_backbone
 from evenreel.diffusion.inversion import invert
 from evenreel.diffusion.sampling import sample
@@ -25,16 +26,12 @@ from evenreel.ops.correspondence import directions, nearest
 from hosts import golden
 from hosts.jobs import Around
 
-INVERSION, FIRST_STEP, ALL_STEPS, FRAMES, UNIT = 2e-5, 2e-4, 1e-3, 2e-4, 1e-5
+INVERSION, FIRST_STEP, ALL_STEPS, FRAMES, UNIT = NETWORK, 2e-4, 1e-3, 2e-4, 1e-5
 TIE = 1e-5
 """Two keyframe tokens whose cosines differ by less may be taken for one another."""
 
 units = pytest.mark.parametrize("recording", golden.cases("tokenflow", "propagate"))
 edits = pytest.mark.parametrize("recording", golden.cases("tokenflow", "edit.latents"))
-
-
-def difference(ours, theirs):
-    return (ours - theirs).abs().max().item()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +68,7 @@ def test_propagation(recording):
                 matches = nearest(directions(source), state.kept[flow.keyframe]["layer"].keys)
                 assert torch.equal(matches, recording[prefix + name])
                 if name == "match_cur" and window > 0:
-                    assert torch.allclose(torch.tensor(flow.weights), recording[prefix + "w_cur"])
+                    assert_close(torch.tensor(flow.weights), recording[prefix + "w_cur"])
 
 
 def installed(backbone, state):

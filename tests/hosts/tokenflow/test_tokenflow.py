@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from closeness import assert_close, rows_apart
 from evenreel.backbones import layers
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
@@ -32,7 +33,7 @@ def drawn(*keyframes):
 def test_a_single_frame_is_edited_as_by_the_frame_host(tiny, guidance_scale):
     job = job_for(tiny, 1, guidance_scale=guidance_scale)
     ours, theirs = edit(tiny, TokenFlowHost(), job), edit(tiny, FrameHost(), job)
-    assert torch.allclose(ours, theirs, atol=2e-5)
+    assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("guidance_scale", [7.5, 1.0])
@@ -42,7 +43,7 @@ def test_a_keyframe_would_take_its_own_tokens(tiny, guidance_scale):
     once = predicted(tiny, TokenFlowHost(), job, latents, draw=drawn(1))
     # Of a single window the published frames, too, take from its keyframe alone, and here the keyframe among them.
     twice = predicted(tiny, TokenFlowHost(published=True), job, latents, draw=drawn(1))
-    assert torch.allclose(once[1], twice[1], atol=2e-5)
+    assert_close(once[1], twice[1])
 
 
 def test_frames_take_from_the_keyframes_on_both_sides(tiny):
@@ -51,12 +52,11 @@ def test_frames_take_from_the_keyframes_on_both_sides(tiny):
     # A frame's attention output comes from keyframes alone: of those, what the edit shows of frame 4 changes.
     latents[4] += 1.0
     after = predicted(tiny, TokenFlowHost(), job, latents, draw=drawn(1, 4))
-    assert all(not torch.allclose(one, other, atol=1e-4) for one, other in zip(before, after, strict=True))
+    assert all(rows_apart(before, after))
     # The same change of a frame that is no keyframe stays its own.
     latents[3] += 1.0
     last = predicted(tiny, TokenFlowHost(), job, latents, draw=drawn(1, 4))
-    changed = [not torch.allclose(one, other, atol=1e-4) for one, other in zip(after, last, strict=True)]
-    assert changed == [False, False, False, True, False, False]
+    assert rows_apart(after, last) == [False, False, False, True, False, False]
 
 
 def test_a_still_clip_stays_still(tiny):
@@ -64,13 +64,13 @@ def test_a_still_clip_stays_still(tiny):
     still = {t: job.source.read(t, [0]).expand(6, -1, -1, -1) for t in job.timesteps}
     job = replace(job, source=Trajectory.of(still))
     latents = edit(tiny, TokenFlowHost(window=3), job)
-    assert torch.allclose(latents, latents[:1].expand_as(latents), atol=1e-4)
+    assert_close(latents, latents[:1].expand_as(latents))
 
 
 def test_the_batch_changes_no_result_while_keyframes_fit(tiny):
     job = job_for(tiny, 9, steps=2)
     small, large = (edit(tiny, TokenFlowHost(window=3), replace(job, batch=batch)) for batch in (3, 9))
-    assert torch.allclose(small, large, atol=1e-4)
+    assert_close(small, large)
 
 
 def test_other_seeds_draw_other_keyframes(tiny):
@@ -86,11 +86,10 @@ def test_keyframes_of_later_stages_see_those_of_the_first(tiny):
     before = predicted(tiny, host, job, latents)
     latents[1] += 1.0  # frames 1 and 4 are the first stage
     after = predicted(tiny, host, job, latents)
-    assert all(not torch.allclose(one, other, atol=1e-4) for one, other in zip(before, after, strict=True))
+    assert all(rows_apart(before, after))
     latents[0] += 1.0  # frames 0 and 2 are the second
     last = predicted(tiny, host, job, latents)
-    changed = [not torch.allclose(one, other, atol=1e-4) for one, other in zip(after, last, strict=True)]
-    assert changed == [True, False, True, False, False, False]
+    assert rows_apart(after, last) == [True, False, True, False, False, False]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +149,7 @@ def test_extended_attention_is_attention_over_all_tokens(tiny, at_once, monkeypa
     name = layers.self_attentions(tiny.unet)[0]
     attn = layers.attention(tiny.unet, name)
     queries, keys, values = (
-        torch.randn(rows, tokens, 32, generator=torch.Generator().manual_seed(tokens + rows))
+        torch.randn(rows, tokens, 32, generator=torch.Generator().manual_seed(tokens + rows)).double()
         for rows, tokens in ((1, 10), (1, 20), (2, 20))
     )
 
@@ -162,7 +161,7 @@ def test_extended_attention_is_attention_over_all_tokens(tiny, at_once, monkeypa
     )
     expected = attn.to_out[0](expected.transpose(1, 2).flatten(2))
     ours = extended_attention.attend(attn.processor, attn, queries, keys, values)
-    assert torch.allclose(ours, expected, atol=1e-5)
+    assert_close(ours, expected)
 
 
 def test_fused_projections_are_refused():
@@ -197,7 +196,7 @@ def test_sdedit_starts_at_the_source_with_the_noise_of_its_inversion(tiny):
     assert timesteps == job.timesteps[5:]
     level = alpha(timesteps[0])
     expected = level**0.5 * job.clean + (1 - level) ** 0.5 * noise
-    assert torch.allclose(latents, expected, atol=1e-4)
+    assert_close(latents, expected)
 
 
 def test_sdedit_injects_nothing(tiny):

@@ -7,6 +7,7 @@ import torch
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 
+from closeness import difference
 from evenreel.backbones import load_backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.diffusion import ddim
@@ -34,10 +35,6 @@ INVERSION, LATENTS, NOISE, ATTENTION, LOSSES, EXACT = 1e-5, 1e-3, 1e-4, 2e-5, 1e
 units = pytest.mark.parametrize("recording", golden.cases("vid2vid_zero", "attn0_in"))
 edits = pytest.mark.parametrize("recording", golden.cases("vid2vid_zero", "latents"))
 null_texts = pytest.mark.parametrize("recording", golden.cases("vid2vid_zero", "null_embeddings"))
-
-
-def difference(ours, theirs):
-    return (ours - theirs).abs().max().item()
 
 
 def frames_first(video):

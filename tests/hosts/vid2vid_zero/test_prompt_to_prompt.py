@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 
+from closeness import assert_apart, assert_close
 from evenreel.backbones.hooks import processors_installed
 from evenreel.backbones.text import PromptEncoder
 from evenreel.errors import SettingsError
@@ -60,9 +61,9 @@ def test_attention_to_the_prompt(branches, source, processor):
     state = PromptToPromptState(branches=branches, source=source, prompts=prompts)
     attn.set_processor(SourceText(attn.processor, state))
     output = attn(hidden_states, text)
-    assert torch.allclose(output, expected, atol=1e-5)
-    assert torch.allclose(output[:-FRAMES], plain[:-FRAMES], atol=1e-6)
-    assert not torch.allclose(output[-FRAMES:], plain[-FRAMES:], atol=1e-2)
+    assert_close(output, expected)
+    assert_close(output[:-FRAMES], plain[:-FRAMES])
+    assert_apart(output[-FRAMES:], plain[-FRAMES:], by=0.01)
     state.prompts = None
     assert torch.equal(attn(hidden_states, text), plain)
 
@@ -76,8 +77,8 @@ def test_self_attention_of_coarse_layers():
     state = PromptToPromptState(branches=3, self_attention=True, latent_size=(8, 10))
     attn.set_processor(SourceSelf(attn.processor, state))
     output = attn(hidden_states)
-    assert torch.allclose(output, expected, atol=1e-5)
-    assert not torch.allclose(output[-FRAMES:], plain[-FRAMES:], atol=1e-2)
+    assert_close(output, expected)
+    assert_apart(output[-FRAMES:], plain[-FRAMES:], by=0.01)
     for finer in ({"latent_size": (8, 9)}, {"self_attention": False}):
         attn.processor.state = PromptToPromptState(
             branches=3, **{"self_attention": True, "latent_size": (8, 10), **finer}
@@ -97,8 +98,8 @@ def test_swapped_words_take_over():
     source, target = random(2, 4, 77).softmax(-1)
     edited = prompts.apply(source, target)
     assert torch.equal(edited[:, :2], source[:, :2])
-    assert torch.allclose(edited[:, 2:6], source[:, 2:5].sum(1, keepdim=True).expand(-1, 4) / 4)
-    assert torch.allclose(edited.sum(-1), torch.ones(4))
+    assert_close(edited[:, 2:6], source[:, 2:5].sum(1, keepdim=True).expand(-1, 4) / 4)
+    assert_close(edited.sum(-1), torch.ones(4))
 
 
 def test_added_words_keep_their_own():

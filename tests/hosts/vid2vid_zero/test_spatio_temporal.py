@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 
+from closeness import assert_apart, assert_close
 from evenreel.errors import SettingsError
 from evenreel.hosts.vid2vid_zero.spatio_temporal import (
     DenseAttention,
@@ -55,7 +56,7 @@ def seen_by(tokens, frames):
 def test_sparse_causal_frames_see_the_first_and_the_one_before():
     tokens = clip(4)
     expected = seen_by(tokens, [[0], [0], [0, 1], [0, 2]])
-    assert torch.allclose(watched(SparseCausalAttention, tokens, [[0, 1, 2, 3]]), expected, atol=1e-6)
+    assert_close(watched(SparseCausalAttention, tokens, [[0, 1, 2, 3]]), expected)
 
 
 @pytest.mark.parametrize("windows", [[[0], [1, 2], [3, 4]], [[0, 1, 2], [3], [4]], [[0], [1], [2], [3], [4]]])
@@ -63,7 +64,7 @@ def test_sparse_causal_frames_see_the_first_and_the_one_before():
 def test_windows_of_sparse_causal_frames_are_exact(windows):
     tokens = clip(5)
     whole = watched(SparseCausalAttention, tokens, [[0, 1, 2, 3, 4]])
-    assert torch.allclose(watched(SparseCausalAttention, tokens, windows), whole, atol=1e-6)
+    assert_close(watched(SparseCausalAttention, tokens, windows), whole)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_windows_of_sparse_causal_frames_are_exact(windows):
 def test_dense_frames_see_their_window_and_two_before(windows, seen):
     tokens = clip(5)
     expected = seen_by(tokens, [list(frames) for frames in seen])
-    assert torch.allclose(watched(DenseAttention, tokens, windows), expected, atol=1e-6)
+    assert_close(watched(DenseAttention, tokens, windows), expected)
 
 
 @KINDS
@@ -90,8 +91,8 @@ def test_branches_do_not_mix(kind):
     both = watched(kind, tokens, [[0, 1], [2]])
     tokens[1] = 0
     other = watched(kind, tokens, [[0, 1], [2]])
-    assert torch.allclose(both[0], other[0], atol=1e-6)
-    assert not torch.allclose(both[1], other[1], atol=1e-2)
+    assert_close(both[0], other[0])
+    assert_apart(both[1], other[1], by=0.01)
 
 
 @KINDS
@@ -99,7 +100,7 @@ def test_branches_do_not_mix(kind):
 def test_one_frame_sees_itself(kind):
     tokens = clip(1)
     plain = attention()(tokens.flatten(0, 1)).unflatten(0, (BRANCHES, 1))
-    assert torch.allclose(watched(kind, tokens, [[0]]), plain, atol=1e-6)
+    assert_close(watched(kind, tokens, [[0]]), plain)
 
 
 def test_nothing_is_kept_for_windows_that_do_not_follow():
@@ -139,8 +140,8 @@ def test_shared_norms_are_those_of_one_tall_picture():
     plain = unet(still, 1, text).sample
     norm, rows = unet.conv_norm_out, random(3, 32, 8, 8, seed=2)
     with norms_shared(unet, lambda: 3):
-        assert torch.allclose(unet(still, 1, text).sample, plain, atol=1e-5)
+        assert_close(unet(still, 1, text).sample, plain)
         shared = norm(rows)
     tall = norm(rows.permute(1, 0, 2, 3).reshape(1, 32, 24, 8))
-    assert torch.allclose(shared, tall.view(32, 3, 8, 8).permute(1, 0, 2, 3), atol=1e-6)
+    assert_close(shared, tall.view(32, 3, 8, 8).permute(1, 0, 2, 3))
     assert torch.equal(unet(still, 1, text).sample, plain)

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from closeness import assert_apart, assert_close
 from evenreel.backbones import Backbone
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
@@ -29,8 +30,8 @@ def first_prediction(backbone, host, job, latents):
 def test_one_frame_without_control_is_the_frame_host(tiny, guidance_scale):
     job = job_for(tiny, 1, guidance_scale=guidance_scale)
     theirs = edit(tiny, FrameHost(pnp_attn=0.0, pnp_conv=0.0), job)
-    assert torch.allclose(edit(tiny, ALONE, job), theirs, atol=1e-4)
-    assert not torch.allclose(edit(tiny, Vid2VidZeroHost(), job), theirs, atol=1e-2)
+    assert_close(edit(tiny, ALONE, job), theirs)
+    assert_apart(edit(tiny, Vid2VidZeroHost(), job), theirs, by=0.01)
 
 
 @pytest.mark.parametrize("guidance_scale", [7.5, 1.0])
@@ -43,7 +44,7 @@ def test_the_published_way_begins_the_same(tiny, guidance_scale):
         first_prediction(tiny, replace(host, published=published), job, latents)
         for published in (False, True)
     )
-    assert torch.allclose(ours, theirs, atol=1e-4)
+    assert_close(ours, theirs)
 
 
 def test_published_frames_share_their_norms(tiny):
@@ -53,7 +54,7 @@ def test_published_frames_share_their_norms(tiny):
         first_prediction(tiny, replace(host, published=published), job, latents)
         for published in (False, True)
     )
-    assert not torch.allclose(ours, theirs, atol=1e-2)
+    assert_apart(ours, theirs, by=0.01)
 
 
 def test_an_edit_that_is_the_source_takes_nothing(tiny):
@@ -65,7 +66,7 @@ def test_an_edit_that_is_the_source_takes_nothing(tiny):
         first_prediction(tiny, host, job, latents)
         for host in (Vid2VidZeroHost(cross=1.0, self_attention=1.0), ALONE)
     )
-    assert torch.allclose(controlled, alone, atol=1e-5)
+    assert_close(controlled, alone)
 
 
 @pytest.mark.parametrize("setting", ["cross", "self_attention"])
@@ -73,7 +74,7 @@ def test_control_lasts_for_its_share_of_the_steps(tiny, setting):
     job = job_for(tiny, 2, steps=4)
     never = edit(tiny, ALONE, job)
     assert torch.equal(edit(tiny, replace(ALONE, **{setting: 0.2}), job), never)  # int(4 * 0.2) = 0 steps
-    assert not torch.allclose(edit(tiny, replace(ALONE, **{setting: 0.5}), job), never, atol=1e-3)
+    assert_apart(edit(tiny, replace(ALONE, **{setting: 0.5}), job), never)
 
 
 def test_the_source_takes_part_only_while_it_is_needed(tiny):
@@ -173,7 +174,7 @@ def test_the_published_way_leaves_the_model_as_it_was(tiny):
         assert torch.equal(tiny.predict_noise(latents, 401, embeds), before)
         with inverting(PUBLISHED, tiny, 3) as together:
             assert together == 3
-            assert not torch.allclose(tiny.predict_noise(latents, 401, embeds), before, atol=1e-3)
+            assert_apart(tiny.predict_noise(latents, 401, embeds), before)
         with inverting(Vid2VidZeroHost(), tiny, 3) as together:
             assert together is None
             assert torch.equal(tiny.predict_noise(latents, 401, embeds), before)
@@ -183,7 +184,7 @@ def test_the_published_way_leaves_the_model_as_it_was(tiny):
 def test_embeddings_may_differ_from_frame_to_frame_in_the_published_way(tiny):
     job = job_for(tiny, 3)
     repeated = replace(job, prompt_embeds=job.prompt_embeds.expand(3, -1, -1))
-    assert torch.allclose(edit(tiny, PUBLISHED, repeated), edit(tiny, PUBLISHED, job), atol=1e-4)
+    assert_close(edit(tiny, PUBLISHED, repeated), edit(tiny, PUBLISHED, job))
 
 
 @pytest.mark.parametrize(

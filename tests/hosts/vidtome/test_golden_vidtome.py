@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
+from closeness import NETWORK, difference
 from evenreel.backbones import load_backbone
 from evenreel.diffusion.inversion import invert
 from evenreel.diffusion.sampling import sample
@@ -25,14 +26,10 @@ from evenreel.ops.matching import match
 from hosts import golden
 from hosts.jobs import Around
 
-INVERSION, FIRST_STEP, ALL_STEPS, FRAMES, ATTENTION = 2e-5, 2e-4, 1e-3, 2e-4, 1e-5
+INVERSION, FIRST_STEP, ALL_STEPS, FRAMES, ATTENTION = NETWORK, 2e-4, 1e-3, 2e-4, 1e-5
 
 units = pytest.mark.parametrize("recording", golden.cases("vidtome", "local0."))
 edits = pytest.mark.parametrize("recording", golden.cases("vidtome", "edit.latents"))
-
-
-def difference(ours, theirs):
-    return (ours - theirs).abs().max().item()
 
 
 @pytest.fixture(scope="module")
