@@ -42,11 +42,12 @@ def test_everything_is_made(tiny_folder, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("host", ["frame", "vid2vid_zero"])
-def test_hosts_with_and_without_injection(host, tiny_folder, tmp_path):
+@pytest.mark.parametrize("host", ["auto", "vid2vid_zero"])
+def test_it_edits_as_the_defaults_of_an_edit_do(host, tiny_folder, tmp_path):
     run_demo(tmp_path, host=host, frames=2, steps=1, model=str(tiny_folder))
-    options = json.loads((tmp_path / "edit.json").read_text())["settings"]["host_options"]
-    assert options == ({"pnp_attn": 0.0, "pnp_conv": 0.0} if host == "frame" else {})
+    record = json.loads((tmp_path / "edit.json").read_text())
+    assert record["settings"]["host_options"] == {}
+    assert record["host"]["name"] == ("vidtome" if host == "auto" else host), "no motion modules for this model"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
