@@ -47,7 +47,9 @@ def test_it_edits_as_the_defaults_of_an_edit_do(host, tiny_folder, tmp_path):
     run_demo(tmp_path, host=host, frames=2, steps=1, model=str(tiny_folder))
     record = json.loads((tmp_path / "edit.json").read_text())
     assert record["settings"]["host_options"] == {}
-    assert record["host"]["name"] == ("vidtome" if host == "auto" else host), "no motion modules for this model"
+    assert record["host"]["name"] == ("vidtome" if host == "auto" else host), (
+        "no motion modules for this model"
+    )
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
