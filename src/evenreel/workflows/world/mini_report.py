@@ -10,7 +10,7 @@ from statistics import fmean, median
 
 import torch
 
-from evenreel.backbones import Backbone, load_backbone
+from evenreel.backbones import Backbone, load_backbone, mini
 from evenreel.errors import OutputError, argument
 from evenreel.files import write_atomically
 from evenreel.metrics.fidelity import psnr
@@ -133,7 +133,9 @@ def report(
         raise OutputError(
             f"{folder}: the report cannot be written there; copy the folder and name it with {argument('output')}."
         )
-    backbone = load_backbone(str(folder), device=device)
+    # by its name, the packaged model comes with its guidance and its motion modules, as in `evenreel edit`
+    name = "mini" if folder.resolve() == mini.FOLDER.resolve() else str(folder)
+    backbone = load_backbone(name, device=device)
     judge = Judge.load(folder / "judge.safetensors")
     scenes = _scenes(first, pictures)
     progress("autoencoder, CLIP, judge", 0, None)
