@@ -3,10 +3,14 @@
 import av.video.frame
 import numpy as np
 import torch
+from av.sidedata.sidedata import Type
 from av.video.reformatter import Interpolation
+from jaxtyping import UInt8
 
 from evenreel.types import Pixels
 from evenreel.video.hdr import HLG, PQ, tone_map
+from evenreel.video.primaries import differs, to_bt709
+from evenreel.video.profiles import pixels_to_srgb
 
 SCALING = (
     Interpolation.BICUBIC
@@ -55,12 +59,29 @@ def to_rgb(
     try:
         if is_hdr(frame):
             deep = _reformat(frame, width, height, "rgb48le")
-            return tone_map(torch.from_numpy(deep.astype(np.int32)), frame.color_trc)[None]
+            return tone_map(torch.from_numpy(deep.astype(np.int32)), frame.color_trc, frame.color_primaries)[
+                None
+            ]
         if has_alpha(frame):
-            return composite(torch.from_numpy(_reformat(frame, width, height, "rgba")), background)[None]
-        return torch.from_numpy(_reformat(frame, width, height, "rgb24"))[None]
+            rgba = torch.from_numpy(_reformat(frame, width, height, "rgba"))
+            rgba[..., :3] = _as_bt709(rgba[..., :3], frame)
+            return composite(rgba, background)[None]
+        return _as_bt709(torch.from_numpy(_reformat(frame, width, height, "rgb24")), frame)[None]
     finally:
         frame.colorspace, frame.color_range = matrix, levels
+
+
+def _as_bt709(
+    pixels: UInt8[torch.Tensor, "height width 3"], frame: av.video.frame.VideoFrame
+) -> UInt8[torch.Tensor, "height width 3"]:
+    """Colours of an SDR frame as results are tagged, by its ICC profile, else by its tags."""
+    # the stubs promise string keys, and only numbers and members of the enumeration work
+    profile = frame.side_data.get(Type.ICC_PROFILE)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    if profile is not None:
+        return torch.from_numpy(pixels_to_srgb(pixels.numpy(), bytes(profile)))
+    if differs(frame.color_primaries, frame.color_trc):
+        return to_bt709(pixels, frame.color_primaries, frame.color_trc)
+    return pixels
 
 
 def composite(rgba: torch.Tensor, background: tuple[int, int, int]) -> torch.Tensor:

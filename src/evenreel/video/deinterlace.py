@@ -33,7 +33,7 @@ class Deinterlacer:
                 return
             self._graph, self._shape = _bwdif(frame), shape
         self._times.append((frame.pts, frame.duration))
-        self._time_base, self._tags = frame.time_base, (frame.colorspace, frame.color_range, frame.color_trc)
+        self._time_base, self._tags = frame.time_base, _tags_of(frame)
         self._graph.vpush(frame)
         yield from self._pull()
 
@@ -54,8 +54,12 @@ class Deinterlacer:
             # the filter counts in half units of time and forgets durations
             frame.pts, frame.duration = self._times.popleft()
             frame.time_base = self._time_base
-            frame.colorspace, frame.color_range, frame.color_trc = self._tags
+            frame.colorspace, frame.color_range, frame.color_trc, frame.color_primaries = self._tags
             yield frame
+
+
+def _tags_of(frame: VideoFrame) -> tuple[int, int, int, int]:
+    return frame.colorspace, frame.color_range, frame.color_trc, frame.color_primaries
 
 
 def _bwdif(frame: VideoFrame) -> av.filter.Graph:

@@ -61,6 +61,15 @@ class Recipe:
     audio_encoder: str | None
     """Encoder for all other sound; None where the container holds no sound."""
 
+    def notes(self, path: Path) -> tuple[str, ...]:
+        """What people should know of a result, before it is made."""
+        if self.pixel_format != "yuv444p":
+            return ()
+        odd = "a side is odd, so colours are stored in full (4:4:4), which QuickTime and phones do not show"
+        return (
+            f"{shown(path)}: {odd}; write .webm, or scale the source to even sides, to have it play there.",
+        )
+
 
 MP4_AUDIO = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 MOV_AUDIO = frozenset(

@@ -5,6 +5,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from evenreel.video.primaries import CHROMATICITIES, matrix
+
 PQ, HLG = 16, 18
 """FFmpeg's numbers (those of ITU-T H.273) for the transfer functions SMPTE ST 2084 and ARIB STD-B67."""
 
@@ -15,25 +17,22 @@ PEAK_NITS = 1000.0
 KNEE = 0.7
 """Light, as a part of the result's range, up to which nothing is compressed."""
 
-BT2020_TO_BT709 = (
-    (1.660491, -0.587641, -0.072850),
-    (-0.124550, 1.132900, -0.008349),
-    (-0.018151, -0.100579, 1.118730),
-)
-"""Linear-light primaries (BT.2087)."""
+BT2020 = 9
 
 
-def tone_map(codes: Tensor, transfer: int) -> Tensor:
-    """Turn BT.2020 RGB codes (..., 3), integers from 0 to 65535, into BT.709 pixels (..., 3), uint8.
+def tone_map(codes: Tensor, transfer: int, primaries: int = BT2020) -> Tensor:
+    """Turn RGB codes (..., 3), integers from 0 to 65535, into BT.709 pixels (..., 3), uint8.
 
-    The roll-off acts on the brightest channel and scales the three together, so hues stay.
+    Primaries that are not known count as those of BT.2020, which HDR is nearly always made with. The roll-off acts on
+    the brightest channel and scales the three together, so hues stay.
     """
     light = _light_table(transfer)[codes.long()]
     if transfer == HLG:
         # the HLG system gamma for a 1000-nit display acts on luminance (BT.2100, table 5)
         luminance = light @ light.new_tensor((0.2627, 0.6780, 0.0593))
         light = light * luminance.clamp(min=1e-6).pow(0.2)[..., None] * (PEAK_NITS / WHITE_NITS)
-    light = (light @ light.new_tensor(BT2020_TO_BT709).T).clamp(min=0)
+    known = primaries if primaries in CHROMATICITIES else BT2020
+    light = (light @ matrix(known).to(light.dtype).T).clamp(min=0)
     brightest = light.amax(-1, keepdim=True)
     light = light * (roll_off(brightest) / brightest.clamp(min=1e-6))
     # display light back to codes: what a BT.1886 screen would need to show it

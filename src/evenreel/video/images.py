@@ -2,26 +2,19 @@
 
 import os
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps
-
 from evenreel.errors import ClipError
 from evenreel.files import shown
 from evenreel.types import Pixels
-from evenreel.video.colour import composite
+from evenreel.video import animation
 from evenreel.video.info import ReadSettings, VideoInfo
+from evenreel.video.pictures import as_pixels, opened_picture
 from evenreel.video.source import reason_of
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 EXIF_ORIENTATION = 0x0112
 
 
@@ -39,6 +32,8 @@ def probe(path: Path, settings: ReadSettings) -> VideoInfo:
     """Look at an image, or at all of a folder; ClipError for none, unreadable ones and mixed sizes."""
     files = (path,) if path.is_file() else listed(path)
     first = header(files[0], settings)
+    if path.is_file() and animation.is_animated(path):
+        return animation.probe(path, (first.width, first.height), settings)
     for file in files[1:]:
         other = header(file, settings)
         if (other.width, other.height) != (first.width, first.height):
@@ -79,14 +74,17 @@ def listed(folder: Path) -> tuple[Path, ...]:
 
 
 def natural_key(file: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """Sorts runs of digits by value; the name itself settles ties such as 1 and 01."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", os.fspath(file.name))
-    return [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p.lower()) for p in parts], file.name
+    """Sorts runs of digits by value; the name itself settles ties such as 1 and 01.
+
+    A hyphen is a sign where a number begins a name or a word: -2 comes before -1, and frame-1 before frame-2.
+    """
+    parts = re.findall(r"(?:(?<![^_ .(])-)?[0-9]+|-|[^0-9-]+", os.fspath(file.name))
+    return [(0, int(p), "") if p[-1] in "0123456789" else (1, 0, p.lower()) for p in parts], file.name
 
 
 def header(file: Path, settings: ReadSettings) -> Header:
     """Size as displayed, from the header alone; ClipError where it is too large or no image."""
-    with _opened(file) as image:
+    with opened_picture(file) as image:
         width, height = image.size
         if width * height > settings.max_pixels:
             raise ClipError(
@@ -113,40 +111,5 @@ def decode_one(info: VideoInfo, settings: ReadSettings, index: int) -> tuple[Pix
 def read(file: Path, settings: ReadSettings) -> Pixels:
     """One image, upright, as (1, height, width, 3); ClipError where it is damaged."""
     header(file, settings)  # the size is checked again: a file may change between a probe and a read
-    with _opened(file) as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I") or upright.mode == "F":
-            # 16-bit grey: Pillow would clip it at 255 instead of scaling it
-            grey = np.asarray(upright).astype(np.float64)
-            levels = np.rint(grey.clip(0, 65535) / 257).astype(np.uint8)
-            return torch.from_numpy(np.repeat(levels[..., None], 3, axis=-1))[None]
-        if upright.has_transparency_data:
-            rgba = torch.from_numpy(np.array(upright.convert("RGBA")))
-            return composite(rgba, settings.background)[None]
-        return torch.from_numpy(np.array(upright.convert("RGB")))[None]
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[Image.Image]:
-    try:
-        with warnings.catch_warnings():
-            # our own limit is tighter, and is an error
-            warnings.simplefilter("ignore")
-            with Image.open(file, formats=FORMATS) as image:
-                yield image
-    except ClipError:
-        raise
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        raise ClipError(
-            f"{shown(file)} is not an image that can be read ({_reason(error)}); "
-            "give a whole PNG, JPEG, WebP or BMP file."
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """Pillow's messages may repeat the file's name, which need not be printable."""
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "its contents are not recognised"
-    if isinstance(error, Image.DecompressionBombError):
-        return "it would be too large"
-    return ascii(reason_of(error))[1:-1]
+    with opened_picture(file) as image:
+        return as_pixels(image, settings)

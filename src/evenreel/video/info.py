@@ -85,6 +85,8 @@ class VideoInfo:
     """Whether frames are tone-mapped (PQ or HLG)."""
     has_alpha: bool = False
     """Whether frames are composited on the background."""
+    loop: int = 0
+    """How often a GIF or an animated picture starts again after the first time; 0 for without end, -1 for never."""
     images: tuple[Path, ...] = ()
     """The image files in order, for a folder or a single image."""
 

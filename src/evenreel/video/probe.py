@@ -12,6 +12,7 @@ import av.error
 import av.sidedata.sidedata
 import av.video.frame
 import av.video.stream
+from PIL import Image
 
 from evenreel.errors import ClipError
 from evenreel.files import shown
@@ -69,6 +70,7 @@ def probe(path: str | os.PathLike[str], settings: ReadSettings = DEFAULTS) -> Vi
             hdr=is_hdr(first),
             has_alpha=has_alpha(first),
             tracks=tracks(container),
+            loop=_gif_loop(source) if container.format.name == "gif" else 0,
         )
         audio = chosen_sound(container, None)
         if audio is None:
@@ -133,6 +135,15 @@ def _first_frame(
         if packet is not None and packet.pts is not None and not packet.is_discard:
             early.append(packet.pts)
     raise ClipError(f"{shown(path)} holds no frames that decode; download or export it again.")
+
+
+def _gif_loop(path: Path) -> int:
+    """How often a GIF starts again; -1, for never, is what one without a word on it means."""
+    try:
+        with Image.open(path, formats=("GIF",)) as image:
+            return int(image.info.get("loop", -1))
+    except Exception:  # noqa: BLE001 - Pillow's decoders raise nearly anything on damaged files
+        return 0
 
 
 def _check_size(path: Path, width: int, height: int, settings: ReadSettings) -> None:

@@ -12,7 +12,7 @@ import torch
 from evenreel.errors import ClipError, SettingsError, argument
 from evenreel.files import shown
 from evenreel.types import Pixels
-from evenreel.video import images
+from evenreel.video import animation, images
 from evenreel.video.colour import to_rgb
 from evenreel.video.decode import Decoder, TimedFrame
 from evenreel.video.info import Clip, Leave, ReadSettings, VideoInfo
@@ -96,6 +96,8 @@ class FrameStream:
         """
         if self.info.is_images:
             return [index / self.settings.image_rate for index in range(len(self.info.images))]
+        if self.info.container == animation.CONTAINER:
+            return [start for _, start, _ in animation.decode(self.info, self.settings, self.leave)]
         return [timed.start for timed in self._decoded()]
 
     def pick(self, numbers: Collection[int]) -> Iterator[tuple[int, Pixels]]:
@@ -124,6 +126,13 @@ class FrameStream:
             self._seen = len(self.info.images)
             for index in range(self.start, self._seen) if wanted is None else sorted(wanted):
                 yield index, Picture(*images.decode_one(self.info, self.settings, index))
+            return
+        if self.info.container == animation.CONTAINER:
+            shown_frames = animation.decode(self.info, self.settings, self.leave)
+            for index, shown_frame in enumerate(shown_frames):
+                self._seen = index + 1
+                if index >= self.start if wanted is None else index in wanted:
+                    yield index, Picture(*shown_frame)
             return
         frames = self._decoded()
         orientation = self.info.orientation

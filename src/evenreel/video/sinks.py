@@ -23,9 +23,11 @@ from evenreel.video.audio import BROKEN, AudioTrack, SoundPlan
 from evenreel.video.colour import BT709, SCALING
 from evenreel.video.encoders import Recipe, WriteSettings, muxer
 from evenreel.video.info import VideoInfo
+from evenreel.video.kept import Kept
 from evenreel.video.timing import Timing
 
 Picture = UInt8[Tensor, "height width 3"]
+NOTHING = Kept()
 
 
 @dataclass
@@ -84,7 +86,11 @@ class ContainerSink:
         recipe: Recipe,
         settings: WriteSettings,
         sound: Sound | None,
+        kept: Kept = NOTHING,
+        until: Fraction | None = None,
     ) -> None:
+        """`kept` goes into the file as well; `until` is the second of the source at which a part of it ends."""
+        self._kept, self._until = kept, until
         self._path, self._size = path, size
         self._timing = timing
         self._recipe = recipe
@@ -175,6 +181,7 @@ class ContainerSink:
         context.time_base = self._timing.time_base
         context.color_range = int(ColorRange.MPEG)
         context.colorspace = context.color_primaries = context.color_trc = BT709
+        self._kept.write(self._container, stream, self._timing.origin, self._until)
         return self._container, stream
 
     def _encode(self, pixels: Picture, start: Fraction, until: Fraction) -> None:

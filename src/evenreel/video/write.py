@@ -16,6 +16,7 @@ from evenreel.types import Pixels
 from evenreel.video.encoders import WriteSettings, recipe
 from evenreel.video.gif import GifSink
 from evenreel.video.info import VideoInfo
+from evenreel.video.kept import Kept, lost_metadata, not_carried, read_kept
 from evenreel.video.readback import read_back
 from evenreel.video.sinks import ContainerSink, FolderSink, Sink, Sound
 from evenreel.video.sound import plan_sound
@@ -51,10 +52,11 @@ class VideoWriter:
         """Check that the result can be written; nothing is created before the `with` block.
 
         `rate` (frames a second) times frames that are written without timestamps. `audio_from` is the clip whose sound
-        is carried over. `audio_range` are the numbers of its frames that are written, as START, END: sound before the
-        first and after the last of them is left out; (0, None) keeps every packet. What the result can carry of the
-        sound is found here, so that it is known before the frames are made. `outputs` are the results of the job that
-        this one belongs to, and takes its name with; None where it stands alone.
+        is carried over, with its title, date, place, chapters and timecode. `audio_range` are the numbers of its frames
+        that are written, as START, END: sound before the first and after the last of them is left out; (0, None) keeps
+        every packet. What the result can carry of the sound is found here, so that it is known before the frames are
+        made. `outputs` are the results of the job that this one belongs to, and takes its name with; None where it
+        stands alone.
         """
         if "\0" in os.fspath(path) or not os.fspath(path):
             raise OutputError(f"{os.fspath(path)!r} is not a file name; choose another {argument('output')}.")
@@ -71,6 +73,13 @@ class VideoWriter:
         """What becomes of the sound of `audio_from`; None where there is none, or none is carried over."""
         self.warnings: list[str] = []
         """What people should know of the result, one sentence each; logged as well."""
+        self._kept = Kept()
+        if audio_from is not None:
+            self._kept = read_kept(audio_from, from_start=audio_range[0] == 0)
+            track = None if self.sound is None else self.sound.track
+            warnings = (*warnings, *not_carried(audio_from, track))
+        if self._recipe is not None:
+            warnings = (*warnings, *self._recipe.notes(self.path))
         self._warn(warnings)
         self._outputs = outputs
         self._own: Outputs | None = None
@@ -155,6 +164,8 @@ class VideoWriter:
                 self._finished = True
                 self._warn(self._sink.written.warnings)
                 read_back(self._aside.path, self.path, self._size, self._sink.written)
+                if self._recipe is not None:
+                    self._warn(lost_metadata(self._kept, self._aside.path, self.path))
         except (av.error.FFmpegError, OSError) as failure:
             raise unwritable(self.path, failure) from failure
         return self._aside.path
@@ -184,8 +195,24 @@ class VideoWriter:
             return FolderSink(self._aside.path)
         timing = Timing.of(times, self._rate, self._audio_from, from_start=self._audio_range[0] == 0)
         if self._recipe.codec == "gif":
-            return GifSink(self._aside.path, self._size, timing, loop=0)
+            loop = 0 if self._audio_from is None else self._audio_from.loop
+            return GifSink(self._aside.path, self._size, timing, loop)
         sound = None
         if self._audio_from is not None and self.sound is not None:
             sound = Sound(source=self._audio_from, plan=self.sound, frames=self._audio_range)
-        return ContainerSink(self._aside.path, self._size, timing, self._recipe, self._settings, sound)
+        return ContainerSink(
+            self._aside.path,
+            self._size,
+            timing,
+            self._recipe,
+            self._settings,
+            sound,
+            self._kept,
+            self._until(times[0]),
+        )
+
+    def _until(self, start: Fraction) -> Fraction | None:
+        """About when the part of the source ends that is written; None for its end."""
+        first, end = self._audio_range
+        rate = None if self._audio_from is None else self._audio_from.average_rate
+        return None if end is None or rate is None else start + (end - first) / rate

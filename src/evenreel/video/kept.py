@@ -1,0 +1,130 @@
+"""What a result keeps of its source beside pictures and sound: title, date, place, chapters, timecode."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av.container
+import av.video.stream
+
+from evenreel.errors import ClipError
+from evenreel.files import shown
+from evenreel.video.info import ReadSettings, VideoInfo
+from evenreel.video.source import opened
+
+TECHNICAL = re.compile(
+    r"(major_brand|minor_version|compatible_brands|encoder|encoded_by|software|handler_name|vendor_id|duration|"
+    r"creation_time_.*|_statistics.*|number_of_.*|bps|timecode|.*-eng|com\.android\..*)",
+    re.IGNORECASE,
+)
+"""Names of metadata that speak of the file, not of what it shows."""
+APPLE = "com.apple.quicktime."
+APPLE_NAMES = {"location.iso6709": "location", "creationdate": "date"}
+"""Names that iPhones use, beside those that are the usual ones with Apple's prefix."""
+CHAPTER_UNIT = Fraction(1, 1000)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Read from a source, to be written into a result."""
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    chapters: tuple[tuple[Fraction, Fraction, Mapping[str, str]], ...] = ()
+    """Start and end in seconds on the source's clock, and what is known of each."""
+    timecode: str | None = None
+    """Of the first frame."""
+
+    def write(
+        self,
+        container: av.container.OutputContainer,
+        stream: av.video.stream.VideoStream,
+        origin: Fraction,
+        until: Fraction | None,
+    ) -> None:
+        """Put it into an output whose second 0 is second `origin` of the source, and that ends at `until`."""
+        container.metadata.update(self.metadata)
+        if self.timecode is not None:
+            stream.metadata["timecode"] = self.timecode
+        chapters = []
+        for start, end, metadata in self.chapters:
+            start, end = max(start, origin), end if until is None else min(end, until)
+            if end > start:
+                chapters.append(_chapter(len(chapters) + 1, start - origin, end - origin, metadata))
+        container.set_chapters(chapters)
+
+
+def read_kept(info: VideoInfo, *, from_start: bool) -> Kept:
+    """What a source has to keep; nothing for images. A timecode only where the result starts where the source does."""
+    if info.time_base is None or info.container in ("", "images", "animation"):
+        return Kept()
+    try:
+        with opened(info.path, ReadSettings()) as container:
+            chapters = tuple(
+                (c["start"] * c["time_base"], c["end"] * c["time_base"], dict(c["metadata"]))
+                for c in container.chapters()
+            )
+            codes = [
+                value
+                for stream in container.streams
+                for name, value in stream.metadata.items()
+                if name.lower() == "timecode"
+            ]
+            return Kept(_named(container.metadata), chapters, codes[0] if codes and from_start else None)
+    except ClipError:
+        return Kept()  # whoever reads the pictures says what is wrong
+
+
+def not_carried(info: VideoInfo, sound_track: int | None) -> Iterable[str]:
+    """One sentence on the streams that are left behind, where there are some; `sound_track` is the one that is not."""
+    left = []
+    sounds = sum(track.kind == "audio" for track in info.tracks)
+    if sound_track is not None and sounds > 1:
+        left.append(f"{sounds - 1} other sound track{'s' if sounds > 2 else ''}")
+    texts = sum(track.kind == "subtitle" and track.codec != "mov_text" for track in info.tracks)
+    if texts:
+        left.append(f"{texts} subtitle track{'s' if texts > 1 else ''}")
+    if left:
+        yield f"{shown(info.path)}: not carried over: {', '.join(left)}."
+
+
+def lost_metadata(kept: Kept, path: Path, final: Path) -> Iterable[str]:
+    """One sentence on what the kind of file at `path`, to be called `final`, has no place for."""
+    if not kept.metadata and not kept.chapters:
+        return
+    with opened(path, ReadSettings()) as container:
+        there = {name.lower() for name in container.metadata}
+        lost = [name for name in kept.metadata if name.lower() not in there]
+        if kept.chapters and not container.chapters():
+            lost.append("chapters")
+    if lost:
+        yield f"{shown(final)}: {final.suffix} has no place for {', '.join(sorted(lost))} of the source."
+
+
+def _named(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata under the names that FFmpeg's muxers know."""
+    found: dict[str, str] = {}
+    for name, value in metadata.items():
+        if TECHNICAL.fullmatch(name):
+            continue
+        usual = name.lower()
+        if usual.startswith(APPLE):
+            usual = usual.removeprefix(APPLE)
+            usual = APPLE_NAMES.get(usual, usual)
+            if "." in usual:
+                continue  # what only Apple's programs read
+        if value and usual not in found:
+            found[usual] = value
+    return found
+
+
+def _chapter(number: int, start: Fraction, end: Fraction, metadata: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "id": number,
+        "start": round(start / CHAPTER_UNIT),
+        "end": round(end / CHAPTER_UNIT),
+        "time_base": CHAPTER_UNIT,
+        "metadata": metadata,
+    }

@@ -1,0 +1,83 @@
+"""Image files opened safely with Pillow: only formats that are wanted, no limits of its own, errors as sentences."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from evenreel.errors import ClipError
+from evenreel.files import shown
+from evenreel.types import Pixels
+from evenreel.video.colour import composite
+from evenreel.video.info import ReadSettings
+from evenreel.video.profiles import to_srgb
+from evenreel.video.source import reason_of
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+
+
+@contextmanager
+def opened_picture(file: Path) -> Iterator[Image.Image]:
+    """Open an image; its errors, also inside the `with` block, become ClipErrors."""
+    try:
+        with warnings.catch_warnings():
+            # our own limit is tighter, and is an error
+            warnings.simplefilter("ignore")
+            with Image.open(_without_text(file), formats=FORMATS) as image:
+                yield image
+    except ClipError:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise ClipError(
+            f"{shown(file)} is not an image that can be read ({_reason(error)}); "
+            "give a whole PNG, JPEG, WebP or BMP file."
+        ) from error
+
+
+def as_pixels(image: Image.Image, settings: ReadSettings) -> Pixels:
+    """An open image, upright, in sRGB, on the background, as (1, height, width, 3)."""
+    profile = image.info.get("icc_profile")
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I") or upright.mode == "F":
+        # 16-bit grey: Pillow would clip it at 255 instead of scaling it
+        grey = np.asarray(upright).astype(np.float64)
+        levels = np.rint(grey.clip(0, 65535) / 257).astype(np.uint8)
+        return torch.from_numpy(np.repeat(levels[..., None], 3, axis=-1))[None]
+    if upright.has_transparency_data:
+        rgba = to_srgb(upright.convert("RGBA"), profile)
+        return composite(torch.from_numpy(np.array(rgba)), settings.background)[None]
+    return torch.from_numpy(np.array(to_srgb(upright, profile).convert("RGB")))[None]
+
+
+def _without_text(file: Path) -> Path | BytesIO:
+    """A PNG without its texts, which no picture needs and which may be of any size; other files as they are."""
+    with file.open("rb") as opened:
+        head = opened.read(len(PNG_SIGNATURE))
+        if head != PNG_SIGNATURE:
+            return file
+        kept, dropped = [head], False
+        while len(start := opened.read(8)) == 8:
+            length = int.from_bytes(start[:4], "big") + 4  # the checksum follows
+            if start[4:] in TEXT_CHUNKS:
+                opened.seek(length, 1)
+                dropped = True
+                continue
+            kept += [start, opened.read(length)]
+        kept.append(start)
+    return BytesIO(b"".join(kept)) if dropped else file
+
+
+def _reason(error: Exception) -> str:
+    """Pillow's messages may repeat the file's name, which need not be printable."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "its contents are not recognised"
+    if isinstance(error, Image.DecompressionBombError):
+        return "it would be too large"
+    return ascii(reason_of(error))[1:-1]

@@ -1,0 +1,132 @@
+"""What a result keeps of its source beside pictures and sound, and what is said of the rest."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from evenreel.video import VideoWriter, WriteSettings, open_clip
+from video.making import moving, write_clip
+from video.test_sound import two_tracks
+from video.test_whole_or_damaged import with_subtitle
+
+QUICK = WriteSettings(preset="ultrafast", crf=10)
+TOLD = {
+    "title": "Moon",
+    "artist": "Somebody",
+    "date": "2021-05-06",
+    "creation_time": "2021-05-06T07:08:09.000000Z",
+    "location": "+48.8577+002.2950/",
+    "comment": "from the roof",
+}
+
+
+def rewrite(source: Path, target: Path, start: int = 0, end: int | None = None) -> VideoWriter:
+    stream = open_clip(source, start, end)
+    info = stream.info
+    with VideoWriter(
+        target, info.width, info.height, audio_from=info, audio_range=stream.audio_range, settings=QUICK
+    ) as writer:
+        for pixels, times in stream:
+            writer.write(pixels, times, stream.end_time)
+    return writer
+
+
+def told(path: Path, metadata: dict[str, str], *, timecode: str | None = None) -> Path:
+    """50 frames at 25 a second with metadata, and two chapters of one second each."""
+    plain = write_clip(path.with_name(f"plain{path.suffix}"), moving(50))
+    with av.open(str(plain)) as given, av.open(str(path), "w") as output:
+        stream = output.add_stream_from_template(given.streams.video[0])
+        output.metadata.update(metadata)
+        if timecode is not None:
+            stream.metadata["timecode"] = timecode
+        second = {"time_base": Fraction(1, 1000)}
+        output.set_chapters(
+            [
+                {"id": 1, "start": 0, "end": 1000, "metadata": {"title": "One"}, **second},
+                {"id": 2, "start": 1000, "end": 2000, "metadata": {"title": "Two"}, **second},
+            ]
+        )
+        for packet in given.demux():
+            if packet.size:
+                packet.stream = stream
+                output.mux(packet)
+    return path
+
+
+def found(path: Path) -> tuple[dict[str, str], list[tuple[str, float, float]], set[str]]:
+    """Metadata, chapters and timecodes of a file."""
+    with av.open(str(path)) as container:
+        chapters = [
+            (c["metadata"]["title"], float(c["start"] * c["time_base"]), float(c["end"] * c["time_base"]))
+            for c in container.chapters()
+        ]
+        codes = {
+            value
+            for stream in container.streams
+            for name, value in stream.metadata.items()
+            if name.lower() == "timecode"
+        }
+        return {name.lower(): value for name, value in container.metadata.items()}, chapters, codes
+
+
+@pytest.mark.parametrize("source", ["s.mkv", "s.mov"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm"])
+def test_title_date_place_chapters_and_timecode(tmp_path, source, name):
+    writer = rewrite(told(tmp_path / source, TOLD, timecode="01:02:03:04"), tmp_path / name)
+    metadata, chapters, codes = found(tmp_path / name)
+    assert TOLD.items() <= metadata.items()
+    assert chapters == [("One", 0, 1), ("Two", 1, 2)]
+    assert codes == {"01:02:03:04"}
+    assert writer.warnings == []
+
+
+def test_names_that_phones_use(tmp_path):
+    phone = {
+        "com.apple.quicktime.location.ISO6709": "+48.8577+002.2950/",
+        "com.apple.quicktime.creationdate": "2021-05-06T09:08:09+0200",
+        "com.apple.quicktime.make": "Apple",
+        "com.apple.quicktime.full-frame-rate-playback-intent": "1",
+        "encoder": "a phone",
+    }
+    rewrite(told(tmp_path / "s.mkv", phone), tmp_path / "a.mov")
+    metadata, _, _ = found(tmp_path / "a.mov")
+    assert metadata["location"] == "+48.8577+002.2950/"
+    assert metadata["date"] == "2021-05-06T09:08:09+0200"
+    assert metadata["make"] == "Apple"
+    assert "a phone" not in metadata.values()
+
+
+def test_chapters_of_a_part(tmp_path):
+    rewrite(told(tmp_path / "s.mkv", {}, timecode="01:02:03:04"), tmp_path / "a.mp4", 15, 40)
+    _, chapters, codes = found(tmp_path / "a.mp4")
+    assert [title for title, _, _ in chapters] == ["One", "Two"]
+    assert [second for _, *both in chapters for second in both] == pytest.approx(
+        [0, 0.4, 0.4, 1.0], abs=0.002
+    )
+    assert codes == set()
+
+
+def test_what_a_container_has_no_place_for_is_said_once(tmp_path):
+    writer = rewrite(told(tmp_path / "s.mkv", {"title": "Moon", "odd_name": "x"}), tmp_path / "a.mp4")
+    assert [w for w in writer.warnings if "has no place for odd_name" in w] == writer.warnings
+    writer = rewrite(tmp_path / "s.mkv", tmp_path / "a.gif")
+    assert [w for w in writer.warnings if "chapters, odd_name, title" in w] == writer.warnings
+
+
+def test_streams_that_stay_behind_are_said_once(tmp_path):
+    assert (
+        "not carried over: 1 other sound track."
+        in rewrite(two_tracks(tmp_path / "s.mkv"), tmp_path / "a.mp4").warnings[0]
+    )
+    assert (
+        "not carried over: 1 subtitle track."
+        in rewrite(with_subtitle(tmp_path), tmp_path / "b.mp4").warnings[0]
+    )
+
+
+def test_odd_sizes_that_do_not_play_everywhere_are_said(tmp_path):
+    source = write_clip(tmp_path / "s.mkv", moving(2, 63, 47), codec="ffv1", pixel_format="bgr0", matrix=None)
+    assert "4:4:4" in rewrite(source, tmp_path / "a.mp4").warnings[0]
+    assert rewrite(source, tmp_path / "a.webm").warnings == []
