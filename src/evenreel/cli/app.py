@@ -10,7 +10,7 @@ import typer
 
 from evenreel._version import __version__
 from evenreel.cli import adapter, data, demo, edit, evaluate, generate, inspect, study, theory, train
-from evenreel.cli.console import complain, escape_unprintable
+from evenreel.cli.console import complain, escape_unprintable, show_warnings
 from evenreel.cli.options import spelled
 from evenreel.errors import EvenreelError
 
@@ -53,6 +53,7 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, 1, 2 (wrong usage) or 130 (interrupted)."""
     escape_unprintable()
+    show_warnings()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = os.environ.get("EVENREEL_DEBUG", "") not in ("", "0")
     before = _interrupted_by_signals()

@@ -1,6 +1,7 @@
 """What reaches the terminal: results on stdout; progress, warnings and errors on stderr."""
 
 import io
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -31,11 +32,37 @@ def complain(message: str) -> None:
     sys.stderr.flush()
 
 
+class _Warnings(logging.Handler):
+    """Shows what the library logs as warnings the way errors are shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(f"warning: {record.getMessage()}")
+
+
+def show_warnings() -> None:
+    """Show the library's warnings on stderr from here on, one line each."""
+    library = logging.getLogger("evenreel")
+    if not any(isinstance(handler, _Warnings) for handler in library.handlers):
+        library.addHandler(_Warnings(logging.WARNING))
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    library = logging.getLogger("evenreel")
+    before = library.level
+    library.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        library.setLevel(before)
+
+
 @contextmanager
 def shown_progress(quiet: bool) -> Iterator[Progress]:
     """Bars with the time left on a terminal, one plain line for each finished stage elsewhere, nothing when quiet."""
     if quiet:
-        yield silent
+        with _without_warnings():  # records keep them
+            yield silent
     elif sys.stderr.isatty():
         with _bars() as progress:
             yield progress
