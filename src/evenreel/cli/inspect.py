@@ -31,18 +31,22 @@ def info(
     clip: Annotated[Path, typer.Argument(metavar="CLIP", help="A video or a folder of images.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show what CLIP says about itself: size as displayed, frame rate, duration, sound."""
+    """Show what CLIP says about itself (size as displayed, frame rate, duration, tracks) and what edits carry over."""
     from evenreel.video import probe
     from evenreel.workflows.editing.record import plain
+    from evenreel.workflows.inspect.clip import sound_in
 
     found = probe(clip)
     values = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
+    carried = sound_in(found)
     if as_json:
-        typer.echo(json.dumps(plain(values), indent=2))
+        typer.echo(json.dumps(plain({**values, "sound_in": carried}), indent=2))
         return
     table = _table("property", "value")
-    for name, value in _summary(found):
+    for name, value in (*_summary(found), *_tracks(found)):
         table.add_row(name, escape(value))
+    for kind, what in carried.items():
+        table.add_row(f"sound in {kind}", escape(what))
     stdout().print(table)
 
 
@@ -66,6 +70,15 @@ def _summary(found: "VideoInfo") -> Iterator[tuple[str, str]]:
     special = [name for name in ("interlaced", "hdr", "has_alpha") if getattr(found, name)]
     if special:
         yield "special", ", ".join(name.replace("has_", "") for name in special)
+
+
+def _tracks(found: "VideoInfo") -> Iterator[tuple[str, str]]:
+    for track in found.tracks:
+        parts = (track.codec or "unknown codec", track.detail, track.language, track.title, *track.flags)
+        used = "used" if track.used else "not carried over"
+        if track.kind == "audio" and not track.used and track.codec is not None:
+            used = f"not carried over; --sound-track {track.number} does"
+        yield f"{track.kind} {track.number}", f"{', '.join(part for part in parts if part)} ({used})"
 
 
 def hosts(
