@@ -63,8 +63,9 @@ def read_kept(info: VideoInfo, *, from_start: bool) -> Kept:
     try:
         with opened(info.path, ReadSettings()) as container:
             chapters = tuple(
-                (c["start"] * c["time_base"], c["end"] * c["time_base"], dict(c["metadata"]))
+                (c["start"] * unit, c["end"] * unit, dict(c["metadata"]))
                 for c in container.chapters()
+                if (unit := c["time_base"])
             )
             codes = [
                 value

@@ -35,7 +35,7 @@ def pixels_to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if "srgb" in (source.profile.profile_description or "").lower():
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
             return None  # the conversion would move some levels by one, for nothing
         return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
