@@ -18,7 +18,7 @@ from evenreel.motion.modules import MotionModules
 from evenreel.ops.number_types import matmul_rate
 from evenreel.training import optimizers
 from evenreel.training.mini import clip, unet, vae
-from evenreel.training.motion import MotionBatch, MotionTrainee
+from evenreel.training.motion.trainee import MotionBatch, MotionTrainee
 from evenreel.training.trainee import DTYPES, Eager, Graphed, Trainee, chosen
 
 
@@ -44,7 +44,8 @@ def vae_case(batch: int, device: torch.device) -> tuple[Trainee, Any, int]:
 def motion_case(batch: int, device: torch.device) -> tuple[Trainee, Any, int]:
     """Motion modules in a frozen UNet, on clips of 16 frames."""
     clips = max(1, batch // 16)
-    network = unet.build(clip.WIDTH).to(device)
+    network: Any = unet.build(clip.WIDTH)
+    network.to(device)
     latents = torch.randn(clips, 16, 4, 16, 16, device=device)
     timesteps = torch.randint(1000, (clips,), device=device)
     embeds = torch.randn(clips, 77, clip.WIDTH, device=device)
@@ -105,7 +106,7 @@ def measure(name: str, batch: int, device: torch.device, wanted: float) -> None:
     if choice.attention is not None:
         module.use_attention(choice.attention)
     if device.type == "cuda":
-        module.to(memory_format=torch.channels_last)
+        module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     ways: dict[str, Any] = {f"{choice.dtype} {choice.attention or ''}": Eager}
     if device.type == "cuda" and module.static:
         ways[f"{choice.dtype} {choice.attention or ''} graph"] = Graphed

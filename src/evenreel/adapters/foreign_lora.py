@@ -75,10 +75,10 @@ def read_lora(path: str | Path, backbone: Any) -> ForeignLora:
     for name in header.tensors:
         slot = slot_of(name)
         layer = None if slot is None else find_layer(slot.layer, *tables, per_level(backbone.unet))
-        if slot is None or layer is None or slot.kind in slots.setdefault(layer, {}):
+        if slot is None or layer is None or slot.kind in slots.setdefault(layer, {}):  # pyright: ignore[reportArgumentType]
             strange.append(name)
         else:
-            slots[layer][slot.kind] = name
+            slots[layer][slot.kind] = name  # pyright: ignore[reportArgumentType]
     if strange:
         raise WeightsError(
             f"{path}: {len(strange)} of its {len(header.tensors)} tensors change nothing that model {backbone.name} "

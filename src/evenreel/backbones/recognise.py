@@ -229,5 +229,5 @@ def _autoencoder(header: Header) -> Found:
 
 def _embedding(header: Header) -> Found:
     names = embedding_names(header)
-    family = "sdxl" if len(names) > 1 else _WIDTHS.get(header.tensors[names[0]].shape[-1], "")
+    family = "sdxl" if len(names) > 1 else _WIDTHS.get(header.tensors[names[0]].shape[-1], "")  # pyright: ignore[reportGeneralTypeIssues]
     return Found("embedding", family, "an embedding" + (f" for {FAMILIES[family]}" if family else ""))

@@ -55,6 +55,7 @@ class UNetTrainee(Trainee):
 
     attentions = ("plain", "fused")
     static = True
+    alphas_cumprod: Tensor
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         super().__init__()

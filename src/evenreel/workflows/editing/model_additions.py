@@ -46,7 +46,7 @@ class Additions:
             path = Path(name).expanduser()
             words.append((path, read_embedding(path, text.text_encoder.config.hidden_size, token)))
         _check_different([word.token.lower() for _, word in words])
-        notices = list(getattr(backbone, "notices", ()))
+        notices: list[str] = list(getattr(backbone, "notices", ()))
         odd = () if syntax == "plain" else tuple(dict.fromkeys(bit for p in prompts for bit in strange(p)))
         if odd:
             notices.append(f"in the prompt {', '.join(odd)} is read as plain words.")
