@@ -73,7 +73,7 @@ def test_a_table(run, prompts, scenes):
     assert f'"{caption(scenes[0])}" -> "{caption(scenes[1])}"' in out
     assert re.search(r"^background_psnr +[34]\d\.\d+ dB +↑", out, re.MULTILINE)
     assert re.search(r"^asked +100 % +↑ +colour", out, re.MULTILINE)
-    assert re.search(r"^foreground_truth_psnr, truth_psnr: the frames are identical", out, re.MULTILINE)
+    assert re.search(r"^foreground_truth_psnr, .*truth_psnr: the frames are identical", out, re.MULTILINE)
     assert re.search(
         r"^background_lpips, lpips_consecutive, lpips_source: no LPIPS weights", out, re.MULTILINE
     )
@@ -135,7 +135,7 @@ def test_folders(run, clips, tmp_path, prompts):
     assert "1 of 2 pairs measured" in out
     assert "- failed: " in out
     assert "two.mp4 is empty" in out
-    assert re.search(r"^source_ssim +0\.\d+ +↑ +one source only +1$", out, re.MULTILINE)
+    assert re.search(r"^source_ssim +0\.\d+ +↑ +one source only +0\.\d+ +1$", out, re.MULTILINE)
     _, out, _ = run(*arguments[:3], "--clip", "mini", "--metric", "clip_f", "--metric", "warp_error")
     assert "- clip: mini" in out
     assert "- flow: estimated by dense inverse search" in out
@@ -164,7 +164,7 @@ def test_a_list_of_pairs(run, tmp_path, clips):
         (["source.mp4", "edit.mp4", "--metric", "psnr"], 2, "there is no metric 'psnr'; there are: asked"),
         (["source.mp4", "edit.mp4", "--frames", "3"], 2, "--frames must be START:END"),
         (["source.mp4", "edit.mp4", "--frames", "0:2"], 1, "has 2 frames to compare and the edit"),
-        (["source.mp4", "edit.mp4", "--clip", "nowhere"], 1, "nowhere is no folder"),
+        (["source.mp4", "edit.mp4", "--clip", "nowhere"], 1, "nowhere is not a folder"),
         (["source.mp4", "edit.mp4", "--device", "abacus"], 2, "device"),
         (["source.mp4", "edit.mp4", "--flow", "masks"], 1, "holds no flow"),
         (["nowhere.mp4", "edit.mp4"], 1, "nowhere.mp4 cannot be read"),

@@ -185,7 +185,7 @@ def test_an_edit_with_it_records_it_and_off_is_off(whole, tiny_folder, clip_with
         (["--scope", "nothing.*"], "matches no attention layer"),
         (["--window", "1:0"], "window must be"),
         (["--licence", ""], "licence"),
-        (["--learn", "nothing"], "edits or noise"),
+        (["--learn", "nothing"], "edits, noise"),
         (["--learn", "edits", "--edit-guidance", "two"], "LOW:HIGH"),
         (["--learn", "edits", "--edit-guidance", "4:2"], "LOW:HIGH"),
     ],

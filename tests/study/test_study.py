@@ -23,7 +23,9 @@ SETTINGS = StudySettings(
 )
 PRINTS = {"model": "abc"}
 EXPERIMENT = experiments(SETTINGS)[0]
-FULL = StudySettings(tokens={"none": "t0"}, trainings={"frames": "t1"}, training_log="log.jsonl")
+FULL = StudySettings(
+    adapter="mini", tokens={"none": "t0"}, trainings={"frames": "t1"}, training_log="log.jsonl"
+)
 
 
 def item_of(condition, clip, seed):

@@ -22,6 +22,7 @@ SETTINGS = StudySettings(
     steps=4,
     experiments=("table1", "similarity"),
     hosts=("tokenflow", "vidtome"),
+    adapter="mini",
 )
 PRINTS = {"model": "abc", "file mini": "def"}
 RECORD = {"fingerprints": PRINTS, "evenreel": "0", "torch": "2", "machine": "m", "begun": "now"}

@@ -56,7 +56,7 @@ def test_an_adapter_is_in_the_inversion_if_it_is_made_for_it(backbone, tmp_path,
         host, watch = create_host("frame"), Stopwatch(backbone.device)
         pipeline = Pipeline(backbone, host, settings, silent, watch, adapter=adapter)
         text = backbone.embed([""])
-        with pipeline._prepared(latents, text, text) as (_, found):
+        with pipeline._prepared(latents, text, text, None) as (_, found):
             inverted.append(found.trajectory.read(found.timesteps[0]).clone())
         edited.append(pipeline.edit(latents))
     assert torch.equal(*inverted) != in_inversion

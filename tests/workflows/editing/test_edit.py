@@ -148,7 +148,9 @@ class TestRecord:
         result = edit_file(clip_with_sound, tmp_path / "out.mp4", chosen)
         record = json.loads((tmp_path / "out.json").read_text())
         assert record == result.record
-        assert EditSettings.from_json(record["settings"]) == dataclasses.replace(chosen, guidance_scale=7.5)
+        assert EditSettings.from_json(record["settings"]) == dataclasses.replace(
+            chosen, guidance_scale=7.5, host="vidtome"
+        )
         assert record["host"]["settings"]["chunk_size"] == 2
         assert record["frames"] == {"first": 1, "written": 5}
         assert {"evenreel", "python", "torch", "diffusers"} <= record["versions"].keys()
@@ -227,7 +229,6 @@ class TestNothingIsLost:
     @pytest.mark.parametrize(
         "changes",
         [
-            {"prompt": "word " * 80},
             {"steps": 1000, "inversion_steps": 1000, "host": "no such host"},
             {"host_options": {"pnp_attn": 7}},
             {"host_options": {"no_such": 7}},

@@ -69,7 +69,7 @@ def traces(unet):
 @pytest.mark.parametrize("host", HOSTS)
 def test_every_host_in_windows(host, tiny, modules):
     """Six frames in windows of four: other frames than without, the same again, no trace."""
-    clip, before = random_latents(6), traces(tiny.unet)
+    clip, before = random_latents(6).float(), traces(tiny.unet)
     first = edited(tiny, host, clip, modules)
     assert torch.isfinite(first).all()
     assert torch.equal(edited(tiny, host, clip, modules), first)
@@ -80,7 +80,7 @@ def test_every_host_in_windows(host, tiny, modules):
 @pytest.mark.parametrize("inversion", INVERSIONS)
 def test_every_inversion(inversion, tiny, modules):
     told = {"inversion": inversion, "inversion_options": QUICK.get(inversion, {})}
-    clip = random_latents(5)
+    clip = random_latents(5).float()
     moved, plain = (edited(tiny, "frame", clip, use, **told) for use in (modules, None))
     assert torch.isfinite(moved).all()
     assert not torch.allclose(moved, plain, atol=1e-2)
@@ -89,14 +89,14 @@ def test_every_inversion(inversion, tiny, modules):
 @pytest.mark.parametrize("host", ["frame", "text2video_zero", "vid2vid_zero"])
 def test_untrained_modules_change_nothing(host, tiny):
     """Bit for bit, where the same frames pass together without modules."""
-    clip, untrained = random_latents(3), MotionModules.for_unet(tiny.unet)
+    clip, untrained = random_latents(3).float(), MotionModules.for_unet(tiny.unet)
     with_modules = edited(tiny, host, clip, untrained, batch=3)
     assert torch.equal(with_modules, edited(tiny, host, clip, None, batch=3))
 
 
 def test_tokenflow_in_one_call_is_tokenflow_in_two(tiny):
     """Untrained modules: keyframes that pass with the others give what they give when they pass before."""
-    clip, untrained = random_latents(4), MotionModules.for_unet(tiny.unet)
+    clip, untrained = random_latents(4).float(), MotionModules.for_unet(tiny.unet)
     told = {"host_options": {"window": 2}}
     one, two = (edited(tiny, "tokenflow", clip, use, **told) for use in (untrained, None))
     assert (one - two).abs().max() <= 1e-3 * two.abs().max()
@@ -106,7 +106,7 @@ def test_tokenflow_in_one_call_is_tokenflow_in_two(tiny):
 def test_an_inverted_clip_is_sampled_back(frames, tmp_path):
     """The same modules and the same windows at the same timestep, both ways: exact, as without modules."""
     smooth = load_backbone(str(save_tiny(tmp_path, smooth=True)), device="cpu")
-    clip = random_latents(frames)
+    clip = random_latents(frames).float()
     same = {
         "prompt": "a ball",
         "guidance_scale": 1.0,
@@ -145,12 +145,12 @@ class Counting(Around):
 @pytest.mark.parametrize("host", HOSTS)
 def test_memory_is_bounded_by_the_window(host, tiny, modules):
     counting = Counting(tiny)
-    edited(counting, host, random_latents(11), modules, steps=1)
+    edited(counting, host, random_latents(11).float(), modules, steps=1)
     assert max(counting.rows) <= 4 * 3
 
 
 def test_a_single_frame_is_a_picture(tiny, modules):
-    clip = random_latents(1)
+    clip = random_latents(1).float()
     assert torch.equal(edited(tiny, "frame", clip, modules), edited(tiny, "frame", clip, None))
 
 
@@ -200,7 +200,7 @@ def test_a_clip_from_text_is_what_animatediff_makes(tiny, tiny_folder, modules, 
 def test_what_cannot_pass_in_windows_says_so(host, options, tiny):
     few = random_motion(tiny.unet, max_frames=4)
     with pytest.raises(SettingsError, match="--motion off"):
-        edited(tiny, host, random_latents(5), few, host_options=options)
+        edited(tiny, host, random_latents(5).float(), few, host_options=options)
 
 
 def test_records_know_the_modules_and_repeat_them(clip_with_sound, tmp_path, tiny_folder, motion_folder):

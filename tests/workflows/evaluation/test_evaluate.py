@@ -340,9 +340,9 @@ class TestModels:
     def test_weights_that_are_named_must_be_there(self, tmp_path):
         with pytest.raises(WeightsError, match="cannot be read"):
             Evaluator(lpips=tmp_path / "lpips.safetensors")
-        with pytest.raises(WeightsError, match="is no folder"):
+        with pytest.raises(WeightsError, match="is not a folder"):
             Evaluator(clip=str(tmp_path / "clip"))
-        with pytest.raises(WeightsError, match="is no folder"):
+        with pytest.raises(WeightsError, match="is not a folder"):
             Evaluator(dino=str(tmp_path / "dino"))
 
     def test_what_no_metric_needs_is_not_loaded(self, tmp_path):
