@@ -123,7 +123,12 @@ def _check_numbers(model: ModelFolder, part: str, model_class: Any) -> None:
     """Refuse a configuration that describes far more than there is: the libraries would make it up, and fill memory."""
     where = model.path / part
     with loading, one_sentence(where):
-        described = sum(weight.numel() for weight in _empty(model_class, model.config(part)).parameters())
+        config = model.config(part)
+        if "vision" in model_class.__name__.lower():
+            config = config.get(
+                "vision_config", config
+            )  # a whole CLIP's, of which the vision tower alone is loaded
+        described = sum(weight.numel() for weight in _empty(model_class, config).parameters())
     stored = sum(safetensors_file.read_header(file).numbers() for file in model.weight_files(part))
     if described > 2 * stored:
         raise WeightsError(

@@ -149,7 +149,7 @@ class TestRecord:
         record = json.loads((tmp_path / "out.json").read_text())
         assert record == result.record
         assert EditSettings.from_json(record["settings"]) == dataclasses.replace(
-            chosen, guidance_scale=7.5, host="vidtome"
+            chosen, guidance_scale=7.5, host="vidtome", motion="off"
         )
         assert record["host"]["settings"]["chunk_size"] == 2
         assert record["frames"] == {"first": 1, "written": 5}

@@ -103,7 +103,7 @@ class TestRecord:
         assert record == json.loads((tmp_path / "out.json").read_text())
         assert record["command"] == "generate"
         assert GenerateSettings.from_json(record["settings"]) == settings(
-            guidance_scale=7.5, host="text2video_zero"
+            guidance_scale=7.5, host="text2video_zero", motion="off"
         )
         assert {"load", "sample", "decode", "write"} == record["seconds"].keys()
 

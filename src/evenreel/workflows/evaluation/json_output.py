@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evenreel.errors import OutputError, PluginError, argument
+from evenreel.files import write_atomically
 from evenreel.metrics.base import Figure, find
 from evenreel.workflows.editing import record
 from evenreel.workflows.evaluation.evaluate import EVALUATION_VERSION, Evaluation, Failure, means
