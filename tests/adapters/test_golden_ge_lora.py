@@ -93,4 +93,6 @@ def test_a_step(recording, backbone, layers, start):
         if kind == f"{case}.grad":
             assert difference(of(parameter).grad, recording[name]) <= GRADIENTS, name
         elif kind == f"{case}.updated":
-            assert difference(of(parameter).detach(), recording[name]) <= UPDATED, name
+            # Adam's first step is nearly the rate times the gradient's sign: where a gradient is next to nothing,
+            # rounding shows; a wrong rate or sign would be a share of the step a hundred times larger.
+            assert difference(of(parameter).detach(), recording[name]) <= 1e-3, name
