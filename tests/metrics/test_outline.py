@@ -60,7 +60,8 @@ def test_it_says_where_the_shape_is():
 def test_it_says_how_the_figure_stands():
     masks = main_mask(scene("figure", 0.6), [3.5]) > 0.5
     found = fit_outlines(masks, "figure")
-    assert found.pose.item() % 16 == pytest.approx(3.5, abs=0.3)
+    # half a period later the other leg is in front, and the outline is the same but for rounding
+    assert found.pose.item() % 8 == pytest.approx(3.5, abs=0.3)
     assert math.remainder(found.angle.item(), 2 * math.pi) == pytest.approx(0, abs=0.03)
 
 
