@@ -13,7 +13,12 @@ CUTS = [(17, 16, 4), (40, 16, 4), (64, 16, 2), (31, 8, 4), (9, 8, 7), (100, 5, 0
 
 
 def motion(**changes):
-    fields = {"switch": SimpleNamespace(frames=1, is_on=False), "most": 32, "timesteps": (900, 600, 300, 0)}
+    fields = {
+        "switch": SimpleNamespace(frames=1, is_on=False),
+        "most": 32,
+        "timesteps": (900, 600, 300, 0),
+        "overlap": 4,
+    }
     return MotionWindows(**(fields | changes))
 
 

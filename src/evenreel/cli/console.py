@@ -6,17 +6,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 from rich.console import Console
 
 from evenreel.progress import Progress, silent
 
+UNBOUNDED = 10_000  # columns
 
-@cache
+
 def stdout() -> Console:
-    """Where results go."""
-    return Console(highlight=False, soft_wrap=True)
+    """Return where results go: as wide as the terminal; into a pipe or a file, as wide as the longest line."""
+    wide = None if sys.stdout.isatty() else UNBOUNDED  # nothing is cut in a pipe
+    return Console(highlight=False, soft_wrap=True, width=wide)
 
 
 def escape_unprintable() -> None:

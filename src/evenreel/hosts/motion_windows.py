@@ -46,7 +46,7 @@ class MotionWindows:
     """The most frames that the modules know."""
     size: int = 16
     """Frames of a window."""
-    overlap: int = 4
+    overlap: int = 2
     """Frames that neighbouring windows share."""
     timesteps: Sequence[int]
     """Those of the run, descending: windows move from each to the next. The same timestep has the same windows, in the

@@ -35,6 +35,7 @@ WHOLE = StudySettings(
     frames=4,
     steps=2,
     hosts=("frame", "vidtome"),
+    adapter="mini",
     tokens={"8 shared": "8"},
     training_log="log",
 )
