@@ -6,8 +6,10 @@ import sys
 import evenreel
 
 PUBLIC = {
+    "AdapterUse",
     "Clip",
     "ClipError",
+    "ControlUse",
     "DataError",
     "EditResult",
     "EditSettings",

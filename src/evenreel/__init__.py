@@ -30,15 +30,17 @@ if TYPE_CHECKING:
         SettingsError,
         WeightsError,
     )
-    from evenreel.settings import EditSettings, GenerateSettings
+    from evenreel.settings import AdapterUse, ControlUse, EditSettings, GenerateSettings
     from evenreel.video import Clip, VideoInfo, load, probe
     from evenreel.workflows.api import edit, generate, save
     from evenreel.workflows.editing.edit import EditedClip, EditResult, edit_file
     from evenreel.workflows.editing.generate import GeneratedClip, generate_file
 
 __all__ = [
+    "AdapterUse",
     "Clip",
     "ClipError",
+    "ControlUse",
     "DataError",
     "EditResult",
     "EditSettings",
@@ -76,7 +78,7 @@ _HOMES = {
         "SettingsError",
         "WeightsError",
     ),
-    "evenreel.settings": ("EditSettings", "GenerateSettings"),
+    "evenreel.settings": ("AdapterUse", "ControlUse", "EditSettings", "GenerateSettings"),
     "evenreel.video": ("Clip", "VideoInfo", "load", "probe"),
     "evenreel.workflows.api": ("edit", "generate", "save"),
     "evenreel.workflows.editing.edit": ("EditResult", "EditedClip", "edit_file"),

@@ -1,19 +1,47 @@
 """`evenreel.edit`, `evenreel.generate` and `evenreel.save`: the Python interface in three functions."""
 
 import os
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from evenreel.backbones import Backbone
+from evenreel.errors import SettingsError
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings, GenerateSettings
+from evenreel.settings.runs import RunSettings
 from evenreel.video import Clip
 from evenreel.workflows.editing.edit import EditedClip, edit_clip, save_clip
 from evenreel.workflows.editing.generate import GeneratedClip, generate_clip
 
+Run = TypeVar("Run", bound=RunSettings)
 
+
+@overload
+def edit(
+    clip: Clip,
+    settings: EditSettings,
+    /,
+    *,
+    backbone: Backbone | None = None,
+    progress: Progress = silent,
+    download: bool = False,
+) -> EditedClip: ...
+
+
+@overload
 def edit(
     clip: Clip,
     prompt: str,
+    *,
+    backbone: Backbone | None = None,
+    progress: Progress = silent,
+    download: bool = False,
+    **settings: Any,
+) -> EditedClip: ...
+
+
+def edit(
+    clip: Clip,
+    prompt: str | EditSettings,
     *,
     backbone: Backbone | None = None,
     progress: Progress = silent,
@@ -25,19 +53,42 @@ def edit(
         edited = evenreel.edit(clip, "a blue star rolling over snow", source_prompt="a red circle rolling over grass",
                                host="vidtome", steps=50, guidance_scale=7.5, seed=0)
 
-    `settings` are the fields of `EditSettings`; `frames=(start, end)` counts from the clip's first frame. A `backbone`
-    from `load_backbone`, used again, saves loading the weights for every clip. `progress` is called with
-    (stage, done, total). `download` allows fetching the model from the Hugging Face hub.
+    Keywords are the fields of `EditSettings`, written flat (`adapter="mini", adapter_scale=0.5`). An `EditSettings` in
+    the prompt's place says the same with completion and type checks. `frames=(start, end)` counts from the clip's first
+    frame. A `backbone` from `load_backbone`, used again, saves loading the weights for every clip. `progress` is called
+    with (stage, done, total). `download` allows fetching the model from the Hugging Face hub.
 
     Raises: SettingsError for a setting or prompt that cannot be, PluginError for an unknown host, WeightsError for a
     model that is absent or damaged, ResourceError when memory runs out.
     """
-    checked = EditSettings.from_json({"prompt": prompt, **settings})
-    return edit_clip(clip, checked, progress=progress, backbone=backbone, download=download)
+    chosen = _settings(EditSettings, prompt, settings)
+    return edit_clip(clip, chosen, progress=progress, backbone=backbone, download=download)
+
+
+@overload
+def generate(
+    settings: GenerateSettings,
+    /,
+    *,
+    backbone: Backbone | None = None,
+    progress: Progress = silent,
+    download: bool = False,
+) -> GeneratedClip: ...
+
+
+@overload
+def generate(
+    prompt: str,
+    *,
+    backbone: Backbone | None = None,
+    progress: Progress = silent,
+    download: bool = False,
+    **settings: Any,
+) -> GeneratedClip: ...
 
 
 def generate(
-    prompt: str,
+    prompt: str | GenerateSettings,
     *,
     backbone: Backbone | None = None,
     progress: Progress = silent,
@@ -48,17 +99,25 @@ def generate(
 
         clip = evenreel.generate("a red circle rolling over grass", frames=16, fps=8, seed=0)
 
-    `settings` are the fields of `GenerateSettings`; the rest is as for `edit`, and so are the errors.
+    Keywords are the fields of `GenerateSettings`, and one of those may stand in the prompt's place. The rest is as for
+    `edit`, and so are the errors.
     """
-    checked = GenerateSettings.from_json({"prompt": prompt, **settings})
-    return generate_clip(checked, progress=progress, backbone=backbone, download=download)
+    chosen = _settings(GenerateSettings, prompt, settings)
+    return generate_clip(chosen, progress=progress, backbone=backbone, download=download)
 
 
 def save(clip: Clip, path: str | os.PathLike[str]) -> None:
     """Write a clip to an .mp4, .mov, .mkv, .webm or .gif, or (no suffix) to a folder of PNGs.
 
     Timestamps are kept and the sound of the clip's source is copied; beside a clip that evenreel made goes its record,
-    as .json.
-    An earlier file is replaced only once the new one is whole. Raises: OutputError.
+    as .json. An earlier file is replaced only once the new one is whole. Raises: OutputError.
     """
     save_clip(clip, path)
+
+
+def _settings(kind: type[Run], prompt: object, keywords: dict[str, Any]) -> Run:
+    if not isinstance(prompt, kind):
+        return kind.from_json({"prompt": prompt, **keywords})
+    if keywords:
+        raise SettingsError(f"{', '.join(sorted(keywords))} stand beside settings; put them into these.")
+    return prompt

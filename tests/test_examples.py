@@ -1,0 +1,59 @@
+"""The examples run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import evenreel
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SOURCES = Path(evenreel.__file__).parents[1]
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(name, *arguments):
+        here = {**os.environ, "PYTHONPATH": str(SOURCES)}
+        told = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+        done = subprocess.run(told, cwd=tmp_path, env=here, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_a_first_edit_and_its_measurement(run, clip_with_sound, tmp_path):
+    assert "6 frames" in run("first_edit.py", clip_with_sound, "a blue star", 1)
+    assert evenreel.probe(tmp_path / "edited.mp4").has_audio
+    assert "source_psnr" in run("measure.py", clip_with_sound, "edited.mp4")
+
+
+def test_many_clips_where_one_is_damaged(run, clip_with_sound, tmp_path):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.mp4").write_bytes(b"no clip")
+    (tmp_path / "clips" / "b.mp4").write_bytes(Path(clip_with_sound).read_bytes())
+    assert run("many_clips.py", "clips", "a blue star", 1).strip() == str(Path("edited") / "b.mp4")
+
+
+def test_a_host_of_ones_own(run):
+    assert run("own_host.py", "a blue star", 2).startswith("4 frames, each (3, 128, 128)")
+
+
+def test_an_adapter_is_trained_and_used(clip_with_sound, tiny_folder, tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    (clips / "a.mp4").write_bytes(Path(clip_with_sound).read_bytes())
+    (clips / "a.txt").write_text("a red ball rolling over grass")
+    command = tmp_path / "bin" / "evenreel"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m evenreel "$@"\n')
+    command.chmod(0o755)
+    here = {**os.environ, "PYTHONPATH": str(SOURCES), "PATH": f"{command.parent}:{os.environ['PATH']}"}
+    told = [str(EXAMPLES / "train_adapter.sh"), "clips", str(tiny_folder), "1", "64"]
+    done = subprocess.run(told, cwd=tmp_path, env=here, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert evenreel.probe(tmp_path / "painted.mp4").width == 96
+    assert (tmp_path / "runs" / "adapter" / "adapter.safetensors").is_file()
