@@ -12,7 +12,7 @@ import torch
 
 torch.set_num_threads(1)
 
-# A slow machine is no failure, and one that is found is found again.
+# A slow machine is not a failure, and one that is found is found again.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
 

@@ -148,7 +148,7 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
     aside = Aside(path)
     try:
         if isinstance(content, str):
-            # names of files may hold what is no text; it is escaped, as in everything that we print
+            # names of files may hold what is not text; it is escaped, as in everything that we print
             aside.path.write_bytes(content.encode("utf-8", "backslashreplace"))
         elif isinstance(content, bytes):
             aside.path.write_bytes(content)

@@ -110,7 +110,7 @@ def test_a_file(run, tmp_path):
     (tmp_path / "notes.json").write_text('{"a": 1}')
     status, out, err = run("evaluate", "source.mp4", "edit.mp4", "-o", str(tmp_path / "notes.json"))
     assert (status, out) == (1, "")
-    assert "is no evaluation; choose another --out" in err
+    assert "is not an evaluation; choose another --out" in err
 
 
 def test_quiet(run):

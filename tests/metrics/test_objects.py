@@ -153,7 +153,7 @@ class TestControls:
     def test_blur_is_seen_in_sharpness(self, edit):
         plain, soft = (of(edit, frames) for frames in (edit.truth.frames, softened(edit.truth.frames)))
         assert soft["sharpness_ratio"] < 0.6 < plain["sharpness_ratio"]
-        assert soft["object_motion_iou"] > 0.9  # it is no outline that changes
+        assert soft["object_motion_iou"] > 0.9  # it is not an outline that changes
         assert soft["saturation_ratio"] > 0.95
 
     def test_a_frozen_clip_is_seen_along_the_motion(self, edit):

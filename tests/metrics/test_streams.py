@@ -191,6 +191,6 @@ class TestAttributes:
     def test_prompts_that_say_nothing_of_the_world(self, prompts):
         frames = torch.rand(1, 3, 32, 32)
         found = figure(Asked, frames, frames, **{**prompts, "prompt": "a man skiing"})
-        assert found.unavailable == "the prompt 'a man skiing' is no caption of the mini model's world"
+        assert found.unavailable == "the prompt 'a man skiing' is not a caption of the mini model's world"
         found = figure(Asked, frames, frames, **{**prompts, "prompt": prompts["source_prompt"]})
         assert found.unavailable == "the prompts ask for no change of an attribute"

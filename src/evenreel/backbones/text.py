@@ -120,7 +120,7 @@ class PromptEncoder:
     def tokenize(self, prompts: list[str]) -> Tensor:
         """Token ids of texts without any syntax, padded to the full length: (prompts, length), int64.
 
-        Raises: SettingsError for a text that is no text, or too long to be read at once.
+        Raises: SettingsError for a text that is not text, or too long to be read at once.
         """
         for prompt in prompts:
             self._check(prompt)
@@ -164,7 +164,7 @@ class PromptEncoder:
         as do those after a BREAK; shorter prompts beside it are filled up with empty ones. A word of weight w moves w
         times as far from what stands there in the empty prompt: z = z_empty + w (z - z_empty).
 
-        Raises: SettingsError for a prompt that is no text, or much too long.
+        Raises: SettingsError for a prompt that is not text, or much too long.
         """
         rows = [self._chunks(prompt, []) for prompt in prompts]
         count = max(map(len, rows), default=1)

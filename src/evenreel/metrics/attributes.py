@@ -9,7 +9,7 @@ from evenreel.metrics.window import Inputs, Window
 from evenreel.world import ATTRIBUTES
 from evenreel.world.captions import understood
 
-NO_CAPTION = "the prompt {!r} is no caption of the mini model's world"
+NO_CAPTION = "the prompt {!r} is not a caption of the mini model's world"
 
 
 class _Attributes(Metric):

@@ -140,10 +140,10 @@ def registered() -> dict[str, type[Metric] | PluginError]:
 
 
 def find(name: str) -> type[Metric]:
-    """A metric by name. Raises: PluginError for an unknown name, or for something that is no metric."""
+    """A metric by name. Raises: PluginError for an unknown name, or for something that is not a metric."""
     kind = registry.find(registry.METRICS, name)
     if not (isinstance(kind, type) and issubclass(kind, Metric)):
-        raise PluginError(f"the metric {name!r} is no class derived from evenreel.metrics.base.Metric.")
+        raise PluginError(f"the metric {name!r} is not a class derived from evenreel.metrics.base.Metric.")
     if getattr(kind, "better", None) not in ("higher", "lower", "one") or not set(kind.needs) <= NEEDS.keys():
         raise PluginError(
             f"the metric {name!r} must say better = 'higher', 'lower' or 'one' and need nothing but {', '.join(NEEDS)}."
@@ -169,5 +169,5 @@ def _ended(metric: Metric) -> Figure:
     except UnavailableError as error:
         return Figure(None, str(error))
     if not math.isfinite(value):
-        return Figure(None, f"it came out as {value}, which is no measurement")
+        return Figure(None, f"it came out as {value}, which is not a measurement")
     return Figure(value, note=metric.note)

@@ -1,6 +1,6 @@
 """The edited part by itself: what `background_*` leaves out.
 
-Most figures of a whole frame are ruled by its larger part. Inside the mask the source is no reference (it was to
+Most figures of a whole frame are ruled by its larger part. Inside the mask the source is not a reference (it was to
 change), so only the prompt, the right answer and the source's motion are.
 """
 

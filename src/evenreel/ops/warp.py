@@ -36,7 +36,7 @@ def carried_back(flow: Flow) -> Flow:
     """Flow from each next frame to the one before, made of the forward flow alone.
 
     Each place carries its own flow, turned round, to where it goes, and shares it bilinearly among the four pixels
-    there. Where several arrive it is their mean (which is no true motion: going there and back then misses home), where
+    there. Where several arrive it is their mean (not true motion: going there and back then misses home), where
     none does it is zero.
     """
     pairs, _, height, width = flow.shape

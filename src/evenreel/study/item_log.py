@@ -25,7 +25,7 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
             items[item["key"]] = item
         except (ValueError, TypeError, KeyError) as error:
             raise SettingsError(
-                f"{path}: line {number} is no item of a study; name another {argument('output')}."
+                f"{path}: line {number} is not an item of a study; name another {argument('output')}."
             ) from error
     return items
 

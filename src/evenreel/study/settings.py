@@ -49,7 +49,9 @@ class StudySettings:
         if not self.seeds or not self.hosts:
             raise SettingsError("a study needs at least one seed and one host; name some.")
         if len(set(self.seeds)) < len(self.seeds):
-            raise SettingsError("a study's seeds must differ; an edit made twice is no second measurement.")
+            raise SettingsError(
+                "a study's seeds must differ; an edit made twice is not a second measurement."
+            )
 
     @property
     def adapters(self) -> tuple[str, ...]:

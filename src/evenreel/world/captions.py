@@ -81,7 +81,7 @@ def captions(scene: Scene, count: int = 20) -> list[str]:
 
 
 def understood(text: str) -> dict[str, str] | None:
-    """The attributes (see ATTRIBUTES) that a caption speaks of; None for a text that is no caption of the world.
+    """The attributes (see ATTRIBUTES) that a caption speaks of; None for a text that is not a caption of the world.
 
     Colour, texture and shape are those of the object that is named first; what has no texture is plain.
     """

@@ -35,7 +35,7 @@ def cross(p: Points) -> Distance:
 
 
 def diamond(p: Points) -> Distance:
-    """A rhombus clearly taller than wide: a turned square is no diamond."""
+    """A rhombus clearly taller than wide: a turned square is not a diamond."""
     width, height = 0.6, 1.05
     edge = math.hypot(width, height)
     return (p[..., 0].abs() * height + p[..., 1].abs() * width - width * height) / edge

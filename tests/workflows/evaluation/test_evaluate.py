@@ -304,7 +304,7 @@ class TestRecord:
         assert found.models["clip"]["name"] == "mini"
 
     def test_its_place_is_not_taken(self, made):
-        with pytest.raises(OutputError, match="is no evaluation"):
+        with pytest.raises(OutputError, match="is not an evaluation"):
             json_output.check_place(made[1].with_suffix(".json"))
 
 

@@ -133,7 +133,7 @@ def training(context: Context, item: Item) -> Outcome:
         points = torch.stack([part.mean(0) for part in parts]).T.tolist()
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise SettingsError(
-            f"{path} is no log.jsonl of `evenreel train adapter`; name another, or none."
+            f"{path} is not a log.jsonl of `evenreel train adapter`; name another, or none."
         ) from error
     tenth = max(1, len(told) // 10)
     first, last = told[:tenth].mean(0).tolist(), told[-tenth:].mean(0).tolist()

@@ -100,7 +100,7 @@ def record_path(output: Path) -> Path:
 
 
 def _recorded_name(path: Path) -> str | None:
-    """The name of the result that a record is about; None for what is no record."""
+    """The name of the result that a record is about; None for what is not a record."""
     try:
         told = read_record(path)["output"]["path"]
     except (SettingsError, KeyError, TypeError):
@@ -121,7 +121,7 @@ def check_record_place(path: Path) -> None:
         read_record(path)
     except SettingsError as error:
         raise OutputError(
-            f"{path} exists and is no record of evenreel, which would go there; "
+            f"{path} exists and is not a record of evenreel, which would go there; "
             f"move it or choose another {argument('output')}."
         ) from error
 
@@ -152,7 +152,7 @@ def read_record(path: Path) -> dict[str, Any]:
             f"{path} cannot be read ({reason}); give the .json beside an edited clip."
         ) from error
     if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
-        raise SettingsError(f"{path} is no record of an edit; give the .json beside an edited clip.")
+        raise SettingsError(f"{path} is not a record of an edit; give the .json beside an edited clip.")
     if record.get("record_version") != RECORD_VERSION:
         raise SettingsError(
             f"{path} is a record of version {record.get('record_version')} and this evenreel reads {RECORD_VERSION}; "

@@ -58,13 +58,13 @@ def write(values: Mapping[str, Any], path: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Refuse to replace what is no evaluation: the record of an edit has nearly the same name."""
+    """Refuse to replace what is not an evaluation: the record of an edit has nearly the same name."""
     try:
         if path.exists() and "evaluation_version" not in json.loads(path.read_text(encoding="utf-8")):
             raise ValueError
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise OutputError(
-            f"{path} exists and is no evaluation; choose another {argument('output')}."
+            f"{path} exists and is not an evaluation; choose another {argument('output')}."
         ) from error
 
 
