@@ -52,7 +52,8 @@ def test_an_adapter_is_trained_and_used(clip_with_sound, tiny_folder, tmp_path):
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m evenreel "$@"\n')
     command.chmod(0o755)
     here = {**os.environ, "PYTHONPATH": str(SOURCES), "PATH": f"{command.parent}:{os.environ['PATH']}"}
-    told = [str(EXAMPLES / "train_adapter.sh"), "clips", str(tiny_folder), "1", "64"]
+    told = [str(EXAMPLES / "train_adapter.sh"), "clips", str(tiny_folder), "64"]
+    told += ["--steps", "1", "--warmup", "0"]
     done = subprocess.run(told, cwd=tmp_path, env=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert evenreel.probe(tmp_path / "painted.mp4").width == 96

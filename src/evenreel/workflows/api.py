@@ -53,10 +53,11 @@ def edit(
         edited = evenreel.edit(clip, "a blue star rolling over snow", source_prompt="a red circle rolling over grass",
                                host="vidtome", steps=50, guidance_scale=7.5, seed=0)
 
-    Keywords are the fields of `EditSettings`, written flat (`adapter="mini", adapter_scale=0.5`). An `EditSettings` in
-    the prompt's place says the same with completion and type checks. `frames=(start, end)` counts from the clip's first
-    frame. A `backbone` from `load_backbone`, used again, saves loading the weights for every clip. `progress` is called
-    with (stage, done, total). `download` allows fetching the model from the Hugging Face hub.
+    Keywords are the fields of `EditSettings`, written flat (`adapter="mine.safetensors", adapter_scale=0.5`). An
+    `EditSettings` in the prompt's place says the same with completion and type checks. `frames=(start, end)` counts
+    from the clip's first frame. A `backbone` from `load_backbone`, used again, saves loading the weights for every
+    clip. `progress` is called with (stage, done, total). `download` allows fetching the model from the Hugging Face
+    hub.
 
     Raises: SettingsError for a setting or prompt that cannot be, PluginError for an unknown host, WeightsError for a
     model that is absent or damaged, ResourceError when memory runs out.
