@@ -53,6 +53,16 @@ def test_defaults_are_valid():
         ({"control": "folder", "control_scale": -1.0}, "control_scale"),
         ({"control_clip": "maps.mp4"}, "control_clip is for a ControlNet; name one with control"),
         ({"control": "a\0"}, "control contains"),
+        ({"control": ["a", "b\0"]}, "control contains"),
+        ({"control": ["a", 1]}, "control must be text"),
+        ({"control": ["a", "b"], "control_scale": [1.0, -1.0]}, "control_scale must be from 0"),
+        (
+            {"control": ["a", "b"], "control_kind": ["canny"] * 3},
+            "told 3 times, control 2 times; tell it once",
+        ),
+        ({"control": ["a", "b"], "control_kind": ["as-is", "depth"]}, "needs a clip of depth maps"),
+        ({"control_scale": [0.5, 1.0]}, "control_scale is for a ControlNet; name one with control"),
+        ({"adapter": ["a", "b"]}, "adapter must be text"),
         ({"control_kind": "pose"}, "control_kind must be one of"),
         ({"adapter_scale": 0.5}, "adapter_scale is for an adapter; name one with adapter, or leave it out"),
         ({"adapter": "a", "adapter_scale": 11}, "adapter_scale must be from 0 to 10, got 11"),
@@ -133,6 +143,7 @@ def test_numbers_of_any_length_are_refused_in_words():
         ({"fps": 0.0}, "fps must be from 0.01"),
         ({"fps": float("inf")}, "fps must be from 0.01"),
         ({"control": "folder"}, "name a clip with control_clip"),
+        ({"control": ["a", "b"], "control_clip": ["maps", ""]}, "name a clip with control_clip"),
         ({"steps": 1001}, "steps must be from 1 to 1000"),
     ],
 )
@@ -169,13 +180,32 @@ def test_what_belongs_together_is_told_flat_or_not():
     nested = EditSettings(
         prompt="x",
         adapter=AdapterUse(file="mini", scale=0.5),
-        control=ControlUse(model="folder", kind="as-is"),
+        control=(ControlUse(model="folder", kind="as-is"),),
     )
     flat = {"adapter": "mini", "adapter_scale": 0.5, "control": "folder", "control_kind": "as-is"}
     assert EditSettings.from_json({"prompt": "x", **flat}) == nested
     assert {name: value for name, value in nested.to_json().items() if name in flat} == flat
-    held = {"adapter": {"file": "mini", "scale": 0.5}, "control": nested.control}
-    assert EditSettings.from_json({"prompt": "x", **held}) == nested
+    held = {"adapter": {"file": "mini", "scale": 0.5}, "control": {"model": "folder", "kind": "as-is"}}
+    for control in (held["control"], ControlUse(model="folder", kind="as-is"), nested.control):
+        assert EditSettings.from_json({"prompt": "x", **held, "control": control}) == nested
+
+
+def test_several_of_a_kind():
+    uses = (ControlUse(model="a", scale=0.5), ControlUse(model="b", kind="depth", scale=0.5, clip="maps"))
+    nested = EditSettings(prompt="x", control=uses)
+    flat = {
+        "control": ["a", "b"],
+        "control_kind": ["canny", "depth"],
+        "control_scale": 0.5,
+        "control_clip": ["", "maps"],
+    }
+    assert EditSettings.from_json({"prompt": "x", **flat}) == nested
+    assert EditSettings.from_json(json.loads(json.dumps(nested.to_json()))) == nested
+    assert EditSettings.from_json({"prompt": "x", "control": [uses[0], {"model": "b"}]}).control == (
+        uses[0],
+        ControlUse(model="b"),
+    )
+    assert EditSettings(prompt="x", control=()) == EditSettings(prompt="x")
 
 
 def test_records_of_before_are_read():
@@ -186,7 +216,7 @@ def test_records_of_before_are_read():
         {"prompt": "x", **control, "control_kind": "canny", **adapter}
     ) == EditSettings(prompt="x")
     shown = EditSettings.from_json({"prompt": "x", **control, "control": "folder", **adapter}).control
-    assert shown == ControlUse(model="folder", kind="as-is")
+    assert shown == (ControlUse(model="folder", kind="as-is"),)
 
 
 def test_off_is_not_written():

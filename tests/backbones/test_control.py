@@ -196,6 +196,31 @@ def test_several_are_added_up(first, tmp_path):
     assert both.nets == (nets[0].net, nets[1].net)
 
 
+@torch.no_grad()
+def test_several_are_as_in_diffusers(first, tmp_path):
+    from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
+
+    for seed in (0, 1, 2):
+        sd_control(sd_unet(), seed).save_pretrained(tmp_path / str(seed))
+    nets = [load_control(str(tmp_path / str(seed)), first) for seed in (0, 1, 2)]
+    shown, scales = [maps(2, 3, seed) for seed in (0, 1, 2)], [0.5, 1.0, 0.0]
+    latents = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    embeds = first.embed(["a ball", "blurry"])
+    ours = Controls(
+        tuple(net.showing(one, scale) for net, one, scale in zip(nets, shown, scales, strict=True))
+    ).residuals(latents, [0, 1], 401, embeds)
+    down, mid = MultiControlNetModel([net.net for net in nets])(
+        latents,
+        401,
+        encoder_hidden_states=embeds.repeat_interleave(2, dim=0),
+        controlnet_cond=[(one / 255).repeat(2, 1, 1, 1) for one in shown],
+        conditioning_scale=scales,
+        return_dict=False,
+    )
+    for found, wanted in zip((*ours.down, ours.mid), (*down, mid), strict=True):
+        assert float((found - wanted).abs().max()) <= 1e-6 * float(wanted.abs().max())
+
+
 def test_files_of_other_kinds(first, tmp_path):
     save_file({"emb_params": torch.zeros(2, 64)}, tmp_path / "a.safetensors")
     refused(

@@ -202,6 +202,14 @@ class TestGenerate:
         done = run("edit", str(clip_with_sound), *quick, *control, "--frames", "0:2", "-o", "edit.mp4")
         assert done.returncode == 0, done.stderr
         assert json.loads((tmp_path / "edit.json").read_text())["settings"]["control_kind"] == "as-is"
+        kinds = ("--control", control[1], "--control-kind", "canny", "--control-scale", "0.5")
+        done = run(
+            "edit", str(clip_with_sound), *quick, *control, *kinds, "--frames", "0:2", "-o", "both.mp4"
+        )
+        assert done.returncode == 0, done.stderr
+        told = json.loads((tmp_path / "both.json").read_text())["settings"]
+        assert (told["control_kind"], told["control_scale"]) == (["as-is", "canny"], [0.5, 0.5])
+        assert told["control_clip"] == [None, None]
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,15 @@ def _parameter(leaf: Leaf) -> inspect.Parameter:
         help=escape(leaf.help),
         rich_help_panel=leaf.option.panel,
         metavar=leaf.option.metavar,
-        show_default=False if required else _shown(leaf),
+        show_default=False
+        if required
+        else str(leaf.default)
+        if leaf.several and _shown(leaf) is True
+        else _shown(leaf),
     )
-    default = inspect.Parameter.empty if required else None if leaf.option.parse else leaf.default
+    default = (
+        inspect.Parameter.empty if required else None if leaf.option.parse or leaf.several else leaf.default
+    )
     return inspect.Parameter(
         leaf.name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -114,4 +120,5 @@ def _typed(leaf: Leaf) -> Any:
         several = any(isinstance(origin, type) and issubclass(origin, Mapping | tuple) for origin in origins)
         return list[str] if several and not _is_pair(leaf.hint) else str
     plain = [member for member in members(leaf.hint) if member in (bool, int, float)]
-    return plain[0] if plain else str
+    kind = plain[0] if plain else str
+    return list[kind] if leaf.several else kind

@@ -2,7 +2,8 @@
 
 Settings that belong together stand in a class of their own, which a field holds or None: `adapter: AdapterUse | None`.
 Command lines, files and Python keywords write them flat: the first field of the class under the name of the holding
-field (`adapter`), which is also the `prefix` of the others (`adapter_scale`).
+field (`adapter`), which is also the `prefix` of the others (`adapter_scale`). A field may hold several of them
+(`control: tuple[ControlUse, ...] | None`): then each flat name has a list, in the same order.
 """
 
 import ast
@@ -27,6 +28,8 @@ class Group:
     kind: type
     names: Mapping[str, str]
     """Flat names and the fields of `kind` that they mean; the first is that of the holding field."""
+    several: bool
+    """Whether the field holds a tuple of them."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Leaf:
     """The string below the field, on one line."""
     added: tuple[Any, ...] = ()
     """What `Annotated` adds to the type."""
+    several: bool = False
+    """Whether it may be told several times, once for each group that the field holds."""
 
     @property
     def option(self) -> Option:
@@ -52,10 +57,13 @@ class Leaf:
         return next((one for one in self.added if isinstance(one, Option)), Option())
 
     def of(self, settings: object) -> Any:
-        """The value in some settings; None where the settings that hold it are absent."""
+        """The value in some settings; None where the settings that hold it are absent, a list where several do."""
         value: Any = settings
         for name in self.path:
-            value = None if value is None else getattr(value, name)
+            if isinstance(value, tuple):
+                value = [getattr(one, name) for one in value]
+            else:
+                value = None if value is None else getattr(value, name)
         return value
 
 
@@ -84,12 +92,15 @@ def flat_name(kind: type, field: str) -> str:
 
 def group_of(name: str, hint: Any) -> Group | None:
     """The group that a field holds; None for a field that is a setting itself."""
-    for member in members(split(hint)[0]):
+    for held in members(split(hint)[0]):
+        several = get_origin(held) is tuple and get_args(held)[1:] == (...,)
+        member = get_args(held)[0] if several else held
         if dataclasses.is_dataclass(member) and isinstance(member, type) and hasattr(member, "prefix"):
             assert flat_name(member, next(settable(member)).name) == name, (
                 "a group's first setting bears the name of the field that holds it"
             )
-            return Group(name, member, {flat_name(member, one.name): one.name for one in settable(member)})
+            names = {flat_name(member, one.name): one.name for one in settable(member)}
+            return Group(name, member, names, several)
     return None
 
 
@@ -117,7 +128,11 @@ def leaves(kind: type) -> tuple[Leaf, ...]:
             for flat, name in group.names.items():
                 leaf = inner[name]
                 default = None if leaf.default is dataclasses.MISSING else leaf.default
-                found.append(dataclasses.replace(leaf, name=flat, path=(one.name, name), default=default))
+                found.append(
+                    dataclasses.replace(
+                        leaf, name=flat, path=(one.name, name), default=default, several=group.several
+                    )
+                )
             continue
         hint, added = split(hints(kind)[one.name])
         default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()

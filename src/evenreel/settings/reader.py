@@ -73,12 +73,17 @@ def settle(settings: object, within: str = "") -> None:
 
 def plain(settings: Any) -> dict[str, Any]:
     """Settings under their flat names, with values that JSON can hold; `read` takes them back."""
-    held = {group.name for group in groups(type(settings)) if getattr(settings, group.name) is None}
+    absent = {group.name for group in groups(type(settings)) if getattr(settings, group.name) is None}
     return {
-        leaf.name: _plain(leaf.of(settings))
+        leaf.name: _plain(_alone(leaf.of(settings)) if leaf.several else leaf.of(settings))
         for leaf in leaves(type(settings))
-        if leaf.path[0] not in held or leaf.name in held
+        if leaf.path[0] not in absent or leaf.name in absent
     }
+
+
+def _alone(values: list[Any] | None) -> Any:
+    """A single one of what may be several as itself."""
+    return values[0] if values is not None and len(values) == 1 else values
 
 
 def convert(name: str, hint: Any, value: Any) -> Any:
@@ -100,25 +105,59 @@ def convert(name: str, hint: Any, value: Any) -> Any:
 def _gather(group: Group, told: dict[str, Any]) -> None:
     """Put the settings of a group, told flat, under the name of the field that holds them."""
     main = told.pop(group.name, None)
-    if isinstance(main, group.kind | Mapping):
+    if any(isinstance(one, group.kind | Mapping) for one in _each(main)):
         told[group.name] = main
         return
-    defaults = {leaf.name: leaf.default for leaf in leaves(group.kind)}
     others = {flat: told.pop(flat) for flat in list(group.names)[1:] if flat in told}
-    if main not in (None, ""):
-        told[group.name] = {group.names[flat]: value for flat, value in {group.name: main, **others}.items()}
+    if main not in (None, "", [], ()):
+        flat = {group.name: main, **others}
+        told[group.name] = _spread(group, flat) if group.several else _inner(group, flat)
         return
+    defaults = {leaf.name: leaf.default for leaf in leaves(group.kind)}
     for flat, value in others.items():
-        if value not in (defaults[group.names[flat]], None, ""):  # older records tell all of them
-            convert(flat, hints(group.kind)[group.names[flat]], value)
+        default, hint = defaults[group.names[flat]], hints(group.kind)[group.names[flat]]
+        # older records tell all of them
+        for one in _each(value):
+            if one in (default, None, ""):
+                continue
+            convert(flat, hint, one)
             raise SettingsError(
                 f"{argument(flat)} is for {group.kind.noun}; name one with {argument(group.name)}, or leave it out."
             )
 
 
+def _inner(group: Group, flat: Mapping[str, Any]) -> dict[str, Any]:
+    return {group.names[name]: value for name, value in flat.items()}
+
+
+def _spread(group: Group, flat: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What is told flat of several groups, each by itself; what is told once holds for all."""
+    count = len(_each(flat[group.name]))
+    columns = {}
+    for name, value in flat.items():
+        told = _each(value)
+        if len(told) not in (1, count):
+            raise SettingsError(
+                f"{argument(name)} is told {len(told)} times, {argument(group.name)} {count} times; tell it once for "
+                f"all, or once for each in the order of {argument(group.name)}."
+            )
+        columns[name] = told * count if len(told) == 1 else told
+    return [
+        _inner(group, dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
+    ]
+
+
+def _each(value: Any) -> list[Any]:
+    """The members of a list; a value that is none by itself."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
 def _fitted(name: str, kind: Any, value: Any) -> Any:
     among = members(kind)
-    if types.NoneType in among and (value is None or (value == "" and str in among)):
+    nothing = (
+        value is None or (value == "" and str in among) or (isinstance(value, list | tuple) and not value)
+    )
+    if types.NoneType in among and nothing:
         return None  # older records say "" for nothing
     for member in among:
         if member is types.NoneType:
@@ -154,6 +193,8 @@ def _as_member(name: str, kind: Any, value: Any) -> Any:
 
 
 def _as_tuple(name: str, inner: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    if dataclasses.is_dataclass(inner[0]) and isinstance(value, inner[0] | Mapping):
+        value = [value]
     parts = list(_if(isinstance(value, Sequence) and not isinstance(value, str), value))
     kinds = [inner[0]] * len(parts) if inner[1:] == (...,) else list(inner)
     _if(len(kinds) == len(parts), value)

@@ -56,19 +56,22 @@ class ControlUse:
     prefix: ClassVar[str] = "control"
     noun: ClassVar[str] = "a ControlNet"
 
-    model: Annotated[str, NotEmpty(), Place(), Option(CONTROL, default="none")]
-    """ControlNet made for the model: a diffusers folder, or a name on the Hugging Face hub."""
+    model: Annotated[str, NotEmpty(), Place(), Option(CONTROL, metavar="NAME|FOLDER|FILE", default="none")]
+    """ControlNet made for the model: a diffusers folder, one safetensors file, or a name on the Hugging Face hub; may
+    be told several times."""
     kind: Annotated[
         Literal["canny", "depth", "as-is"],
         Formerly({"none": "as-is"}),
         Option(CONTROL, metavar="canny|depth|as-is"),
     ] = "canny"
     """What the ControlNet is shown of every frame: `canny`, its edges; `as-is`, the frame itself, where frames are maps
-    already; `depth`, the same, for depth maps, which evenreel does not make."""
-    scale: Annotated[float, Range(0.0, 10.0), Option(CONTROL)] = 1.0
-    """How much the ControlNet counts; 0 is not at all."""
+    already; `depth`, the same, for depth maps, which evenreel does not make. Told once for all, or once for each, in
+    their order."""
+    scale: Annotated[float, Range(0.0, 10.0), Option(CONTROL, metavar="NUMBER")] = 1.0
+    """How much the ControlNet counts; 0 is not at all. Told once for all, or once for each, in their order."""
     clip: Annotated[str | None, Place(), Option(CONTROL, metavar="CLIP", default="the source")] = None
-    """Clip, or folder of images, whose frames the ControlNet is shown: one for each frame of the result."""
+    """Clip, or folder of images, whose frames the ControlNet is shown: one for each frame of the result. Told once for
+    all, or once for each, in their order; an empty name is the source."""
 
     def __post_init__(self) -> None:
         settle(self)
@@ -167,7 +170,7 @@ class RunSettings:
         None
     )
     """Size at which the model works, in pixels: the shorter side, or width and height."""
-    control: ControlUse | None = None
+    control: tuple[ControlUse, ...] | None = None
     adapter: AdapterUse | None = None
     motion: Annotated[str, NotEmpty(), Option(MOTION, metavar="NAME|FOLDER|off")] = "auto"
     """Motion modules that let frames agree: `auto` (those packaged for the model, if any), `mini`, a diffusers
@@ -275,7 +278,7 @@ class GenerateSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.control and not self.control.clip:
+        if any(not use.clip for use in self.control or ()):
             raise SettingsError(
                 "a ControlNet needs something to be shown, and there is no source; "
                 f"name a clip with {argument('control_clip')}."

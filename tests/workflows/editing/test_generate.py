@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
@@ -116,8 +117,30 @@ class TestRecord:
         with pytest.raises(WeightsError, match=r"ControlNet .* no longer the one"):
             repeat_edit(first.record_path)
         save_tiny_control(control)
+        values = json.loads(first.record_path.read_text())
+        values["control"] = values["control"][0]  # as records of before hold it
+        first.record_path.write_text(json.dumps(values))
+        assert repeat_edit(first.record_path).path.read_bytes() == first.path.read_bytes()
+        values["control"] = None
+        first.record_path.write_text(json.dumps(values))
+        with pytest.raises(SettingsError, match="settings name 1 ControlNets, and 0 are described"):
+            repeat_edit(first.record_path)
+        first = generate_file(
+            first.path, settings(control=str(control), control_clip=str(clip)), overwrite=True
+        )
         write_clip(clip, moving(4, 64, 64))
         with pytest.raises(ClipError, match="no longer the clip"):
+            repeat_edit(first.record_path)
+
+    def test_several_controls_are_repeated(self, tmp_path, settings):
+        folders = [str(save_tiny_control(tmp_path / name, seed=seed)) for seed, name in enumerate("ab")]
+        clips = [str(write_clip(tmp_path / f"{n}.mp4", moving(n, 64, 64))) for n in (3, 4)]
+        told = {"control": folders, "control_clip": clips, "control_kind": ["as-is", "canny"]}
+        first = generate_file(tmp_path / "out.mp4", settings(**told))
+        assert [Path(one["clip"]["path"]).name for one in first.record["control"]] == ["3.mp4", "4.mp4"]
+        assert repeat_edit(first.record_path).path.read_bytes() == first.path.read_bytes()
+        save_tiny_control(tmp_path / "b")
+        with pytest.raises(WeightsError, match=r"ControlNet .*b is no longer the one"):
             repeat_edit(first.record_path)
 
 
@@ -204,13 +227,25 @@ class TestControl:
     def test_an_edit_sees_edges_of_its_source(self, tiny_folder, control_folder, clip_with_sound, tmp_path):
         args = (tiny_folder, control_folder, clip_with_sound, tmp_path)
         frames, record = self.edits(*args)
-        assert len(record["control"]["fingerprint"]) == 64
-        assert record["control"]["clip"] is None
+        (described,) = record["control"]
+        assert len(described["fingerprint"]) == 64
+        assert described["clip"] is None
         assert "control" in record["seconds"]
         off, _ = self.edits(*args, control_scale=0.0)
         as_they_are, _ = self.edits(*args, control_kind="as-is")
         assert not torch.equal(frames, off)
         assert not torch.equal(frames, as_they_are)
+
+    def test_each_of_several_is_at_work(self, tiny_folder, control_folder, clip_with_sound, tmp_path):
+        other = save_tiny_control(tmp_path / "other", seed=1)
+        args = (tiny_folder, control_folder, clip_with_sound, tmp_path)
+        both = {"control": [str(control_folder), str(other)], "control_kind": ["canny", "as-is"]}
+        alone, _ = self.edits(*args)
+        together, _ = self.edits(*args, **both)
+        first_only, _ = self.edits(*args, **both, control_scale=[1.0, 0.0])
+        assert torch.equal(first_only, alone)
+        assert not torch.equal(together, alone)
+        assert not torch.equal(together, self.edits(*args, **both, control_scale=[0.0, 1.0])[0])
 
     def test_windows_and_ranges_change_nothing(self, tiny_folder, control_folder, clip_with_sound, tmp_path):
         args = (tiny_folder, control_folder, clip_with_sound, tmp_path)

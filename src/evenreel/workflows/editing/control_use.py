@@ -1,4 +1,4 @@
-"""What a ControlNet is shown: a map for every frame, gathered while frames pass by in windows."""
+"""What ControlNets are shown: a map for every frame, gathered while frames pass by in windows."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from evenreel.backbones import Backbone
-from evenreel.backbones.control import ConditionMaps, Control, ControlNet, load_control
+from evenreel.backbones.control import ConditionMaps, Control, ControlNet, Controls, load_control
 from evenreel.ops.edges import canny
 from evenreel.progress import Progress
 from evenreel.settings import ControlUse, RunSettings
@@ -16,7 +16,7 @@ from evenreel.workflows.editing import record
 
 
 @dataclass(frozen=True)
-class Conditions:
+class Condition:
     """A ControlNet and the maps found for it so far, at the size at which the model works.
 
     Maps of the whole clip are held, one byte a pixel for edges and three for others.
@@ -34,15 +34,12 @@ class Conditions:
     maps: list[ConditionMaps] = field(default_factory=list)
 
     @classmethod
-    def opened(cls, settings: RunSettings, backbone: Backbone, *, download: bool) -> "Conditions | None":
-        """The ControlNet that settings name; None where they name none. Raises: WeightsError, ClipError."""
-        use = settings.control
-        if use is None:
-            return None
+    def opened(cls, use: ControlUse, batch: int, backbone: Backbone, *, download: bool) -> "Condition":
+        """The ControlNet of some settings. Raises: WeightsError, ClipError."""
         clip = None if use.clip is None else probe(use.clip)
         clip_record = None if clip is None else record.described(clip)
         net = load_control(use.model, backbone, download=download)
-        return cls(net, use, settings.batch, clip, clip_record)
+        return cls(net, use, batch, clip, clip_record)
 
     def see(self, frames: Frames) -> None:
         """Take the next frames of the source, unless the ControlNet is shown another clip."""
@@ -75,3 +72,42 @@ class Conditions:
             self.maps.append(canny(frames)[:, None].to("cpu", torch.uint8) * 255)
         else:
             self.maps.append((frames * 255).round().to("cpu", torch.uint8))
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """All ControlNets of a run, in the order of the settings."""
+
+    each: tuple[Condition, ...]
+
+    @classmethod
+    def opened(cls, settings: RunSettings, backbone: Backbone, *, download: bool) -> "Conditions | None":
+        """The ControlNets that settings name; None where they name none. Raises: WeightsError, ClipError.
+
+        One that is named twice is loaded twice, since hosts keep what its layers saw.
+        """
+        if settings.control is None:
+            return None
+        return cls(
+            tuple(
+                Condition.opened(use, settings.batch, backbone, download=download) for use in settings.control
+            )
+        )
+
+    @property
+    def clip(self) -> VideoInfo | None:
+        """The first clip that is shown in the place of the source, if any; a clip without source takes its shape."""
+        return next((one.clip for one in self.each if one.clip is not None), None)
+
+    def see(self, frames: Frames) -> None:
+        """Take the next frames of the source."""
+        for one in self.each:
+            one.see(frames)
+
+    def control(self, size: tuple[int, int], first: int, count: int, progress: Progress) -> Controls:
+        """All maps of all ControlNets; see `Condition.control`."""
+        return Controls(tuple(one.control(size, first, count, progress) for one in self.each))
+
+    def described(self) -> list[dict[str, Any]]:
+        """For the record."""
+        return [one.described() for one in self.each]

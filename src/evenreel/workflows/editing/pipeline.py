@@ -53,7 +53,7 @@ class Stages:
     progress: Progress
     stopwatch: Stopwatch
     conditions: Conditions | None = None
-    """What a ControlNet is shown; None without one."""
+    """ControlNets and what they are shown; None without one."""
     adapter: AdapterInUse | None = None
     """None without one."""
     additions: Additions | None = None
@@ -74,7 +74,7 @@ class Stages:
         return getattr(self.backbone.guidance, self.kind) if told is None else told
 
     def control(self, size: tuple[int, int], first: int, count: int) -> AnyControl | None:
-        """What the ControlNet sees of frames from `first` on, at (width, height) `size`."""
+        """What the ControlNets see of frames from `first` on, at (width, height) `size`."""
         if self.conditions is None:
             return None
         with self.stopwatch.stage("control"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from evenreel.backbones import load_backbone
+from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import load_clip
 from evenreel.backbones.control import is_control
@@ -37,17 +37,14 @@ def repeat_edit(
     weights have changed, and any EvenreelError that the run itself raises.
     """
     values = record.read_record(Path(path))
-    from_text, control, motion = (
-        values.get("command") == "generate",
-        values.get("control"),
-        values.get("motion"),
-    )
+    from_text, motion = values.get("command") == "generate", values.get("motion")
+    controls = values.get("control") or []
+    controls = [controls] if isinstance(controls, dict) else controls  # records of before hold a single one
     try:
         clips = [] if from_text else [values["source"]]
-        if control is not None and control["clip"] is not None:
-            clips.append(control["clip"])
+        clips.extend(control["clip"] for control in controls if control["clip"] is not None)
         sources = [(Path(clip["path"]), clip["sha256"]) for clip in clips]
-        control_fingerprint = None if control is None else control["fingerprint"]
+        control_fingerprints = [str(control["fingerprint"]) for control in controls]
         motion_fingerprint = None if motion is None else motion["fingerprint"]
         written, fingerprint = Path(values["output"]["path"]), values["model"]["fingerprint"]
         threads = int(values["machine"]["threads"])
@@ -66,11 +63,7 @@ def repeat_edit(
         raise WeightsError(
             f"the model {settings.model} is no longer the one that was used; restore it, or start a new run."
         )
-    use = settings.control
-    if control is not None and (use is None or not is_control(use.model, backbone, str(control_fingerprint))):
-        raise WeightsError(
-            f"the ControlNet {use and use.model} is no longer the one that was used; restore it, or start a new run."
-        )
+    _check_controls(settings, backbone, control_fingerprints)
     for kind, parts in (("LoRA", values.get("loras")), ("embedding", values.get("embeddings"))):
         for part in parts or ():
             _check_file(kind, part)
@@ -101,6 +94,23 @@ def _settings(values: dict[str, Any], *, from_text: bool) -> EditSettings | Gene
         return GenerateSettings.from_json(values)
     # Records that name no inversion were made when there was but one.
     return EditSettings.from_json({"inversion": "ddim", **values})
+
+
+def _check_controls(
+    settings: EditSettings | GenerateSettings, backbone: Backbone, fingerprints: list[str]
+) -> None:
+    """Raise WeightsError unless the ControlNets that settings name are those that a record speaks of."""
+    uses = settings.control or ()
+    if len(uses) != len(fingerprints):
+        raise SettingsError(
+            f"the record is damaged: its settings name {len(uses)} ControlNets, and {len(fingerprints)} are described; "
+            "give another."
+        )
+    for use, fingerprint in zip(uses, fingerprints, strict=True):
+        if not is_control(use.model, backbone, fingerprint):
+            raise WeightsError(
+                f"the ControlNet {use.model} is no longer the one that was used; restore it, or start a new run."
+            )
 
 
 def _check_file(kind: str, recorded: Any) -> None:

@@ -98,9 +98,8 @@ def described_output(target: Path, finished: Path) -> dict[str, Any]:
 
 
 def control_clips(settings: RunSettings) -> tuple[VideoInfo, ...]:
-    """The clip that a ControlNet is to be shown, if one is named. Raises: ClipError."""
-    clip = None if settings.control is None else settings.control.clip
-    return () if clip is None else (probe(clip),)
+    """The clips that ControlNets are to be shown in the place of the source. Raises: ClipError."""
+    return tuple(probe(use.clip) for use in settings.control or () if use.clip is not None)
 
 
 def check_apart(sources: Sequence[VideoInfo], target: Path, record_path: Path) -> None:
@@ -167,7 +166,9 @@ def _found_again(settings: RunSettings) -> dict[str, Any]:
         told = values.get(leaf.name)
         if place is None or not told or (place.or_packaged and _is_registered(told)):
             continue
-        values[leaf.name] = [_absolute(one) for one in told] if isinstance(told, list) else _absolute(told)
+        values[leaf.name] = (
+            [one and _absolute(one) for one in told] if isinstance(told, list) else _absolute(told)
+        )
     return values
 
 
