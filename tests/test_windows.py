@@ -98,7 +98,7 @@ def test_edits_and_repeats(run, tiny_folder, clip_with_sound, tmp_path):
 def test_clips_from_text(run, tiny_folder, tmp_path):
     quick = ("--model", tiny_folder, "--size", "64", "--steps", "2", "--frames", "2")
     for _ in range(2):
-        run("generate", "-p", "snow", *quick, "--force", "-o", tmp_path / "new.mp4")
+        run("generate", "-p", "snow", *quick, "-o", tmp_path / "new.mp4")
     assert_plain(tmp_path)
 
 

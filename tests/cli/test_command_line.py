@@ -181,14 +181,13 @@ class TestGenerate:
         for stage in ("generate", "decode and write"):
             assert re.search(rf"^{stage} done in [\d.]+ s$", done.stderr, re.MULTILINE)
 
-    def test_again_and_by_force(self, run, quick, tmp_path):
+    def test_again(self, run, quick, tmp_path):
         first = ("generate", *quick, "--frames", "2", "-q", "-o", "out.mp4")
         assert run(*first).returncode == 0
         before = (tmp_path / "out.mp4").read_bytes()
-        assert_one_sentence(run(*first), 1, "out.mp4 exists; add --force")
         assert run("repeat", "out.json", "-q", "-o", "again.mp4").returncode == 0
         assert (tmp_path / "again.mp4").read_bytes() == before
-        assert run(*first, "--force", "--seed", "1").returncode == 0
+        assert run(*first, "--seed", "1").returncode == 0
         assert (tmp_path / "out.mp4").read_bytes() != before
 
     def test_under_a_control(self, run, quick, clip_with_sound, tmp_path):

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from evenreel.cli.console import stdout
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A safetensors file, or the folder of a LoRA.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="Safetensors file, or the folder of a LoRA.")]
 
 
 def register(app: typer.Typer) -> None:

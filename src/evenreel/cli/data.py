@@ -38,93 +38,135 @@ def register(app: typer.Typer) -> None:
 
 def build(
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="The folder for the shards; a build begun there goes on.")
+        Path, typer.Option("--out", "-o", help="Folder for the shards; a build begun there goes on.")
     ],
     source: Annotated[
         Path | None,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder of clips with captions.json, captions.csv or .txt files; or a file of captions, also "
+            help="Folder of clips with captions.json, captions.csv or .txt files; or a file of captions, also "
             "MSR-VTT's JSON.",
         ),
     ] = None,
     clips: Annotated[
         Path | None,
-        typer.Option(help="Where the clips lie.", show_default="beside the captions", rich_help_panel=SOURCE),
+        typer.Option(
+            help="Folder of the clips that a file of captions speaks of.",
+            show_default="beside the captions",
+            rich_help_panel=SOURCE,
+        ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Only this split of MSR-VTT.", rich_help_panel=SOURCE)
+        str | None,
+        typer.Option(help="Split of MSR-VTT to take; the others are left out.", rich_help_panel=SOURCE),
     ] = None,
     world: Annotated[
         int | None,
-        typer.Option(help="Render this many scenes instead of reading clips.", rich_help_panel=SOURCE),
+        typer.Option(
+            help="Number of scenes to render, in the place of clips that are read.", rich_help_panel=SOURCE
+        ),
     ] = None,
     first_seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Seed of the first scene.", show_default="0", rich_help_panel=SOURCE),
+        typer.Option(
+            min=0, help="Seed of the first rendered scene.", show_default="0", rich_help_panel=SOURCE
+        ),
     ] = None,
     objects: Annotated[
         int | None,
         typer.Option(
-            help="Objects in every scene, 1 or 2.", show_default="1, or 2 in a fifth", rich_help_panel=SOURCE
+            help="Number of objects in every rendered scene, 1 or 2.",
+            show_default="1, or 2 in a fifth",
+            rich_help_panel=SOURCE,
         ),
     ] = None,
     scene_frames: Annotated[
         int | None,
-        typer.Option(help="Length of a scene in frames.", show_default="24", rich_help_panel=SOURCE),
+        typer.Option(help="Number of frames of a rendered scene.", show_default="24", rich_help_panel=SOURCE),
     ] = None,
     allow_truncated: Annotated[
         bool,
         typer.Option(
-            "--allow-truncated", help="Take what there is of clips cut short.", rich_help_panel=SOURCE
+            "--allow-truncated",
+            help="Take what can be read of clips that are cut short.",
+            rich_help_panel=SOURCE,
         ),
     ] = False,
     size: Annotated[
-        str, typer.Option(metavar="SIDE|WxH", help="Size of every frame.", rich_help_panel=GROUPS)
+        str, typer.Option(metavar="SIDE|WxH", help="Size of every frame in pixels.", rich_help_panel=GROUPS)
     ] = "512",
     frames: Annotated[
         int,
-        typer.Option(help="Frames in a group; the temporal loss `frames` needs 3.", rich_help_panel=GROUPS),
+        typer.Option(
+            help="Number of frames in a group; the temporal loss `frames` needs 3.", rich_help_panel=GROUPS
+        ),
     ] = 2,
     gap: Annotated[
-        int, typer.Option(help="Frames from each to the next; 1: neighbours.", rich_help_panel=GROUPS)
+        int,
+        typer.Option(
+            help="Distance of the frames in a group, in frames of the clip; at 1 they are neighbours.",
+            rich_help_panel=GROUPS,
+        ),
     ] = 2,
     per_clip: Annotated[
-        int, typer.Option(help="Groups of each clip, spread evenly.", rich_help_panel=GROUPS)
+        int,
+        typer.Option(help="Number of groups taken from each clip, spread evenly.", rich_help_panel=GROUPS),
     ] = 8,
     jpeg: Annotated[
         bool,
-        typer.Option("--jpeg", help="JPEG (quality 95) instead of lossless PNG.", rich_help_panel=GROUPS),
+        typer.Option(
+            "--jpeg",
+            help="Store pictures as JPEG (quality 95), in the place of lossless PNG.",
+            rich_help_panel=GROUPS,
+        ),
     ] = False,
     control: Annotated[
         list[str] | None,
         typer.Option(
             metavar="canny|depth",
-            help="Control pictures to add; depth only with --world.",
+            help="Kind of control pictures to add; depth only with --world; may be told several times.",
             rich_help_panel=GROUPS,
         ),
     ] = None,
     flow: Annotated[
-        bool, typer.Option("--flow", help="Add the exact motion; only with --world.", rich_help_panel=GROUPS)
+        bool,
+        typer.Option(
+            "--flow",
+            help="Add the exact motion of rendered scenes; only with --world.",
+            rich_help_panel=GROUPS,
+        ),
     ] = False,
     variations: Annotated[
-        int, typer.Option(help="Other wordings added for each caption, at most.", rich_help_panel=CAPTIONS)
+        int,
+        typer.Option(
+            help="Largest number of other wordings added for each caption.", rich_help_panel=CAPTIONS
+        ),
     ] = 2,
     captioner: Annotated[
         str | None,
         typer.Option(
             metavar="COMMAND",
-            help="A program that words them: it reads a JSON string a line and writes a JSON list of strings a line.",
+            help="Program that makes the other wordings: it reads a JSON string a line and writes a JSON list a line.",
             show_default="by rule",
             rich_help_panel=CAPTIONS,
         ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", "-j", help="Processes.", show_default="one a core", rich_help_panel=RUN),
+        typer.Option(
+            "--workers",
+            "-j",
+            help="Number of processes that share the work.",
+            show_default="one a core",
+            rich_help_panel=RUN,
+        ),
     ] = None,
     clips_per_shard: Annotated[
-        int, typer.Option(help="What a worker makes at a time.", rich_help_panel=RUN)
+        int,
+        typer.Option(
+            help="Largest number of clips or scenes in a shard, which one process makes at a time.",
+            rich_help_panel=RUN,
+        ),
     ] = 32,
     strict: Annotated[
         bool,
@@ -187,12 +229,16 @@ def build(
 
 
 def check(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder made by `evenreel data build`.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder made by `evenreel data build`.")],
     workers: Annotated[
-        int | None, typer.Option("--workers", "-j", help="Processes.", show_default="one a core")
+        int | None,
+        typer.Option(
+            "--workers", "-j", help="Number of processes that share the work.", show_default="one a core"
+        ),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Blank frames, still groups and repetitions are failures too.")
+        bool,
+        typer.Option("--strict", help="Count blank frames, still groups and repetitions as failures too."),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:

@@ -19,11 +19,15 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the clips and the film strip.")] = Path("demo"),
-    host: Annotated[str, typer.Option(help="The algorithm that keeps frames consistent.")] = "auto",
-    frames: Annotated[int, typer.Option(min=1, max=512, help="Length of the clip.")] = 16,
-    steps: Annotated[int, typer.Option(min=1, max=1000, help="Denoising steps.")] = 25,
-    seed: Annotated[int, typer.Option(min=0, help="Where randomness starts.")] = 0,
-    model: Annotated[str, typer.Option(help="Another model than the packaged one.")] = "mini",
+    host: Annotated[
+        str, typer.Option(help="Algorithm that keeps frames consistent; `evenreel hosts` lists them.")
+    ] = "auto",
+    frames: Annotated[int, typer.Option(min=1, max=512, help="Number of frames of the clip.")] = 16,
+    steps: Annotated[
+        int, typer.Option(min=1, max=1000, help="Denoising steps; more of them are slower and finer.")
+    ] = 25,
+    seed: Annotated[int, typer.Option(min=0, help="Number that all randomness follows from.")] = 0,
+    model: Annotated[str, typer.Option(help="Model to edit with, as of `evenreel edit`.")] = "mini",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """See an edit happen: render a clip with sound, edit it with a prompt, and measure it against the exact answer."""

@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 def edit(
     clip: Annotated[
         Path,
-        typer.Argument(metavar="CLIP", help="A video (mp4, mov, mkv, webm, gif, ...) or a folder of images."),
+        typer.Argument(metavar="CLIP", help="Video (mp4, mov, mkv, webm, gif, ...) or folder of images."),
     ],
     settings: EditSettings,
     output: Annotated[
@@ -74,11 +74,16 @@ def edit(
 
 def repeat(
     record: Annotated[
-        Path, typer.Argument(metavar="RECORD", help="The .json file that lies beside an edited clip.")
+        Path, typer.Argument(metavar="RECORD", help="The .json file that lies beside a result.")
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Where the result goes.", show_default="NAME-repeated.mp4"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Where the result goes, as of `evenreel edit`; an earlier one is replaced once the new one is whole.",
+            show_default="NAME-repeated.mp4",
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:

@@ -52,11 +52,13 @@ def _option(panel: str, help_text: str, *names: str, **details: Any) -> Any:
 def evaluate(
     source: Annotated[
         Path | None,
-        typer.Argument(metavar="SOURCE", help="The clip that was edited, or a folder of such clips."),
+        typer.Argument(metavar="SOURCE", help="Clip that was edited, or a folder of such clips."),
     ] = None,
     edit: Annotated[
         Path | None,
-        typer.Argument(metavar="EDIT", help="The edited clip, or a folder of clips with the sources' names."),
+        typer.Argument(
+            metavar="EDIT", help="Edited clip, or a folder of edited clips with the sources' names."
+        ),
     ] = None,
     prompt: Annotated[
         str | None,
@@ -69,24 +71,30 @@ def evaluate(
     ] = None,
     frames: Annotated[
         str | None,
-        _option(CLIPS, "Frames START:END of SOURCE were edited.", show_default="from the record, or all"),
+        _option(
+            CLIPS, "Frames of SOURCE that were edited, as START:END.", show_default="from the record, or all"
+        ),
     ] = None,
     mask: Annotated[
         Path | None,
-        _option(CLIPS, "What was to be edited (white), as a clip or one image; the rest is background."),
+        _option(
+            CLIPS, "Clip, or one image, that shows in white what was to be edited; the rest is background."
+        ),
     ] = None,
     flow: Annotated[
         Path | None,
         _option(
-            CLIPS, "Motion of SOURCE: a folder of .flo or .npy files.", show_default="estimated with OpenCV"
+            CLIPS,
+            "Folder with the motion of SOURCE, as .flo or .npy files.",
+            show_default="estimated with OpenCV",
         ),
     ] = None,
-    truth: Annotated[Path | None, _option(CLIPS, "The right answer, as a clip.")] = None,
+    truth: Annotated[Path | None, _option(CLIPS, "Clip that is the right answer.")] = None,
     pairs: Annotated[
         Path | None,
         _option(
             CLIPS,
-            "Many pairs instead: a .json or .csv with source, edit, prompt, ... for each.",
+            "File of many pairs, in place of SOURCE and EDIT: .json or .csv with source, edit, prompt, ... of each.",
             metavar="FILE",
         ),
     ] = None,
@@ -94,19 +102,23 @@ def evaluate(
         str | None,
         _option(
             CLIPS,
-            f"SOURCE is the folder of a benchmark, EDIT that of its edits: {BENCHMARKS}; see docs/metrics.md.",
+            f"Benchmark whose folder SOURCE is, and whose edits lie in EDIT: {BENCHMARKS}; see docs/metrics.md.",
             metavar="NAME",
         ),
     ] = None,
     listed: Annotated[
         bool,
-        _option(CLIPS, "With --benchmark: print a command for each edit not yet made, and leave.", "--list"),
+        _option(
+            CLIPS,
+            "Print a command for each edit of --benchmark that is not made yet, and measure nothing.",
+            "--list",
+        ),
     ] = False,
     clip: Annotated[
         str | None,
         _option(
             WEIGHTS,
-            "A CLIP folder in transformers' layout, or `mini` for clips of the world.",
+            "CLIP that looks at frames: a folder in transformers' layout, or `mini` for clips of the world.",
             envvar=VARIABLES["clip"],
             show_default="`mini` where the mini model made the edit",
         ),
@@ -114,19 +126,30 @@ def evaluate(
     lpips: Annotated[
         Path | None,
         _option(
-            WEIGHTS, "LPIPS on AlexNet, a .safetensors file; see docs/metrics.md.", envvar=VARIABLES["lpips"]
+            WEIGHTS,
+            "Weights of LPIPS on AlexNet: a .safetensors file; see docs/metrics.md.",
+            envvar=VARIABLES["lpips"],
         ),
     ] = None,
     dino: Annotated[
         str | None,
-        _option(WEIGHTS, "A DINO ViT folder in transformers' layout.", envvar=VARIABLES["dino"]),
+        _option(WEIGHTS, "DINO ViT: a folder in transformers' layout.", envvar=VARIABLES["dino"]),
     ] = None,
-    device: Annotated[str, _option(WEIGHTS, "Where models run: auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Annotated[
+        str, _option(WEIGHTS, "Device to compute on: auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
     metric: Annotated[
         list[str] | None,
-        _option(RESULTS, "Only this metric; may be repeated. See `evenreel metrics`.", metavar="NAME"),
+        _option(
+            RESULTS,
+            "Metric to compute, and no others; may be told several times. `evenreel metrics` lists them.",
+            metavar="NAME",
+        ),
     ] = None,
-    output: Annotated[Path | None, _option(RESULTS, "Write everything as JSON, too.", "--out", "-o")] = None,
+    output: Annotated[
+        Path | None,
+        _option(RESULTS, "JSON file to write all figures to, besides printing them.", "--out", "-o"),
+    ] = None,
     as_json: Annotated[bool, _option(RESULTS, "Print JSON instead of a table.", "--json")] = False,
     quiet: Annotated[
         bool, _option(RESULTS, "Print nothing but errors, and JSON if asked for.", "--quiet", "-q")
@@ -220,7 +243,7 @@ def _deliver(values: Mapping[str, Any], output: Path | None, *, as_json: bool) -
 
 def metrics(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="One metric, with its exact definition.")
+        str | None, typer.Argument(metavar="NAME", help="Metric to show, with its exact definition.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:

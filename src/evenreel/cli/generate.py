@@ -35,11 +35,13 @@ def generate(
         typer.Option(
             "--out",
             "-o",
-            help="Where the clip goes: .mp4, .mov, .mkv, .webm, .gif, or no suffix for a folder of PNGs.",
+            help="Where the result goes: .mp4, .mov, .mkv, .webm, .gif, or no suffix for a folder of PNGs. An earlier "
+            "one is replaced once the new one is whole.",
         ),
     ],
     force: Annotated[
-        bool, typer.Option("--force", "-f", help="Replace an earlier result, once the new one is whole.")
+        bool,
+        typer.Option("--force", "-f", hidden=True, help="Accepted as before: earlier results are replaced."),
     ] = False,
     download: Annotated[
         bool, option(ALGORITHM, "Fetch the model from the Hugging Face hub.", "--download")
@@ -50,9 +52,10 @@ def generate(
 
     Beside it, a .json file records all that is needed to make it again: see `evenreel repeat`.
     """
+    del force
     from evenreel.workflows.editing.generate import generate_file
 
     with shown_progress(quiet) as progress:
-        result = generate_file(output, settings, overwrite=force, progress=progress, download=download)
+        result = generate_file(output, settings, progress=progress, download=download)
     if not quiet:
         print_result(result)

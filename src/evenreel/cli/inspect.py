@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="A video or a folder of images.")],
+    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="Video or folder of images.")],
     as_json: AsJson = False,
 ) -> None:
     """Show what CLIP says about itself (size as displayed, frame rate, duration, tracks) and what edits carry over."""
@@ -82,7 +82,12 @@ def _tracks(found: "VideoInfo") -> Iterator[tuple[str, str]]:
 
 
 def hosts(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One host, to see its settings.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="Host whose settings are shown; without a name, all hosts are listed."
+        ),
+    ] = None,
 ) -> None:
     """List the hosts (the algorithms that keep frames consistent), or the settings of one."""
     from evenreel.workflows.inspect.descriptions import describe_host, host_summaries
@@ -95,7 +100,11 @@ def hosts(
 
 def inversions(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="One inversion, to see its settings.")
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="Inversion whose settings are shown; without a name, all inversions are listed.",
+        ),
     ] = None,
 ) -> None:
     """List the inversions (the ways from a clip to the noise that an edit starts from), or the settings of one."""

@@ -13,7 +13,7 @@ from rich.markup import escape
 from evenreel.settings import read
 from evenreel.settings.fields import Leaf, leaves, members
 
-_FLAGS = {"output": "--out", "overwrite": "--force"}
+_FLAGS = {"output": "--out"}
 """Names of arguments whose option bears another name."""
 
 

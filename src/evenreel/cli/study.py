@@ -9,7 +9,9 @@ from rich.table import Table
 from evenreel.cli.console import shown_progress, stdout
 
 DEFAULT_FOLDER = Path("runs/study")
-Folder = Annotated[Path, typer.Option("--out", "-o", help="Where items, pictures and the report lie.")]
+Folder = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder of the study: its items, pictures and report.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,19 +30,22 @@ def register(app: typer.Typer) -> None:
 def run(
     settings: Annotated[
         Path | None,
-        typer.Argument(help="TOML file with settings; without one the defaults, all experiments on mini."),
+        typer.Argument(help="TOML file with settings; without one, all experiments run on mini."),
     ] = None,
     out: Folder = DEFAULT_FOLDER,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Few short clips, to see it work; nothing can be concluded from them."),
+        typer.Option(
+            "--quick", help="Take few short clips, to see the study work; nothing can be concluded from them."
+        ),
     ] = False,
     processes: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=256,
-            help="Processes that share the work; default: as many as cores, at most 4; 1 on a GPU.",
+            help="Number of processes that share the work.",
+            show_default="one a core, at most 4; 1 on a GPU",
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
@@ -64,10 +69,10 @@ def report(out: Folder = DEFAULT_FOLDER) -> None:
 
 
 def table(
-    name: Annotated[str, typer.Argument(help="The experiment; see `evenreel study list`.")],
+    name: Annotated[str, typer.Argument(help="Experiment to print; `evenreel study list` lists them.")],
     out: Folder = DEFAULT_FOLDER,
     figures: Annotated[
-        str, typer.Option(help="Only these, comma-separated.", show_default="all of the experiment")
+        str, typer.Option(help="Figures to print, comma-separated.", show_default="all of the experiment")
     ] = "",
 ) -> None:
     """Print what is recorded of an experiment as a table in Markdown; the report says what it means."""
@@ -78,7 +83,9 @@ def table(
 
 
 def rate(
-    rater: Annotated[str, typer.Option(help="A name for who rates; the same name goes on where it stopped.")],
+    rater: Annotated[
+        str, typer.Option(help="Name of the person who rates; the same name goes on where it stopped.")
+    ],
     out: Folder = DEFAULT_FOLDER,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")
@@ -91,7 +98,7 @@ def rate(
 
 
 def list_experiments() -> None:
-    """What a study consists of."""
+    """List the experiments of a study, with the question that each one answers."""
     from evenreel.study.experiments.catalogue import experiments
     from evenreel.study.settings import StudySettings
 

@@ -28,19 +28,26 @@ def register(app: typer.Typer) -> None:
 def theory(
     number: Annotated[
         str | None,
-        typer.Argument(metavar="NUMBER", help="One statement at length, as C.7 or 4.7.", show_default=False),
+        typer.Argument(
+            metavar="NUMBER", help="Statement to show at length, as C.7 or 4.7.", show_default=False
+        ),
     ] = None,
     measure: Annotated[
         bool,
-        typer.Option("--measure", help="Also measure the bounds on a real run of a model (half a minute)."),
+        typer.Option(
+            "--measure", help="Also measure the bounds on a run of a model, which takes half a minute."
+        ),
     ] = False,
-    model: Annotated[str, typer.Option(help="With --measure: the model, as for `evenreel edit`.")] = "mini",
+    model: Annotated[str, typer.Option(help="Model of --measure, as of `evenreel edit`.")] = "mini",
     device: Annotated[
-        str | None, typer.Option(help="With --measure: cpu, cuda, ...", show_default="a GPU if there is one")
+        str | None,
+        typer.Option(
+            help="Device of --measure: cpu, cuda, cuda:1 or mps.", show_default="a GPU if there is one"
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the chapter of the manual.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")] = False,
 ) -> None:
     """Show what the papers behind evenreel claim, whether it holds, and what is true instead.
 

@@ -21,7 +21,7 @@ DEFAULT_FOLDER = Path("runs/mini")
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
-    group = typer.Typer(help="Train models from nothing.", no_args_is_help=True)
+    group = typer.Typer(help="Train a model or an adapter.", no_args_is_help=True)
     group.command("mini")(mini)
     group.command("adapter")(adapter)
     group.command("motion")(motion)
@@ -32,14 +32,14 @@ def mini(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Where states, logs and, in OUT/model, the finished model go. With --report: the model to measure.",
+            help="Folder for states, logs and, in OUT/model, the finished model; with --report, the model to measure.",
             show_default="runs/mini; with --report the packaged model",
         ),
     ] = None,
     parts: Annotated[
         str | None,
         typer.Option(
-            help="Only these parts, comma-separated; each needs those before it.",
+            help="Parts to train, comma-separated; each needs those before it.",
             show_default="vae,text,vision,decoder,judge,unet",
         ),
     ] = None,
@@ -50,35 +50,44 @@ def mini(
     first_seed: Annotated[
         int,
         typer.Option(
-            min=0, help="With --report: measure on other held-out scenes, from this one on, and print only."
+            min=0,
+            help="Seed of the first held-out scene of --report; from another one than 0 the figures are only printed.",
         ),
     ] = 0,
     sheets: Annotated[
         Path | None,
         typer.Option(
-            help="With --report: a folder for contact sheets, 64 drawings of each shape, worst outlines first."
+            help="Folder for contact sheets of --report: 64 drawings of each shape, worst outlines first."
         ),
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
-            "--from", help="Go on from a finished model, a folder or `mini`: its weights, with fresh moments."
+            "--from",
+            help="Finished model to go on from, a folder or `mini`; its weights are taken, the optimizer begins anew.",
         ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimizer steps of each part, in place of its own number.")
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Minutes of training for each part; it ends well within them.")
+        float | None, typer.Option(help="Minutes of training for each part, which ends within them.")
     ] = None,
     warmup: Annotated[
-        int | None, typer.Option(min=0, help="Steps over which the learning rate of each part rises.")
+        int | None,
+        typer.Option(min=0, help="Steps over which the learning rate of each part rises from zero."),
     ] = None,
     dtype: Annotated[
-        str, typer.Option(help="Number type: auto (the faster one, measured), float32, bfloat16, float16.")
+        str,
+        typer.Option(
+            help="Number type of the matrix products: auto (the faster one, measured), float32, bfloat16 or float16."
+        ),
     ] = "auto",
     device: Annotated[
-        str, typer.Option(help="Where to train, or with --report to measure: auto, cpu, cuda, cuda:1 or mps.")
+        str,
+        typer.Option(
+            help="Device to train on, or with --report to measure on: auto, cpu, cuda, cuda:1 or mps."
+        ),
     ] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:

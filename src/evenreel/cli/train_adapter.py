@@ -43,21 +43,23 @@ def _option(panel: str, name: str, help_text: str) -> Any:
 
 def adapter(
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="A folder of shards made by `evenreel data build`.")
+        Path, typer.Argument(metavar="DATA", help="Folder of shards made by `evenreel data build`.")
     ],
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", help="Where state, logs and the adapter go; a training begun there goes on."
+            "--out", "-o", help="Folder for states, logs and the adapter; a training begun there goes on."
         ),
     ] = Path("runs/adapter"),
     learn: Annotated[
         str,
         typer.Option(
-            help="From `edits`: led along its own edits towards right answers; or from `noise` in clips, as published.",
+            help="What the adapter learns from: `edits`, led towards right answers; or `noise` in clips, as published.",
         ),
     ] = "edits",
-    model: Annotated[str, typer.Option(help="The model it is made for, as of `evenreel edit`.")] = "mini",
+    model: Annotated[
+        str, typer.Option(help="Model that the adapter is made for, as of `evenreel edit`.")
+    ] = "mini",
     clip: Annotated[
         str,
         typer.Option(
@@ -65,28 +67,39 @@ def adapter(
         ),
     ] = "mini",
     steps: Annotated[
-        int | None, _option(TRAINING, "steps", "Optimizer steps; as many more as end an edit.")
+        int | None,
+        _option(TRAINING, "steps", "Optimizer steps in all; with `edits`, rounded up to whole edits."),
     ] = None,
-    learning_rate: Annotated[float | None, _option(TRAINING, "learning_rate", "After warm-up.")] = None,
-    warmup: Annotated[int | None, _option(TRAINING, "warmup", "Steps of linear warm-up.")] = None,
+    learning_rate: Annotated[
+        float | None, _option(TRAINING, "learning_rate", "Learning rate after the warm-up.")
+    ] = None,
+    warmup: Annotated[
+        int | None, _option(TRAINING, "warmup", "Steps over which the learning rate rises from zero.")
+    ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help="Minutes of training in all; ends earlier than --steps.", rich_help_panel=TRAINING),
+        typer.Option(
+            help="Minutes of training in all, over all runs in the folder; the training ends before --steps then.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     decay: Annotated[
         float | None,
         _option(
             TRAINING,
             "decay",
-            "Share of the training, at its end, over which the learning rate falls to zero.",
+            "Share of the training, at its end, over which the learning rate falls to zero; at 0 it stays.",
         ),
     ] = None,
     accumulation: Annotated[
-        int | None, _option(TRAINING, "accumulation", "Micro-batches of a step, over all processes.")
+        int | None, _option(TRAINING, "accumulation", "Micro-batches of a step, over all processes together.")
     ] = None,
     pairs: Annotated[int | None, _option(TRAINING, "pairs", "Groups of frames in a micro-batch.")] = None,
     gradient_clip: Annotated[
-        float, typer.Option(help="Largest gradient norm.", rich_help_panel=TRAINING)
+        float,
+        typer.Option(
+            help="Largest norm of the gradient; a longer one is shortened to it.", rich_help_panel=TRAINING
+        ),
     ] = 1.0,
     dtype: Annotated[
         str,
@@ -95,68 +108,120 @@ def adapter(
             rich_help_panel=TRAINING,
         ),
     ] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Where randomness starts.", rich_help_panel=TRAINING)] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Number that all randomness follows from.", rich_help_panel=TRAINING)
+    ] = 0,
     checkpoint_seconds: Annotated[
-        float, typer.Option(min=0, help="Between one saved state and the next.", rich_help_panel=TRAINING)
+        float, typer.Option(min=0, help="Seconds from one saved state to the next.", rich_help_panel=TRAINING)
     ] = 120.0,
     device: Annotated[
-        str, typer.Option(help="Where to train: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=TRAINING)
+        str,
+        typer.Option(help="Device to train on: auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=TRAINING),
     ] = "auto",
     rank: Annotated[int, typer.Option(help="Rank of the LoRA.", rich_help_panel=ADAPTER)] = 4,
     alpha: Annotated[
-        float, typer.Option(help="The LoRA counts alpha / rank.", rich_help_panel=ADAPTER)
+        float,
+        typer.Option(
+            help="Weight of the LoRA, times its rank: what it adds is multiplied by alpha / rank.",
+            rich_help_panel=ADAPTER,
+        ),
     ] = 4.0,
     scope: Annotated[
         str | None,
-        _option(ADAPTER, "scope", "Attention layers: down, all, or patterns with *, comma-separated."),
+        _option(
+            ADAPTER,
+            "scope",
+            "Attention layers that the LoRA changes: down, all, or patterns with *, comma-separated.",
+        ),
     ] = None,
     shared_tokens: Annotated[
-        int | None, _option(ADAPTER, "shared_tokens", "Tokens all frames share.")
+        int | None, _option(ADAPTER, "shared_tokens", "Prompt tokens that all frames share.")
     ] = None,
     frame_tokens: Annotated[
-        str | None, _option(ADAPTER, "frame_tokens", "Tokens of each frame: average, stride or none.")
+        str | None,
+        _option(
+            ADAPTER,
+            "frame_tokens",
+            "Prompt tokens of each frame by itself, made of what CLIP sees in it: average, stride or none.",
+        ),
     ] = None,
     window: Annotated[
         str | None,
-        _option(ADAPTER, "window", "Noise levels it is trained at, START:END from 0 (clean) to 1."),
+        _option(
+            ADAPTER,
+            "window",
+            "Noise levels at which the adapter is trained, as START:END from 0 (clean) to 1.",
+        ),
     ] = None,
     inference_window: Annotated[
-        str | None, _option(ADAPTER, "inference_window", "Noise levels it is used at by default.")
+        str | None,
+        _option(
+            ADAPTER,
+            "inference_window",
+            "Noise levels at which edits use the adapter unless told otherwise, as START:END.",
+        ),
     ] = None,
-    scale: Annotated[float | None, _option(ADAPTER, "scale", "How much of it is used by default.")] = None,
+    scale: Annotated[
+        float | None, _option(ADAPTER, "scale", "How much of the adapter edits use unless told otherwise.")
+    ] = None,
     weight_temporal: Annotated[
-        float | None, _option(TRAINING, "weight_temporal", "Of the temporal loss.")
+        float | None,
+        _option(TRAINING, "weight_temporal", "Weight of the temporal loss in the sum of losses."),
     ] = None,
-    edit_steps: Annotated[int, typer.Option(help="Sampling steps of an edit.", rich_help_panel=EDITS)] = 15,
+    edit_steps: Annotated[
+        int,
+        typer.Option(help="Sampling steps of an edit that the adapter learns from.", rich_help_panel=EDITS),
+    ] = 15,
     edit_guidance: Annotated[
-        str, typer.Option(help="LOW:HIGH, between which its guidance is drawn.", rich_help_panel=EDITS)
+        str,
+        typer.Option(
+            help="Guidance scales between which that of each edit is drawn, as LOW:HIGH.",
+            rich_help_panel=EDITS,
+        ),
     ] = "2:4",
     temporal: Annotated[
         str,
-        typer.Option(help="Temporal loss: frames, noise-levels or source-anchored.", rich_help_panel=NOISE),
+        typer.Option(
+            help="What the temporal loss compares: frames, noise-levels or source-anchored.",
+            rich_help_panel=NOISE,
+        ),
     ] = "source-anchored",
     weight_diffusion: Annotated[
-        float, typer.Option(help="Of the noise's error.", rich_help_panel=NOISE)
+        float,
+        typer.Option(
+            help="Weight of the error of the predicted noise in the sum of losses.", rich_help_panel=NOISE
+        ),
     ] = 1.0,
     shared_noise: Annotated[
         float, typer.Option(help="Share of the noise that frames have in common.", rich_help_panel=NOISE)
     ] = 0.0,
     unconditional: Annotated[
-        float, typer.Option(help="Share of captions left out, for guidance.", rich_help_panel=NOISE)
+        float,
+        typer.Option(
+            help="Share of the captions that are left out, so that guidance works.", rich_help_panel=NOISE
+        ),
     ] = 0.1,
     licence: Annotated[
-        str, typer.Option(help="Under which it comes; one line.", rich_help_panel=ADAPTER)
+        str, typer.Option(help="Licence under which the adapter comes, in one line.", rich_help_panel=ADAPTER)
     ] = "Apache-2.0",
     validate: Annotated[
         Path | None,
-        typer.Option(help="A clip that is edited now and then, as a film strip.", rich_help_panel=LOOK),
+        typer.Option(
+            help="Clip that is edited now and then, to see how far the training is; each edit becomes a film strip.",
+            rich_help_panel=LOOK,
+        ),
     ] = None,
-    validate_prompt: Annotated[str, typer.Option(help="What that edit shows.", rich_help_panel=LOOK)] = "",
+    validate_prompt: Annotated[
+        str, typer.Option(help="What the edit of --validate shows.", rich_help_panel=LOOK)
+    ] = "",
     validate_source_prompt: Annotated[
-        str, typer.Option(help="What the clip shows.", rich_help_panel=LOOK)
+        str, typer.Option(help="What the clip of --validate shows.", rich_help_panel=LOOK)
     ] = "",
     validate_every: Annotated[
-        int, typer.Option(min=1, help="Steps between edits.", rich_help_panel=LOOK)
+        int,
+        typer.Option(
+            min=1, help="Optimizer steps from one edit of --validate to the next.", rich_help_panel=LOOK
+        ),
     ] = 250,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:

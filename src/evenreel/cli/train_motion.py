@@ -47,20 +47,27 @@ def motion(
     ] = False,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Optimizer steps.", rich_help_panel=TRAINING, show_default="5000"),
+        typer.Option(min=1, help="Optimizer steps in all.", rich_help_panel=TRAINING, show_default="5000"),
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help="Minutes of training in all; ends earlier than --steps.", rich_help_panel=TRAINING),
+        typer.Option(
+            help="Minutes of training in all, over all runs in the folder; the training ends before --steps then.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     learning_rate: Annotated[
-        float, typer.Option(help="Learning rate after warm-up.", rich_help_panel=TRAINING)
+        float, typer.Option(help="Learning rate after the warm-up.", rich_help_panel=TRAINING)
     ] = 1e-4,
     warmup: Annotated[
-        int, typer.Option(min=0, help="Steps over which the learning rate rises.", rich_help_panel=TRAINING)
+        int,
+        typer.Option(
+            min=0, help="Steps over which the learning rate rises from zero.", rich_help_panel=TRAINING
+        ),
     ] = 200,
     accumulation: Annotated[
-        int, typer.Option(help="Micro-batches of a step, over all processes.", rich_help_panel=TRAINING)
+        int,
+        typer.Option(help="Micro-batches of a step, over all processes together.", rich_help_panel=TRAINING),
     ] = 1,
     clips: Annotated[int, typer.Option(help="Clips in a micro-batch.", rich_help_panel=TRAINING)] = 2,
     strides: Annotated[

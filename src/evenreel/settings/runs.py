@@ -90,7 +90,7 @@ class AdapterUse:
     noun: ClassVar[str] = "an adapter"
 
     file: Annotated[str, NotEmpty(), Place(or_packaged=True), Option(ADAPTER, metavar="FILE", default="none")]
-    """Adapter file made for the model by `evenreel train adapter`, or `mini`, the one for the packaged model."""
+    """Adapter file made for the model, by `evenreel train adapter` or `evenreel adapter import`."""
     scale: Annotated[float | None, Range(0.0, 10.0), Option(ADAPTER, default="as the file says")] = None
     """How much of the adapter's LoRA counts; 0 switches the adapter off."""
     window: Annotated[str | None, Option(ADAPTER, metavar="START:END", default="as the file says")] = None

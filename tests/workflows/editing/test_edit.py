@@ -207,7 +207,7 @@ class TestNothingIsLost:
 
     def test_a_stranger_with_the_name_of_the_record_stays(self, clip_with_sound, tmp_path, settings):
         (tmp_path / "out.json").write_text('{"mine": true}')
-        with pytest.raises(OutputError, match="no record of evenreel"):
+        with pytest.raises(OutputError, match="not a record of evenreel"):
             edit_file(clip_with_sound, tmp_path / "out.mp4", settings())
         assert left_in(tmp_path) == ["out.json"]
 

@@ -125,9 +125,7 @@ class TestRecord:
         first.record_path.write_text(json.dumps(values))
         with pytest.raises(SettingsError, match="settings name 1 ControlNets, and 0 are described"):
             repeat_edit(first.record_path)
-        first = generate_file(
-            first.path, settings(control=str(control), control_clip=str(clip)), overwrite=True
-        )
+        first = generate_file(first.path, settings(control=str(control), control_clip=str(clip)))
         write_clip(clip, moving(4, 64, 64))
         with pytest.raises(ClipError, match="no longer the clip"):
             repeat_edit(first.record_path)
@@ -146,26 +144,26 @@ class TestRecord:
 
 class TestNothingIsLost:
     @pytest.mark.parametrize("name", ["out.mp4", "out.json"])
-    def test_earlier_results_stay_unless_told(self, name, tmp_path, settings):
+    def test_earlier_results_stay_where_told_and_are_replaced_else(self, name, tmp_path, settings):
         generate_file(tmp_path / "out.mp4", settings())
         before = {name: (tmp_path / name).read_bytes() for name in left_in(tmp_path)}
         (tmp_path / ("out.json" if name == "out.mp4" else "out.mp4")).unlink()
-        with pytest.raises(OutputError, match=rf"{name} exists; add overwrite"):
-            generate_file(tmp_path / "out.mp4", settings(seed=1))
+        with pytest.raises(OutputError, match=rf"{name} exists and is not to be replaced"):
+            generate_file(tmp_path / "out.mp4", settings(seed=1), overwrite=False)
         assert (tmp_path / name).read_bytes() == before[name]
-        generate_file(tmp_path / "out.mp4", settings(seed=1), overwrite=True)
+        generate_file(tmp_path / "out.mp4", settings(seed=1))
         assert (tmp_path / name).read_bytes() != before[name]
 
     def test_a_stranger_s_json_stays_in_any_case(self, tmp_path, settings):
         (tmp_path / "out.json").write_text('{"mine": true}')
-        with pytest.raises(OutputError, match="no record of evenreel"):
-            generate_file(tmp_path / "out.mp4", settings(), overwrite=True)
+        with pytest.raises(OutputError, match="not a record of evenreel"):
+            generate_file(tmp_path / "out.mp4", settings())
 
     def test_the_control_s_clip_is_never_written_over(self, tmp_path, settings, control_folder):
         clip = write_clip(tmp_path / "shown.mp4", moving(3, 64, 64))
         shown = settings(control=str(control_folder), control_clip=str(clip))
         with pytest.raises(OutputError, match="source itself"):
-            generate_file(clip, shown, overwrite=True)
+            generate_file(clip, shown)
 
     @pytest.mark.parametrize("stage", ["generate", "decode and write"])
     def test_an_interrupt_leaves_nothing(self, stage, tmp_path, settings):

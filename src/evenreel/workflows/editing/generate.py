@@ -90,15 +90,16 @@ def generate_file(
     output: str | os.PathLike[str],
     settings: GenerateSettings,
     *,
-    overwrite: bool = False,
+    overwrite: bool = True,
     progress: Progress = silent,
     backbone: Backbone | None = None,
     download: bool = False,
 ) -> FileResult:
     """Make a clip from text in `output`, and write the record beside it.
 
-    Both appear whole at the end, or not at all; earlier ones are replaced only with `overwrite`. `backbone` is a model
-    that is loaded already, in place of `settings.model`; `download` allows fetching one. Raises any EvenreelError.
+    Both appear whole at the end, in place of earlier ones unless `overwrite` is false, or not at all. `backbone` is a
+    model that is loaded already, in place of `settings.model`; `download` allows fetching one. Raises any
+    EvenreelError.
     """
     target = Path(output)
     record_path = record.record_path(target)
@@ -174,5 +175,5 @@ def _check_free(target: Path, record_path: Path) -> None:
     for path in (target, record_path):
         if path.exists():
             raise OutputError(
-                f"{path} exists; add {argument('overwrite')} to replace it, or choose another {argument('output')}."
+                f"{path} exists and is not to be replaced; choose another {argument('output')}."
             )

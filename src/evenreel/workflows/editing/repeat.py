@@ -84,7 +84,7 @@ def repeat_edit(
     )
     with _threads(threads):
         if isinstance(settings, GenerateSettings):
-            return generate_file(target, settings, overwrite=True, progress=progress, backbone=backbone)
+            return generate_file(target, settings, progress=progress, backbone=backbone)
         return edit_file(sources[0][0], target, settings, progress=progress, backbone=backbone)
 
 

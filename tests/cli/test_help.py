@@ -1,0 +1,39 @@
+"""Every help text can be read by itself, without the line above it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+
+from evenreel.cli.app import app
+
+
+def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    yield name, command
+    for inner, one in getattr(command, "commands", {}).items():
+        yield from commands(one, f"{name} {inner}")
+
+
+COMMANDS = dict(commands(typer.main.get_command(app), "evenreel"))
+LEANS = r"(Of|Under|Between|After|With|Only|Where it|What it|By|In|Another|These|This|It|They) "
+"""How a line begins that needs another one, or a name, to be understood."""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_says_what_it_does_and_each_option_what_it_is(name):
+    command = COMMANDS[name]
+    first = (command.help or "").strip().split("\n\n")[0]
+    assert re.match("[A-Z][a-z]+ ", first), first
+    assert first.endswith("."), first
+    for parameter in command.params:
+        text = getattr(parameter, "help", None)
+        if getattr(parameter, "hidden", False) or parameter.name in ("install_completion", "show_completion"):
+            continue
+        assert text, f"{name} {parameter.opts}"
+        assert re.match("[A-Z`]", text), text
+        assert text.endswith("."), text
+        assert len(text.split()) > 1, text
+        assert not re.match(LEANS + "|(A|An|The) (?!.json)", text), text
+        assert not re.search(r"\b(is no|are no)\b", text), text
