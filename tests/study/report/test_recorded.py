@@ -1,8 +1,10 @@
 """What documents quote of the recorded study is what its lines say."""
 
 import re
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from evenreel.study import item_log
@@ -46,3 +48,62 @@ def test_the_page_says_how_much_is_recorded():
 
 def test_documents_quote_the_study():
     assert {quote.values[0] for quote in quotes()} >= {"table1", "trainings", "tokens", "windows"}
+
+
+@pytest.fixture(scope="module")
+def changes():
+    """What the adapter changes in a figure on a host: for each clip, the mean over its seeds."""
+    record = read_record(STUDY)
+    settings, known = settings_of(record), item_log.read(STUDY / "items.jsonl")
+    (experiment,) = [one for one in experiments(settings) if one.name == "table1"]
+    places: dict[str, dict[tuple[int, int], dict[str, float | None]]] = {}
+    for condition in experiment.conditions:
+        for item in runner.items_of(settings, experiment, condition):
+            if "figures" in (line := known.get(item.key(record["fingerprints"]), {})):
+                places.setdefault(condition.name, {})[item.clip, item.seed] = line["figures"]
+
+    def changes(figure, host):
+        per_clip: dict[int, list[float]] = {}
+        for place, mine in places[f"{host} + adapter"].items():
+            theirs = places[host].get(place, {})
+            if mine.get(figure) is not None and theirs.get(figure) is not None:
+                per_clip.setdefault(place[0], []).append(mine[figure] - theirs[figure])
+        return [float(np.mean(values)) for _, values in sorted(per_clip.items())]
+
+    return {host: partial(changes, host=host) for host in settings.hosts}
+
+
+def spread(values):
+    return f"{min(values):.1f} to {max(values):.1f}"
+
+
+def leaves_out_zero(values):
+    drawn = np.random.default_rng(0).integers(0, len(values), (10_000, len(values)))
+    low, high = np.quantile(np.array(values)[drawn].mean(1), [0.025, 0.975])
+    return low > 0 or high < 0
+
+
+def test_what_the_adapter_s_page_says_in_words(changes):
+    page = " ".join((DOCS / "adapter.md").read_text(encoding="utf-8").split())
+    truth = {host: change("truth_psnr") for host, change in changes.items()}
+    assert f"come nearer to the right answer, by {spread(list(map(np.mean, truth.values())))} dB" in page
+    assert f"the median clip by {spread(list(map(np.median, truth.values())))} dB" in page
+    assert all(map(leaves_out_zero, truth.values()))
+    inside = {host: change("foreground_truth_psnr") for host, change in changes.items()}
+    assert f"the object's own PSNR rises by {spread(list(map(np.mean, inside.values())))} dB" in page
+    assert "`vid2vid_zero` alone" in page
+    assert [host for host, values in inside.items() if leaves_out_zero(values)] == ["vid2vid_zero"]
+    outside = {host: change("background_psnr") for host, change in changes.items()}
+    assert f"the background's by {spread(list(map(np.mean, outside.values())))} dB" in page
+    assert {len(values) for values in outside.values()} == {6}
+    assert all(map(leaves_out_zero, outside.values()))
+    ssim = {host: np.mean(change("truth_ssim")) for host, change in changes.items()}
+    assert {f"{value:.2f}" for value in ssim.values()} == {"0.02"}
+    warp = {host: change("warp_error") for host, change in changes.items()}
+    assert all(np.mean(values) < 0 for values in warp.values())
+    assert {host for host, values in warp.items() if not leaves_out_zero(values)} == {
+        "frame",
+        "text2video_zero",
+    }
+    worst = [min(np.median(values), 0) * 1e3 for values in warp.values()]
+    assert f"that of the median clip by {-max(worst):.2f}e-3 to {-min(worst):.2f}e-3" in page
