@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -129,10 +128,58 @@ def test_only_what_is_known_to_be_dead_is_swept(tmp_path):
     assert names(tmp_path) == sorted(kept)
     # a process of that number began after the file was made: the number was given out again
     os.utime(tmp_path / kept[0], (0, 0))
-    # the other machine's is so old that its maker is given up
-    os.utime(tmp_path / kept[1], (time.time() - 31 * 86400,) * 2)
+    os.utime(tmp_path / kept[1], (0, 0))  # another machine's stays, however old
     sweep(tmp_path)
-    assert names(tmp_path) == sorted(kept[2:])
+    assert names(tmp_path) == sorted(kept[1:])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_what_a_process_left_is_swept_before_its_parent_has_noticed(tmp_path):
+    child = os.fork()
+    if not child:
+        try:
+            Aside(tmp_path / "a.mp4")
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert len(names(tmp_path)) == 1
+    Aside(tmp_path / "b.mp4").discard()
+    assert names(tmp_path) == []
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("kills", [1, 2, 3])
+def test_a_folder_of_pictures_is_never_lost(tmp_path, kills):
+    """Killed at the first, second and third rename: the earlier one is under its own name, or under one like it."""
+    final = tmp_path / "moon"
+    final.mkdir()
+    (final / "000000.png").write_bytes(b"old")
+    code = """
+import os, pathlib, signal, sys
+from evenreel.files import Aside
+aside = Aside(pathlib.Path(sys.argv[1]), folder=True)
+(aside.path / "000000.png").write_bytes(b"new")
+left, real = [int(sys.argv[2])], os.rename
+def rename(*args):
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args)
+os.rename = rename
+aside.commit()
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(final), str(kills)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    Aside(tmp_path / "other").discard()  # sweeps
+    held = {path.name[:12]: (path / "000000.png").read_bytes() for path in tmp_path.iterdir()}
+    assert (
+        held
+        == [
+            {"moon": b"old"},
+            {"moon-earlier": b"old"},
+            {"moon": b"new", "moon-earlier": b"old"},
+        ][kills - 1]
+    )
 
 
 @pytest.mark.parametrize(

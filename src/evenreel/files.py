@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 
 import psutil
 
@@ -24,10 +25,8 @@ OWN_FRAMES = re.compile(r"\d{6,}\.png")
 """Names of frames that we write; a folder with anything else in it is not ours to replace."""
 LEFT_BY_SYSTEMS = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 """Files that file managers leave in every folder they show, in lower case; they are nobody's work."""
-LEFT_OVER = re.compile(r"\.evenreel-(\d+)-([0-9a-f]{6})-[0-9a-f]{8}")
+LEFT_OVER = re.compile(r"\.evenreel-(\d+)-([0-9a-f]{6})-[0-9a-z_]{8}")
 """Names under which things are written; see `maker`."""
-FOREIGN_AGE = 30 * 86400
-"""Seconds after which what another machine left unfinished counts as left over."""
 PATIENCE = 1.0
 """Seconds for which a rename is tried again on Windows, where virus scanners hold new files open for a moment."""
 
@@ -48,7 +47,8 @@ class Aside:
     """A temporary file (or folder) in the folder of `final`, with the same suffix.
 
     `commit` puts it in place of `final` in one step, `discard` leaves no trace of it; an earlier result stays untouched
-    until then. Raises OutputError where `final` cannot be written, before any work is done.
+    until then. What killed processes left in that folder is swept. Raises OutputError where `final` cannot be written,
+    before any work is done.
     """
 
     def __init__(self, final: Path, *, folder: bool = False) -> None:
@@ -59,6 +59,7 @@ class Aside:
         self.path = self.final.parent / f".evenreel-{maker()}-{secrets.token_hex(4)}{self.final.suffix}"
         self._flushed = False
         _check(self.final, folder)
+        sweep(self.final.parent)
         try:
             if folder:
                 self.path.mkdir()
@@ -114,13 +115,18 @@ class Aside:
             self.path.replace(final)
 
     def _swap_folders(self, final: Path) -> None:
-        earlier = self.path.with_name(self.path.name + "-earlier")
-        final.rename(earlier)  # a folder that holds files cannot be replaced in one step
+        # A folder that holds files cannot be replaced in one step. A process that is killed between the two leaves the
+        # earlier one under a name that people see, and that is not swept.
+        start = os.fsdecode(os.fsencode(final.name)[:200])
+        earlier = final.with_name(f"{start}-earlier-{secrets.token_hex(2)}")
+        final.rename(earlier)
         try:
             self.path.rename(final)
         except OSError:
             earlier.rename(final)
             raise
+        with suppress(OSError):
+            earlier = earlier.rename(self.path)  # from here on it is swept
         shutil.rmtree(earlier, ignore_errors=True)
 
     def _keep(self, final: Path) -> Path:
@@ -161,13 +167,19 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
         aside.discard()
 
 
+def scratch() -> TemporaryDirectory[str]:
+    """A folder for files that nobody keeps; those of killed processes are swept."""
+    sweep(Path(gettempdir()))
+    return TemporaryDirectory(prefix=f".evenreel-{maker()}-")
+
+
 def maker() -> str:
     """Who writes: a process, on a machine or in a container."""
     return f"{os.getpid()}-{hashlib.sha256(platform.node().encode()).hexdigest()[:6]}"
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that are gone had begun to write in a folder."""
+    """Remove what processes of this machine that are gone had begun to write in a folder."""
     with suppress(OSError):
         for path in folder.glob(".evenreel-*"):
             if _is_left_over(path):
@@ -180,12 +192,11 @@ def _is_left_over(path: Path) -> bool:
         return False
     number, made = int(match[1]), path.stat().st_mtime
     if match[2] != maker().rpartition("-")[2]:
-        return (
-            time.time() - made > FOREIGN_AGE
-        )  # whether that machine's process lives cannot be seen from here
+        return False  # whether another machine's process lives cannot be seen from here
     try:
+        process = psutil.Process(number)
         # a process that began after the file did is another one under the same number
-        return psutil.Process(number).create_time() > made + 1
+        return process.create_time() > made + 1 or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:

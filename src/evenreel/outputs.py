@@ -21,7 +21,7 @@ from types import FrameType
 from filelock import FileLock, Timeout
 
 from evenreel.errors import OutputError, argument
-from evenreel.files import Aside, NotRenamedError, shown, sweep, unwritable
+from evenreel.files import Aside, NotRenamedError, shown, unwritable
 
 LOCK_PREFIX = ".evenreel-lock-"
 PATIENCE = 60.0
@@ -54,7 +54,6 @@ class Outputs:
     def __enter__(self) -> "Outputs":
         real = Path(os.path.realpath(self.target))
         if real.parent.is_dir():  # what else is wrong with it is told by the writer of the first part
-            sweep(real.parent)
             _sweep_locks(real.parent)
             self._stack.enter_context(locked(real))
         return self

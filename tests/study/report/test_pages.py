@@ -3,7 +3,10 @@
 import random
 import re
 import shutil
+import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.parse
@@ -263,7 +266,7 @@ class TestServer:
         except urllib.error.HTTPError as error:
             return error.code
 
-    def test_other_names_other_files_and_other_pages_are_refused(self, address):
+    def test_other_names_other_files_and_other_pages_are_refused(self, address, study):
         assert self.status(address) == 200
         assert self.status(address, Host="evil.example") == 400
         assert self.status(address + "frames/..%2Fitems.jsonl") == 404
@@ -271,7 +274,52 @@ class TestServer:
         form = {"number": "1", "shown": "0"} | dict.fromkeys(QUESTIONS, "left")
         assert self.status(address + "answer", form) == 403
         with urllib.request.urlopen(address) as page:  # noqa: S310 - ours
-            token = re.search(r'name="token" value="([^"]+)"', page.read().decode())[1]
-        assert self.status(address + "answer", form | {"token": token, "text": "?"}) == 400
-        assert self.status(address + "answer", form | {"token": token, "number": "99"}) == 400
-        assert self.status(address + "answer", form | {"token": token}) == 200
+            text = page.read().decode()
+        token = re.search(r'answer\?token=([^"]+)"', text)[1]
+        assert self.status(address + "answer", form | {"token": token}) == 403  # its place is the address
+        answer = f"{address}answer?token={token}"
+        form["shown"] = re.search(r'name="shown" value="([^"]+)"', text)[1]
+        for wrong in (
+            {"text": "?"},
+            *({"number": number} for number in ("99", "0", "-1", "1e0", "", "\u0661", "9" * 3000)),
+            *({"shown": shown} for shown in ("-inf", "nan", "inf", "0", "1e308", "-1", "", "now")),
+            {str(number): "x" for number in range(20)},
+        ):
+            assert self.status(answer, form | wrong) == 400, wrong
+        assert self.status(answer, form | {"text": "x" * 5000}) == 413
+        assert Ratings(study / "ratings.sqlite").raters() == 0
+        assert self.status(answer, form) == 200
+        assert Ratings(study / "ratings.sqlite").raters() == 1
+
+    def test_every_answer_keeps_other_pages_away(self, address):
+        for path in ("", "nothing", "frames/nothing.jpg"):
+            try:
+                headers = urllib.request.urlopen(address + path).headers  # noqa: S310 - ours
+            except urllib.error.HTTPError as error:
+                headers = error.headers
+            assert headers["X-Frame-Options"] == "DENY"
+            assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+            assert "default-src 'none'" in headers["Content-Security-Policy"]
+
+    def test_a_body_without_token_is_not_read(self, address):
+        """The server answers while nearly all of what was promised is still to come."""
+        host, port = address.removeprefix("http://").rstrip("/").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as client:
+            head = "POST /answer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000000\r\n\r\n"
+            client.sendall(head.encode() + b"x" * 1000)
+            assert client.recv(12) == b"HTTP/1.1 403"
+
+    def test_the_address_is_told_once_it_answers(self, study):
+        pytest.importorskip("uvicorn", reason="needs the extra web")
+        code = (
+            "import sys, pathlib; from evenreel.study.rating.server import serve\n"
+            "serve(pathlib.Path(sys.argv[1]), 'ann', 0, lambda address: print(address, flush=True))"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(study)], stdout=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                assert process.stdout is not None
+                assert self.status(process.stdout.readline().strip()) == 200
+            finally:
+                process.terminate()

@@ -18,6 +18,7 @@ from PIL import Image
 from webdataset import autodecode, tariterators
 
 from evenreel.errors import DataError, OutputError, SettingsError
+from evenreel.files import maker
 from evenreel.ops.edges import canny
 from evenreel.training.data.manifest import read_manifest
 from evenreel.training.data.settings import DataSettings
@@ -234,7 +235,8 @@ def test_a_finished_build_is_left_as_it_is_and_a_lost_shard_is_made_again(tmp_pa
     assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "data").glob("shard-*")} == times
     (tmp_path / "data" / "shard-00001.tar").unlink()
     (tmp_path / "data" / "shard-00000.tar").write_bytes(b"short")
-    (tmp_path / "data" / ".evenreel-12345678.tar").write_bytes(b"left by a kill")
+    machine = maker().rpartition("-")[2]
+    (tmp_path / "data" / f".evenreel-4194305-{machine}-00000000.tar").write_bytes(b"left by a kill")
     built(tmp_path / "clips", tmp_path / "data")
     assert contents(tmp_path / "data") == before
 

@@ -8,7 +8,7 @@ from evenreel.errors import OutputError, SettingsError, argument
 
 
 def serve(folder: Path, rater: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve the rating page of a study; `ready` is told its address. Raises any EvenreelError."""
+    """Serve the rating page of a study; `ready` is told its address once it answers. Raises any EvenreelError."""
     try:
         import uvicorn
 
@@ -26,5 +26,10 @@ def serve(folder: Path, rater: str, port: int, ready: Callable[[str], None]) -> 
             raise OutputError(
                 f"port {port} cannot be used ({error.strerror}); choose another {argument('port')}."
             ) from error
-        ready(f"http://127.0.0.1:{listener.getsockname()[1]}/")
-        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                ready(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+
+        Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])

@@ -22,6 +22,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from evenreel.files import scratch
 from evenreel.training.mini import tokenizer
 from evenreel.training.mini.pictures import SIZE, in_order, workers
 from evenreel.training.mini.rendering import TOKENS, Chunk, SceneData, WordTokens
@@ -72,7 +73,7 @@ class SceneLatents:
             return self
         if self._cached is not None and self._read(self._cached):
             return self
-        self._scratch = TemporaryDirectory(prefix="evenreel-")
+        self._scratch = scratch()
         processes = processes or os.cpu_count() or 1
         self._pool = workers(processes)
         ahead = 3 * processes

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evenreel.errors import SettingsError
+from evenreel.files import write_atomically
 from evenreel.world import random_scene, render
 
 SIZE = 128
@@ -76,6 +77,15 @@ class _PoolChunk:
         return first
 
 
+def _render(path: Path, count: int) -> None:
+    """Render pictures into a file, by several processes."""
+    shape = (count, 3, SIZE, SIZE)
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape).flush()
+    with workers() as pool:
+        for _ in pool.map(_PoolChunk(path), range(0, count, _CHUNK)):
+            pass
+
+
 class Pool:
     """Pictures of seeds 0 .. count-1 in a memory-mapped file, rendered at first use."""
 
@@ -84,13 +94,7 @@ class Pool:
             raise ValueError(f"pool size must be a multiple of {_CHUNK}, got {count}.")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside = path.with_suffix(".partial.npy")
-            shape = (count, 3, SIZE, SIZE)
-            np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape).flush()
-            with workers() as pool:
-                for _ in pool.map(_PoolChunk(aside), range(0, count, _CHUNK)):
-                    pass
-            aside.replace(path)
+            write_atomically(path, lambda aside: _render(aside, count))
         self._pictures = np.load(path, mmap_mode="r")
         if len(self._pictures) < count:
             raise SettingsError(

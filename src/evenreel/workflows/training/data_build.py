@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from evenreel import process_pool
 from evenreel.errors import DataError, OutputError, SettingsError, argument
-from evenreel.files import Aside, foreign_to, shown, unwritable
+from evenreel.files import Aside, foreign_to, shown, sweep, unwritable
 from evenreel.progress import Progress, silent
 from evenreel.training.data.groups import Members, Unusable, clip_groups, scene_groups
 from evenreel.training.data.manifest import NAME, SHARD_NAME, Manifest, Shard, read_manifest
@@ -73,7 +73,7 @@ def build(
                     manifest = replace(manifest, shards=tuple(shards))
                     manifest.write(out)
         finally:
-            _sweep(out)
+            sweep(out)
     if not manifest.samples:
         name, reason = manifest.skipped[0]
         raise DataError(f"none of the {total} clips can be used; the first is {name}: {reason}.")
@@ -189,7 +189,7 @@ def _begun(out: Path, source: Source, settings: DataSettings) -> Manifest:
         return new
     found = read_manifest(out)
     _same(found, new, out)
-    _sweep(out)
+    sweep(out)
     there = [shard for shard in found.shards if _size(out / shard.file) == shard.bytes]
     return replace(found, shards=tuple(there))
 
@@ -245,9 +245,3 @@ def _strict_error(name: str, reason: str) -> DataError:
 
 def _size(path: Path) -> int | None:
     return path.stat().st_size if path.is_file() else None
-
-
-def _sweep(out: Path) -> None:
-    """Remove what a build that was killed left half written."""
-    for file in out.glob(".evenreel-*"):
-        file.unlink(missing_ok=True)
