@@ -92,6 +92,14 @@ def build(
             rich_help_panel=SOURCE,
         ),
     ] = False,
+    allow_damaged: Annotated[
+        bool,
+        typer.Option(
+            "--allow-damaged",
+            help="Take what can be read of clips that are damaged or cut short.",
+            rich_help_panel=SOURCE,
+        ),
+    ] = False,
     size: Annotated[
         str, typer.Option(metavar="SIDE|WxH", help="Size of every frame in pixels.", rich_help_panel=GROUPS)
     ] = "512",
@@ -209,6 +217,7 @@ def build(
         captioner=captioner,
         clips_per_shard=clips_per_shard,
         allow_truncated=allow_truncated,
+        allow_damaged=allow_damaged,
     )
     if source is not None:
         chosen = open_source(source, clips, split)

@@ -63,6 +63,8 @@ class FrameStream:
         self.end_time: Fraction | None = None
         self.warnings: tuple[str, ...] = ()
         """What people should know of the frames that were read, one sentence each."""
+        self.damaged: tuple[int, ...] = ()
+        """Numbers of the frames at which damage was found, where that is allowed."""
 
     @property
     def is_tail(self) -> bool:
@@ -149,7 +151,7 @@ class FrameStream:
         try:
             yield from decoder.frames()
         finally:
-            self.warnings = decoder.warnings
+            self.warnings, self.damaged = decoder.warnings, tuple(sorted(set(decoder.damaged)))
 
     def _rgb(self, index: int, frame: av.video.frame.VideoFrame, width: int, height: int) -> Pixels:
         try:

@@ -27,6 +27,7 @@ from evenreel.training.data.sources import open_source, world_source
 from evenreel.video import load
 from evenreel.world import caption, captions, random_scene, render
 from training.making import SIZE, SMALL, built, clips_folder, contents, image_clip, members, pictures
+from video.damage import box_at, flipped
 from video.making import moving, write_clip
 
 
@@ -315,6 +316,25 @@ def test_a_clip_cut_short_can_be_taken_as_far_as_it_goes(tmp_path):
     (tmp_path / "clips" / "a.txt").write_text("a bar")
     manifest = built(tmp_path / "clips", tmp_path / "data", replace(SMALL, allow_truncated=True))
     assert (manifest.samples, manifest.skipped) == (3, [])
+
+
+def test_a_damaged_clip_can_be_taken_and_its_samples_say_so(tmp_path):
+    (tmp_path / "clips").mkdir()
+    path = write_clip(tmp_path / "clips" / "a.mp4", moving(24), options={"g": "5"})
+    content = path.read_bytes()
+    begin = box_at(content, b"mdat")
+    length = int.from_bytes(content[begin - 8 : begin - 4], "big") - 8
+    path.write_bytes(flipped(content, [begin + length * i // 10 for i in range(3, 8)]))
+    (tmp_path / "clips" / "a.txt").write_text("a bar")
+    with pytest.raises(DataError, match=r"damaged at frame .* allow_damaged"):
+        built(tmp_path / "clips", tmp_path / "none", replace(SMALL, allow_truncated=True))
+    manifest = built(tmp_path / "clips", tmp_path / "data", replace(SMALL, allow_damaged=True))
+    assert (manifest.samples, manifest.skipped) == (3, [])
+    data = ShardedData(tmp_path / "data")
+    assert all(data[number].facts["source"]["damaged"] for number in range(3))
+    values = manifest.settings.to_json()
+    del values["allow_damaged"]  # as manifests of before
+    assert DataSettings.from_json(values) == replace(manifest.settings, allow_damaged=False)
 
 
 def test_outputs_that_cannot_be(tmp_path):

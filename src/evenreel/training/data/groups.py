@@ -54,7 +54,9 @@ def clip_groups(
     if entry.problem is not None or entry.path is None:
         raise Unusable(entry.problem)
     try:
-        stream = open_clip(entry.path, allow_truncated=settings.allow_truncated)
+        stream = open_clip(
+            entry.path, allow_truncated=settings.allow_truncated, allow_damaged=settings.allow_damaged
+        )
         times = stream.times()
         shown_part = _within(times, entry.cut)
         first = starts(len(shown_part), settings)
@@ -62,7 +64,7 @@ def clip_groups(
             raise Unusable(
                 f"it has {len(shown_part)} frames and a group spans {settings.span}; choose a smaller --gap"
             )
-        rate = stream.info.average_rate
+        rate, damaged = stream.info.average_rate, {"damaged": stream.damaged} if stream.damaged else {}
         known = {
             "clip": entry.name,
             "captions": entry.captions,
@@ -71,6 +73,7 @@ def clip_groups(
             "source": {
                 "file": shown(entry.path.name),
                 "sha256": hash_of(stream.info.images or (entry.path,)),
+                **damaged,
             },
         }
         groups = [[shown_part[at + settings.gap * i] for i in range(settings.frames)] for at in first]

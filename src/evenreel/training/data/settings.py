@@ -38,7 +38,9 @@ class DataSettings:
     clips_per_shard: int = 32
     """Clips in one shard: what one worker makes at a time, and what is made again after an interruption."""
     allow_truncated: bool = False
-    """Take what can be read of clips that are cut short or damaged."""
+    """Take what can be read of clips that are cut short."""
+    allow_damaged: bool = False
+    """Take what can be read of clips that are damaged or cut short; samples say at which frames damage was found."""
 
     def __post_init__(self) -> None:
         for side in self.size:
@@ -90,6 +92,8 @@ class DataSettings:
     def from_json(cls, values: object) -> "DataSettings":
         """Settings from what `to_json` gave. Raises DataError for anything else."""
         known = {field.name for field in dataclasses.fields(cls)}
+        if isinstance(values, Mapping):
+            values = {"allow_damaged": False, **values}  # which earlier ones do not have
         if not isinstance(values, Mapping) or values.keys() != known:
             raise DataError("its settings are not those that this evenreel knows")
         plain: dict[str, Any] = {
