@@ -53,8 +53,14 @@ def test_each_says_what_it_is(name):
     assert len(definition(kind)) > 20
     assert definition(kind).endswith(".")
     assert kind.better in ("higher", "lower", "one")
+    assert kind.label
     assert set(kind.needs) <= NEEDS.keys()
     assert f"`{name}`" in DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_no_two_have_the_same_label():
+    labels = [kind.label for kind in registered().values()]
+    assert len(set(labels)) == len(labels)
 
 
 def test_no_name_says_lpips_or_psnr_alone():
@@ -77,7 +83,7 @@ def test_a_plug_in_is_a_metric_like_any_other(plugins):
     ("target", "words"),
     [
         ("metrics.toy_metrics:Absent", "fails to load"),
-        ("metrics.toy_metrics:NO_METRIC", "no class derived from"),
+        ("metrics.toy_metrics:NO_METRIC", "not a class derived from"),
         ("metrics.toy_metrics:WithoutDirection", "must say better"),
         ("metrics.toy_metrics:Greedy", "need nothing but"),
     ],

@@ -263,7 +263,7 @@ def metrics(
         good = ("1 is right" if item.better == "one" else f"{item.better} is better") + (
             f", in {item.unit}" if item.unit else ""
         )
-        console.print(f"{item.details}\n\n{item.family}; {good}", markup=False)
+        console.print(f"{item.details}\n\n{item.label}; {item.family}; {good}", markup=False)
         console.print(f"needs: {', '.join(item.needs) or 'nothing but the clips'}", markup=False)
         console.print(f"here: {'; '.join(item.missing) or 'available'}", markup=False)
     else:

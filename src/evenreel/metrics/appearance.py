@@ -71,6 +71,7 @@ class SharpnessRatio(_Ratio):
     lower neighbour. Blur lowers it and noise raises it, so that both at once may cancel.
     """
 
+    label = "sharpness"
     nothing = "the right answer has no edges at all"
 
     def amount(self, frames: Frames) -> Tensor:
@@ -84,6 +85,7 @@ class SaturationRatio(_Ratio):
     Mean over pixels and frames of the difference between the largest and the smallest of red, green and blue.
     """
 
+    label = "saturation"
     nothing = "the right answer has no colour at all"
 
     def amount(self, frames: Frames) -> Tensor:

@@ -61,6 +61,7 @@ class Asked(_Attributes):
     judge is a network of its own, trained on renders of the world only.
     """
 
+    label = "edit success"
     empty = "the prompts ask for no change of an attribute"
 
     def chosen(self, before: dict[str, str], after: dict[str, str]) -> list[str]:
@@ -74,6 +75,7 @@ class Kept(_Attributes):
     As `asked`, for what was to stay.
     """
 
+    label = "rest kept"
     empty = "the prompts keep no attribute"
 
     def chosen(self, before: dict[str, str], after: dict[str, str]) -> list[str]:

@@ -44,7 +44,12 @@ class Metric(ABC):
 
     family: ClassVar[str] = "other"
     """Which metrics it is listed with."""
+    label: ClassVar[str] = ""
+    """Its name in tables for people, without the unit; empty: the name under which it is registered."""
     unit: ClassVar[str] = ""
+    """Of the figure: `dB`, `%`, or nothing for a plain number."""
+    shown_in: ClassVar[float] = 1.0
+    """What reports show figures in multiples of, as 1e-3 where they are small."""
     better: ClassVar[Literal["higher", "lower", "one"]]
     """Which way is good; `one` where the right answer has 1 and both ways lead away from it."""
     needs: ClassVar[tuple[str, ...]] = ()

@@ -24,6 +24,7 @@ class ClipText(Metric):
     Hessel et al., arXiv:2104.08718, without clipping at zero. ViT-B/32 and ViT-L/14 differ by several points.
     """
 
+    label = "CLIP-T"
     family = "clip"
     better = "higher"
     needs = ("clip", "prompt")
@@ -48,6 +49,7 @@ class ClipFrames(Metric):
     Only neighbours count: not a frame with itself, not all pairs. A frozen clip has 1.
     """
 
+    label = "CLIP-F"
     family = "clip"
     better = "higher"
     needs = ("clip",)
@@ -75,6 +77,7 @@ class ClipDirection(Metric):
     Gal et al., arXiv:2108.00946. A frame that the edit left as it was has no direction and does not count.
     """
 
+    label = "CLIP-dir"
     family = "clip"
     better = "higher"
     needs = ("clip", "prompt", "source_prompt")

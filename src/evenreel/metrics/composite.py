@@ -16,6 +16,7 @@ class SEdit(Metric):
     scale the parts in other ways. Unavailable where CLIP-T is below zero: less warp error would then lower it.
     """
 
+    label = "S_edit"
     family = "composite"
     better = "higher"
     needs = ("clip", "prompt", "flow")
@@ -43,6 +44,7 @@ class QEdit(Metric):
     Kara et al., arXiv:2312.04524; both as defined here. Unavailable where CLIP-T is below zero.
     """
 
+    label = "Q_edit"
     family = "composite"
     better = "higher"
     needs = ("clip", "prompt", "flow")

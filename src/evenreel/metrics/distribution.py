@@ -88,6 +88,8 @@ class FrechetClip(_OfFeatures):
     Prefer `kid_clip`.
     """
 
+    label = "Frechet (CLIP)"
+
     def value(self) -> float:
         """The distance."""
         return frechet_distance(*self.sets())
@@ -105,6 +107,8 @@ class KidClip(_OfFeatures):
     Binkowski et al., arXiv:1801.01401, all frames at once. Unbiased for any number of frames, so it may be negative;
     it is noisy for few.
     """
+
+    label = "kernel distance (CLIP)"
 
     def value(self) -> float:
         """The distance."""

@@ -113,6 +113,8 @@ class SourcePsnr(_Psnr):
     that does nothing: read it beside a measure of what was asked for.
     """
 
+    label = "source PSNR"
+
     def errors(self, window: Window) -> Tensor:
         """Of every pixel."""
         return (window.edit - window.source).square()
@@ -125,6 +127,7 @@ class BackgroundPsnr(_Psnr):
     ones set to zero, as some evaluators do, would add -10 log10(share of the background) dB.)
     """
 
+    label = "background PSNR"
     needs = ("mask",)
     empty = NO_BACKGROUND
 
@@ -136,6 +139,7 @@ class BackgroundPsnr(_Psnr):
 class TruthPsnr(_Psnr):
     """Peak signal-to-noise ratio of the edit against the right answer, over all pixels."""
 
+    label = "truth PSNR"
     needs = ("truth",)
 
     def errors(self, window: Window) -> Tensor:
@@ -187,6 +191,8 @@ class SourceSsim(_Ssim):
     the whole window lies in the picture, averaged over places, channels and frames.
     """
 
+    label = "source SSIM"
+
 
 class BackgroundSsim(_Ssim):
     """Mean structural similarity of the edit and the SOURCE, over background pixels only (outside the mask).
@@ -194,6 +200,7 @@ class BackgroundSsim(_Ssim):
     The map of `source_ssim`, computed on the unmasked frames and averaged over the places whose middle is background.
     """
 
+    label = "background SSIM"
     needs = ("mask",)
     empty = f"{NO_BACKGROUND} that is at least {SSIM_RADIUS} pixels from the edge of the picture"
 
@@ -205,6 +212,7 @@ class BackgroundSsim(_Ssim):
 class TruthSsim(_Ssim):
     """Mean structural similarity of the edit and the right answer, over all pixels; as `source_ssim`."""
 
+    label = "truth SSIM"
     needs = ("truth",)
 
     def reference(self, window: Window) -> Frames:

@@ -29,6 +29,7 @@ class ForegroundClipText(ClipText):
     The prompt is the whole one, background and all, so it is lower than `clip_t` where that asks for much around.
     """
 
+    label = "foreground CLIP-T"
     needs = ("clip", "prompt", "mask")
 
     def __init__(self, inputs: Inputs) -> None:
@@ -61,6 +62,7 @@ class ForegroundTruthPsnr(TruthPsnr):
     The squared error is averaged over the marked pixels of all frames before the logarithm.
     """
 
+    label = "foreground truth PSNR"
     needs = ("truth", "mask")
     empty = NO_FOREGROUND
 
@@ -96,6 +98,7 @@ class ForegroundWarpError(_PartOfWarpError):
     does not apply.
     """
 
+    label = "foreground warp error"
     empty = "no marked place stays in view from one frame to the next"
 
     def counts(self, background: Bool[Tensor, "frames 1 height width"]) -> Visible:
@@ -109,6 +112,7 @@ class BackgroundWarpError(_PartOfWarpError):
     As `warp_error`.
     """
 
+    label = "background warp error"
     empty = "no place of the background stays in view from one frame to the next"
 
     def counts(self, background: Bool[Tensor, "frames 1 height width"]) -> Visible:

@@ -42,6 +42,7 @@ class ObjectMotionIou(Metric):
     shape that is another one in each frame lowers it, and so does a frozen clip of something that moves; blur does not.
     """
 
+    label = "object's IoU along its motion"
     family = "world"
     better = "higher"
     needs = ("answer", "truth")
@@ -90,6 +91,7 @@ class ObjectTruthPsnr(_PartOfTruthPsnr):
     As `truth_psnr`; a pixel counts that shows the object to a half at least.
     """
 
+    label = "object's truth PSNR"
     empty = "the right answer's object is never in the picture"
 
     def part(self, parts: Parts) -> Region:
@@ -104,6 +106,7 @@ class RingTruthPsnr(_PartOfTruthPsnr):
     As `truth_psnr`. The ring holds what is not the object and at most 8 pixels from it, across, down or diagonally.
     """
 
+    label = "ring's truth PSNR"
     empty = "there is nothing around the right answer's object"
 
     def part(self, parts: Parts) -> Region:
@@ -118,6 +121,7 @@ class RestTruthPsnr(_PartOfTruthPsnr):
     As `truth_psnr`.
     """
 
+    label = "rest's truth PSNR"
     empty = "nothing is more than 8 pixels away from the right answer's object"
 
     def part(self, parts: Parts) -> Region:
@@ -130,6 +134,7 @@ class _PartOfAnswersWarpError(Metric):
 
     family = "world"
     better = "lower"
+    shown_in = 1e-3
     needs = ("answer", "truth")
     empty = ""
 
@@ -170,6 +175,7 @@ class ObjectWarpError(_PartOfAnswersWarpError):
     source's motion is that of something else. A pair's places are those of its first frame.
     """
 
+    label = "object's warp error"
     empty = "no place of the right answer's object stays in view from one frame to the next"
 
     def part(self, parts: Parts) -> Region:
@@ -183,6 +189,7 @@ class RingWarpError(_PartOfAnswersWarpError):
     As `object_warp_error`; the ring is that of `ring_truth_psnr`.
     """
 
+    label = "ring's warp error"
     empty = "no place around the right answer's object stays in view from one frame to the next"
 
     def part(self, parts: Parts) -> Region:
@@ -197,6 +204,7 @@ class RestWarpError(_PartOfAnswersWarpError):
     As `object_warp_error`.
     """
 
+    label = "rest's warp error"
     empty = "no place away from the right answer's object stays in view from one frame to the next"
 
     def part(self, parts: Parts) -> Region:

@@ -34,6 +34,8 @@ class LpipsSource(_Distance):
     Zhang et al., arXiv:1801.03924; inputs scaled to [-1, 1], at the size of the source.
     """
 
+    label = "LPIPS to the source"
+
     def add(self, window: Window) -> None:
         """Compare frame by frame."""
         _check_size(window.edit)
@@ -46,6 +48,7 @@ class LpipsConsecutive(_Distance):
     What the papers' code computes under the name LPIPS. The source plays no part in it; a frozen clip has 0.
     """
 
+    label = "LPIPS of neighbours"
     empty = ONE_FRAME
 
     def add(self, window: Window) -> None:
@@ -63,6 +66,7 @@ class BackgroundLpips(_Distance):
     see far: what changes inside the mask reaches some way out of it.
     """
 
+    label = "background LPIPS"
     needs = ("lpips", "mask")
     empty = NO_BACKGROUND
 

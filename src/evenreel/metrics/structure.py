@@ -22,6 +22,7 @@ class StructureDistance(Metric):
     pinned in `VisionTransformer.keys`. Papers often print it times 1000.
     """
 
+    label = "structure distance"
     family = "structure"
     better = "lower"
     needs = ("dino",)

@@ -107,6 +107,8 @@ class WarpError(_AlongMotion):
     Blur lowers it.
     """
 
+    label = "warp error"
+    shown_in = 1e-3
     better = "lower"
 
     def values(self, frames: Frames, flow: Flow, visible: Visible) -> Chosen:
@@ -121,6 +123,7 @@ class WarpSsim(_AlongMotion):
     SSIM as in `source_ssim`, its map averaged over visible pixels whose 11 x 11 window lies in the picture.
     """
 
+    label = "warp SSIM"
     better = "higher"
 
     def values(self, frames: Frames, flow: Flow, visible: Visible) -> Chosen:
@@ -136,6 +139,8 @@ class Flicker(_AlongMotion):
     places are such: some dozens of pixels would speak for the clip. A frozen clip has none.
     """
 
+    label = "flicker"
+    shown_in = 1e-3
     better = "lower"
     empty = "nothing in the source stands still"
 

@@ -10,6 +10,7 @@ class BrightnessChange(Metric):
     """
 
     family = "fidelity"
+    label = "change of brightness"
     better = "lower"
 
     def __init__(self, inputs: Inputs) -> None:

@@ -1,6 +1,12 @@
-"""How figures are shown."""
+"""How figures are shown: metrics say it themselves, and so do the figures that only a study has."""
 
 from dataclasses import dataclass
+
+from evenreel.metrics.base import Metric, registered
+
+WAYS = {"higher": "more", "lower": "less", "one": "neither"}
+SAY_LITTLE = ("source_psnr", "frechet_clip", "kid_clip")
+"""Metrics whose better end an edit that changes nothing reaches: in an experiment neither end is better."""
 
 
 @dataclass(frozen=True)
@@ -13,37 +19,28 @@ class FigureText:
     """`more`, `less`, or `neither` where more is not better by itself."""
 
 
-FIGURES = {
-    "asked": FigureText("edit success, %", 100, "more"),
-    "kept": FigureText("rest kept, %", 100, "more"),
-    "truth_psnr": FigureText("truth PSNR, dB", 1, "more"),
-    "truth_ssim": FigureText("truth SSIM", 1, "more"),
-    "object_truth_psnr": FigureText("object's truth PSNR, dB", 1, "more"),
-    "ring_truth_psnr": FigureText("ring's truth PSNR, dB", 1, "more"),
-    "rest_truth_psnr": FigureText("rest's truth PSNR, dB", 1, "more"),
-    "foreground_truth_psnr": FigureText("foreground truth PSNR, dB", 1, "more"),
-    "background_psnr": FigureText("background PSNR, dB", 1, "more"),
-    "background_ssim": FigureText("background SSIM", 1, "more"),
-    "source_psnr": FigureText("source PSNR, dB", 1, "neither"),
-    "warp_error": FigureText("warp error, 1e-3", 1e3, "less"),
-    "object_motion_iou": FigureText("object's IoU along its motion", 1, "more"),
-    "object_warp_error": FigureText("object's warp error, 1e-3", 1e3, "less"),
-    "ring_warp_error": FigureText("ring's warp error, 1e-3", 1e3, "less"),
-    "rest_warp_error": FigureText("rest's warp error, 1e-3", 1e3, "less"),
-    "sharpness_ratio": FigureText("sharpness, 1 is right", 1, "neither"),
-    "saturation_ratio": FigureText("saturation, 1 is right", 1, "neither"),
-    "foreground_warp_error": FigureText("foreground warp error, 1e-3", 1e3, "less"),
-    "background_warp_error": FigureText("background warp error, 1e-3", 1e3, "less"),
-    "warp_ssim": FigureText("warp SSIM", 1, "more"),
-    "flicker": FigureText("flicker, 1e-3", 1e3, "less"),
-    "clip_t": FigureText("CLIP-T", 1, "more"),
-    "foreground_clip_t": FigureText("foreground CLIP-T", 1, "more"),
-    "clip_f": FigureText("CLIP-F", 1, "more"),
-    "clip_dir": FigureText("CLIP-dir", 1, "more"),
-    "frechet_clip": FigureText("Frechet (CLIP)", 1, "neither"),
-    "kid_clip": FigureText("kernel distance (CLIP)", 1, "neither"),
-    "s_edit": FigureText("S_edit", 1, "more"),
-    "q_edit": FigureText("Q_edit", 1, "more"),
+ORDER = (
+    "asked",
+    "kept",
+    "truth_psnr",
+    "truth_ssim",
+    "object_truth_psnr",
+    "ring_truth_psnr",
+    "rest_truth_psnr",
+    "foreground_truth_psnr",
+    "background_psnr",
+    "background_ssim",
+    "source_psnr",
+    "warp_error",
+    "object_motion_iou",
+    "object_warp_error",
+    "ring_warp_error",
+    "rest_warp_error",
+    "sharpness_ratio",
+    "saturation_ratio",
+)
+"""The metrics that tables of a study show first, in this order; others follow in that of `evenreel metrics`."""
+OF_A_STUDY = {
     "similarity": FigureText("likeness of neighbouring latents", 1, "neither"),
     "map_change_981": FigureText("change of the map at t = 981, %", 100, "less"),
     "map_change_541": FigureText("change of the map at t = 541, %", 100, "less"),
@@ -53,4 +50,29 @@ FIGURES = {
     "temporal_first": FigureText("temporal loss, first tenth", 1, "less"),
     "temporal_last": FigureText("temporal loss, last tenth", 1, "less"),
 }
+"""Figures that are not metrics of a pair of clips."""
+
+
+def _of_metric(name: str, kind: type[Metric]) -> FigureText:
+    # Lines of a study hold shares where a metric's unit is per cent.
+    percent = kind.unit == "%"
+    unit = (
+        "1 is right"
+        if kind.better == "one"
+        else kind.unit or (f"{kind.shown_in:.0e}" if kind.shown_in != 1 else "")
+    )
+    return FigureText(
+        ", ".join(part for part in (kind.label or name, unit.replace("e-0", "e-")) if part),
+        100 if percent else round(1 / kind.shown_in),
+        "neither" if name in SAY_LITTLE else WAYS[kind.better],
+    )
+
+
+def _all() -> dict[str, FigureText]:
+    metrics = {name: kind for name, kind in registered().items() if isinstance(kind, type)}
+    names = [*(name for name in ORDER if name in metrics), *(name for name in metrics if name not in ORDER)]
+    return {**{name: _of_metric(name, metrics[name]) for name in names}, **OF_A_STUDY}
+
+
+FIGURES = _all()
 """By name, in the order in which tables show them."""

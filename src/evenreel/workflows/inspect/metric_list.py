@@ -27,6 +27,8 @@ class MetricDescription:
     """A metric for people."""
 
     name: str
+    label: str
+    """Its name in tables for people."""
     family: str
     unit: str
     better: str
@@ -66,6 +68,7 @@ def _described(name: str, kind: type[Metric], given: Collection[str]) -> MetricD
         lacking.append("flow")
     return MetricDescription(
         name=name,
+        label=kind.label or name,
         family=kind.family,
         unit=kind.unit,
         better=kind.better,
@@ -78,4 +81,4 @@ def _described(name: str, kind: type[Metric], given: Collection[str]) -> MetricD
 
 
 def _broken(name: str, error: PluginError) -> MetricDescription:
-    return MetricDescription(name, "other", "", "", str(error), str(error), (), (str(error),))
+    return MetricDescription(name, name, "other", "", "", str(error), str(error), (), (str(error),))
