@@ -61,12 +61,33 @@ class EditJob:
     """Where all randomness of the host starts."""
     batch: int = 8
     """Frames that pass through the model together, where the host does not decide it."""
+    anchor: int = 0
+    """Frame that is fit to be looked at by all others: the first of the source that is not of one colour."""
     control: AnyControl | None = None
     """ControlNets that see a condition of every frame; None without one."""
     prefix: PrefixOf | None = None
     """An adapter's tokens, which go in front of the prompt in every branch; None without an adapter."""
     motion: MotionWindows | None = None
     """Motion modules that were at work when the source was inverted, and are in every network call; None without."""
+
+
+class Occasion(NamedTuple):
+    """What is known of a run before its work begins: on it depends which settings have an effect."""
+
+    with_source: bool
+    """Whether a clip is edited, and not made from text."""
+    with_control: bool
+    """Whether a ControlNet takes part."""
+    with_source_prompt: bool
+    """Whether it is said what the source shows."""
+    null_texts: bool
+    """Whether the inversion finds null texts."""
+    guided: bool
+    """Whether the prompt pulls at all: guidance is not 1."""
+    frames: int | None
+    """Frames of the clip, as far as known."""
+    batch: int
+    """Frames that pass through the model together."""
 
 
 @runtime_checkable
@@ -171,6 +192,15 @@ def inverting(host: Host, backbone: Backbone, frames: int) -> AbstractContextMan
     return host.attach_inversion(backbone, frames) if isinstance(host, AttachesInversion) else nullcontext()
 
 
+def idle_settings(host: Host, occasion: Occasion) -> Mapping[str, str]:
+    """Return settings of a host, and `seed`, that have no effect in a run, with the reason.
+
+    A host says so itself, with `idle(occasion)`, if it has that method.
+    """
+    idle = getattr(host, "idle", None)
+    return {} if idle is None else idle(occasion)
+
+
 def create_host(name: str, options: Mapping[str, Any] | None = None, *, with_source: bool = True) -> Host:
     """Make a registered host with some settings changed. Raises: PluginError, SettingsError.
 
@@ -229,18 +259,27 @@ def moving(job: EditJob, frames: int) -> AbstractContextManager[None]:
 
 
 def predict_in_windows(
-    job: EditJob, latents: Latents, timestep: int, predict: Callable[[Sequence[int]], Latents]
+    job: EditJob,
+    latents: Latents,
+    timestep: int,
+    predict: Callable[[Sequence[int]], Latents],
+    *,
+    first: int = 0,
 ) -> Latents:
     """Noise prediction for a whole clip by a host whose calls need no particular frames together.
 
-    `predict` gets frames: `job.batch` at a time, or those of overlapping windows where motion modules are at work.
+    `predict` gets frames: `job.batch` at a time, or those of overlapping windows where motion modules are at work;
+    those that hold the frame `first` come before all others.
     """
     if job.motion is not None:
-        windows = job.motion.cut(len(latents), timestep)
+        windows = sorted(
+            job.motion.cut(len(latents), timestep), key=lambda window: first not in window.frames
+        )
         return predict_fused(latents, windows, lambda window: predict(window.frames))
     noise_pred = torch.empty_like(latents)
-    for frames in torch.arange(len(latents)).split(job.batch):
-        noise_pred[frames] = predict(frames.tolist())
+    batches = [frames.tolist() for frames in torch.arange(len(latents)).split(job.batch)]
+    for frames in sorted(batches, key=lambda frames: first not in frames):
+        noise_pred[frames] = predict(frames)
     return noise_pred
 
 
@@ -261,3 +300,12 @@ def prefixed(
 
 def _select(embeds: PromptRows, frames: Sequence[int]) -> torch.Tensor:
     return embeds if len(embeds) == 1 else embeds[list(frames)]
+
+
+def anchor_of(job: EditJob, told: int | None) -> int:
+    """Return the frame that all others look at: as told, else as the job has it. Raises: SettingsError."""
+    if told is None:
+        return job.anchor
+    if told >= job.shape[0]:
+        raise SettingsError(f"anchor must be below the number of frames, {job.shape[0]}, got {told}.")
+    return told

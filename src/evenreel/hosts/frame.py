@@ -11,6 +11,7 @@ from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.hosts.base import (
     EditJob,
+    Occasion,
     Session,
     branches,
     predict_guided,
@@ -38,6 +39,10 @@ class FrameHost:
 
     def __post_init__(self) -> None:
         settle(self, f"{self.name}.")
+
+    def idle(self, occasion: Occasion) -> Mapping[str, str]:
+        """Return what has no effect: nothing is random."""
+        return {"seed": "nothing is random in an edit frame by frame"} if occasion.with_source else {}
 
     @sole_session
     def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:

@@ -136,7 +136,10 @@ def _rows(embeds: PromptRows, frames: Sequence[int] | None) -> PromptRows:
 
 @runtime_checkable
 class Inversion(Protocol):
-    """A frozen dataclass whose fields are settings: a way from a clip to what its edit starts from."""
+    """A frozen dataclass whose fields are settings: a way from a clip to what its edit starts from.
+
+    One that draws nothing says so with `is_random = False`, so that a seed without effect is spoken of.
+    """
 
     name: ClassVar[str]
     refines: ClassVar[bool]

@@ -22,6 +22,7 @@ from evenreel.backbones import hooks, layers
 from evenreel.diffusion import inversion
 from evenreel.diffusion.inversion import Inverted
 from evenreel.diffusion.schedule import NoiseSchedule
+from evenreel.errors import SettingsError
 from evenreel.inversions.base import SourceClip
 from evenreel.ops import bilateral
 from evenreel.settings import Range, settle
@@ -52,10 +53,17 @@ class BilateralInversion:
     eta: Annotated[float, Range(0, 1)] = 0.0
     """How much of a step's noise is drawn, the same for all frames, instead of predicted: 0 is none, 1 all of it."""
 
+    @property
+    def is_random(self) -> bool:
+        """Whether some of the noise is drawn."""
+        return self.eta > 0
+
     def __post_init__(self) -> None:
         settle(self, f"{self.name}.")
         bilateral.check(self.kernel, self.sigma_spatial, self.sigma_intensity)
         _ = self.window
+        if self.mode == "feature-time" and self.edge != "reflect":
+            raise SettingsError("bilateral edge has no effect in mode feature-time; leave it out.")
 
     @property
     def window(self) -> Window:

@@ -96,6 +96,7 @@ class DdpmInversion:
 
     name: ClassVar[str] = "ddpm"
     refines: ClassVar[bool] = False
+    is_random: ClassVar[bool] = True
 
     skip: Annotated[float, Range(0, 1, below=True)] = 0.36
     """Share of the steps, the noisiest ones, that the edit leaves out: the more, the closer to the source it stays."""

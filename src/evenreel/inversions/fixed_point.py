@@ -89,6 +89,7 @@ class FixedPointInversion:
 
     name: ClassVar[str] = "fixed-point"
     refines: ClassVar[bool] = False
+    is_random: ClassVar[bool] = False
 
     budget: Annotated[float, Range(1)] = 1.0
     """Noise predictions for each step on average, at most: hard steps, which come first, take what others leave."""
@@ -99,6 +100,11 @@ class FixedPointInversion:
 
     def __post_init__(self) -> None:
         settle(self, f"{self.name}.")
+        if self.budget == 1 and (self.iterations, self.tolerance) != (10, 2e-3):
+            raise SettingsError(
+                "fixed-point.iterations and fixed-point.tolerance have no effect at a budget of 1, which allows one "
+                "noise prediction for each step; raise fixed-point.budget, or leave them out."
+            )
 
     @contextmanager
     def inverted(self, source: SourceClip) -> Iterator[Inverted]:

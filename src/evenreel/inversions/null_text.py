@@ -189,6 +189,7 @@ class NullTextInversion:
 
     name: ClassVar[str] = "null-text"
     refines: ClassVar[bool] = True
+    is_random: ClassVar[bool] = False
 
     inner_steps: Annotated[int, Range(1)] = 10
     """Updates of the embedding at each step, at most."""

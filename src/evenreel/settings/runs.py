@@ -26,7 +26,8 @@ from evenreel.settings.kinds import (
 )
 from evenreel.settings.reader import plain, read, settle
 
-LARGEST_SEED = 2**63 - 1
+LARGEST_SEED = 2**32 - 1
+"""PyTorch's generator on a CPU, which all noise is drawn with, takes no more bits: larger seeds would repeat others."""
 LARGEST_STEPS = 1000
 LARGEST_GUIDANCE = 100.0
 LARGEST_RATE = 1000.0

@@ -275,6 +275,40 @@ class TestInMemory:
         again = repeat_edit(tmp_path / "out.json")
         assert torch.equal(load(again.path).frames, load(tmp_path / "out.mp4").frames)
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda clip: dataclasses.replace(clip, frames=clip.frames // 2),
+            lambda clip: dataclasses.replace(clip, frames=clip.frames[:, 8:, 8:]),
+            lambda clip: dataclasses.replace(clip, frames=clip.frames[:2], timestamps=clip.timestamps[:2]),
+            lambda clip: dataclasses.replace(clip, timestamps=tuple(2 * t for t in clip.timestamps)),
+            lambda clip: clip.frames.numpy().fill(7) or clip,
+        ],
+        ids=["darkened", "cropped", "cut", "slowed", "written into"],
+    )
+    def test_what_was_changed_in_python_is_not_repeated(self, change, clip_with_sound, tmp_path, tiny_folder):
+        def edited(clip):
+            return evenreel.edit(clip, "a star", model=str(tiny_folder), device="cpu", steps=2, host="frame")
+
+        evenreel.save(edited(change(evenreel.load(clip_with_sound, 0, 3))), tmp_path / "before.mp4")
+        with pytest.raises(SettingsError, match="source was changed in Python after it was read"):
+            repeat_edit(tmp_path / "before.json")
+        evenreel.save(change(edited(evenreel.load(clip_with_sound, 0, 3))), tmp_path / "after.mp4")
+        with pytest.raises(SettingsError, match="changed in Python before it was saved"):
+            repeat_edit(tmp_path / "after.json")
+
+    def test_an_edit_of_an_edit_and_of_a_clip_from_text(self, clip_with_sound, tmp_path, tiny_folder):
+        quick = {"model": str(tiny_folder), "device": "cpu", "steps": 2}
+        twice = evenreel.load(clip_with_sound, 0, 2)
+        for _ in range(2):
+            twice = evenreel.edit(twice, "a star", host="frame", **quick)
+        assert twice.record["not_repeatable"] == "its source was changed in Python after it was read"
+        made = evenreel.generate("a star", frames=2, size=64, **quick)
+        assert "not_repeatable" not in made.record
+        assert evenreel.edit(made, "a ball", host="frame", **quick).record["not_repeatable"] == (
+            "its source was never a file"
+        )
+
     def test_unknown_settings_are_named(self, clip_with_sound):
         with pytest.raises(SettingsError, match="stepz"):
             evenreel.edit(evenreel.load(clip_with_sound), "a star", stepz=3)

@@ -9,7 +9,13 @@ import torch
 
 import evenreel
 from evenreel.backbones import load_backbone
-from evenreel.errors import ClipError, EvenreelError, OutputError, SettingsError, WeightsError
+from evenreel.errors import (
+    ClipError,
+    EvenreelError,
+    OutputError,
+    SettingsError,
+    WeightsError,
+)
 from evenreel.hosts.base import create_host
 from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.video import load, probe
@@ -196,11 +202,11 @@ class TestControl:
     """A tiny ControlNet with random weights says nothing, but it must be heard."""
 
     def test_a_clip_takes_its_shape_and_frames(self, tmp_path, settings, control_folder):
-        clip = write_clip(tmp_path / "shown.mp4", moving(4, 96, 64))
+        clip = write_clip(tmp_path / "shown.mp4", moving(3, 96, 64))
         shown = settings(control=str(control_folder), control_clip=str(clip))
         made = generate_clip(shown)
         assert made.frames.shape == (3, 64, 96, 3)
-        other = write_clip(tmp_path / "other.mp4", moving(4, 96, 64)[::-1])
+        other = write_clip(tmp_path / "other.mp4", moving(3, 96, 64)[::-1])
         assert not torch.equal(
             generate_clip(settings(control=str(control_folder), control_clip=str(other))).frames, made.frames
         )
@@ -229,7 +235,8 @@ class TestControl:
         assert len(described["fingerprint"]) == 64
         assert described["clip"] is None
         assert "control" in record["seconds"]
-        off, _ = self.edits(*args, control_scale=0.0)
+        off, record = self.edits(*args, control_scale=0.0)
+        assert record["warnings"] == ["control_scale 0 leaves the ControlNet out."]
         as_they_are, _ = self.edits(*args, control_kind="as-is")
         assert not torch.equal(frames, off)
         assert not torch.equal(frames, as_they_are)
@@ -256,6 +263,27 @@ class TestControl:
         itself, _ = self.edits(*args, control_kind="as-is", frames=(3, 6))
         assert (part.int() - whole[3:6].int()).abs().max() <= 1
         assert torch.equal(part, itself)
+
+    def test_a_clip_with_a_frame_for_each_edited_one_is_of_that_part(
+        self, tiny_folder, control_folder, clip_with_sound, tmp_path
+    ):
+        args = (tiny_folder, control_folder, clip_with_sound, tmp_path)
+        cut = tmp_path / "cut"
+        evenreel.save(load(clip_with_sound, 3, 6), cut)
+        part, _ = self.edits(*args, control_kind="as-is", control_clip=str(cut), frames=(3, 6))
+        itself, _ = self.edits(*args, control_kind="as-is", frames=(3, 6))
+        assert torch.equal(part, itself)
+        with pytest.raises(
+            ClipError, match="has 3 frames for the ControlNet, and 2 are needed, or 6 numbered"
+        ):
+            self.edits(*args, control_clip=str(cut), frames=(4, 6))
+
+    def test_a_clip_of_another_shape_is_spoken_of(
+        self, tiny_folder, control_folder, clip_with_sound, tmp_path
+    ):
+        wide = write_clip(tmp_path / "wide.mp4", moving(7, 128, 32))
+        _, record = self.edits(tiny_folder, control_folder, clip_with_sound, tmp_path, control_clip=str(wide))
+        assert "128 x 32 and is stretched to" in record["warnings"][0]
 
     def test_in_memory_as_in_the_file(self, tiny_folder, control_folder, clip_with_sound, tmp_path):
         frames, _ = self.edits(tiny_folder, control_folder, clip_with_sound, tmp_path, frames=(2, 5))

@@ -21,7 +21,9 @@ class FirstFrameState:
     with_source: bool = False
     """Whether the first of them is the source."""
     more: bool = False
-    """Whether calls follow whose batch does not begin with the first frame."""
+    """Whether calls follow in the same step, which need not hold the frame that all look at."""
+    row: int = 0
+    """Where in the first batch of a step the frame lies that all look at."""
     anchors: dict[str, Tensor] = field(default_factory=dict)
     """Of each layer, what the first frame had there, by branch; lives for one step."""
 
@@ -29,8 +31,9 @@ class FirstFrameState:
 class FirstFrameAttention:
     """Queries of each frame, keys and values of the first frame of its branch; the source looks at itself only.
 
-    The first frame is the first of the batch, or that of an earlier call in the same step. Frames are laid end to end,
-    so that keys and values are computed once for all of them, and no matrix of frames by frames arises.
+    The first frame, or another that was chosen in its place, is in the batch, or was in the first call of the step.
+    Frames are laid end to end, so that keys and values are computed once for all of them, and no matrix of frames by
+    frames arises.
 
     What is injected are the source's queries of the frame and its keys of the first one: values come from the edit's
     first frame, so each place takes them from where the source saw the same thing.
@@ -63,8 +66,8 @@ class FirstFrameAttention:
             return anchor
         if self.state.more:
             # a copy: a view would keep all other frames' tokens in memory too
-            self.state.anchors[self.name] = tokens[:, 0].clone()
-        return tokens[:, 0]
+            self.state.anchors[self.name] = tokens[:, self.state.row].clone()
+        return tokens[:, self.state.row]
 
 
 def first_frame_attentions(

@@ -17,7 +17,9 @@ from evenreel.diffusion import ddim, motion, sampling
 from evenreel.errors import SettingsError
 from evenreel.hosts.base import (
     EditJob,
+    Occasion,
     Session,
+    anchor_of,
     branches,
     predict_guided,
     predict_in_windows,
@@ -59,6 +61,9 @@ class Text2VideoZeroHost:
     """Share of the steps, from the first, at which self-attention takes queries and keys from the source."""
     pnp_conv: Annotated[float, Range(0.0, 1.0)] = 0.8
     """Share of the steps, from the first, at which a decoder resnet takes its features from the source."""
+    anchor: Annotated[int | None, Range(0)] = None
+    """With a source or a ControlNet: number of the frame that all look at, from 0; none: the first that is not of one
+    colour."""
     published: bool = False
     """Be off where the published code is: by a timestep on the way back, by half a pixel and by the aspect ratio in
     motion, and with one pair of timesteps for every size."""
@@ -83,6 +88,16 @@ class Text2VideoZeroHost:
     def clip(self) -> Clip:
         """What becomes of the first frame: as in the published demo, or not."""
         return DemoClip() if self.published_chunks else Clip()
+
+    def idle(self, occasion: Occasion) -> Mapping[str, str]:
+        """Return settings of clips made from text alone where there is more than text."""
+        if not (occasion.with_source or occasion.with_control):
+            return {"anchor": "in clips from text alone all frames come from the first"}
+        names = ("motion_x", "motion_y", "motion_timestep", "free_timestep", "published", "published_chunks")
+        idle: dict[str, str] = dict.fromkeys(names, "it is for clips from text alone")
+        return idle | (
+            {"seed": "nothing is random in an edit by text2video_zero"} if occasion.with_source else {}
+        )
 
     @sole_session
     def attach(self, backbone: Backbone, job: EditJob, *, draws: "Draws | None" = None) -> Iterator[Session]:
@@ -133,6 +148,7 @@ class Text2VideoZeroSession:
         self.injection = InjectionState()
         self.first_frame_state = FirstFrameState()
         self.control_first_frame_state = FirstFrameState(branches=branches(job, with_source=False))
+        self._anchor = 0 if host.published else anchor_of(job, host.anchor)
         self.first_frames: dict[int, Latents] = {}
         """By timestep, the first frame at the level of that timestep, where it is not a frame of the clip."""
 
@@ -165,15 +181,21 @@ class Text2VideoZeroSession:
         )
         self.first_frame_state.with_source = with_source
 
+        # the frame that all look at, in the first call of the step
+        anchor = self._anchor if tuple(frames) == tuple(range(self.job.shape[0])) else 0
+        states = (self.first_frame_state, self.control_first_frame_state)
+
         def predict(rows: Sequence[int]) -> Latents:
-            self.first_frame_state.more = self.control_first_frame_state.more = len(rows) < len(latents)
+            for state in states:
+                state.more = len(rows) < len(latents)
+                state.row = rows.index(anchor) if anchor in rows else 0
             numbers = [frames[row] for row in rows]
             return predict_guided(
                 self.backbone, self.job, latents[list(rows)], numbers, timestep, with_source=with_source
             )
 
         try:
-            return predict_in_windows(self.job, latents, timestep, predict)
+            return predict_in_windows(self.job, latents, timestep, predict, first=anchor)
         finally:
             self.first_frame_state.anchors.clear()
             self.control_first_frame_state.anchors.clear()

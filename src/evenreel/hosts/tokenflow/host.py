@@ -1,6 +1,6 @@
 """TokenFlow (arXiv:2307.10373): keyframes are edited together, the frames between take tokens from them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -13,6 +13,7 @@ from evenreel.diffusion import ddim
 from evenreel.errors import SettingsError
 from evenreel.hosts.base import (
     EditJob,
+    Occasion,
     Session,
     branches,
     predict_guided,
@@ -72,6 +73,16 @@ class TokenFlowHost:
     def variant(self) -> Corrected:
         """What is done as published, or not."""
         return Published() if self.published else Corrected()
+
+    def idle(self, occasion: Occasion) -> Mapping[str, str]:
+        """Return settings that belong to the other mode, or that the published implementation does not have."""
+        others = ("start",) if self.mode == "pnp" else ("pnp_attn", "pnp_conv")
+        idle: dict[str, str] = dict.fromkeys(others, f"mode is {self.mode}")
+        if self.published:
+            idle["keyframes_together"] = "published takes all keyframes together"
+        if self.window == 1 or occasion.frames == 1:
+            idle["seed"] = "only keyframes are random, and every frame is one"
+        return idle
 
     @sole_session
     def attach(

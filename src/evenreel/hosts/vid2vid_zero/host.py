@@ -9,6 +9,7 @@ from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.hosts.base import (
     EditJob,
+    Occasion,
     Session,
     sole_session,
 )
@@ -30,8 +31,10 @@ class Vid2VidZeroHost:
     without_source: ClassVar[Mapping[str, float]] = {"cross": 0.0, "self_attention": 0.0}
 
     window: Annotated[int, Range(1)] = 8
-    """Frames that are computed together, at most `--batch`; each window sees the clip's first frame and the last one
+    """Frames that are computed together, at most `--batch`; each window sees the frame `anchor` and the last one
     before it. Memory grows with it, not with the length of the clip. Motion modules have windows of their own."""
+    anchor: Annotated[int | None, Range(0)] = None
+    """Number of the frame that all frames see, from 0; none: the first that is not of one colour."""
     dense_block: Annotated[int, Range(0)] = 0
     """Down block whose first self-attention sees all frames of the window, as do that in the middle and that of the up
     block after; all others see the first frame and the one before."""
@@ -55,6 +58,20 @@ class Vid2VidZeroHost:
     def session_class(self) -> type[Vid2VidZeroSession]:
         """What does the work: as published, or not."""
         return PublishedSession if self.published else Vid2VidZeroSession
+
+    def idle(self, occasion: Occasion) -> Mapping[str, str]:
+        """Return settings that lack what they work on."""
+        idle = {}
+        if not occasion.with_source_prompt:
+            idle["cross"] = "there is no source prompt to take attention from"
+        if not (occasion.null_texts and occasion.guided):
+            idle["null_text"] = "null texts are found by the inversion null-text, with guidance, alone"
+        if self.published:
+            idle |= dict.fromkeys(("window", "anchor"), "published takes all frames together")
+            idle["seed"] = "nothing is random in the published implementation"
+        elif occasion.frames is not None and occasion.frames <= min(self.window, occasion.batch):
+            idle["seed"] = "only where windows meet is random, and all frames fit into one"
+        return idle
 
     @sole_session
     def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:

@@ -12,7 +12,7 @@ from evenreel import random
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.text import PromptTokens
 from evenreel.errors import SettingsError
-from evenreel.hosts.base import EditJob, branches, predict_guided, start_of
+from evenreel.hosts.base import EditJob, anchor_of, branches, predict_guided, start_of
 from evenreel.hosts.motion_windows import Window, predict_fused
 from evenreel.hosts.vid2vid_zero.prompt_to_prompt import PromptMap, PromptToPromptState, map_prompts
 from evenreel.hosts.vid2vid_zero.spatio_temporal import VideoAttentionState
@@ -30,6 +30,8 @@ class Vid2VidZeroSettings(Protocol):
 
     @property
     def window(self) -> int: ...
+    @property
+    def anchor(self) -> int | None: ...
     @property
     def cross(self) -> float: ...
     @property
@@ -55,7 +57,7 @@ class Vid2VidZeroSession:
 
     def __init__(self, backbone: Backbone, job: EditJob, host: "Vid2VidZeroSettings") -> None:
         self.check(job, host)
-        self.backbone, self.window = backbone, min(host.window, job.batch)
+        self.backbone, self.window, self.anchor = backbone, min(host.window, job.batch), host.anchor
         self.job = replace(job, null_embeds=self.null_texts_used(job, host.null_text))
         self.plan = self.planned(backbone, job, host)
         self.video_attention = VideoAttentionState()
@@ -101,20 +103,24 @@ class Vid2VidZeroSession:
         """Guided noise prediction; where windows meet is drawn anew at every step."""
         with_source = step_index < max(self.plan.text_steps, self.plan.self_steps)
         self._set(step_index, branches(self.job, with_source=with_source), source=0)
-        windows = self._windows(step_index, timestep, len(latents))
-        following = dict(pairwise(windows))
+        anchor = anchor_of(self.job, self.anchor)
+        later, earlier = self._windows(step_index, timestep, len(latents), anchor)
+        following = dict(pairwise(later))
 
         def predict(window: Window) -> Latents:
-            after = following.get(window)
-            self.video_attention.more = after is not None
-            self.video_attention.handed_on = -1 if after is None else after.frames[0] - 1 - window.frames[0]
+            state, after = self.video_attention, following.get(window)
+            if earlier and window is earlier[0]:
+                state.turn_back()
+            state.row = window.frames.index(anchor) if window is later[0] else 0
+            state.more = window in later and (after is not None or bool(earlier))
+            state.handed_on = -1 if after is None else after.frames[0] - 1 - window.frames[0]
             frames = list(window.frames)
             return predict_guided(
                 self.backbone, self.job, latents[frames], frames, timestep, with_source=with_source
             )
 
         try:
-            return predict_fused(latents, windows, predict)
+            return predict_fused(latents, [*later, *earlier], predict)
         finally:
             self.video_attention.forget()
 
@@ -124,14 +130,24 @@ class Vid2VidZeroSession:
         self.prompt_to_prompt.prompts = self.plan.prompts if step_index < self.plan.text_steps else None
         self.prompt_to_prompt.self_attention = step_index < self.plan.self_steps
 
-    def _windows(self, step_index: int, timestep: int, frames: int) -> list[Window]:
+    def _windows(
+        self, step_index: int, timestep: int, frames: int, anchor: int
+    ) -> tuple[list[Window], list[Window]]:
+        """Windows from that with the frame that all see to the end, and those before it."""
         if self.job.motion is not None:
-            return self.job.motion.cut(frames, timestep)
-        pieces = [tuple(range(frames))]
-        if frames > self.window:
-            first = torch.randint(self.window, (), generator=random.generator(self.job.seed, step_index))
-            pieces = cut(frames, self.window, int(first))
-        return [Window(piece, (1.0,) * len(piece)) for piece in pieces]
+            windows = self.job.motion.cut(frames, timestep)
+            first = next(number for number, window in enumerate(windows) if anchor in window.frames)
+            return windows[first:], windows[:first]
+        first = int(torch.randint(self.window, (), generator=random.generator(self.job.seed, step_index)))
+        return self._cut(range(anchor, frames), first), self._cut(range(anchor), first)
+
+    def _cut(self, frames: range, first: int) -> list[Window]:
+        if not frames:
+            return []
+        pieces = [tuple(range(len(frames)))]
+        if len(frames) > self.window:
+            pieces = cut(len(frames), self.window, first)
+        return [Window(tuple(frames[row] for row in piece), (1.0,) * len(piece)) for piece in pieces]
 
 
 def null_text_steps(steps: int, share: float) -> tuple[float, float]:

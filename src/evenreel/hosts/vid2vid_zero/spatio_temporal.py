@@ -23,18 +23,20 @@ FrameTokens = Float[Tensor, "branches tokens channels"]
 class VideoAttentionState:
     """The window of frames in the network call at hand, and what its layers know of earlier ones.
 
-    All windows of a step see the clip's first frame and the last one before them, so that a clip may be as long as it
-    likes. What is kept of a step is two frames' tokens for each layer.
+    All windows of a step see one frame, the clip's first unless told otherwise, and the last one before them, so that a
+    clip may be as long as it likes. What is kept of a step is two frames' tokens for each layer.
     """
 
     branches: int = 1
     """Branches in the batch."""
     more: bool = False
     """Whether other windows of the step follow."""
+    row: int = 0
+    """Where in the first window of a step the frame lies that all frames see."""
     handed_on: int = -1
     """Where in the window the frame before the next window lies: the last one, unless windows overlap."""
     first: dict[str, Tensor] = field(default_factory=dict)
-    """Of each layer, the tokens of the clip's first frame."""
+    """Of each layer, the tokens of the frame that all see."""
     last: dict[str, Tensor] = field(default_factory=dict)
     """Of each layer, the tokens of the frame before the window."""
 
@@ -45,10 +47,17 @@ class VideoAttentionState:
             # copies: views would keep the whole window in memory
             if known:
                 self.first.setdefault(name, known[0])
-            elif self.handed_on % tokens.shape[1]:  # else it is that frame too, and must not count twice
-                self.first[name] = tokens[:, 0].clone()
+            elif (
+                self.handed_on % tokens.shape[1] != self.row
+            ):  # else it is that frame too, and must not count twice
+                self.first[name] = tokens[:, self.row].clone()
             self.last[name] = tokens[:, self.handed_on].clone()
         return known
+
+    def turn_back(self) -> None:
+        """Go back to the frame that all see: the windows that follow lie before it, and know of no other."""
+        self.last = {name: self.first.get(name, tokens) for name, tokens in self.last.items()}
+        self.first.clear()
 
     def forget(self) -> None:
         """End a step."""
@@ -64,7 +73,7 @@ class SparseCausalAttention:
 
     def __call__(self, attn: Any, hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
         tokens = rearrange(hidden_states, "(b f) l c -> b f l c", b=self.state.branches)
-        known = self.state.before(self.name, tokens) or (tokens[:, 0],)
+        known = self.state.before(self.name, tokens) or (tokens[:, self.state.row],)
         previous = torch.cat([known[-1][:, None], tokens[:, :-1]], dim=1)
         seen = torch.cat([known[0][:, None].expand_as(previous), previous], dim=2)
         return self.inner(attn, hidden_states, seen.flatten(0, 1))

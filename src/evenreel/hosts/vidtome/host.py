@@ -10,6 +10,7 @@ from evenreel.backbones.hooks import processors_installed
 from evenreel.errors import SettingsError
 from evenreel.hosts.base import (
     EditJob,
+    Occasion,
     Session,
     branches,
     predict_guided,
@@ -60,6 +61,19 @@ class VidToMeHost:
             raise SettingsError(
                 f"vidtome.chunk_order must be seq, rand, mix or mix-2 up, got {self.chunk_order!r}."
             )
+
+    def idle(self, occasion: Occasion) -> Mapping[str, str]:
+        """Return settings that others switch off."""
+        idle = {}
+        if not self.merge_global:
+            idle |= dict.fromkeys(("global_merge_ratio", "global_rand"), "merge_global is off")
+        if occasion.with_source and (self.pnp_attn or self.pnp_conv):
+            idle["align_branches"] = (
+                "with injection all branches merge the same tokens; set pnp_attn and pnp_conv to 0"
+            )
+        elif not occasion.guided:
+            idle["align_branches"] = "without guidance there is one branch only"
+        return idle
 
     @sole_session
     def attach(

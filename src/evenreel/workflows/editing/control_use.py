@@ -7,6 +7,8 @@ import torch
 
 from evenreel.backbones import Backbone
 from evenreel.backbones.control import ConditionMaps, Control, ControlNet, Controls, load_control
+from evenreel.errors import ClipError, argument
+from evenreel.files import shown
 from evenreel.ops.edges import canny
 from evenreel.progress import Progress
 from evenreel.settings import ControlUse, RunSettings
@@ -46,12 +48,30 @@ class Condition:
         if self.clip is None:
             self._add(frames)
 
-    def control(self, size: tuple[int, int], first: int, count: int, progress: Progress) -> Control:
-        """All maps; those of another clip are read now, from frame `first` on, as large as `size` (width, height).
+    def first_shown(self, first: int, count: int) -> int:
+        """Return which frame of its own clip the ControlNet is shown first, where `count` are edited from `first` on.
 
-        Raises: ClipError for a clip that cannot be read or has too few frames.
+        A clip that has just as many is of that part alone; a longer one is numbered as the source.
+        """
+        assert self.clip is not None, "there is a clip of its own"
+        there = self.clip.estimated_frame_count
+        return 0 if there == count else first
+
+    def control(self, size: tuple[int, int], first: int, count: int, progress: Progress) -> Control:
+        """All maps; those of another clip are read now, as large as `size` (width, height).
+
+        `first` is the number, in the source, of the first of `count` frames. Raises: ClipError for a clip that cannot
+        be read or has too few frames.
         """
         if self.clip is not None:
+            there, wanted = self.clip.estimated_frame_count, first + count
+            if there is not None and count != there < wanted:
+                numbered = f", or {wanted} numbered as in the source" if first else ""
+                raise ClipError(
+                    f"{shown(self.clip.path)} has {there} frames for the ControlNet, and {count} are needed{numbered}; "
+                    f"give another {argument('control_clip')}."
+                )
+            first = self.first_shown(first, count)
             stream = open_clip(self.clip.path, first, first + count, window=self.batch)
             progress("read control", 0, count)
             seen = 0

@@ -20,6 +20,7 @@ from evenreel.settings import EditSettings
 from evenreel.types import Pixels
 from evenreel.video import Clip, ReadSettings, VideoInfo, VideoWriter, WriteSettings, open_clip
 from evenreel.workflows.editing import record
+from evenreel.workflows.editing.callers import check_clip, own_numbers
 from evenreel.workflows.editing.pipeline import Pipeline, memory_errors_explained, model_size, window_length
 from evenreel.workflows.editing.record import FileResult, RecordedClip
 from evenreel.workflows.editing.rescue import with_pictures_kept
@@ -73,7 +74,7 @@ def edit_file(
     check_apart((info, *control_clips(settings)), target, record_path)
     stream.window = window_length(info.width, info.height, settings.batch)
     size = info.width, info.height
-    with memory_errors_explained(settings), Outputs(target) as outputs:
+    with own_numbers(), memory_errors_explained(settings), Outputs(target) as outputs:
         writer = VideoWriter(
             target,
             *size,
@@ -82,11 +83,12 @@ def edit_file(
             settings=_writing(settings),
             outputs=outputs,
         )
-        pipeline = _pipeline(settings, backbone, progress, download=download)
+        expected = _expected(info, start, end)
+        pipeline = _pipeline(settings, backbone, progress, expected, download=download)
         with writer:
             described = _hashed(pipeline, info)
             working = model_size(*size, settings.size, pipeline.backbone)
-            latents, times = pipeline.encode(stream, working, _expected(info, start, end))
+            latents, times = pipeline.encode(stream, working, expected)
             latents = pipeline.edit(latents, pipeline.control(working, start, len(latents)))
 
             def write(writer: VideoWriter) -> Path:
@@ -98,7 +100,7 @@ def edit_file(
                 raise with_pictures_kept(error, target, size, write) from error
             values = _record(pipeline, described, working, len(times))
             values["sound"] = record.plain(writer.sound)
-            values["warnings"] = [*stream.warnings, *writer.warnings]
+            values["warnings"] += [*stream.warnings, *writer.warnings]
             values["output"] = described_output(target, finished)
             record.add_record(outputs, values)
     return EditResult(target, outputs.paths[1], values)
@@ -113,6 +115,7 @@ def edit_clip(
     download: bool = False,
 ) -> EditedClip:
     """Edit a clip in memory; `settings.frames` counts from the clip's first frame. Raises any EvenreelError."""
+    check_clip(clip)
     if settings.fps is not None:
         raise SettingsError(
             f"{argument('fps')} is for folders of images that are read, and the clip is read already; leave it out."
@@ -121,15 +124,17 @@ def edit_clip(
     if start or (end is not None and end < len(clip.frames)):
         clip = _part(clip, start, len(clip.frames) if end is None else end)
     height, width = clip.frames.shape[1:3]
-    with memory_errors_explained(settings):
-        pipeline = _pipeline(settings, backbone, progress, download=download)
+    with own_numbers(), memory_errors_explained(settings):
+        pipeline = _pipeline(settings, backbone, progress, len(clip.frames), download=download)
         working = model_size(width, height, settings.size, pipeline.backbone)
         length = window_length(width, height, settings.batch)
         windows = (
             (clip.frames[i : i + length], clip.timestamps[i : i + length])
             for i in range(0, len(clip.frames), length)
         )
-        described = _hashed(pipeline, clip.info)
+        with pipeline.stopwatch.stage("hash"):
+            _ = pipeline.backbone.fingerprint  # kept by the model
+            described, changed = record.source_of(clip)
         latents, _ = pipeline.encode(windows, working, len(clip.frames))
         latents = pipeline.edit(latents, pipeline.control(working, clip.start, len(latents)))
         frames = torch.cat(list(pipeline.decode(latents, (width, height))))
@@ -137,12 +142,17 @@ def edit_clip(
     # The record counts from the start of the file, as `repeat` will.
     values["settings"]["frames"] = [clip.start, None if clip.is_tail else clip.end]
     values["frames"]["first"] = clip.start
+    if changed is not None:
+        values["not_repeatable"] = changed
     fields = {f.name: getattr(clip, f.name) for f in dataclasses.fields(Clip)}
-    return EditedClip(**{**fields, "frames": frames}, record=values)
+    edited = EditedClip(**{**fields, "frames": frames}, record=values)
+    values["frames_sha256"] = record.digest_of(edited)
+    return edited
 
 
 def save_clip(clip: Clip, output: str | os.PathLike[str]) -> None:
     """Write a clip with its timestamps and its source's sound, and the record beside it if there is one."""
+    check_clip(clip)
     target = Path(output)
     record_path = record.record_path(target)
     check_apart((clip.info,), target, record_path)
@@ -167,6 +177,8 @@ def save_clip(clip: Clip, output: str | os.PathLike[str]) -> None:
             if isinstance(clip, EditedClip):
                 values["sound"] = record.plain(writer.sound)
                 values["warnings"] = [*clip.record["warnings"], *writer.warnings]
+            if record.digest_of(clip) != clip.record["frames_sha256"]:
+                values.setdefault("not_repeatable", "it was changed in Python before it was saved")
             record.add_record(outputs, values)
 
 
@@ -179,12 +191,24 @@ def _writing(settings: EditSettings) -> WriteSettings:
 
 
 def _pipeline(
-    settings: EditSettings, backbone: Backbone | None, progress: Progress, *, download: bool
+    settings: EditSettings,
+    backbone: Backbone | None,
+    progress: Progress,
+    frames: int | None,
+    *,
+    download: bool,
 ) -> Pipeline:
-    create_inversion(settings)  # wrong options fail before weights load
+    inversion = create_inversion(settings)  # wrong options fail before weights load
     prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
     return opened(
-        Pipeline, settings, backbone, progress, prompts=prompts, with_source=True, download=download
+        Pipeline,
+        settings,
+        backbone,
+        progress,
+        prompts=prompts,
+        inversion=inversion,
+        frames=frames,
+        download=download,
     )
 
 
@@ -215,7 +239,6 @@ def _record(
         "source": source,
         "inversion": {"name": settings.inversion, "settings": record.plain(pipeline.inversion)},
         "frames": {"first": settings.frames[0], "written": written},
-        "warnings": [],
     }
 
 

@@ -18,6 +18,7 @@ from evenreel.settings import GenerateSettings
 from evenreel.types import Latents
 from evenreel.video import VideoInfo, VideoWriter
 from evenreel.workflows.editing import record
+from evenreel.workflows.editing.callers import own_numbers
 from evenreel.workflows.editing.pipeline import Stages, memory_errors_explained, model_size
 from evenreel.workflows.editing.record import FileResult, RecordedClip
 from evenreel.workflows.editing.rescue import with_pictures_kept
@@ -106,9 +107,11 @@ def generate_file(
     check_apart(control_clips(settings), target, record_path)
     if not overwrite:
         _check_free(target, record_path)
-    with memory_errors_explained(settings):
+    with own_numbers(), memory_errors_explained(settings):
         stages = _opened(settings, backbone, progress, download=download)
         working, size = stages.sizes()
+        if not target.suffix and settings.fps != GenerateSettings.fps:
+            stages.notice("fps has no place in a folder of images")
         with (
             Outputs(target) as outputs,
             VideoWriter(target, *size, rate=settings.rate, outputs=outputs) as writer,
@@ -137,7 +140,7 @@ def generate_clip(
     download: bool = False,
 ) -> GeneratedClip:
     """Make a clip from text in memory. Raises any EvenreelError."""
-    with memory_errors_explained(settings):
+    with own_numbers(), memory_errors_explained(settings):
         stages = _opened(settings, backbone, progress, download=download)
         working, size = stages.sizes()
         frames = torch.cat(list(stages.decode(stages.latents(working), size)))
@@ -150,7 +153,7 @@ def generate_clip(
         average_rate=rate,
         duration=count / rate,
     )
-    return GeneratedClip(
+    made = GeneratedClip(
         frames=frames,
         timestamps=tuple(Fraction(frame) / rate for frame in range(count)),
         end_time=count / rate,
@@ -160,6 +163,8 @@ def generate_clip(
         is_tail=True,
         record=stages.record(working),
     )
+    made.record["frames_sha256"] = record.digest_of(made)
+    return made
 
 
 def _opened(
@@ -167,7 +172,14 @@ def _opened(
 ) -> Generation:
     prompts = [settings.prompt, settings.negative_prompt]
     return opened(
-        Generation, settings, backbone, progress, prompts=prompts, with_source=False, download=download
+        Generation,
+        settings,
+        backbone,
+        progress,
+        prompts=prompts,
+        inversion=None,
+        frames=settings.frames,
+        download=download,
     )
 
 

@@ -4,9 +4,11 @@ Memory is bounded by windows of frames; only latents are held for the whole clip
 when it is large.
 """
 
+import logging
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from typing import ClassVar
@@ -26,14 +28,20 @@ from evenreel.inversions.base import Inversion, SourceClip, create_inversion
 from evenreel.ops.number_types import is_slow
 from evenreel.progress import Progress, tracked
 from evenreel.settings import EditSettings, RunSettings
-from evenreel.types import Latents, Pixels, PromptEmbeds
-from evenreel.video import fit, from_model, to_model
+from evenreel.types import Frames, Latents, Pixels, PromptEmbeds
+from evenreel.video import VideoInfo, fit, from_model, to_model
 from evenreel.workflows.editing.adapter_use import AdapterInUse
 from evenreel.workflows.editing.control_use import Conditions
 from evenreel.workflows.editing.model_additions import Additions
 from evenreel.workflows.editing.motion_use import MotionInUse
 from evenreel.workflows.editing.resource_use import Stopwatch
 
+log = logging.getLogger(__name__)
+
+SAME_SHAPE = 0.1
+"""Logarithm of the ratio of two aspects that count as one: frames of models have sides of certain multiples only."""
+NOISE = 4 / 255
+"""Standard deviation of a colour that frames of one colour may have: what codecs leave."""
 LARGEST_ASPECT = 8
 """Pixels of a working frame may be at most this many times those of a square one: a banner must not take all memory."""
 WINDOW_PIXELS = 2**23
@@ -61,11 +69,19 @@ class Stages:
     motion: MotionInUse | None = None
     """Motion modules; None without."""
 
+    notices: list[str] = field(default_factory=list)
+    """What of the settings has no effect, or less of one than may be thought; a sentence each, for the record."""
+
     @contextmanager
     def completed(self) -> Iterator[None]:
         """The model with its LoRAs and embeddings while inside."""
         with nullcontext() if self.additions is None else self.additions.at_work(self.backbone):
             yield
+
+    def notice(self, text: str) -> None:
+        """Log a warning of something that has no effect, and keep it for the record."""
+        log.warning("%s.", text)
+        self.notices.append(f"{text}.")
 
     @property
     def guidance_scale(self) -> float:
@@ -77,8 +93,22 @@ class Stages:
         """What the ControlNets see of frames from `first` on, at (width, height) `size`."""
         if self.conditions is None:
             return None
+        self._compare(self.conditions.clip, size, count)
         with self.stopwatch.stage("control"):
             return self.conditions.control(size, first, count, self.progress)
+
+    def _compare(self, clip: VideoInfo | None, size: tuple[int, int], count: int) -> None:
+        """Warn of a control's clip of another shape, or of which only a part is shown."""
+        if clip is None:
+            return
+        if abs(math.log(clip.width * size[1] / (clip.height * size[0]))) > SAME_SHAPE:
+            self.notice(
+                f"the control's clip is {clip.width} x {clip.height} and is stretched to {size[0]} x {size[1]}"
+            )
+        there = clip.estimated_frame_count
+        whole = not isinstance(self.settings, EditSettings) or self.settings.frames == (0, None)
+        if whole and there is not None and there > count:
+            self.notice(f"of the control's {there} frames, the first {count} are shown")
 
     @contextmanager
     def adapted(self) -> Iterator[PrefixOf | None]:
@@ -137,6 +167,8 @@ class Pipeline(Stages):
     kind: ClassVar[str] = "edit"
 
     settings: EditSettings
+    plain: list[bool] = field(default_factory=list)
+    """Of each frame encoded so far, whether it is of one colour."""
 
     @cached_property
     def inversion(self) -> Inversion:
@@ -154,6 +186,7 @@ class Pipeline(Stages):
             for pixels, timestamps in windows:
                 frames = to_model(pixels, size)
                 latents.append(self.backbone.encode(frames))
+                self.plain.extend(of_one_colour(frames))
                 for watching in (self.conditions, self.adapter):
                     if watching is not None:
                         watching.see(frames)
@@ -191,6 +224,7 @@ class Pipeline(Stages):
                 guidance_scale=self.guidance_scale,
                 seed=settings.seed,
                 batch=settings.batch,
+                anchor=self.plain.index(False) if False in self.plain else 0,
                 control=control,
                 prefix=prefix,
                 motion=motion,
@@ -245,6 +279,11 @@ class Pipeline(Stages):
                 )
                 inverted = stack.enter_context(self.inversion.inverted(source))
             yield inverted
+
+
+def of_one_colour(frames: Frames) -> list[bool]:
+    """Whether each frame is black, white or of another single colour, but for noise."""
+    return (frames.flatten(2).std(-1).amax(1) < NOISE).tolist()
 
 
 def model_size(

@@ -1,6 +1,7 @@
 """The record of an edit: a JSON file beside the result with all that is needed to repeat it."""
 
 import dataclasses
+import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -12,11 +13,11 @@ from typing import Any
 import torch
 
 from evenreel._version import __version__
-from evenreel.errors import OutputError, SettingsError, argument
+from evenreel.errors import ClipError, OutputError, SettingsError, argument
 from evenreel.files import Aside, unwritable
 from evenreel.installed import LIBRARIES, version
 from evenreel.outputs import Outputs, check_name
-from evenreel.video import Clip, VideoInfo
+from evenreel.video import Clip, VideoInfo, open_clip
 from evenreel.video.hashing import hash_of
 
 RECORD_VERSION = 1
@@ -80,6 +81,45 @@ def described(info: VideoInfo) -> dict[str, Any]:
     # A folder may hold thousands of images; their number and hash say enough.
     values["images"] = len(info.images)
     return {**values, "sha256": hash_of(info.images or (info.path,))}
+
+
+def digest_of(clip: Clip) -> str:
+    """Hash of what a clip in memory shows and when, by which changes in Python are seen."""
+    total = hashlib.sha256(repr((tuple(clip.frames.shape), clip.timestamps, clip.end_time)).encode())
+    total.update(clip.frames.contiguous().cpu().numpy().data)
+    return total.hexdigest()
+
+
+def source_of(clip: Clip) -> tuple[dict[str, Any], str | None]:
+    """A clip in memory as the record keeps its file; and why `repeat` could not read the same frames there, if so."""
+    unread = {**plain(clip.info), "images": len(clip.info.images), "sha256": None}
+    if not clip.info.path.name:
+        return {**unread, "path": ""}, "its source was never a file"
+    try:
+        return described(clip.info), None if _is_as_read(
+            clip
+        ) else "its source was changed in Python after it was read"
+    except (ClipError, OSError):
+        return {**unread, "path": str(clip.info.path.absolute())}, "its source could not be read again"
+
+
+def _is_as_read(clip: Clip) -> bool:
+    """Whether a clip is what its file holds. Raises: ClipError where that cannot be read any more."""
+    at = 0
+    for pixels, timestamps in open_clip(clip.info.path, clip.start, clip.end, allow_truncated=True):
+        there = slice(at, at + len(pixels))
+        if clip.timestamps[there] != timestamps or not torch.equal(clip.frames[there].cpu(), pixels):
+            return False
+        at += len(pixels)
+    return at == len(clip.frames)
+
+
+def check_repeatable(values: Mapping[str, Any], path: Path) -> None:
+    """Raise SettingsError for the record of a clip that cannot be made again from it."""
+    if reason := values.get("not_repeatable"):
+        raise SettingsError(
+            f"{path} cannot be repeated: {reason}; save the clip that goes in to a file, and edit that."
+        )
 
 
 def now() -> str:

@@ -37,6 +37,7 @@ def repeat_edit(
     weights have changed, and any EvenreelError that the run itself raises.
     """
     values = record.read_record(Path(path))
+    record.check_repeatable(values, Path(path))
     from_text, motion = values.get("command") == "generate", values.get("motion")
     controls = values.get("control") or []
     controls = [controls] if isinstance(controls, dict) else controls  # records of before hold a single one

@@ -18,8 +18,9 @@ from evenreel.settings.fields import leaves
 from evenreel.settings.kinds import Place, split_file
 from evenreel.settings.runs import Run
 from evenreel.video import VideoInfo, probe
-from evenreel.workflows.editing import record, resource_use
+from evenreel.workflows.editing import idle, record, resource_use
 from evenreel.workflows.editing.adapter_use import AdapterInUse
+from evenreel.workflows.editing.callers import check_backbone
 from evenreel.workflows.editing.control_use import Conditions
 from evenreel.workflows.editing.model_additions import Additions
 from evenreel.workflows.editing.motion_use import OFF, MotionInUse, with_host
@@ -36,13 +37,21 @@ def opened(
     progress: Progress,
     *,
     prompts: list[str],
-    with_source: bool,
+    inversion: Any,
+    frames: int | None,
     download: bool,
 ) -> Opened:
-    """A pipeline with its model loaded, unless there is one, and all that can be wrong with `settings` found."""
+    """A pipeline with its model loaded, unless there is one, and all that can be wrong with `settings` found.
+
+    `inversion` is that of an edit, None for a clip from text; `frames` are those of the clip, as far as known. What has
+    no effect is refused, or a warning.
+    """
+    check_backbone(backbone)
+    with_source = inversion is not None
     settings = with_host(settings, settings.model if backbone is None else backbone.name)
     # wrong options fail before weights load
     host: Host = create_host(settings.host, settings.host_options, with_source=with_source)
+    idle.refuse_idle(host, settings, idle.occasion_of(settings, settings.guidance_scale, frames))
     progress("load model", 0, None)
     stopwatch = Stopwatch(torch.device("cpu"))
     with stopwatch.stage("load"):
@@ -50,7 +59,7 @@ def opened(
             backbone = _loaded(settings, download=download)
         else:
             settings = _settings_of(backbone, settings)
-        backbone.schedule.timesteps(settings.steps)  # too many steps, or
+        timesteps = backbone.schedule.timesteps(settings.steps)  # too many steps, or
         additions = Additions.opened(settings, backbone, prompts)
         with additions.at_work(backbone):
             backbone.embed(prompts)  # too long a prompt
@@ -58,9 +67,15 @@ def opened(
         conditions = Conditions.opened(settings, backbone, download=download)
         adapter = AdapterInUse.opened(settings, backbone, with_source=with_source)
         motion = MotionInUse.opened(settings, backbone, host, download=download)
+        if adapter is not None:
+            idle.check_window(adapter, timesteps, len(backbone.schedule.alphas_cumprod))
     stopwatch.device = backbone.device
     resource_use.reset_device_peak(backbone.device)
-    return kind(backbone, host, settings, progress, stopwatch, conditions, adapter, additions, motion)
+    stages = kind(backbone, host, settings, progress, stopwatch, conditions, adapter, additions, motion)
+    occasion = idle.occasion_of(settings, stages.guidance_scale, frames)
+    for notice in idle.notices(settings, host, inversion, stages.guidance_scale, occasion):
+        stages.notice(notice)
+    return stages
 
 
 def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
@@ -78,6 +93,7 @@ def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
         "adapter": None if stages.adapter is None else stages.adapter.described(),
         **({} if stages.additions is None else stages.additions.described()),
         "motion": None if motion is None else motion.described(),
+        "warnings": list(stages.notices),
         "working_size": list(working),
         "versions": record.versions(),
         "machine": record.machine(backbone.device, backbone.dtype),

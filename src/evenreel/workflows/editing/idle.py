@@ -1,0 +1,61 @@
+"""What of a run's settings has no effect: options are refused, what another value switches off is said."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from evenreel.errors import SettingsError, argument
+from evenreel.hosts.base import Host, Occasion, idle_settings
+from evenreel.settings import EditSettings, RunSettings
+from evenreel.workflows.editing.adapter_use import AdapterInUse
+
+
+def occasion_of(settings: RunSettings, guidance_scale: float | None, frames: int | None) -> Occasion:
+    """Return what hosts are told of a run; a `guidance_scale` that nobody knows yet counts as guidance."""
+    edit = isinstance(settings, EditSettings)
+    return Occasion(
+        with_source=edit,
+        with_control=settings.control is not None,
+        with_source_prompt=edit and bool(settings.source_prompt.split()),
+        null_texts=edit and settings.inversion == "null-text",
+        guided=guidance_scale != 1,
+        frames=frames,
+        batch=settings.batch,
+    )
+
+
+def refuse_idle(host: Host, settings: RunSettings, occasion: Occasion) -> None:
+    """Refuse options of the host that would do nothing in this run. Raises: SettingsError."""
+    for name, reason in idle_settings(host, occasion).items():
+        if name in settings.host_options:
+            raise SettingsError(f"{host.name}.{name} has no effect here: {reason}; leave it out.")
+
+
+def notices(
+    settings: RunSettings, host: Host, inversion: Any, guidance_scale: float, occasion: Occasion
+) -> Iterator[str]:
+    """Yield a sentence for each setting that another one switches off; `inversion` is None where there is none."""
+    if guidance_scale == 0:
+        yield "guidance_scale 0 leaves the prompt out: the negative prompt alone decides what is shown"
+    if guidance_scale == 1:
+        # edit-friendly inversion is guided by itself
+        if settings.negative_prompt and getattr(inversion, "guidance_scale", 1) == 1:
+            yield "guidance_scale 1 switches guidance off, so that the negative prompt does not count"
+        if occasion.null_texts:
+            yield "guidance_scale 1 leaves no null text to find: the inversion is that of ddim"
+    if settings.control is not None and settings.control.scale == 0:
+        yield "control_scale 0 leaves the ControlNet out"
+    if settings.adapter is not None and settings.adapter.scale == 0:
+        yield "adapter_scale 0 leaves the adapter out"
+    reason = idle_settings(host, occasion).get("seed")
+    if settings.seed and reason and not getattr(inversion, "is_random", inversion is not None):
+        yield f"seed {settings.seed} has no effect: {reason}"
+
+
+def check_window(adapter: AdapterInUse, timesteps: tuple[int, ...], trained: int) -> None:
+    """Refuse an adapter that would be at work at none of the steps. Raises: SettingsError."""
+    if adapter.scale and not any(adapter.window.holds(timestep, trained) for timestep in timesteps):
+        raise SettingsError(
+            f"the adapter's window {adapter.window} holds none of the {len(timesteps)} steps, which lie between "
+            f"{timesteps[-1] / trained:g} and {timesteps[0] / trained:g}; widen {argument('adapter_window')}, or take "
+            f"more {argument('steps')}."
+        )
