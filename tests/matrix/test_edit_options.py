@@ -4,7 +4,9 @@ Every setting of both, of every host and of every inversion is changed: the resu
 why not (an error or a warning). A setting that is new must be added to the tables here.
 """
 
+import re
 from dataclasses import MISSING, fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,8 +73,24 @@ NOT_OF_THE_RESULT = {
     "adapter_fused": "memory against time",
     "batch": "memory against time, where a host does not let frames of a batch see each other",
     "allow_truncated": "a permission: it counts for clips that are cut short",
+    "allow_damaged": "a permission: it counts for clips that are damaged",
+    "adapter_other_base": "a permission: it counts for adapters of other models",
 }
-"""Settings that must not change a result, and why they are there."""
+"""Settings that must not change this clip, and why they are there."""
+ELSEWHERE = {
+    "vae": "workflows/editing/test_model_additions.py",
+    "clip_skip": "workflows/editing/test_model_additions.py",
+    "tokenizer": "backbones/test_single_file.py",
+    "prediction_type": "backbones/test_single_file.py",
+    "lora": "workflows/editing/test_model_additions.py",
+    "embedding": "workflows/editing/test_model_additions.py",
+    "prompt_syntax": "workflows/editing/test_model_additions.py",
+    "adapter_clip": "adapters/test_checkpoint.py",
+    "sound": "workflows/editing/test_edit_results.py",
+    "sound_track": "video/test_sound.py",
+    "fps": "workflows/editing/test_edit_results.py",
+}
+"""Settings whose effect takes files of their own to be seen, and the tests that look."""
 HOST_VALUES = {
     "chunk_order": "rand",
     "mode": "sdedit",
@@ -184,7 +202,13 @@ def assert_counts(make, kind, name, value, told, *, inside=None):
 def test_the_tables_hold_every_setting(kind):
     table = EDIT if kind is EditSettings else GENERATE
     names = {leaf.name for leaf in leaves(kind)}
-    assert names == set(table) | (set(NOT_OF_THE_RESULT) & names)
+    assert names == (set(table) | set(NOT_OF_THE_RESULT) | set(ELSEWHERE)) & names | set(table)
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_settings_that_are_looked_at_elsewhere_are(name):
+    text = (Path(__file__).parents[1] / ELSEWHERE[name]).read_text(encoding="utf-8")
+    assert re.search(rf"\b{name}\b", text), f"{ELSEWHERE[name]} says nothing of {name}"
 
 
 @pytest.mark.parametrize("name", EDIT)

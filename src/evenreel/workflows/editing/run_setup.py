@@ -165,6 +165,16 @@ def _settings_of(backbone: Backbone, settings: Run) -> Run:
             f"{argument(different[0])} is told when a model is loaded, and this one was loaded without; pass it to "
             "load_backbone."
         )
+    for name, told, has in (
+        ("dtype", settings.dtype, dtype),
+        ("device", settings.device, str(backbone.device)),
+    ):
+        # "cuda" is any of its devices
+        if told != "auto" and told not in (has, has.partition(":")[0]):
+            raise SettingsError(
+                f"{argument(name)} {told} is told when a model is loaded, and this one is in {has}; pass it to "
+                "load_backbone."
+            )
     return dataclasses.replace(
         settings,
         **loaded_with,
