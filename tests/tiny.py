@@ -73,13 +73,15 @@ def tiny_text_encoder(seed: int = 0) -> CLIPTextModel:
     return CLIPTextModel(config).eval()
 
 
-def save_tiny(folder: Path, *, seed: int = 0, smooth: bool = False, **scheduler) -> Path:
+def save_tiny(
+    folder: Path, *, seed: int = 0, smooth: bool = False, unet_changes: dict | None = None, **scheduler
+) -> Path:
     """Write the model in diffusers' layout and return its folder.
 
     `smooth` makes the noise prediction nearly constant, so that DDIM inverts it; random weights do not invert.
-    `scheduler` changes entries of its configuration.
+    `unet_changes` goes to `tiny_unet`, `scheduler` changes entries of the scheduler's configuration.
     """
-    unet = tiny_unet(seed)
+    unet = tiny_unet(seed, **(unet_changes or {}))
     if smooth:
         unet.conv_out.weight.data *= 0.02
     settings = {
