@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from evenreel.errors import SettingsError, argument
+from evenreel.files import shown
 from evenreel.hosts.base import Host, Occasion, idle_settings
 from evenreel.settings import EditSettings, RunSettings
 from evenreel.workflows.editing.adapter_use import AdapterInUse
@@ -42,8 +43,14 @@ def notices(
             yield "guidance_scale 1 switches guidance off, so that the negative prompt does not count"
         if occasion.null_texts:
             yield "guidance_scale 1 leaves no null text to find: the inversion is that of ddim"
-    if settings.control is not None and settings.control.scale == 0:
-        yield "control_scale 0 leaves the ControlNet out"
+    for control in settings.control or ():
+        if control.scale == 0:
+            which = (
+                "the ControlNet"
+                if len(settings.control or ()) == 1
+                else f"the ControlNet {shown(control.model)}"
+            )
+            yield f"control_scale 0 leaves {which} out"
     if settings.adapter is not None and settings.adapter.scale == 0:
         yield "adapter_scale 0 leaves the adapter out"
     reason = idle_settings(host, occasion).get("seed")
