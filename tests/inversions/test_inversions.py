@@ -202,7 +202,11 @@ def test_reconstruction_gets_better_in_the_order_that_is_documented(smooth):
 
 @every_inversion
 def test_a_record_repeats_it(name, clip_with_sound, tmp_path, tiny_folder):
-    options = {"ddpm": {"skip": 0.5}, "fixed-point": {"iterations": 3}, "null-text": {"inner_steps": 1}}
+    options = {
+        "ddpm": {"skip": 0.5},
+        "fixed-point": {"budget": 2.0, "iterations": 3},
+        "null-text": {"inner_steps": 1},
+    }
     settings = EditSettings(
         prompt="a star",
         steps=2,

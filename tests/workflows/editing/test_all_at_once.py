@@ -15,6 +15,7 @@ from evenreel import registry
 from evenreel.backbones.control import Controls
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.hosts.base import EditJob, Prompts, create_host
+from evenreel.inversions.base import create_inversion
 from evenreel.progress import silent
 from evenreel.settings import EditSettings
 from evenreel.workflows.editing.pipeline import Pipeline
@@ -99,7 +100,14 @@ def ours(files):
         }
     )
     return opened(
-        Pipeline, settings, None, silent, prompts=[PROMPT, NEGATIVE, ""], with_source=True, download=False
+        Pipeline,
+        settings,
+        None,
+        silent,
+        prompts=[PROMPT, NEGATIVE, ""],
+        inversion=create_inversion(settings),
+        frames=None,
+        download=False,
     )
 
 
