@@ -17,7 +17,7 @@ from evenreel.workflows.world.reconstruction import reconstruct
 from hosts.jobs import Around, job_for, random_latents
 from tiny import exact_backbone, save_tiny
 
-NAMES = ("bilateral", "ddim", "ddpm", "fixed-point", "null-text")
+NAMES = ("bilateral", "ddim", "ddpm", "fixed-point", "flow-edit", "null-text")
 every_inversion = pytest.mark.parametrize("name", NAMES)
 
 
@@ -111,7 +111,7 @@ def test_the_clip_is_there_at_every_timestep_that_is_left(name, tiny):
         # Noise covers the clip the more, the higher the timestep.
         alike = [float((one * source.latents).mean() / source.latents.square().mean()) for one in levels]
         assert alike == sorted(alike)
-        assert (found.added_noise is not None) == (name == "ddpm")
+        assert (found.added_noise is not None) == (name in ("ddpm", "flow-edit"))
         assert set(found.null_embeds) == (set(found.timesteps) if name == "null-text" else set())
     assert ("invert", 0, seen[0][2]) == seen[0]
     assert any(stage == "invert" and done == total for stage, done, total in seen)

@@ -31,9 +31,11 @@ def step(latents: Latents, noise_pred: Latents, alpha_from: float, alpha_to: flo
     )
 
 
-def stochastic_mean(latents: Latents, noise_pred: Latents, alpha_from: float, alpha_to: float) -> Latents:
-    """The mean of a step down to `alpha_to` that adds noise again (eq. 12, with sigma of eq. 16 at eta = 1)."""
-    variance = (1 - alpha_to) / (1 - alpha_from) * (1 - alpha_from / alpha_to)
+def stochastic_mean(
+    latents: Latents, noise_pred: Latents, alpha_from: float, alpha_to: float, *, eta: float = 1.0
+) -> Latents:
+    """The mean of a step down to `alpha_to` that adds noise again (eq. 12, sigma as in eq. 16); at `eta` 0, `step`."""
+    variance = eta**2 * (1 - alpha_to) / (1 - alpha_from) * (1 - alpha_from / alpha_to)
     # Rounding must not make a square root of less than nothing where the levels meet.
     direction = max(0.0, 1 - alpha_to - variance) ** 0.5
     return alpha_to**0.5 * pred_original_sample(latents, noise_pred, alpha_from) + direction * noise_pred

@@ -32,7 +32,9 @@ class Inverted:
     null_embeds: Mapping[int, PromptRows] = field(default_factory=dict)
     """By timestep, what guided sampling takes in the place of the negative prompt; empty where nothing does."""
     added_noise: Trajectory | None = None
-    """What a stochastic step adds on leaving each of `timesteps`; None where steps are deterministic."""
+    """What a step adds to its mean on leaving each of `timesteps`; None where steps are deterministic."""
+    eta: float = 1.0
+    """DDIM's parameter of the steps that add something: 1 has the mean of DDPM's, 0 that of a deterministic one."""
 
     def noise_on(self, device: torch.device) -> AddedNoise | None:
         """What `sampling.sample` takes as its `added_noise`."""

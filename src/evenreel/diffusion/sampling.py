@@ -24,11 +24,12 @@ def sample(
     timesteps: Sequence[int],
     *,
     added_noise: AddedNoise | None = None,
+    eta: float = 1.0,
 ) -> Iterator[tuple[int, Latents]]:
     """Denoise `latents`, which have the noise level of the first of the descending `timesteps`.
 
-    Steps are deterministic (DDIM); with `added_noise` they are those of DDPM (eta = 1), and it gives the noise that
-    each adds, with the standard deviation that belongs there.
+    Steps are deterministic (DDIM); with `added_noise` they are those of DDPM (`eta` 1, DDIM's parameter), and it gives
+    what each adds to its mean, with the standard deviation that belongs there.
     Yields, after each step, the timestep just left and the latents reached; the last ones are clean.
     Raises: WeightsError when the model returns NaN or infinity.
     """
@@ -39,7 +40,8 @@ def sample(
         if added_noise is None:
             latents = ddim.step(latents, noise_pred, here, below)
         else:
-            latents = ddim.stochastic_mean(latents, noise_pred, here, below) + added_noise(timestep)
+            latents = ddim.stochastic_mean(latents, noise_pred, here, below, eta=eta)
+            latents = latents + added_noise(timestep)
         check_finite(latents, timestep)
         yield timestep, latents
 

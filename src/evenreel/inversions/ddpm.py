@@ -31,6 +31,8 @@ def invert(
     schedule: NoiseSchedule,
     timesteps: Sequence[int],
     draw: Draw,
+    *,
+    eta: float = 1.0,
 ) -> Iterator[tuple[int, Latents, Latents]]:
     """Noise clean `latents` anew at each of the descending `timesteps`, and find what leads from one to the next.
 
@@ -38,6 +40,7 @@ def invert(
     than a diffusion path would. A noise map is what is missing from the mean of a stochastic step to the clip at the
     level below (eq. 5). Here it keeps its standard deviation sigma_t: where sigma_t is 0, at a last step that ends
     without noise, what the prediction lacks is recorded too. So sampling with the same predictions comes back exactly.
+    With another `eta` (DDIM's) the mean is that of such a step: 0 is a deterministic one's.
 
     Yields each timestep, the latents at its level, and what the step from there adds. Raises: WeightsError on NaN or
     infinity.
@@ -45,7 +48,9 @@ def invert(
     levels = [schedule.alpha(timestep) for timestep in timesteps] + [schedule.final_alpha_cumprod]
     noisy = ddim.add_noise(latents, draw(timesteps[0]), levels[0])
     for index, timestep in enumerate(timesteps):
-        mean = ddim.stochastic_mean(noisy, predict_noise(noisy, timestep), levels[index], levels[index + 1])
+        mean = ddim.stochastic_mean(
+            noisy, predict_noise(noisy, timestep), levels[index], levels[index + 1], eta=eta
+        )
         last = index + 1 == len(timesteps)
         below = latents if last else ddim.add_noise(latents, draw(timesteps[index + 1]), levels[index + 1])
         added = below - mean
@@ -65,6 +70,7 @@ def record(
     seed: int,
     shared_noise: bool = True,
     batch: int = 8,
+    eta: float = 1.0,
 ) -> Iterator[int]:
     """Invert a clip `batch` frames at a time, at the timesteps of `trajectory` and `added_noise`.
 
@@ -83,7 +89,9 @@ def record(
             ]
             return torch.stack(rows).to(latents)
 
-        for timestep, noisy, added in invert(window, predict_noise, schedule, trajectory.timesteps, draw):
+        for timestep, noisy, added in invert(
+            window, predict_noise, schedule, trajectory.timesteps, draw, eta=eta
+        ):
             trajectory.write(timestep, noisy, start=start)
             added_noise.write(timestep, added, start=start)
             done += len(window)

@@ -26,7 +26,7 @@ from motion.moving import random_motion
 from tiny import save_tiny
 
 HOSTS = registry.names(registry.HOSTS)
-INVERSIONS = ("bilateral", "ddim", "ddpm", "fixed-point", "null-text")
+INVERSIONS = ("bilateral", "ddim", "ddpm", "fixed-point", "flow-edit", "null-text")
 QUICK = {"ddpm": {"skip": 0.5}, "null-text": {"inner_steps": 1}}
 
 

@@ -33,6 +33,8 @@ SEEN_FIGURES = (
 PAPER_TESTED = ("asked", "kept", "truth_psnr", "warp_error", "clip_t", "kid_clip")
 SEEDLESS = frozenset({"frame", "text2video_zero"})
 """Hosts that draw nothing at random in an edit; tested."""
+DRAWN = frozenset({"ddpm", "flow-edit"})
+"""Inversions that draw noise."""
 
 
 class _Side(TypedDict):
@@ -48,7 +50,7 @@ def edit(name: str, host: str, **options: Any) -> Condition:
     """An edit; options that say what is so anyway are left out, so that experiments share items."""
     usual = EditSettings(prompt="-").to_json()
     told = {key: value for key, value in options.items() if value not in (usual.get(key), None)}
-    seedless = host in SEEDLESS and told.get("inversion") != "ddpm"
+    seedless = host in SEEDLESS and told.get("inversion", usual["inversion"]) not in DRAWN
     return Condition(name, "edit", {"host": host, **told}, seedless=seedless)
 
 

@@ -133,14 +133,21 @@ class Stages:
         with self.motion.attached(self.backbone, self.timesteps) as windows:
             yield windows
 
-    def sample(self, job: EditJob, stage: str, added_noise: sampling.AddedNoise | None = None) -> Latents:
+    def sample(
+        self, job: EditJob, stage: str, added_noise: sampling.AddedNoise | None = None, eta: float = 1.0
+    ) -> Latents:
         """Clean latents of a whole clip."""
         with ExitStack() as stack:
             stack.enter_context(self.stopwatch.stage("sample"))
             session = stack.enter_context(self.host.attach(self.backbone, job))
             clean, timesteps = session.start()
             steps = sampling.sample(
-                clean, session.predict_noise, self.backbone.schedule, timesteps, added_noise=added_noise
+                clean,
+                session.predict_noise,
+                self.backbone.schedule,
+                timesteps,
+                added_noise=added_noise,
+                eta=eta,
             )
             for _, clean in tracked(steps, self.progress, stage, len(timesteps)):  # noqa: B007 - the last counts
                 pass
@@ -229,7 +236,7 @@ class Pipeline(Stages):
                 prefix=prefix,
                 motion=motion,
             )
-            return self.sample(job, "edit", inverted.noise_on(backbone.device))
+            return self.sample(job, "edit", inverted.noise_on(backbone.device), inverted.eta)
 
     @contextmanager
     def _prepared(

@@ -1,0 +1,65 @@
+"""FlowEdit (arXiv:2412.08629): no inversion at all; the source is noised anew at each step, and differences are taken.
+
+Let x be the clean source, y the edit as it stands, and z = sqrt(a) x + sqrt(1 - a) e the source at the noise level of a
+step, with noise e drawn anew. The edit goes to the next step as
+
+    y' = y + (s' - s) (noise_pred(z + sqrt(a) (y - x), edit's prompt) - noise_pred(z, source's prompt))
+
+with s = sqrt(1 - a) / sqrt(a). Where the two prompts ask for the same, the source stays. Told of noisy latents, this is
+edit-friendly DDPM inversion with the mean of a deterministic step (eta = 0), which is how it is computed here: hosts
+inject from the source's branch as they always do, and the branch has the very noise that the edit has.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, ClassVar
+
+from evenreel.diffusion.inversion import Inverted
+from evenreel.inversions import ddpm
+from evenreel.inversions.base import SourceClip
+from evenreel.settings import Range, settle
+from evenreel.settings.runs import LARGEST_GUIDANCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowEditInversion:
+    """The source noised anew at every level (arXiv:2412.08629): where both prompts agree, the clip stays as it is."""
+
+    name: ClassVar[str] = "flow-edit"
+    refines: ClassVar[bool] = False
+
+    skip: Annotated[float, Range(0, 1, below=True)] = 0.0
+    """Share of the steps, the noisiest ones, that the edit leaves out: the more, the closer to the source it stays."""
+    guidance_scale: Annotated[float, Range(0, LARGEST_GUIDANCE)] = 1.0
+    """How strongly the source prompt pulls; 1 is no guidance, and half the work."""
+    shared_noise: bool = False
+    """Whether all frames get the same noise, rather than noise of their own."""
+
+    def __post_init__(self) -> None:
+        settle(self, f"{self.name}.")
+
+    @contextmanager
+    def inverted(self, source: SourceClip) -> Iterator[Inverted]:
+        """At the timesteps that are left; `source.seed` decides the noise."""
+        timesteps = source.timesteps[int(self.skip * len(source.timesteps)) :]
+        predict_noise = (
+            source.predict_noise
+            if self.guidance_scale == 1
+            else partial(source.predict_guided, guidance_scale=self.guidance_scale)
+        )
+        with source.room(timesteps) as trajectory, source.room(timesteps) as added_noise:
+            run = ddpm.record(
+                trajectory,
+                added_noise,
+                source.latents,
+                predict_noise,
+                source.backbone.schedule,
+                seed=source.seed,
+                shared_noise=self.shared_noise,
+                batch=source.batch,
+                eta=0.0,
+            )
+            source.follow(run, len(source.latents) * len(timesteps))
+            yield Inverted(timesteps=timesteps, trajectory=trajectory, added_noise=added_noise, eta=0.0)

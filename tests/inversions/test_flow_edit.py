@@ -1,0 +1,95 @@
+"""FlowEdit: computed as an inversion, it is what the paper computes without one."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from closeness import assert_close
+from evenreel.diffusion import ddim
+from evenreel.diffusion.sampling import sample
+from evenreel.errors import SettingsError
+from evenreel.inversions.base import SourceClip, create_inversion
+from evenreel.random import generator
+from evenreel.settings import EditSettings
+from hosts.jobs import Around
+from inversions.test_inversions import source_of
+
+
+def created(**options):
+    return create_inversion(EditSettings(prompt="x", inversion="flow-edit", inversion_options=options))
+
+
+def edits(source: SourceClip, predict, **options):
+    """An edit whose predictions are `predict(latents, timestep)`."""
+    with created(**options).inverted(source) as found:
+        run = sample(
+            found.trajectory.read(found.timesteps[0]),
+            lambda latents, _, timestep: predict(latents, timestep),
+            source.backbone.schedule,
+            found.timesteps,
+            added_noise=found.noise_on(source.latents.device),
+            eta=found.eta,
+        )
+        *_, (_, clean) = run
+    return clean
+
+
+def of_edit(backbone, latents, timestep):
+    """Neither right nor smooth."""
+    return (3 * latents).sin() + timestep / 1000
+
+
+@pytest.mark.parametrize("shared_noise", [True, False])
+@torch.inference_mode()
+def test_it_is_the_paper_s(shared_noise, tiny):
+    """Its algorithm 1 in the latents of a diffusion model: s is the noise of latents that keep the clip's size."""
+    source = source_of(tiny, frames=3, steps=6)
+    schedule, clip = tiny.schedule, source.latents
+    levels = [*map(schedule.alpha, source.timesteps), schedule.final_alpha_cumprod]
+    edit = clip
+    for timestep, (alpha, below) in zip(source.timesteps, pairwise(levels), strict=True):
+        frames = range(1) if shared_noise else range(len(clip))
+        noise = torch.stack(
+            [
+                torch.randn(clip.shape[1:], generator=generator(source.seed, timestep, frame))
+                for frame in frames
+            ]
+        )
+        noisy = ddim.add_noise(clip, noise.to(clip), alpha)
+        difference = of_edit(tiny, noisy + alpha**0.5 * (edit - clip), timestep) - source.predict_noise(
+            noisy, timestep
+        )
+        edit = edit + ((1 / below - 1) ** 0.5 - (1 / alpha - 1) ** 0.5) * difference
+    ours = edits(
+        source, lambda latents, timestep: of_edit(tiny, latents, timestep), shared_noise=shared_noise
+    )
+    # Where the last step ends a little short of no noise, latents are smaller by so much: so is the difference.
+    assert_close(ours, clip + levels[-1] ** 0.5 * (edit - clip))
+
+
+@pytest.mark.parametrize("skip", [0.0, 0.5])
+@torch.inference_mode()
+def test_prompts_that_agree_leave_the_clip(skip, tiny):
+    source = source_of(tiny, frames=3, steps=6)
+    assert_close(edits(source, source.predict_noise, skip=skip), source.latents)
+
+
+def test_guidance_of_the_source_is_left_out_at_one(tiny):
+    sizes = []
+
+    class Watches(Around):
+        def predict_noise(self, latents, timestep, embeds):
+            sizes.append(len(latents))
+            return tiny.predict_noise(latents, timestep, embeds)
+
+    for guidance_scale, rows in ((1.0, 3), (2.0, 6)):
+        sizes.clear()
+        with created(guidance_scale=guidance_scale).inverted(source_of(Watches(tiny), frames=3, steps=2)):
+            pass
+        assert set(sizes) == {rows}
+
+
+def test_all_steps_cannot_be_left_out():
+    with pytest.raises(SettingsError, match=r"flow-edit\.skip must be from 0 to less than 1, got 1\.0"):
+        created(skip=1.0)
