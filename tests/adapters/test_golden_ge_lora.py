@@ -18,7 +18,7 @@ steps = pytest.mark.parametrize("recording", golden.cases("ge", "all.A0"))
 
 @pytest.fixture(scope="module")
 def backbone():
-    return load_backbone(str(golden.MODEL), device="cpu", dtype="float32")
+    return load_backbone(golden.model(), device="cpu", dtype="float32")
 
 
 def ours(name):

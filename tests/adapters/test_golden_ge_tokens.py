@@ -1,6 +1,7 @@
 """Prompt tokens against recorded tensors (golden/ge/README.md, part c)."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ def test_the_vision_tower(recording):
 
     from evenreel.backbones.clip import ClipFolder
 
-    folder = ClipFolder(golden.ROOT / "models" / "tiny-clip")
+    folder = ClipFolder(Path(golden.model("tiny-clip")))
     folder.check()
     tower = load_part(folder, "", CLIPVisionModel, torch.device("cpu"), torch.float32)
     with torch.no_grad():

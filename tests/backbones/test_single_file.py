@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from evenreel.backbones import load_backbone
 from evenreel.backbones.tokenizer import clip_tokenizer
 from evenreel.errors import WeightsError
+from hosts import golden
 from one_file import (
     WORDS,
     autoencoder_tensors,
@@ -24,7 +25,6 @@ from one_file import (
     unet_tensors,
 )
 
-REPORTS = Path(__file__).parents[3] / "shared" / "reports" / "models"
 PROMPTS = ["a red ball", ""]
 
 
@@ -345,9 +345,7 @@ def test_a_folder_of_one_part_is_named(first, part):
 
 
 def test_the_reported_file_is_the_reported_folder():
-    """The pair of ../shared/reports, made by other tools."""
-    if not REPORTS.is_dir():
-        pytest.skip("the reports are not beside this checkout")
-    folder, file = REPORTS / "sd15_fp16", REPORTS / "sd15_single_file.safetensors"
+    """A pair made by other tools."""
+    folder, file = golden.of_others("sd15_fp16"), golden.of_others("sd15_single_file.safetensors")
     assert_same(from_file(file, folder), opened(folder))
     assert json.loads((folder / "unet" / "config.json").read_text())["sample_size"] == 8

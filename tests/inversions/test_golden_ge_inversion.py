@@ -25,7 +25,7 @@ def numbers(settings):
 
 @pytest.fixture(scope="module")
 def backbone():
-    return load_backbone(str(golden.MODEL), device="cpu", dtype="float32")
+    return load_backbone(golden.model(), device="cpu", dtype="float32")
 
 
 @lines

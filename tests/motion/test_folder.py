@@ -1,7 +1,6 @@
 """Folders that are not what they should be end in one sentence."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +8,9 @@ from safetensors.torch import load_file, save_file
 
 from evenreel.errors import OutputError, WeightsError
 from evenreel.motion.folder import load_motion, save_motion
+from hosts import golden
 from motion.moving import random_motion
 
-SHARED = Path(__file__).parents[2] / "../shared/reports/models/motion_folder"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -25,9 +24,8 @@ def change(folder, **entries):
     (folder / "config.json").write_text(json.dumps(config | entries))
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
 def test_a_folder_as_people_have_it():
-    modules = load_motion(SHARED)
+    modules = load_motion(golden.of_others("motion_folder"))
     assert modules.config.block_out_channels == (32, 64, 64, 64)
     assert modules.max_frames == 32
     assert modules.mid_block is not None

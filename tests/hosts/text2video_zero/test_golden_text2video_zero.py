@@ -19,10 +19,11 @@ from evenreel.hosts.text2video_zero.variants import DemoClip, PublishedMotion
 from hosts import golden
 from hosts.jobs import Around
 
-CONTROL = str(golden.ROOT / "models" / "tiny-controlnet-strong")
+CONTROL = "tiny-controlnet-strong"
 LATENTS, NOISE, ATTENTION, JUMP, FRAMES, LEVELS = 1e-3, 1e-4, 2e-5, 1e-5, 5e-5, 1
 
 units = pytest.mark.parametrize("recording", golden.cases("text2video_zero", "warp0_in"))
+with_text = pytest.mark.parametrize("recording", golden.cases("text2video_zero", "attn0_cross"))
 one_pass = pytest.mark.parametrize("recording", golden.cases("text2video_zero", "pass2_latents"))
 chunked = pytest.mark.parametrize("recording", golden.cases("text2video_zero", "chunk0_x_0"))
 prompted = pytest.mark.parametrize("recording", golden.cases("text2video_zero", "prompt_embeds"))
@@ -37,7 +38,7 @@ def by_frame(recorded):
 
 @pytest.fixture(scope="module")
 def backbone():
-    return load_backbone(str(golden.MODEL), device="cpu", dtype="float32")
+    return load_backbone(golden.model(), device="cpu", dtype="float32")
 
 
 @units
@@ -61,12 +62,10 @@ def test_the_warp_is_exact(recording):
 
 
 @units
-def test_the_jump(recording, backbone):
-    names = sorted({match[0] for name in recording.names if (match := re.match(r"ddpm\d+", name))})
-    assert names
-    for name in names:
+def test_the_jump(recording):
+    for (name,) in golden.matching(recording.names, r"(ddpm\d+)_x0"):
         lower, upper = recording[f"{name}_t0_t1"].tolist()
-        alpha = PublishedMotion().alpha_between(backbone.schedule, lower, upper)
+        alpha = PublishedMotion().alpha_between(golden.SCHEDULE, lower, upper)
         assert alpha == pytest.approx(recording[f"{name}_alpha_prod"].item(), rel=JUMP)
         latents, noise, out = (by_frame(recording[f"{name}_{part}"]) for part in ("x0", "noise", "out"))
         assert difference(ddim.add_noise(latents, noise, alpha), out) <= JUMP
@@ -94,7 +93,7 @@ def test_attention_to_the_first_frame(recording):
         assert difference(attention(inputs), recording[f"{name}_out"]) <= ATTENTION
 
 
-@units
+@with_text
 @torch.no_grad()
 def test_attention_to_text(recording):
     for layer in recording.meta["attn_layers"]:
@@ -158,7 +157,7 @@ def recorded_host(recording, backbone, **changes):
 def test_layers_given_the_recorded_input(recording, backbone):
     nets = {"attn1": backbone.unet}
     if "condition_u8" in recording:
-        nets["controlnet.attn1"] = load_control(CONTROL, backbone).net
+        nets["controlnet.attn1"] = load_control(golden.model(CONTROL), backbone).net
     checked = 0
     for name in recording.names:
         if match := re.fullmatch(r"t\d+_((?:controlnet\.)?attn1)\.(.+)\.in", name):
@@ -218,7 +217,7 @@ class Raw(Around):
 @pytest.fixture
 def fresh():
     """A model of the test's own, whose hooks go with it."""
-    return load_backbone(str(golden.MODEL), device="cpu", dtype="float32")
+    return load_backbone(golden.model(), device="cpu", dtype="float32")
 
 
 def run(session, latents, timesteps, backbone, taps, recorded):
@@ -290,7 +289,7 @@ def test_the_first_frame_and_the_moved_ones(recording, backbone):
     assert (lower, upper) == (timesteps[::-1][meta["t0"]], timesteps[::-1][meta["t1"]])
     assert difference(session.first_frames[upper], recording["x_t1_first"]) <= LATENTS
     assert difference(session.first_frames[lower], recording["x_t0_first"]) <= LATENTS
-    alpha = PublishedMotion().alpha_between(backbone.schedule, lower, upper)
+    alpha = PublishedMotion().alpha_between(golden.SCHEDULE, lower, upper)
     assert alpha == pytest.approx(recording["alpha_prod"].item(), rel=JUMP)
     warped = by_frame(recording["warped_x_t0"])
     shifts = [session._shift(number) for number in range(1, len(warped) + 1)]
@@ -340,7 +339,7 @@ class WatchedControl(Control):
 
 @controlled
 def test_a_clip_from_a_control(recording, fresh):
-    net = load_control(CONTROL, fresh)
+    net = load_control(golden.model(CONTROL), fresh)
     first, taps = recording["x_T_single"], Taps(recording)
     control = WatchedControl(
         net=net.net,

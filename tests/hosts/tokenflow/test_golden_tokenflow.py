@@ -31,28 +31,23 @@ TIE = 1e-5
 """Two keyframe tokens whose cosines differ by less may be taken for one another."""
 
 units = pytest.mark.parametrize("recording", golden.cases("tokenflow", "propagate"))
+layers_alone = pytest.mark.parametrize("recording", golden.cases("tokenflow", "attn1."))
 edits = pytest.mark.parametrize("recording", golden.cases("tokenflow", "edit.latents"))
 
 
 @pytest.fixture(scope="module")
 def backbone():
-    return load_backbone(str(golden.MODEL), device="cpu", dtype="float32")
-
-
-def numbered(recording, pattern):
-    """All numbers, or words, that a pattern captures in the names of tensors."""
-    found = {match.groups() for name in recording.names if (match := re.fullmatch(pattern, name))}
-    return sorted(found, key=lambda groups: tuple(int(g) if g.isdigit() else g for g in groups))
+    return load_backbone(golden.model(), device="cpu", dtype="float32")
 
 
 @units
 def test_propagation(recording):
-    for (case,) in numbered(recording, r"(propagate\d+)\.kf_norm_hidden"):
+    for (case,) in golden.matching(recording.names, r"(propagate\d+)\.kf_norm_hidden"):
         hidden, output = recording[f"{case}.kf_norm_hidden"], recording[f"{case}.kf_attn_out"]
         state = PropagationState(InjectionState(branches=len(hidden)), resemblance, source_takes=True)
         for keyframe in range(hidden.shape[1]):
             state.kept[keyframe] = {"layer": Kept(directions(hidden[0, keyframe]), output[:, keyframe])}
-        for (number,) in numbered(recording, rf"{case}\.batch(\d+)\.norm_hidden"):
+        for (number,) in golden.matching(recording.names, rf"{case}\.batch(\d+)\.norm_hidden"):
             window, prefix = int(number), f"{case}.batch{number}."
             source = recording[prefix + "norm_hidden"][0]
             size = len(source)
@@ -85,10 +80,10 @@ def active(recording, timestep):
     return timestep in recording.meta["block"]["injection_timesteps"]
 
 
-@units
+@layers_alone
 @torch.no_grad()
 def test_attention_of_keyframes(recording, backbone):
-    for layer, timestep in numbered(recording, r"attn1\.(.+)\.out_t(\d+)"):
+    for layer, timestep in golden.matching(recording.names, r"attn1\.(.+)\.out_t(\d+)"):
         tokens = recording[f"attn1.{layer}.in"]
         injecting = InjectionState(branches=3, attention=active(recording, int(timestep)))
         state = PropagationState(
@@ -99,10 +94,10 @@ def test_attention_of_keyframes(recording, backbone):
         assert difference(output, recording[f"attn1.{layer}.out_t{timestep}"]) <= UNIT
 
 
-@units
+@layers_alone
 @torch.no_grad()
 def test_injected_features(recording, backbone):
-    for name, timestep in numbered(recording, r"resnet\.(.+)\.out_t(\d+)"):
+    for name, timestep in golden.matching(recording.names, r"resnet\.(.+)\.out_t(\d+)"):
         assert name == layers.injection_resnet(backbone.unet)[0]
         resnet = backbone.unet.get_submodule(name)
         state = InjectionState(branches=3, features=active(recording, int(timestep)))
@@ -111,13 +106,13 @@ def test_injected_features(recording, backbone):
         assert difference(output, recording[f"resnet.{name}.out_t{timestep}"]) <= UNIT
 
 
-@units
+@layers_alone
 @torch.no_grad()
 def test_whole_block(recording, backbone):
     case = recording.meta["block"]
     size, keyframes = case["frames_per_batch"], case["keyframes"]
     block = backbone.unet.get_submodule(f"{case['layer']}.transformer_blocks.0")
-    for (timestep,) in numbered(recording, r"block\.t(\d+)\.pivot\.hidden"):
+    for (timestep,) in golden.matching(recording.names, r"block\.t(\d+)\.pivot\.hidden"):
         injecting = InjectionState(branches=3, attention=active(recording, int(timestep)))
         state = PropagationState(injecting, resemblance, source_takes=True)
         with hooks.processors_installed(backbone.unet, installed(backbone, state)):

@@ -32,7 +32,9 @@ from hosts.jobs import Around
 
 INVERSION, LATENTS, NOISE, ATTENTION, LOSSES, EXACT = 1e-5, 1e-3, 1e-4, 2e-5, 1e-5, 1e-6
 
-units = pytest.mark.parametrize("recording", golden.cases("vid2vid_zero", "attn0_in"))
+units = pytest.mark.parametrize("recording", golden.cases("vid2vid_zero", "attn2_in"))
+resnets = pytest.mark.parametrize("recording", golden.cases("vid2vid_zero", "resnet_in"))
+prompted = pytest.mark.parametrize("recording", golden.cases("vid2vid_zero", "ctrl0"))
 edits = pytest.mark.parametrize("recording", golden.cases("vid2vid_zero", "latents"))
 null_texts = pytest.mark.parametrize("recording", golden.cases("vid2vid_zero", "null_embeddings"))
 
@@ -44,7 +46,7 @@ def frames_first(video):
 
 @pytest.fixture(scope="module")
 def backbone():
-    return load_backbone(str(golden.MODEL), device="cpu", dtype="float32")
+    return load_backbone(golden.model(), device="cpu", dtype="float32")
 
 
 def weights_of(recording, prefix):
@@ -71,7 +73,7 @@ def test_attention_layers(recording):
         assert difference(attn(hidden_states), recording[prefix + "out"]) <= ATTENTION
 
 
-@units
+@resnets
 @torch.no_grad()
 def test_resnets_with_norms_across_frames(recording):
     video, temb, expected = (recording[f"resnet_{name}"] for name in ("in", "temb", "out"))
@@ -96,7 +98,7 @@ def test_resnets_with_norms_across_frames(recording):
         assert difference(output.unflatten(0, (-1, count)), frames_first(theirs)) <= ATTENTION
 
 
-@units
+@prompted
 def test_word_alignments_are_exact(recording, backbone):
     pairs = [("replace", pair) for pair in enumerate(recording.meta["replace_pairs"])]
     pairs += [("refine", pair) for pair in enumerate(recording.meta["refine_pairs"])]
@@ -119,7 +121,7 @@ def check_mapper(recording, mapper, alphas, source, target):
     assert torch.equal(prompts.kept, 1 - recording[alphas])
 
 
-@units
+@prompted
 def test_controllers(recording, backbone):
     for case in recording.meta["controllers"]:
         prompts = map_prompts(*map(backbone.tokens, case["prompts"]), PUBLISHED)
@@ -132,7 +134,7 @@ def test_controllers(recording, backbone):
             assert torch.equal(before.chunk(4)[:3][2], after.chunk(4)[2])
 
 
-@units
+@prompted
 def test_windows_are_exact(recording, backbone):
     prompts = Prompts(*recording.meta["replace_pairs"][0])
     names = [name for name in recording.names if name.startswith("cross_alpha")]
@@ -162,11 +164,9 @@ def check_window(plan, alphas):
 
 
 @units
-def test_ddim_moves(recording, backbone):
-    alpha = backbone.schedule.alpha
-    moves = [name.removesuffix("_eps") for name in recording.names if name.endswith("_eps")]
-    assert moves
-    for move in moves:
+def test_ddim_moves(recording):
+    alpha = golden.SCHEDULE.alpha
+    for (move,) in golden.matching(recording.names, r"(ddim\d+)_eps"):
         timestep = int(recording[move + "_t"])
         below = timestep - 1000 // recording.meta[move]["num_steps"]
         x, noise = recording[move + "_x"][0], recording[move + "_eps"][0]

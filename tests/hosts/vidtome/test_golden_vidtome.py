@@ -29,12 +29,13 @@ from hosts.jobs import Around
 INVERSION, FIRST_STEP, ALL_STEPS, FRAMES, ATTENTION = NETWORK, 2e-4, 1e-3, 2e-4, 1e-5
 
 units = pytest.mark.parametrize("recording", golden.cases("vidtome", "local0."))
+layers_alone = pytest.mark.parametrize("recording", golden.cases("vidtome", "attn1."))
 edits = pytest.mark.parametrize("recording", golden.cases("vidtome", "edit.latents"))
 
 
 @pytest.fixture(scope="module")
 def backbone():
-    return load_backbone(str(golden.MODEL), device="cpu", dtype="float32")
+    return load_backbone(golden.model(), device="cpu", dtype="float32")
 
 
 @units
@@ -123,7 +124,7 @@ def test_merging_over_chunks_is_exact(recording):
                 assert torch.equal(state.global_tokens["layer"], recording[prefix + "global_tokens_after"])
 
 
-@units
+@layers_alone
 @torch.no_grad()
 def test_injected_attention(recording, backbone):
     name = "up_blocks.2.attentions.0"
@@ -134,7 +135,7 @@ def test_injected_attention(recording, backbone):
         assert difference(output, recording[f"attn1.{name}.out_t{timestep}"]) <= ATTENTION
 
 
-@units
+@layers_alone
 @torch.no_grad()
 def test_injected_features(recording, backbone):
     name = "up_blocks.1.resnets.1"

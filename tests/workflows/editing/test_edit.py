@@ -23,10 +23,9 @@ from evenreel.workflows.editing import pipeline
 from evenreel.workflows.editing.edit import EditedClip, edit_clip
 from evenreel.workflows.editing.pipeline import memory_errors_explained, model_size
 from evenreel.workflows.editing.repeat import repeat_edit
+from hosts import golden
 from tiny import save_tiny
 from video.making import audio_packets, moving, write_clip
-
-GOLDEN_MODEL = Path(__file__).parents[3].parent / "shared/golden/models/tiny-sd-mild"
 
 
 @pytest.fixture
@@ -373,7 +372,6 @@ def test_advice_on_memory_names_bfloat16_only_where_it_helps(monkeypatch, settin
     assert "bfloat16" not in advice(device="cpu")
 
 
-@pytest.mark.skipif(not GOLDEN_MODEL.is_dir(), reason="the shared model tiny-sd-mild is not on this machine")
-def test_the_shared_tiny_model_runs(clip_with_sound, tmp_path, settings):
-    result = edit_file(clip_with_sound, tmp_path / "out.mp4", settings(model=str(GOLDEN_MODEL)))
+def test_a_model_that_was_recorded_runs(clip_with_sound, tmp_path, settings):
+    result = edit_file(clip_with_sound, tmp_path / "out.mp4", settings(model=golden.model()))
     assert result.record["frames"]["written"] == 7
