@@ -3,12 +3,11 @@
 In a checkout, what its pyproject.toml registers counts before it is installed again.
 """
 
-import tomllib
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
+from evenreel.checkout import project
 from evenreel.errors import PluginError
 
 HOSTS = "evenreel.hosts"
@@ -58,13 +57,7 @@ def _registered(group: str) -> list[EntryPoint]:
 @cache
 def _of_checkout() -> tuple[EntryPoint, ...]:
     """What the pyproject.toml beside the sources registers; nothing where there is none."""
-    file = Path(__file__).parents[2] / "pyproject.toml"
-    if not file.is_file():
-        return ()
-    project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
-    if project.get("name") != "evenreel":
-        return ()
-    groups = project.get("entry-points", {})
+    groups = (project() or {}).get("entry-points", {})
     return tuple(
         EntryPoint(name, value, group) for group, named in groups.items() for name, value in named.items()
     )

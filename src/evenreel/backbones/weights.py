@@ -15,6 +15,7 @@ from evenreel.backbones import safetensors_file
 from evenreel.backbones.folder import ModelFolder
 from evenreel.backbones.sharing import loading
 from evenreel.errors import WeightsError
+from evenreel.installed import suspected
 
 
 class Part(ABC):
@@ -112,7 +113,9 @@ def load_part(
         )
     if faults := [*report["missing_keys"], *report["mismatched_keys"]]:
         raise WeightsError(
-            f"{where}: {len(faults)} weights are missing or of the wrong size; fetch the model again."
+            suspected(
+                f"{where}: {len(faults)} weights are missing or of the wrong size; fetch the model again."
+            )
         )
     if not all(bool(torch.isfinite(weight).all()) for weight in loaded.parameters()):
         raise WeightsError(f"{where}: contains NaN or infinite weights; fetch the model again.")
@@ -189,7 +192,7 @@ def one_sentence(where: Path | str) -> Iterator[None]:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
-        raise WeightsError(f"{where}: cannot be loaded ({reason[:200]}).") from error
+        raise WeightsError(suspected(f"{where}: cannot be loaded ({reason[:200]}).")) from error
 
 
 @contextmanager

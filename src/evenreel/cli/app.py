@@ -12,7 +12,8 @@ from evenreel._version import __version__
 from evenreel.cli import adapter, data, demo, edit, evaluate, generate, inspect, study, theory, train
 from evenreel.cli.console import complain, escape_unprintable, show_warnings
 from evenreel.cli.options import spelled
-from evenreel.errors import EvenreelError
+from evenreel.errors import EvenreelError, PluginError, WeightsError
+from evenreel.installed import suspect, suspected
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C or SIGTERM, as shells give it."""
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EvenreelError as error:
         if debug:
             raise
-        complain(error.spelled(spelled))
+        said = error.spelled(spelled)
+        complain(suspected(said) if isinstance(error, WeightsError | PluginError) else said)
         return error.exit_status
     except typer.TyperException as error:
         if error.format_message():  # empty where a group without a command has shown its help instead
@@ -75,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         complain(
-            f"a library is missing or broken ({error}); install evenreel again, then try `evenreel doctor`."
+            suspected(
+                f"a library is missing or broken ({error}); install evenreel again, then try `evenreel doctor`."
+            )
         )
         return 1
     except BrokenPipeError:
@@ -85,10 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last resort: a user must never be shown a traceback
         if debug:
             raise
-        complain(
-            f"unexpected {type(error).__name__}: {error}; this is a fault of evenreel: set EVENREEL_DEBUG=1 to see "
-            "where it happens, and please report it."
+        what = f"unexpected {type(error).__name__}: {error}"
+        blamed = (
+            "this is a fault of evenreel: set EVENREEL_DEBUG=1 to see where it happens, and please report it."
         )
+        complain(f"{what}; {blamed}" if suspect() is None else suspected(what))
         return 1
     finally:
         for number, handler in before.items():

@@ -1,18 +1,22 @@
 """The doctor finds what is missing, and says how to get it."""
 
+import json
+import shutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
 
-from evenreel import backbones
+from evenreel import backbones, installed
+from evenreel.cli import main
 from evenreel.errors import PluginError, WeightsError
 from evenreel.installed import WEIGHTS
 from evenreel.metrics.base import registered
 from evenreel.ops import number_types
 from evenreel.video import codecs
-from evenreel.workflows.inspect import doctor
 from evenreel.workflows.inspect.doctor import examine
 
 
@@ -29,10 +33,76 @@ def test_whatever_is_wrong_comes_with_advice():
     assert all(finding.advice for finding in examine() if finding.state == "missing")
 
 
-def test_a_library_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr(doctor, "LIBRARIES", ("no-such-library",))
-    assert found("no-such-library").state == "missing"
-    assert "pip install no-such-library" in found("no-such-library").advice
+@pytest.fixture
+def versions(monkeypatch):
+    """What is installed, as a table of a test has it; everything else as it is."""
+    there = {}
+    real = installed.version
+    monkeypatch.setattr(installed, "version", lambda name: there[name] if name in there else real(name))
+    return there
+
+
+def test_every_declared_library_is_looked_at():
+    text = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
+    declared = tomllib.loads(text)["project"]["dependencies"]
+    names = {finding.name for finding in examine()}
+    assert {line.partition(">")[0] for line in declared} <= names
+
+
+def test_a_library_that_is_not_installed(versions):
+    versions["peft"] = None
+    assert found("peft").state == "missing"
+    assert found("peft").advice.startswith("pip install 'peft>=")
+
+
+def test_a_library_that_is_too_old(versions):
+    versions["diffusers"] = "0.35.2"
+    assert (found("diffusers").state, found("diffusers").found) == ("missing", "0.35.2, and >=0.40 is needed")
+    versions["diffusers"] = "0.41.0.dev0"
+    assert found("diffusers").state == "ok"
+
+
+def test_an_extra_that_is_too_old(versions):
+    versions["opencv-python-headless"] = "4.9.0.80"
+    assert "4.9.0.80 where >=4.10.0.84 is needed" in found("extra metrics").found
+
+
+def test_installed_metadata_say_the_same_as_the_checkout(monkeypatch):
+    """As from a wheel, where there is no pyproject.toml."""
+    lines = ["torch>=2.9", "psutil>=6; python_version > '3'", "uvicorn>=0.34; extra == 'web'"]
+    monkeypatch.setattr(installed, "project", lambda: None)
+    monkeypatch.setattr(installed.metadata, "requires", lambda name: lines)
+    assert [one.name for one in installed.libraries()] == ["torch", "psutil"]
+    assert [one.name for one in installed.libraries("web")] == ["uvicorn"]
+
+
+class TestVersionsAreSuspectedFirst:
+    """Whatever fails, a library of a wrong version is the first thing to mend."""
+
+    def test_damaged_weights(self, versions, tiny_folder, tmp_path):
+        shutil.copytree(tiny_folder, tmp_path / "model")
+        config = tmp_path / "model/unet/config.json"
+        values = json.loads(config.read_text(encoding="utf-8")) | {"block_out_channels": [32, 32, 32, 64]}
+        config.write_text(json.dumps(values), encoding="utf-8")
+        for diffusers, wanted in (
+            (None, "but first mend the libraries: diffusers is not"),
+            ("1.0", "^((?!mend).)*$"),
+        ):
+            versions["diffusers"] = diffusers
+            with pytest.raises(WeightsError, match=wanted):
+                _ = backbones.load_backbone(str(tmp_path / "model"), device="cpu").unet
+
+    def test_a_fault_of_evenreel(self, versions, monkeypatch, capsys):
+        monkeypatch.setattr("evenreel.cli.app.app", lambda *_, **__: 1 / 0)
+        main(["info"])
+        assert "this is a fault of evenreel" in capsys.readouterr().err
+        versions["transformers"] = "4.50.0"
+        main(["info"])
+        said = capsys.readouterr().err
+        assert (
+            "transformers 4.50.0 is installed and >=5.6 is needed (pip install 'transformers>=5.6')" in said
+        )
+        assert "fault of evenreel" not in said
 
 
 def test_an_encoder_that_is_not_there(monkeypatch):
@@ -103,8 +173,10 @@ def test_the_doctor_runs_without_the_libraries_it_looks_for():
     """It must say that torch is missing, not die of it."""
     script = (
         "import sys; sys.modules.update(dict.fromkeys(('torch', 'psutil', 'av', 'diffusers')));"
-        "from evenreel.workflows.inspect import doctor; doctor.LIBRARIES = ('no-such-library',);"
+        "from evenreel import installed; there = installed.version;"
+        "installed.version = lambda name: None if name == 'torch' else there(name);"
+        "from evenreel.workflows.inspect import doctor;"
         "print([(finding.state, finding.name) for finding in doctor.examine()])"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "('missing', 'no-such-library')" in ran.stdout
+    assert "('missing', 'torch')" in ran.stdout

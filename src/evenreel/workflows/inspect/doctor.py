@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, Literal
 from evenreel import registry
 from evenreel._version import __version__
 from evenreel.errors import EvenreelError
-from evenreel.installed import LIBRARIES, WEIGHTS, version
+from evenreel.installed import WEIGHTS, libraries
 
 if TYPE_CHECKING:
     import torch
 
-EXTRAS = {
-    "metrics": ("opencv-python-headless",),
-    "web": ("starlette", "uvicorn"),
-    "dev": ("pytest", "beartype", "hypothesis", "selenium", "ruff", "pyright", "import-linter"),
-}
+EXTRAS = ("metrics", "web", "dev")
 ENCODERS = {
     "libx264": "mp4, mov and mkv",
     "aac": "sound in mp4",
@@ -65,12 +61,14 @@ def examine() -> list[Finding]:
 def _versions() -> Iterator[Finding]:
     yield Finding("ok", "evenreel", __version__)
     yield Finding("ok", "python", f"{platform.python_version()} ({sys.executable})")
-    for library in LIBRARIES:
-        found = version(library)
-        if found is None:
-            yield Finding("missing", library, "not installed", f"pip install {library}")
+    for library in libraries():
+        if library.installed is None:
+            yield Finding("missing", library.name, "not installed", library.command)
+        elif not library.fits:
+            found = f"{library.installed}, and {library.wanted} is needed"
+            yield Finding("missing", library.name, found, library.command)
         else:
-            yield Finding("ok", library, found)
+            yield Finding("ok", library.name, library.installed)
 
 
 def _machine() -> Iterator[Finding]:
@@ -198,12 +196,14 @@ def _metrics() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    for extra, libraries in EXTRAS.items():
-        absent = [library for library in libraries if version(library) is None]
-        if absent:
-            yield Finding(
-                "note", f"extra {extra}", f"without {', '.join(absent)}", f"pip install 'evenreel[{extra}]'"
-            )
+    for extra in EXTRAS:
+        declared = libraries(extra)
+        absent = [one.name for one in declared if one.installed is None]
+        old = [f"{one.name} {one.installed} where {one.wanted} is needed" for one in declared]
+        old = [text for text, one in zip(old, declared, strict=True) if one.installed and not one.fits]
+        if absent or old:
+            parts = ([f"without {', '.join(absent)}"] if absent else []) + old
+            yield Finding("note", f"extra {extra}", ", ".join(parts), f"pip install 'evenreel[{extra}]'")
         else:
             yield Finding("ok", f"extra {extra}", "complete")
 
