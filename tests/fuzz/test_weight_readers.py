@@ -1,13 +1,6 @@
-"""Mutated files of weights, adapters and configurations: each is read, or is one sentence of a WeightsError.
+"""Mutated weights, adapters, configurations and tokenizers: each is read, or is one sentence of a WeightsError."""
 
-Seeded, some seconds by default; `EVENREEL_FUZZ_SECONDS=1800` goes on for as long, `EVENREEL_FUZZ_SEED` elsewhere.
-"""
-
-import json
-import os
-import random
-import struct
-import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,167 +11,92 @@ from adapters.making import ORIGIN, random_adapter
 from evenreel.adapters import checkpoint
 from evenreel.adapters.foreign_lora import loras_attached, read_lora
 from evenreel.backbones import load_backbone
+from evenreel.backbones.control import load_control
 from evenreel.backbones.embeddings import read_embedding
 from evenreel.backbones.folder import ModelFolder
 from evenreel.backbones.single_file import CheckpointFile
-from evenreel.errors import EvenreelError, WeightsError
+from evenreel.backbones.text import PromptEncoder
+from evenreel.backbones.tokenizer import open_tokenizer
+from evenreel.errors import WeightsError
+from evenreel.motion.folder import load_motion, save_motion
+from fuzz.mutation import with_bytes, with_header, with_json, with_packed_json
+from fuzz.trying import Reader, hunt
+from motion.moving import random_motion
 from one_file import save_checkpoint
-from tiny import WIDTH, save_tiny
+from tiny import WIDTH, save_tiny, save_tiny_control
 
-SECONDS = float(os.environ.get("EVENREEL_FUZZ_SECONDS", "4"))
-SEED = int(os.environ.get("EVENREEL_FUZZ_SEED", "0"))
-VALUES = (
-    None,
-    -1,
-    0,
-    1,
-    10**6,
-    10**30,
-    10**400,
-    0.5,
-    -0.5,
-    1e308,
-    float("nan"),
-    "big",
-    "",
-    [],
-    [-1],
-    [[]],
-    {},
-    True,
+CONFIGS = {
+    "unet": "config.json",
+    "vae": "config.json",
+    "text_encoder": "config.json",
+    "scheduler": "scheduler_config.json",
+    "": "model_index.json",
+}
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+KINDS = (
+    "lora",
+    "adapter",
+    "embedding",
+    "checkpoint",
+    *(f"{part}/{name}".strip("/") for part, name in CONFIGS.items()),
+    *(f"tokenizer/{name}" for name in TOKENIZER),
+    "control/config.json",
+    "motion/config.json",
 )
-"""What stands in the place of an entry of JSON."""
-DTYPES = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL", "C64", "F4", "?", 7, None)
-
-
-def with_json(draw, text):
-    """JSON with one entry, at any depth, changed or gone."""
-    value = json.loads(text)
-    place = value
-    while True:
-        key = draw.choice(list(place) if isinstance(place, dict) else range(len(place)))
-        if isinstance(place[key], dict | list) and place[key] and draw.random() < 0.7:
-            place = place[key]
-            continue
-        if draw.random() < 0.15:
-            del place[key]
-        else:
-            place[key] = draw.choice(VALUES)
-        return json.dumps(value)
-
-
-def with_bytes(draw, content):
-    """Bytes with some flipped, cut off, doubled or made up."""
-    content = bytearray(content)
-    for _ in range(draw.randint(1, 4)):
-        at = draw.randrange(max(1, min(len(content), 4096)))
-        match draw.randrange(4):
-            case 0:
-                content[at : at + 1] = bytes([draw.randrange(256)])
-            case 1:
-                del content[draw.randrange(len(content) + 1) :]
-            case 2:
-                content[at:at] = content[at : at + draw.randint(1, 64)]
-            case 3:
-                content[at : at + 8] = draw.randbytes(8)
-    return bytes(content)
-
-
-def with_header(draw, content):
-    """A safetensors file with one entry of its header changed, numbers left alone."""
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    name = draw.choice(list(header))
-    if name == "__metadata__" or draw.random() < 0.2:
-        text = with_json(draw, json.dumps(header))
-    else:
-        key = draw.choice(["dtype", "shape", "data_offsets"])
-        header[name][key] = {
-            "dtype": draw.choice(DTYPES),
-            "shape": draw.choice(
-                [[], [0], [-1], [10**30], [True], None, [1, 1, 1], header[name]["shape"][::-1]]
-            ),
-            "data_offsets": draw.choice([[0, 4], [4, 0], [-4, 4], [None, 4], [0], [0, 2**63], [0, 10**30]]),
-        }[key]
-        text = json.dumps(header)
-    return struct.pack("<Q", len(text.encode())) + text.encode() + content[8 + length :]
 
 
 @pytest.fixture(scope="module")
-def kinds(tmp_path_factory):
-    """By name: (file to mutate, how to read it)."""
+def readers(tmp_path_factory):
+    """By kind."""
     folder = tmp_path_factory.mktemp("fuzz")
     model = load_backbone(str(save_tiny(folder / "tiny")), device="cpu")
     kohya(folder / "lora.safetensors", factors_of(layers_of(model.unet, ATTENTIONS)))
     checkpoint.save(random_adapter(model), folder / "adapter.safetensors", ORIGIN)
     save_file({"emb_params": torch.zeros(2, WIDTH)}, folder / "embedding.safetensors")
     _, dream = save_checkpoint(folder / "one")
+    save_tiny_control(folder / "control")
+    save_motion(random_motion(model.unet), folder / "motion")
 
     def lora(path):
         with loras_attached(model, [(read_lora(path, model), 1.0)]):
             pass
 
-    def whole(path):
-        CheckpointFile(path).check()
-
     def described(_):
         ModelFolder(folder / "tiny").check()
 
-    readers = {
-        "lora": (folder / "lora.safetensors", lora),
-        "adapter": (folder / "adapter.safetensors", lambda path: checkpoint.load(path, base=None)),
-        "embedding": (folder / "embedding.safetensors", lambda path: read_embedding(path, WIDTH)),
-        "checkpoint": (dream, whole),
+    def spoken(path):
+        encoder = PromptEncoder(open_tokenizer(path.parent, 514), model.text.text_encoder)
+        encoder.tokenize(["a ball"])
+        encoder.embed(["a (red:1.2) ball"])
+
+    binary, text = (with_header, with_header, with_bytes), (with_json, with_json, with_json, with_bytes)
+    found = {
+        "lora": Reader(folder / "lora.safetensors", lora, binary),
+        "adapter": Reader(
+            folder / "adapter.safetensors",
+            lambda path: checkpoint.load(path, base=None),
+            (*binary, with_packed_json),
+        ),
+        "embedding": Reader(
+            folder / "embedding.safetensors", lambda path: read_embedding(path, WIDTH), binary
+        ),
+        "checkpoint": Reader(dream, lambda path: CheckpointFile(path).check(), binary),
+        "control/config.json": Reader(
+            folder / "control" / "config.json", lambda path: load_control(str(path.parent), model), text
+        ),
+        "motion/config.json": Reader(
+            folder / "motion" / "config.json", lambda path: load_motion(path.parent), text
+        ),
     }
-    for part, name in (
-        ("unet", "config.json"),
-        ("vae", "config.json"),
-        ("text_encoder", "config.json"),
-        ("scheduler", "scheduler_config.json"),
-        ("", "model_index.json"),
-    ):
-        readers[f"{part}/{name}"] = (folder / "tiny" / part / name, described)
-    return readers
+    for part, name in CONFIGS.items():
+        found[f"{part}/{name}".strip("/")] = Reader(folder / "tiny" / part / name, described, text)
+    for name in TOKENIZER:
+        found[f"tokenizer/{name}"] = Reader(folder / "tiny" / "tokenizer" / name, spoken, text)
+    return found
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "lora",
-        "adapter",
-        "embedding",
-        "checkpoint",
-        "unet/config.json",
-        "vae/config.json",
-        "text_encoder/config.json",
-        "scheduler/scheduler_config.json",
-        "/model_index.json",
-    ],
-)
-def test_mutated_files_are_read_or_one_sentence(kinds, kind):
-    path, read = kinds[kind]
-    whole = path.read_bytes()
-    draw = random.Random(f"{SEED} {kind}")
-    deadline, tried = time.monotonic() + SECONDS / 9, 0
-    refused: list[tuple[type, str]] = []
-    try:
-        while tried < 5 or time.monotonic() < deadline:
-            tried += 1
-            if path.suffix == ".json":
-                content = with_json(draw, whole).encode() if draw.random() < 0.8 else with_bytes(draw, whole)
-            else:
-                content = (with_header if draw.random() < 0.6 else with_bytes)(draw, whole)
-            path.write_bytes(content)
-            try:
-                read(path)
-            except EvenreelError as error:
-                refused.append((type(error), str(error)))
-            except Exception as error:
-                raise AssertionError(f"{kind} number {tried} of seed {SEED}: {content[:600]!r}") from error
-    finally:
-        path.write_bytes(whole)
-    assert refused
-    for kind_of_error, said in refused:
-        assert kind_of_error is WeightsError
-        assert "\n" not in said
-        assert said.endswith(".")
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutated_files_are_read_or_one_sentence(readers, kind, seconds, tmp_path):
+    reader = replace(readers[kind], errors=WeightsError)
+    assert hunt(kind, reader, seconds, tmp_path)

@@ -20,10 +20,22 @@ def open_tokenizer(folder: Path, vocabulary: int) -> Any:
     if not folder.is_dir():
         raise WeightsError(f"{folder} is missing; give the folder that holds the model's tokenizer.")
     with one_sentence(folder):
-        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        try:
+            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:
+            if type(error) is Exception:  # which is all that the tokenizers library raises
+                raise ValueError(str(error)) from error
+            raise
     # A tokenizer without its vocabulary loads silently, and turns every prompt into the same two tokens.
     if not 256 < len(tokenizer) <= vocabulary:
         raise WeightsError(f"{folder}: does not fit the text encoder; fetch the model again.")
+    marks = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    if not all(isinstance(mark, int) for mark in marks) or not isinstance(
+        tokenizer.model_max_length, int | float
+    ):
+        raise WeightsError(
+            f"{folder}: says nothing usable of its marks or its length; fetch the model again."
+        )
     return tokenizer
 
 

@@ -4,9 +4,45 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evenreel.errors import OutputError, SettingsError, argument
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+FileName = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,199}$")]
+"""Of a picture in the folder `frames`, and nowhere else."""
+
+
+class _Line(BaseModel):
+    """What a line says; more may stand there, which is not read."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    key: str
+    figures: dict[str, Number | None] | None = None
+    seconds: Annotated[Number, Field(ge=0)] | None = None
+    error: str | None = None
+    prompt: str | None = None
+    picture: FileName | None = None
+    maps: dict[str, FileName] | None = None
+    series: dict[str, list[Number]] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _told(cls, values: Any) -> Any:
+        if isinstance(values, dict) and None in [values.get(name, 0) for name in cls.model_fields]:
+            raise ValueError("what is not told is left out")
+        return values
+
+    @model_validator(mode="after")
+    def _fits(self) -> "_Line":
+        if self.figures is not None and self.seconds is None:
+            raise ValueError("figures took some seconds")
+        if len({len(values) for values in (self.series or {}).values()}) > 1:
+            raise ValueError("series must be of one length")
+        return self
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:
@@ -18,12 +54,18 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     items: dict[str, dict[str, Any]] = {}
-    text = path.read_text(encoding="utf-8")
-    for number, line in enumerate(text.split("\n")[:-1], 1):
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be read ({error.strerror}); name another {argument('output')}."
+        ) from error
+    for number, line in enumerate(content.split(b"\n")[:-1], 1):
         try:
             item = json.loads(line)
+            _Line.model_validate(item)
             items[item["key"]] = item
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, RecursionError) as error:
             raise SettingsError(
                 f"{path}: line {number} is not an item of a study; name another {argument('output')}."
             ) from error

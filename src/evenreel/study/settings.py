@@ -75,7 +75,7 @@ def read_file(path: Path) -> StudySettings:
     """Read settings from a TOML file. Raises: SettingsError for a file that is none, or says what is not known."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise SettingsError(f"{path} cannot be read as study settings ({reason}).") from error
     if "folder" in values:

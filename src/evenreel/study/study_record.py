@@ -5,20 +5,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from evenreel.errors import SettingsError
 from evenreel.files import unwritable, write_atomically
 from evenreel.settings import read
 from evenreel.study.settings import StudySettings
 
 
+class _Record(BaseModel):
+    """What study.json says; more may stand there."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    settings: dict[str, Any]
+    fingerprints: dict[str, str]
+    evenreel: str
+    torch: str
+    machine: str
+    begun: str
+
+
 def read_record(folder: Path) -> dict[str, Any]:
-    """What was run in a folder. Raises: SettingsError where nothing was."""
+    """What was run in a folder. Raises: SettingsError where nothing was, or the record is damaged."""
+    path = folder / "study.json"
     try:
-        return json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        _Record.model_validate(record)
+    except FileNotFoundError as error:
         raise SettingsError(
             f"{folder} holds no study; run `evenreel study run --out {folder}` first."
         ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise SettingsError(
+            f"{path} is damaged or is not the record of a study; run `evenreel study run --out {folder}` again."
+        ) from error
+    return record
 
 
 def settings_of(record: Mapping[str, Any]) -> StudySettings:

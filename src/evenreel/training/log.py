@@ -50,5 +50,5 @@ def _step_of(line: str) -> float:
     try:
         record = json.loads(line)
         return float(record["step"] if "step" in record else record["begin"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return float("inf")  # cut short by a kill

@@ -112,7 +112,7 @@ class StateFiles:
             record = json.loads(text)
             if _checksum(tensors, text) != metadata["sha256"] or not isinstance(record["step"], int):
                 return None
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError):
             return None
         return State(tensors, record)
 
@@ -153,7 +153,7 @@ def _record_in(path: Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             record = json.loads((file.metadata() or {})["evenreel"])
             return {**record, "step": int(record["step"])}
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, OverflowError, RecursionError):
         return {}
 
 

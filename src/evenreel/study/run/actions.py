@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 from torch.nn import functional
 
 from evenreel.backbones import Backbone
@@ -125,22 +127,29 @@ def features(context: Context, item: Item) -> Outcome:
 
 def training(context: Context, item: Item) -> Outcome:
     """How a training's losses went; option `log` names its log.jsonl. Raises: SettingsError for another file."""
-    path = context.files[item.condition.options["log"]]
-    try:
-        steps = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        told = torch.tensor([[float(s[name]) for name in ("step", "temporal")] for s in steps])
-        parts = told.tensor_split(min(LOG_POINTS, len(told)))
-        points = torch.stack([part.mean(0) for part in parts]).T.tolist()
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise SettingsError(
-            f"{path} is not a log.jsonl of `evenreel train adapter`; name another, or none."
-        ) from error
+    told = logged_losses(context.files[item.condition.options["log"]])
+    parts = told.tensor_split(min(LOG_POINTS, len(told)))
+    points = torch.stack([part.mean(0) for part in parts]).T.tolist()
     tenth = max(1, len(told) // 10)
     first, last = told[:tenth].mean(0).tolist(), told[-tenth:].mean(0).tolist()
     return Outcome(
         {"temporal_first": first[1], "temporal_last": last[1]},
         series=dict(zip(("step", "temporal"), points, strict=True)),
     )
+
+
+def logged_losses(path: Path) -> Float[Tensor, "steps 2"]:
+    """Step and temporal loss of every line of a training's log.jsonl. Raises: SettingsError for another file."""
+    try:
+        steps = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        told = torch.tensor([[float(s[name]) for name in ("step", "temporal")] for s in steps])
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
+        raise SettingsError(
+            f"{path} is not a log.jsonl of `evenreel train adapter`; name another, or none."
+        ) from error
+    if not len(told) or not bool(torch.isfinite(told).all()):
+        raise SettingsError(f"{path} holds no losses, or some that are not numbers; name another, or none.")
+    return told
 
 
 def _settings(

@@ -260,7 +260,7 @@ def _msrvtt(read: Mapping[str, Any], folder: Path, split: str | None, where: str
             )
             for video in read["videos"]
         }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(
             f"{where} looks like MSR-VTT's captions but is damaged; download it again."
         ) from error

@@ -122,12 +122,12 @@ def _pair(file: Path, number: int, row: Mapping[str, Any]) -> Pair:
     known = {f.name for f in fields(Pair)}
     if unknown := [name for name in row if name not in known]:
         raise SettingsError(
-            f"{file}: pair {number} has the unknown {', '.join(map(repr, unknown))}; "
+            f"{file}: pair {number} has the unknown {', '.join(map(repr, unknown))[:100]}; "
             f"known are {', '.join(sorted(known))}."
         )
     values = {name: value for name, value in row.items() if value not in (None, "")}
     if bad := [name for name, value in values.items() if not isinstance(value, str)]:
-        raise SettingsError(f"{file}: pair {number}: {bad[0]} must be text, got {values[bad[0]]!r}.")
+        raise SettingsError(f"{file}: pair {number}: {bad[0]} must be text, got {values[bad[0]]!r:.60}.")
     if lacking := [name for name in ("source", "edit") if name not in values]:
         raise SettingsError(f"{file}: pair {number} has no {lacking[0]}.")
     parsed: dict[str, Any] = dict(values)

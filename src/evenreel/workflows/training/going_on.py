@@ -38,10 +38,23 @@ def check_same(
         told.pop(each)
     told["data"] = [shard.sha256 for shard in shards.manifest.shards]
     if recorded_step(out, name) and path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = _read(path)
         if changed := sorted(each for each in told if told[each] != before.get(each)):
             raise SettingsError(
                 f"{out} holds a training with another {changed[0]}; choose another {argument('output')}."
             )
     elif write:
         write_atomically(path, json.dumps(told, indent=2) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise TypeError
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise SettingsError(
+            f"{path} is damaged, so that it cannot be told whether this is the training that began there; "
+            f"choose another {argument('output')}."
+        ) from error
+    return found
