@@ -123,7 +123,7 @@ class TestTraining:
     def test_something_else_is_refused(self, context, tmp_path, text):
         (tmp_path / "log.jsonl").write_text(text)
         here = actions.Context(context.backbone, context.clip, {"log": tmp_path / "log.jsonl"})
-        with pytest.raises(SettingsError, match=r"no log\.jsonl"):
+        with pytest.raises(SettingsError, match=r"is not a log\.jsonl"):
             actions.training(here, item("training", log="log"))
 
 

@@ -143,12 +143,12 @@ def logged_losses(path: Path) -> Float[Tensor, "steps 2"]:
     try:
         steps = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         told = torch.tensor([[float(s[name]) for name in ("step", "temporal")] for s in steps])
+        if not len(told) or not bool(torch.isfinite(told).all()):
+            raise ValueError
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
         raise SettingsError(
             f"{path} is not a log.jsonl of `evenreel train adapter`; name another, or none."
         ) from error
-    if not len(told) or not bool(torch.isfinite(told).all()):
-        raise SettingsError(f"{path} holds no losses, or some that are not numbers; name another, or none.")
     return told
 
 
