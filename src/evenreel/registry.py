@@ -44,6 +44,14 @@ def find(group: str, name: str) -> Any:
             )
 
 
+def targets(group: str) -> dict[str, str]:
+    """Return what names of a group stand for, as `module:attribute`; those that two packages claim are left out."""
+    found: dict[str, set[str]] = {}
+    for entry in _registered(group):
+        found.setdefault(entry.name, set()).add(entry.value)
+    return {name: next(iter(values)) for name, values in sorted(found.items()) if len(values) == 1}
+
+
 def _entries(group: str, name: str) -> list[EntryPoint]:
     # One package may be found twice (an editable install beside a built one): equal targets count once.
     found = {entry.value: entry for entry in _registered(group) if entry.name == name}

@@ -88,14 +88,15 @@ def hosts(
             metavar="NAME", help="Host whose settings are shown; without a name, all hosts are listed."
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the hosts (the algorithms that keep frames consistent), or the settings of one."""
     from evenreel.workflows.inspect.descriptions import describe_host, host_summaries
 
     if name is None:
-        _list("host", host_summaries())
+        _list("host", host_summaries(), as_json=as_json)
     else:
-        _describe(describe_host(name))
+        _describe(describe_host(name), as_json=as_json)
 
 
 def inversions(
@@ -106,17 +107,23 @@ def inversions(
             help="Inversion whose settings are shown; without a name, all inversions are listed.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the inversions (the ways from a clip to the noise that an edit starts from), or the settings of one."""
     from evenreel.workflows.inspect.descriptions import describe_inversion, inversion_summaries
 
     if name is None:
-        _list("inversion", inversion_summaries())
+        _list("inversion", inversion_summaries(), as_json=as_json)
     else:
-        _describe(describe_inversion(name))
+        _describe(describe_inversion(name), as_json=as_json)
 
 
-def _list(kind: str, summaries: dict[str, str]) -> None:
+def _list(kind: str, summaries: dict[str, str], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(
+            json.dumps([{"name": name, "summary": text} for name, text in summaries.items()], indent=2)
+        )
+        return
     table = _table(kind, "what it does")
     for name, summary in summaries.items():
         table.add_row(name, escape(summary))
@@ -126,7 +133,10 @@ def _list(kind: str, summaries: dict[str, str]) -> None:
     )
 
 
-def _describe(description: "HostDescription") -> None:
+def _describe(description: "HostDescription", *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(description), indent=2, default=str))
+        return
     stdout().print(description.summary, markup=False)
     table = _table("setting", "default", "what it means")
     for setting in description.settings:

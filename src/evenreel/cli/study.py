@@ -1,5 +1,6 @@
 """`evenreel study`: run the papers' experiments and report on them."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -97,12 +98,19 @@ def rate(
     serve(out, rater, port, lambda address: stdout().print(f"Open {address} (Ctrl-C ends)", markup=False))
 
 
-def list_experiments() -> None:
+def list_experiments(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
     """List the experiments of a study, with the question that each one answers."""
     from evenreel.study.experiments.catalogue import experiments
     from evenreel.study.settings import StudySettings
 
+    found = experiments(StudySettings())
+    if as_json:
+        rows = [{key: getattr(one, key) for key in ("name", "title", "source", "question")} for one in found]
+        typer.echo(json.dumps(rows, indent=2))
+        return
     listed = Table("name", "source", "question", box=None, header_style="bold")
-    for one in experiments(StudySettings()):
+    for one in found:
         listed.add_row(one.name, one.source, one.question)
     stdout().print(listed)

@@ -14,25 +14,9 @@ from torch import Tensor
 
 from evenreel import registry
 from evenreel.errors import PluginError
+from evenreel.metrics.needs import NEEDS, first_paragraph, place
 from evenreel.metrics.unavailable import UnavailableError
 from evenreel.metrics.window import Inputs, Window
-
-FAMILIES = ("fidelity", "perceptual", "structure", "temporal", "clip", "distribution", "composite", "world")
-"""The order in which families of metrics are shown; others follow."""
-
-NEEDS = {
-    "prompt": "no prompt is known: give --prompt, or keep the record (.json) beside the edit",
-    "source_prompt": "no source prompt is known: give --source-prompt, or keep the record (.json) beside the edit",
-    "mask": "no mask was given (--mask)",
-    "truth": "no right answer was given (--truth)",
-    "answer": "no motion of the right answer is known: that takes --truth, prompts that are captions of the mini "
-    "model's world, and OpenCV (pip install 'evenreel[metrics]')",
-    "flow": "no flow was given (--flow), and OpenCV is not there to estimate one: pip install 'evenreel[metrics]'",
-    "clip": "no CLIP was given (--clip FOLDER, or --clip mini for clips of the world)",
-    "lpips": "no LPIPS weights were given (--lpips FILE.safetensors)",
-    "dino": "no DINO was given (--dino FOLDER)",
-}
-"""What a metric may need besides the clips (fields of `Inputs`), and what is said where it is missing."""
 
 
 class Metric(ABC):
@@ -129,8 +113,8 @@ def missing(kind: type[Metric], inputs: Inputs) -> list[str]:
 
 
 def definition(kind: type[Metric]) -> str:
-    """The first paragraph of a metric's docstring, on one line."""
-    return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
+    """Return the first paragraph of a metric's docstring, on one line."""
+    return first_paragraph(inspect.getdoc(kind) or "")
 
 
 def registered() -> dict[str, type[Metric] | PluginError]:
@@ -141,7 +125,12 @@ def registered() -> dict[str, type[Metric] | PluginError]:
             found[name] = find(name)
         except PluginError as error:
             found[name] = error
-    return dict(sorted(found.items(), key=_place))
+    return dict(sorted(found.items(), key=lambda item: place(*_family(item))))
+
+
+def _family(item: tuple[str, type[Metric] | PluginError]) -> tuple[str, str]:
+    name, kind = item
+    return name, kind.family if isinstance(kind, type) else "other"
 
 
 def find(name: str) -> type[Metric]:
@@ -154,12 +143,6 @@ def find(name: str) -> type[Metric]:
             f"the metric {name!r} must say better = 'higher', 'lower' or 'one' and need nothing but {', '.join(NEEDS)}."
         )
     return kind
-
-
-def _place(item: tuple[str, type[Metric] | PluginError]) -> tuple[int, str, str]:
-    name, kind = item
-    family = kind.family if isinstance(kind, type) else "other"
-    return FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), family, name
 
 
 def _begun(kind: type[Metric], inputs: Inputs) -> Metric:

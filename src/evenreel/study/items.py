@@ -17,6 +17,9 @@ EDITS = ("edit", "softened", "attention")
 """Kinds of items that are edits, which the defaults of edit, host and inversion decide too."""
 INVERSION = EditSettings.inversion
 """What edits are made with where nothing else is said."""
+CONTROLS = ("source", "truth", "frozen", "shuffled", "blurred")
+"""Results that are not edits: the source itself; the right answer; its first frame for ever; its frames in a random
+order; it without detail."""
 
 
 @dataclass(frozen=True)

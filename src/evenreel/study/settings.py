@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from evenreel.backbones import mini
 from evenreel.errors import SettingsError
 from evenreel.settings import Range, plain, read, settle
 
@@ -61,6 +60,10 @@ class StudySettings:
 
     def path(self, file: str) -> Path:
         """Where a file lies that the settings name. Raises: SettingsError where there is none."""
+        from evenreel.backbones import (
+            mini,
+        )  # with it comes PyTorch, which a list of experiments need not wait for
+
         found = mini.ADAPTER if file == "mini" else self.folder / Path(file).expanduser()
         if not found.is_file():
             raise SettingsError(f"{found}: there is no such file, though the study's settings name it.")

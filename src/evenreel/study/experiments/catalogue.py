@@ -15,8 +15,7 @@ from evenreel.study.experiments.conditions import (
     edit,
     middle_host,
 )
-from evenreel.study.items import Condition, Experiment
-from evenreel.study.run.actions import CONTROLS
+from evenreel.study.items import CONTROLS, Condition, Experiment
 from evenreel.study.settings import StudySettings
 
 _WORLD = (

@@ -18,7 +18,7 @@ from evenreel.backbones.clip import ClipModel
 from evenreel.errors import SettingsError
 from evenreel.files import unwritable, write_atomically
 from evenreel.settings import EditSettings
-from evenreel.study.items import Item
+from evenreel.study.items import CONTROLS, Item
 from evenreel.study.run import maps
 from evenreel.types import Frames, Latents
 from evenreel.workflows.world.edits import WorldEdit, edit_frames, measured, softened
@@ -87,7 +87,7 @@ def control(context: Context, item: Item) -> Outcome:
     what = item.condition.options["what"]
     if what not in CONTROLS:
         raise SettingsError(f"there is no control {what!r}; there are {', '.join(CONTROLS)}.")
-    frames = CONTROLS[what](world, item)
+    frames = _MADE[what](world, item)
     return Outcome(measured(world, frames, context.clip), frames)
 
 
@@ -184,14 +184,14 @@ def _blurred(world: WorldEdit, item: Item) -> Frames:
     ).clamp(0, 1)
 
 
-CONTROLS: dict[str, Callable[[WorldEdit, Item], Frames]] = {
+_MADE: dict[str, Callable[[WorldEdit, Item], Frames]] = {
     "source": lambda world, _: world.source.frames,
     "truth": lambda world, _: world.truth.frames,
     "frozen": lambda world, _: world.truth.frames[:1].expand_as(world.truth.frames),
     "shuffled": _shuffled,
     "blurred": _blurred,
 }
-"""The source itself; the right answer; its first frame for ever; its frames in a random order; it without detail."""
+assert tuple(_MADE) == CONTROLS
 
 KINDS: dict[str, Callable[[Context, Item], Outcome]] = {
     "edit": edit,

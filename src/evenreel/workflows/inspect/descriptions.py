@@ -7,6 +7,7 @@ from typing import Any
 
 from evenreel import registry
 from evenreel.settings.fields import leaves
+from evenreel.sources import read_class
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class HostDescription:
 
 
 def host_summaries() -> dict[str, str]:
-    """Every registered host and the first line of its documentation."""
-    return {name: describe_host(name).summary for name in registry.names(registry.HOSTS)}
+    """Return every registered host with the first line of its documentation."""
+    return _summaries(registry.HOSTS)
 
 
 def describe_host(name: str) -> HostDescription:
@@ -38,8 +39,8 @@ def describe_host(name: str) -> HostDescription:
 
 
 def inversion_summaries() -> dict[str, str]:
-    """Every inversion and the first line of its documentation."""
-    return {name: describe_inversion(name).summary for name in registry.names(registry.INVERSIONS)}
+    """Return every inversion with the first line of its documentation."""
+    return _summaries(registry.INVERSIONS)
 
 
 def describe_inversion(name: str) -> HostDescription:
@@ -47,9 +48,25 @@ def describe_inversion(name: str) -> HostDescription:
     return _described(name, registry.find(registry.INVERSIONS, name))
 
 
+def _summaries(group: str) -> dict[str, str]:
+    targets = registry.targets(group)
+    summaries = {}
+    for name in registry.names(group):
+        source = read_class(targets[name]) if name in targets else None
+        summaries[name] = (
+            _described(name, registry.find(group, name)).summary if source is None else first_line(source.doc)
+        )
+    return summaries
+
+
+def first_line(doc: str) -> str:
+    """Return what a docstring says in short."""
+    return doc.partition("\n")[0]
+
+
 def _described(name: str, kind: type) -> HostDescription:
     settings = tuple(
         HostSetting(leaf.name, None if leaf.default is dataclasses.MISSING else leaf.default, leaf.help)
         for leaf in leaves(kind)
     )
-    return HostDescription(name, (inspect.getdoc(kind) or "").partition("\n")[0], settings)
+    return HostDescription(name, first_line(inspect.getdoc(kind) or ""), settings)

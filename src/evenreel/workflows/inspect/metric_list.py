@@ -2,12 +2,15 @@
 
 import importlib.util
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from evenreel import registry
 from evenreel.errors import PluginError
 from evenreel.installed import WEIGHTS
-from evenreel.metrics.base import NEEDS, Metric, definition, find, registered
+from evenreel.metrics.needs import NEEDS, first_paragraph, place
+from evenreel.sources import read_class
 
 OPTIONS = {
     "prompt": "--prompt",
@@ -50,35 +53,45 @@ class MetricDescription:
 
 
 def describe_metrics(given: Collection[str] = ()) -> list[MetricDescription]:
-    """Every registered metric. `given` are the needs that are known to be met (by environment variables, say)."""
-    return [
-        _broken(name, kind) if isinstance(kind, PluginError) else _described(name, kind, given)
-        for name, kind in registered().items()
-    ]
+    """Return every registered metric. `given` are the needs that are known to be met (by variables, say)."""
+    targets = registry.targets(registry.METRICS)
+    found = []
+    for name in registry.names(registry.METRICS):
+        source = read_class(targets[name]) if name in targets else None
+        if source is not None and "better" in source.values:
+            found.append(_described(name, source.values, source.doc, given))
+            continue
+        try:
+            found.append(describe_metric(name, given))
+        except PluginError as error:
+            found.append(
+                MetricDescription(name, name, "other", "", "", str(error), str(error), (), (str(error),))
+            )
+    return sorted(found, key=lambda one: place(one.name, one.family))
 
 
 def describe_metric(name: str, given: Collection[str] = ()) -> MetricDescription:
-    """One metric. Raises PluginError for an unknown one."""
-    return _described(name, find(name), given)
+    """Return one metric. Raises: PluginError for an unknown one."""
+    from evenreel.metrics.base import find
+
+    kind = find(name)
+    values = {key: getattr(kind, key) for key in ("label", "family", "unit", "better", "needs")}
+    return _described(name, values, inspect.getdoc(kind) or "", given)
 
 
-def _described(name: str, kind: type[Metric], given: Collection[str]) -> MetricDescription:
-    lacking = [need for need in kind.needs if need in WEIGHTS and need not in given]
-    if "flow" in kind.needs and importlib.util.find_spec("cv2") is None:
+def _described(name: str, said: Mapping[str, Any], doc: str, given: Collection[str]) -> MetricDescription:
+    lacking = [need for need in said["needs"] if need in WEIGHTS and need not in given]
+    if "flow" in said["needs"] and importlib.util.find_spec("cv2") is None:
         lacking.append("flow")
     return MetricDescription(
         name=name,
-        label=kind.label or name,
-        family=kind.family,
-        unit=kind.unit,
-        better=kind.better,
-        definition=definition(kind),
-        details=inspect.getdoc(kind) or "",
-        needs=tuple(OPTIONS.get(need, f"--{need}") for need in kind.needs if need != "flow"),
+        label=said["label"] or name,
+        family=said["family"],
+        unit=said["unit"],
+        better=said["better"],
+        definition=first_paragraph(doc),
+        details=doc,
+        needs=tuple(OPTIONS.get(need, f"--{need}") for need in said["needs"] if need != "flow"),
         missing=tuple(NEEDS[need] for need in lacking),
         lacking=tuple(lacking),
     )
-
-
-def _broken(name: str, error: PluginError) -> MetricDescription:
-    return MetricDescription(name, name, "other", "", "", str(error), str(error), (), (str(error),))

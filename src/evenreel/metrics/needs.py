@@ -1,0 +1,28 @@
+"""Families of metrics, and what a metric may need besides the clips; imports nothing."""
+
+FAMILIES = ("fidelity", "perceptual", "structure", "temporal", "clip", "distribution", "composite", "world")
+"""The order in which families of metrics are shown; others follow."""
+
+NEEDS = {
+    "prompt": "no prompt is known: give --prompt, or keep the record (.json) beside the edit",
+    "source_prompt": "no source prompt is known: give --source-prompt, or keep the record (.json) beside the edit",
+    "mask": "no mask was given (--mask)",
+    "truth": "no right answer was given (--truth)",
+    "answer": "no motion of the right answer is known: that takes --truth, prompts that are captions of the mini "
+    "model's world, and OpenCV (pip install 'evenreel[metrics]')",
+    "flow": "no flow was given (--flow), and OpenCV is not there to estimate one: pip install 'evenreel[metrics]'",
+    "clip": "no CLIP was given (--clip FOLDER, or --clip mini for clips of the world)",
+    "lpips": "no LPIPS weights were given (--lpips FILE.safetensors)",
+    "dino": "no DINO was given (--dino FOLDER)",
+}
+"""What a metric may need besides the clips (fields of `metrics.window.Inputs`), and what is said without it."""
+
+
+def place(name: str, family: str) -> tuple[int, str, str]:
+    """Return what metrics are sorted by: family, then name."""
+    return FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), family, name
+
+
+def first_paragraph(doc: str) -> str:
+    """Return the first paragraph of a docstring, on one line."""
+    return " ".join(doc.partition("\n\n")[0].split())
