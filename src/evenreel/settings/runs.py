@@ -52,7 +52,12 @@ Run = TypeVar("Run", bound="RunSettings")
 
 @dataclass(frozen=True, kw_only=True)
 class ControlUse:
-    """How a ControlNet takes part."""
+    """How a ControlNet takes part.
+
+    >>> edges = evenreel.ControlUse(model="lllyasviel/sd-controlnet-canny", scale=0.8)
+    >>> evenreel.EditSettings(prompt="a blue star", control=(edges,)).to_json()["control_kind"]
+    'canny'
+    """
 
     prefix: ClassVar[str] = "control"
     noun: ClassVar[str] = "a ControlNet"
@@ -85,7 +90,12 @@ class ControlUse:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterUse:
-    """How an adapter takes part."""
+    """How an adapter takes part.
+
+    >>> use = evenreel.AdapterUse(file="mine.safetensors", scale=0.5)
+    >>> evenreel.EditSettings(prompt="a blue star", adapter=use).to_json()["adapter_scale"]
+    0.5
+    """
 
     prefix: ClassVar[str] = "adapter"
     noun: ClassVar[str] = "an adapter"
@@ -200,7 +210,16 @@ class RunSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EditSettings(RunSettings):
-    """Everything that decides what an edit looks like; the defaults are those of the command line."""
+    """Everything that decides what an edit looks like; the defaults are those of the command line.
+
+    A field that cannot be is an error at once, and `dataclasses.replace` makes other settings of these.
+
+    >>> evenreel.EditSettings(prompt="a blue star", host="tokenflow", frames=(0, 16)).steps
+    25
+    >>> evenreel.EditSettings(prompt="a blue star", steps=0)
+    Traceback (most recent call last):
+    evenreel.errors.SettingsError: steps must be from 1 to 1000, got 0.
+    """
 
     whose: ClassVar[str] = "an edit"
     usual_host: ClassVar[str] = "vidtome"
@@ -257,7 +276,11 @@ class EditSettings(RunSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateSettings(RunSettings):
-    """Everything that decides what a clip made from text looks like; the defaults are those of the command line."""
+    """Everything that decides what a clip made from text looks like; the defaults are those of the command line.
+
+    >>> evenreel.GenerateSettings(prompt="a red circle", frames=16).rate
+    Fraction(8, 1)
+    """
 
     whose: ClassVar[str] = "a clip made from text"
     usual_host: ClassVar[str] = "text2video_zero"

@@ -46,7 +46,12 @@ class Leave:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a file or folder says about itself, found without decoding more than one frame."""
+    """What a file or folder says about itself, found without decoding more than one frame.
+
+    >>> info = evenreel.probe("in.mp4")
+    >>> info.width, info.height, info.average_rate
+    (96, 64, Fraction(25, 1))
+    """
 
     path: Path
     width: int
@@ -113,7 +118,17 @@ class VideoInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """Frames `start` to `end` (half-open) of a file, in memory."""
+    """Frames `start` to `end` (half-open) of a file, in memory.
+
+    `frames` are uint8 RGB, (frames, height, width, 3), upright and with square pixels; each has an exact time. A clip
+    is not changed in place: `dataclasses.replace` makes another one.
+
+    >>> clip = evenreel.load("in.mp4", 0, 4)
+    >>> clip.frames.shape, clip.frames.dtype
+    (torch.Size([4, 64, 96, 3]), torch.uint8)
+    >>> [str(time) for time in clip.timestamps]
+    ['0', '1/25', '2/25', '3/25']
+    """
 
     frames: Pixels
     timestamps: tuple[Fraction, ...]
