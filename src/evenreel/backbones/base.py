@@ -25,7 +25,7 @@ class Residuals(NamedTuple):
     """To the output of the middle block."""
 
     def behind(self, rows: int) -> "Residuals":
-        """The same for a batch with `rows` rows more in front, to which nothing is added."""
+        """Return the same for a batch with `rows` rows more in front, to which nothing is added."""
         return Residuals(tuple(_behind(rows, tensor) for tensor in self.down), _behind(rows, self.mid))
 
 
@@ -84,15 +84,15 @@ class Backbone(ABC):
 
     @abstractmethod
     def encode(self, frames: Frames) -> EncodedFrames:
-        """Latents of frames (the mean of the posterior, so that encoding is deterministic)."""
+        """Return latents of frames (the mean of the posterior, so that encoding is deterministic)."""
 
     @abstractmethod
     def decode(self, latents: EncodedFrames) -> Frames:
-        """Frames of latents, clamped to [0, 1]."""
+        """Return frames of latents, clamped to [0, 1]."""
 
     @abstractmethod
     def embed(self, prompts: list[str]) -> PromptEmbeds:
-        """Hidden states of prompts. Raises: SettingsError for a prompt that cannot be read in full."""
+        """Return hidden states of prompts. Raises: SettingsError for a prompt that cannot be read in full."""
 
     def tokens(self, prompt: str) -> PromptTokens:
         """Return the tokens of a prompt and the words that they make up, which some hosts compare.
@@ -109,7 +109,7 @@ class Backbone(ABC):
         prompt_embeds: PromptRows,
         residuals: Residuals | None = None,
     ) -> Latents:
-        """The noise in `latents`, whatever the network predicts natively.
+        """Predict the noise in `latents`, whatever the network predicts natively.
 
         The batch is a multiple of the prompts: each prompt serves as many consecutive latents. `residuals` are what a
         ControlNet adds for that batch; without one the argument is not passed.

@@ -60,7 +60,7 @@ class Control:
     def residuals(
         self, latents: Latents, frames: Sequence[int], timestep: int, prompt_embeds: PromptRows
     ) -> Residuals:
-        """What to add for some frames; `latents` holds them once for each branch, the branch outermost.
+        """Return what to add for some frames; `latents` holds them once for each branch, the branch outermost.
 
         Each row of `prompt_embeds` serves as many consecutive latents.
         """

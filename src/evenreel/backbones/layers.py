@@ -10,12 +10,12 @@ _TRANSFORMER = re.compile(r"^(up_blocks\.\d+\.attentions\.\d+)\.")
 
 
 def self_attentions(unet: Any) -> tuple[str, ...]:
-    """Processor names of all self-attentions, in diffusers' order (down, up, middle)."""
+    """Return processor names of all self-attentions, in diffusers' order (down, up, middle)."""
     return tuple(name for name in unet.attn_processors if name.endswith(".attn1" + _PROCESSOR))
 
 
 def decoder_self_attentions(unet: Any) -> tuple[str, ...]:
-    """Processor names of the decoder's self-attentions except those of its first transformer.
+    """Return processor names of the decoder's self-attentions except those of its first transformer.
 
     On SD 1.x these are up_blocks 1:[1, 2], 2:[0, 1, 2], 3:[0, 1, 2]: the layers into which plug-and-play
     injects (arXiv:2211.12572, section 4: layers 4 to 11).
@@ -26,7 +26,7 @@ def decoder_self_attentions(unet: Any) -> tuple[str, ...]:
 
 
 def last_self_attentions(unet: Any, transformers: int = 2) -> tuple[str, ...]:
-    """Processor names of the self-attentions in the first few transformers of the last decoder block with attention.
+    """Return processor names of the self-attentions in the first transformers of the last decoder block with attention.
 
     On SD 1.x these are up_blocks.3.attentions.0 and 1.
     """
@@ -38,18 +38,18 @@ def last_self_attentions(unet: Any, transformers: int = 2) -> tuple[str, ...]:
 
 
 def text_attentions(unet: Any) -> tuple[str, ...]:
-    """Processor names of all attentions to the prompt."""
+    """Return processor names of all attentions to the prompt."""
     return tuple(name for name in unet.attn_processors if name.endswith(".attn2" + _PROCESSOR))
 
 
 def first_self_attention(unet: Any, block: str) -> str | None:
-    """Processor name of the first self-attention inside `block` ("down_blocks.0", "mid_block"); None without one."""
+    """Name the first self-attention's processor inside `block` ("down_blocks.0", "mid_block"); None without one."""
     names = (name for name in self_attentions(unet) if name.startswith(block + "."))
     return next(names, None)
 
 
 def resnet_norms(unet: Any) -> tuple[nn.Module, ...]:
-    """The group norms of all resnets, and the last one; those of transformers are not among them."""
+    """Return the group norms of all resnets, and the last one; those of transformers are not among them."""
     return tuple(
         module
         for name, module in unet.named_modules()
@@ -58,7 +58,7 @@ def resnet_norms(unet: Any) -> tuple[nn.Module, ...]:
 
 
 def injection_resnet(unet: Any) -> tuple[str, Any]:
-    """Name and module of the resnet whose features plug-and-play injects: up_blocks.1.resnets.1 on SD 1.x.
+    """Return name and module of the resnet whose features plug-and-play injects: up_blocks.1.resnets.1 on SD 1.x.
 
     The rule: the second resnet of the first decoder block with attention (arXiv:2211.12572, section 4: layer 4).
     """
@@ -70,7 +70,7 @@ def injection_resnet(unet: Any) -> tuple[str, Any]:
 
 
 def attention(unet: Any, processor_name: str) -> nn.Module:
-    """The attention module that a processor name belongs to."""
+    """Return the attention module that a processor name belongs to."""
     return unet.get_submodule(processor_name.removesuffix(_PROCESSOR))
 
 

@@ -51,7 +51,7 @@ class PromptTokens:
         return self.places or tuple(range(len(self.ids)))
 
     def padded(self, length: int) -> "PromptTokens":
-        """The same among hidden states of `length` tokens, of which the last belong to no word."""
+        """Return the same among hidden states of `length` tokens, of which the last belong to no word."""
         return PromptTokens(
             self.ids, self.words, self.tokens_of_words, max(length, self.length), self.positions
         )

@@ -11,7 +11,7 @@ Noise = Float[Tensor, "_ channels height width"]
 
 
 def pred_original_sample(latents: Latents, noise_pred: Latents, alpha: float) -> Latents:
-    """The clean latents that a noise prediction implies (DDIM, arXiv:2010.02502, eq. 9)."""
+    """Return the clean latents that a noise prediction implies (DDIM, arXiv:2010.02502, eq. 9)."""
     return (latents - (1 - alpha) ** 0.5 * noise_pred) / alpha**0.5
 
 
@@ -34,7 +34,7 @@ def step(latents: Latents, noise_pred: Latents, alpha_from: float, alpha_to: flo
 def stochastic_mean(
     latents: Latents, noise_pred: Latents, alpha_from: float, alpha_to: float, *, eta: float = 1.0
 ) -> Latents:
-    """The mean of a step down to `alpha_to` that adds noise again (eq. 12, sigma as in eq. 16); at `eta` 0, `step`."""
+    """Return the mean of a step to `alpha_to` that adds noise (eq. 12, sigma as in eq. 16); at `eta` 0, `step`."""
     variance = eta**2 * (1 - alpha_to) / (1 - alpha_from) * (1 - alpha_from / alpha_to)
     # Rounding must not make a square root of less than nothing where the levels meet.
     direction = max(0.0, 1 - alpha_to - variance) ** 0.5
@@ -44,7 +44,7 @@ def stochastic_mean(
 def noising_step(
     latents: Latents, noise_pred: Latents, noise: Latents, alpha_from: float, alpha_to: float, *, eta: float
 ) -> Latents:
-    """A step up to `alpha_to` that takes a share of its noise from `noise` (GE-Adapter, arXiv:2501.04606, eq. 12).
+    """Step up to `alpha_to`, with a share of the noise from `noise` (GE-Adapter, arXiv:2501.04606, eq. 12).
 
     With `eta` 0 it is `step`; with 1 it is the forward process, and what was predicted cancels out.
     """
@@ -59,7 +59,7 @@ def noising_step(
 def to_noise(
     model_output: Latents, latents: Latents, alpha: float, prediction_type: PredictionType
 ) -> Latents:
-    """The noise that a network's output implies (v: progressive distillation, arXiv:2202.00512, appendix D)."""
+    """Return the noise that a network's output implies (v: progressive distillation, arXiv:2202.00512, appendix D)."""
     match prediction_type:
         case "epsilon":
             return model_output

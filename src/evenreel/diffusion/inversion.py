@@ -37,7 +37,7 @@ class Inverted:
     """DDIM's parameter of the steps that add something: 1 has the mean of DDPM's, 0 that of a deterministic one."""
 
     def noise_on(self, device: torch.device) -> AddedNoise | None:
-        """What `sampling.sample` takes as its `added_noise`."""
+        """Return what `sampling.sample` takes as its `added_noise`."""
         recorded = self.added_noise
         return None if recorded is None else lambda timestep: recorded.read(timestep).to(device)
 

@@ -67,7 +67,7 @@ class NoiseSchedule:
         )
 
     def timesteps(self, steps: int) -> tuple[int, ...]:
-        """The `steps` training timesteps of a sampling run, descending from near noise, whatever their number.
+        """Return the `steps` training timesteps of a sampling run, descending from near noise, whatever their number.
 
         They are those of diffusers' schedulers, but for a single step, which begins at the noisiest timestep where
         diffusers would begin at the cleanest, and for counts at which its leading spacing rounds much of the noisy end
@@ -85,7 +85,7 @@ class NoiseSchedule:
         return _leading(trained, steps, self.steps_offset)
 
     def alpha(self, timestep: int) -> float:
-        """Share of signal variance at a training timestep; a negative one means clean latents."""
+        """Return the share of signal variance at a training timestep; a negative one means clean latents."""
         return self.final_alpha_cumprod if timestep < 0 else self.alphas_cumprod[timestep]
 
 

@@ -83,7 +83,7 @@ class Trajectory:
         self._at(timestep)[start : start + len(latents)].copy_(latents)
 
     def read(self, timestep: int, frames: Sequence[int] | None = None) -> Latents:
-        """A copy of the latents of `frames` (all of them for None) at a timestep, on the CPU."""
+        """Return a copy of the latents of `frames` (all of them for None) at a timestep, on the CPU."""
         latents = self._at(timestep)
         return latents.clone() if frames is None else latents[list(frames)]
 

@@ -95,11 +95,11 @@ class Session(Protocol):
     """A host at work on a model. It holds all state, and dies when the `with` block ends."""
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
-        """Where sampling begins: noisy latents, and the timesteps (some or all of the job's) still to go."""
+        """Say where sampling begins: noisy latents, and the timesteps (some or all of the job's) still to go."""
         ...
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
-        """Guided noise prediction for a whole clip; the host cuts it into chunks itself.
+        """Predict noise for a whole clip, guided; the host cuts it into chunks itself.
 
         `step_index` counts the timesteps that `start` gave.
         """
@@ -177,7 +177,7 @@ class HasSourcelessDefaults(Protocol):
 
 
 def start_of(job: EditJob, device: torch.device) -> tuple[Latents, tuple[int, ...]]:
-    """Where most hosts begin: at the inverted source, or without one at noise that follows from the seed."""
+    """Begin where most hosts do: at the inverted source, or without one at noise that follows from the seed."""
     if job.source is not None:
         return job.source.read(job.timesteps[0]).to(device), job.timesteps
     noise = torch.randn(job.shape, generator=random.generator(job.seed))
@@ -224,7 +224,7 @@ def predict_guided(
     *,
     with_source: bool,
 ) -> Latents:
-    """Noise prediction for some frames in one network call, guided; `latents` are those frames' own.
+    """Predict noise for some frames in one network call, guided; `latents` are those frames' own.
 
     Branches are stacked in the order (source, uncond, cond). Without guidance the uncond branch is left out. The
     source's is left alone by the job's control: it was inverted without. Motion modules see these frames as one clip.
@@ -284,14 +284,14 @@ def predict_in_windows(
 
 
 def branches(job: EditJob, *, with_source: bool) -> int:
-    """How many branches `predict_guided` stacks."""
+    """Count the branches that `predict_guided` stacks."""
     return 1 + (job.guidance_scale != 1) + with_source
 
 
 def prefixed(
     job: EditJob, embeds: list[torch.Tensor], frames: Sequence[int], timestep: int
 ) -> list[torch.Tensor]:
-    """Embeddings of branches with the job's prefix in front; themselves where there is none at this timestep."""
+    """Return embeddings of branches with the job's prefix in front; themselves where there is none at this timestep."""
     prefix = None if job.prefix is None else job.prefix(frames, timestep)
     if prefix is None:
         return embeds

@@ -49,7 +49,7 @@ class InjectionPlan:
         return max(self.attention_steps, self.feature_steps)
 
     def at(self, step_index: int) -> "Injected":
-        """What is injected at a step."""
+        """Say what is injected at a step."""
         return Injected(step_index < self.attention_steps, step_index < self.feature_steps)
 
 
@@ -95,7 +95,7 @@ class _QueriesOfSource(AttentionStandIn):
 
 
 def source_attentions(unet: Any, state: InjectionState) -> dict[str, SourceAttention]:
-    """Processors that inject attention, by name, wrapping those in place."""
+    """Return processors that inject attention, by name, wrapping those in place."""
     return {
         name: SourceAttention(unet.attn_processors[name], state)
         for name in layers.decoder_self_attentions(unet)

@@ -58,7 +58,7 @@ class SourceClip:
         return math.ceil(len(self.latents) / parts)
 
     def predict_noise(self, latents: Latents, timestep: int) -> Latents:
-        """As the clip's own prompt has it."""
+        """Predict noise as the clip's own prompt has it."""
         return self._in_windows(
             latents,
             timestep,
@@ -68,12 +68,12 @@ class SourceClip:
         )
 
     def predict_with(self, latents: Latents, timestep: int, prompt_embeds: PromptRows) -> Latents:
-        """For frames that pass together, with a prompt of theirs."""
+        """Predict noise for frames that pass together, with a prompt of theirs."""
         with nullcontext() if self.motion is None else self.motion.passing(len(latents)):
             return self.backbone.predict_noise(latents, timestep, prompt_embeds)
 
     def predict_guided(self, latents: Latents, timestep: int, *, guidance_scale: float) -> Latents:
-        """Away from the negative prompt towards the clip's own; both branches pass together, as in sampling."""
+        """Predict noise under guidance; both branches pass together, as in sampling."""
         return self._in_windows(
             latents,
             timestep,
@@ -101,7 +101,7 @@ class SourceClip:
         return predict_fused(latents, motion.cut(len(latents), timestep), of_window)
 
     def room(self, timesteps: tuple[int, ...]) -> Trajectory:
-        """Room for the clip at each of `timesteps`, on disk when that is much."""
+        """Make room for the clip at each of `timesteps`, on disk when that is much."""
         frames, channels, height, width = self.latents.shape
         return Trajectory(timesteps, (frames, channels, height, width), dtype=self.latents.dtype)
 
@@ -113,7 +113,7 @@ class SourceClip:
 
     @contextmanager
     def recorded(self, method: inversion.Invert, refinement: int = 1) -> Iterator[Trajectory]:
-        """The clip at each of its timesteps, by a deterministic `method`."""
+        """Record the clip at each of its timesteps, by a deterministic `method`."""
         timesteps = refine(self.timesteps, refinement)
         with self.room(self.timesteps) as trajectory:
             run = inversion.record(
@@ -146,7 +146,7 @@ class Inversion(Protocol):
     """Whether it may take more steps than the sampling."""
 
     def inverted(self, source: SourceClip) -> AbstractContextManager[Inverted]:
-        """The clip inverted, which lives inside."""
+        """Invert the clip; what comes of it lives inside."""
         ...
 
 

@@ -48,7 +48,7 @@ class Metric(ABC):
 
     @abstractmethod
     def value(self) -> float:
-        """The figure, after the last window."""
+        """Return the figure, after the last window."""
 
     @property
     def note(self) -> str:
@@ -79,7 +79,7 @@ class Mean:
         self.count += values.numel()
 
     def value(self, empty: str) -> float:
-        """The mean; UnavailableError with the reason `empty` where nothing was added."""
+        """Return the mean; UnavailableError with the reason `empty` where nothing was added."""
         if not self.count:
             raise UnavailableError(empty)
         return self.total / self.count
