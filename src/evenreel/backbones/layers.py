@@ -43,7 +43,7 @@ def text_attentions(unet: Any) -> tuple[str, ...]:
 
 
 def first_self_attention(unet: Any, block: str) -> str | None:
-    """Name the first self-attention's processor inside `block` ("down_blocks.0", "mid_block"); None without one."""
+    """Return the processor name of the first self-attention in `block` ("down_blocks.0", "mid_block"), or None."""
     names = (name for name in self_attentions(unet) if name.startswith(block + "."))
     return next(names, None)
 
