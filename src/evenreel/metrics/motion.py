@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from evenreel.metrics.outline import SYMMETRY, Outlines, fit_outlines
+from evenreel.metrics.outline import SYMMETRY, Outlines, area_and_middle, fit_outlines
 from evenreel.metrics.segmenter import Mask, mask_iou, packaged_segmenter
 from evenreel.ops.edges import blurred
 from evenreel.types import Frames
@@ -28,12 +28,24 @@ LEAST_HOP = 0.06
 CAMERA_STAGES = ((3.0, 2), (2.0, 4), (1.0, 6))
 """Of finding the camera: blur in pixels, and frames between those that are compared."""
 CAMERA_STEPS = 6
+USUAL = (0.008, 0.008, 0.003)
+"""Pan, across and down, and zoom as they are in the world: standard deviations of what is expected."""
+NOISE = 0.01
+"""Least deviation of a pixel from what is expected, in [0, 1]."""
+ALIKE = 3000
+"""Pixels that err together, being blurred and of one pattern: so many count as one."""
+DOUBT, DOUBT_FLOOR = 1.05, 2e-4
+"""How much larger than the least a camera's mean difference may be for it to be believed: a factor, and in [0, 1]."""
+FASTEST_PAN = 0.013
+"""Half heights a frame: the world's cameras are not faster, and half of its sliding objects are."""
+LEAST_PIXELS = 64
+"""Pixels around the object without which nothing is told."""
 SAMPLES = 96
 """Angles at which the surface of what is round is looked at."""
-RADII = (0.2, 0.35, 0.5, 0.65, 0.8)
-"""Where on it, in radii."""
-PLAIN = 0.02
-"""Deviation of brightness along these circles below which nothing shows whether it turns."""
+RADII = (0.5, 0.57, 0.64, 0.7)
+"""Where on it, in radii: within the rims of disc and ring."""
+PLAIN = 0.03
+"""Deviation of colours along these circles below which nothing shows whether it turns."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +93,9 @@ class Track:
         """One of the world's MOTIONS."""
         if self.hop > LEAST_HOP:
             return "bouncing"
-        if math.hypot(*self.velocity) < LEAST_SPEED:
-            return "resting"
-        return "rolling" if abs(self.spin) > LEAST_SPIN else "sliding"
+        if abs(self.spin) > LEAST_SPIN:
+            return "rolling"
+        return "resting" if math.hypot(*self.velocity) < LEAST_SPEED else "sliding"
 
 
 @dataclass(frozen=True)
@@ -106,10 +118,10 @@ def track(frames: Frames, shape: str) -> Track:
         raise ValueError(f"a motion takes at least {SHORTEST} frames, got {len(frames)}.")
     masks = packaged_segmenter().masks(frames)
     outlines = fit_outlines(masks, shape)
-    camera = find_camera(frames, masks)
+    places = _middles(outlines, shape) / (min(frames.shape[-2:]) / 2)
+    camera = find_camera(frames, masks, places)
     time = torch.arange(len(frames), dtype=torch.float32)[:, None]
-    half = min(frames.shape[-2:]) / 2
-    path = outlines.centre / half / (1 + camera.zoom) ** time + time * torch.tensor(camera.velocity)
+    path = places / (1 + camera.zoom) ** time + time * torch.tensor(camera.velocity)
     turned = _turned(frames, outlines) if SYMMETRY.get(shape) == 0 else _unwrapped(outlines.angle, shape)
     return Track(path, turned, camera, outlines, masks)
 
@@ -134,52 +146,86 @@ def identity(frames: Frames, found: Track) -> Identity:
     return Identity(float(alike.mean()), float(drift))
 
 
-def find_camera(frames: Frames, masks: Mask) -> Camera:
+def find_camera(frames: Frames, masks: Mask, places: Float[Tensor, "frames 2"] | None = None) -> Camera:
     """The steady pan and zoom that fits best to what lies around the object.
 
     Gauss-Newton on the squared difference of frames some steps apart, one brought back to the other (Lucas & Kanade
-    1981), blurred less and less. All pairs share three numbers, so that little contrast is enough.
+    1981), blurred less and less. All pairs share three numbers, so that little contrast is enough. Where the
+    surroundings do not tell (stripes that run along the motion, say), a camera is believed for which an object at
+    `places` (half heights from the middle) rests, if cameras are as slow as that, else one that stands still.
     """
-    luma = frames.mean(1)
-    away = functional.max_pool2d(masks.float(), 9, 1, 4)[:, 0] < 0.5
-    height, width = luma.shape[-2:]
-    half = min(height, width) / 2
-    y = (torch.arange(height) + 0.5 - height / 2) / half
-    x = (torch.arange(width) + 0.5 - width / 2) / half
-    screen = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
-    to_grid = torch.tensor([2 * half / width, 2 * half / height])
+    around = _Surroundings(frames, masks)
     state = torch.zeros(3)
     for blur, apart in CAMERA_STAGES:
-        soft = blurred(luma, blur)
-        step = min(apart, len(frames) - 1)
-        here, there = soft[:-step], soft[step:]
-        first = torch.arange(len(here), dtype=torch.float32)[:, None, None, None]
         for _ in range(CAMERA_STEPS):
-            pan, zoom = state[:2], state[2]
-            grown = (1 + zoom) ** step
-            # A point of the scene seen at s in frame i is at s (1+z)^n - n v (1+z)^(i+n) in frame i + n.
-            goes = screen * grown - step * pan * (1 + zoom) ** (first + step)
-            grid = goes * to_grid
-            seen = functional.grid_sample(there[:, None], grid, align_corners=False, padding_mode="border")[
-                :, 0
-            ]
-            free = functional.grid_sample(away[step:, None].float(), grid, align_corners=False)[:, 0] > 0.99
-            down, across = torch.gradient(seen, spacing=1 / half, dim=(1, 2))
-            residual = seen - here
-            chosen = away[:-step] & free & (goes.abs() * to_grid < 1).all(-1)
-            slopes = torch.stack(
-                [-step * across, -step * down, step * (across * screen[..., 0] + down * screen[..., 1])], -1
-            )
-            rows, wanted = slopes[chosen].double(), residual[chosen].double()
-            if len(rows) < 64:
-                break
-            spread = wanted.abs().median().clamp_min(1e-4)
-            weight = 1 / (1 + (wanted / (3 * spread)).square())
-            normal = (rows * weight[:, None]).T @ rows
-            damping = torch.diag(1e-3 * normal.diagonal() + 1e-3)
-            change = torch.linalg.solve(normal + damping, (rows * weight[:, None]).T @ wanted)
-            state = state - change.float().clamp(-0.02, 0.02)
+            state = around.stepped(state, blur, apart)
+    likely = [torch.zeros(3), state * torch.tensor([0.0, 0.0, 1.0])]
+    if places is not None:
+        time = torch.arange(len(places), dtype=torch.float32)[:, None]
+        pan = -_slope(places / (1 + state[2]) ** time)
+        likely.insert(0 if pan.norm() < FASTEST_PAN else len(likely), torch.cat([pan, state[2:]]))
+    costs = [around.cost(one) for one in (*likely, state)]
+    limit = DOUBT * min(costs) + DOUBT_FLOOR
+    state = next(one for one, cost in zip((*likely, state), costs, strict=True) if cost <= limit)
     return Camera((float(state[0]), float(state[1])), float(state[2]))
+
+
+class _Surroundings:
+    """A clip without its object, looked at under the assumption of a camera (pan across, pan down, zoom)."""
+
+    def __init__(self, frames: Frames, masks: Mask) -> None:
+        self.luma = frames.mean(1)
+        self.away = functional.max_pool2d(masks.float(), 9, 1, 4)[:, 0] < 0.5
+        height, width = self.luma.shape[-2:]
+        self.half = min(height, width) / 2
+        y = (torch.arange(height) + 0.5 - height / 2) / self.half
+        x = (torch.arange(width) + 0.5 - width / 2) / self.half
+        self.screen = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+        self.to_grid = torch.tensor([2 * self.half / width, 2 * self.half / height])
+        self.soft = {blur: blurred(self.luma, blur) for blur, _ in CAMERA_STAGES}
+
+    def compared(self, state: Tensor, blur: float, apart: int) -> tuple[Tensor, Tensor, Tensor, int]:
+        """Later frames brought back, their differences to earlier ones, where they count, and frames between them."""
+        soft, step = self.soft[blur], min(apart, len(self.luma) - 1)
+        first = torch.arange(len(soft) - step, dtype=torch.float32)[:, None, None, None]
+        # What is seen at s in frame i is seen at s (1+z)^n - n v (1+z)^(i+n) in frame i + n.
+        goes = self.screen * (1 + state[2]) ** step - step * state[:2] * (1 + state[2]) ** (first + step)
+        grid = goes * self.to_grid
+        seen = functional.grid_sample(soft[step:, None], grid, align_corners=False, padding_mode="border")[
+            :, 0
+        ]
+        free = functional.grid_sample(self.away[step:, None].float(), grid, align_corners=False)[:, 0] > 0.99
+        return seen, seen - soft[:-step], self.away[:-step] & free & (grid.abs() < 1).all(-1), step
+
+    def stepped(self, state: Tensor, blur: float, apart: int) -> Tensor:
+        """One Gauss-Newton step, with weights that fall off for what fits badly, and what is usual as a prior."""
+        seen, residual, chosen, step = self.compared(state, blur, apart)
+        down, across = torch.gradient(seen, spacing=1 / self.half, dim=(1, 2))
+        growth = across * self.screen[..., 0] + down * self.screen[..., 1]
+        slopes = step * torch.stack([-across, -down, growth], -1)
+        rows, wanted = slopes[chosen].double(), residual[chosen].double()
+        if len(rows) < LEAST_PIXELS:
+            return state
+        spread = wanted.abs().median().clamp_min(NOISE)
+        weighted = rows / (1 + (wanted / (3 * spread)).square())[:, None]
+        prior = (ALIKE * spread.square()) / torch.tensor(USUAL, dtype=torch.float64).square()
+        pull = weighted.T @ wanted + prior * state.double()
+        change = torch.linalg.solve(weighted.T @ rows + torch.diag(prior), pull)
+        return state - change.float().clamp(-0.02, 0.02)
+
+    def cost(self, state: Tensor) -> float:
+        """Mean difference that this camera leaves, of the last stage."""
+        _, residual, chosen, _ = self.compared(state, *CAMERA_STAGES[-1])
+        return float(residual[chosen].abs().mean()) if chosen.sum() >= LEAST_PIXELS else 0.0
+
+
+def _middles(outlines: Outlines, shape: str) -> Float[Tensor, "frames 2"]:
+    """Middles of the shapes' mass in pixels: an origin that lies elsewhere jumps where a turned shape fits as well."""
+    _, (x, y) = area_and_middle(shape)
+    cos, sin = outlines.angle.cos(), outlines.angle.sin()
+    return outlines.centre + outlines.radius[:, None] * torch.stack(
+        [cos * x - sin * y, sin * x + cos * y], -1
+    )
 
 
 def _unwrapped(angle: Float[Tensor, " frames"], shape: str) -> Float[Tensor, " frames"]:
@@ -195,8 +241,8 @@ def _turned(frames: Frames, outlines: Outlines) -> Float[Tensor, " frames"]:
     own = torch.stack([torch.stack([r * around.cos(), r * around.sin()], -1) for r in RADII])
     places = outlines.centre[:, None, None] + outlines.radius[:, None, None, None] * own
     size = torch.tensor([frames.shape[3], frames.shape[2]])
-    luma = frames.mean(1, keepdim=True)
-    seen = functional.grid_sample(luma, 2 * places / size, align_corners=False, padding_mode="border")[:, 0]
+    seen = functional.grid_sample(frames, 2 * places / size, align_corners=False, padding_mode="border")
+    seen = seen.flatten(1, 2)
     seen = seen - seen.mean(2, keepdim=True)
     if seen.square().mean().sqrt() < PLAIN:
         return torch.zeros(len(frames))
@@ -208,7 +254,7 @@ def _turned(frames: Frames, outlines: Outlines) -> Float[Tensor, " frames"]:
     row = torch.arange(len(near))
     before, top, after = near[row, peak - 1], near[row, peak], near[row, peak + 1]
     bend = (before - 2 * top + after).clamp(max=-1e-9)
-    shift = peak - reach + 0.5 * (before - after) / bend
+    shift = peak - reach + (0.5 * (before - after) / bend).clamp(-0.5, 0.5)
     return torch.cat([torch.zeros(1), (shift * (2 * math.pi / SAMPLES)).cumsum(0)])
 
 

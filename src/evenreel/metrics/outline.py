@@ -125,7 +125,7 @@ def _starts(masks: Float[Tensor, "frames 1 height width"], shape: str) -> Parame
     weight = coarse.flatten(1)
     total = weight.sum(1).clamp_min(1e-3)
     middle = (weight[..., None] * points.flatten(0, 1)).sum(1) / total[:, None]
-    area, offset = _area_and_middle(shape)
+    area, offset = area_and_middle(shape)
     radius = (total * BLOCK**2 / area).sqrt()
     angles, poses = _angles(shape, weight, points.flatten(0, 1) - middle[:, None]), _poses(shape)
     cos, sin = angles.cos(), angles.sin()
@@ -157,7 +157,7 @@ def _poses(shape: str) -> Float[Tensor, " poses"]:
 
 
 @cache
-def _area_and_middle(shape: str) -> tuple[float, tuple[float, float]]:
+def area_and_middle(shape: str) -> tuple[float, tuple[float, float]]:
     """Area in squared radii, and the middle of the mass; of the figure, of a pose in the middle of a step."""
     side = torch.linspace(-1.3, 1.3, 261)
     points = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1)[None]
