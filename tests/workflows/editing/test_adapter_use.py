@@ -52,7 +52,7 @@ def test_an_adapter_is_in_the_inversion_if_it_is_made_for_it(backbone, tmp_path,
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     inverted, edited = [], []
     for settings in (plain, replace(plain, adapter=AdapterUse(file=path))):
-        adapter = AdapterInUse.opened(settings, backbone, with_source=True)
+        adapter = AdapterInUse.opened(settings.adapter, backbone, with_source=True)
         host, watch = create_host("frame"), Stopwatch(backbone.device)
         pipeline = Pipeline(backbone, host, settings, silent, watch, adapter=adapter)
         text = backbone.embed([""])

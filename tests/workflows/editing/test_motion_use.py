@@ -259,9 +259,8 @@ def test_modules_come_along_only_where_they_are_packaged(tiny, monkeypatch, tmp_
 def test_what_does_not_go_together_is_refused(tiny, motion_folder, tmp_path):
     def opened(host="frame", **told):
         settings = EditSettings(prompt="x", host=host, **{"motion": str(motion_folder), **told})
-        return MotionInUse.opened(
-            settings, tiny, Alone() if host == "odd" else create_host(host), download=False
-        )
+        chosen = Alone() if host == "odd" else create_host(host)
+        return MotionInUse.opened(settings.motion, settings.motion_window, tiny, chosen, download=False)
 
     with pytest.raises(SettingsError, match="lets no frames"):
         opened("odd")

@@ -117,7 +117,7 @@ def feature_maps(
     found: dict[int, list[Maps]] = {}
     with ExitStack() as stack:
         prefix: PrefixOf | None = None
-        adapter = AdapterInUse.opened(settings, backbone, with_source=True)
+        adapter = AdapterInUse.opened(settings.adapter, backbone, with_source=True)
         if adapter is not None:
             adapter.see(frames)
             prefix = stack.enter_context(adapter.attached(backbone))

@@ -17,7 +17,7 @@ from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.errors import WeightsError, argument
 from evenreel.hosts.base import PrefixOf
-from evenreel.settings import RunSettings
+from evenreel.settings import AdapterUse, RunSettings
 from evenreel.types import Frames
 from evenreel.workflows.editing import record
 
@@ -37,9 +37,10 @@ class AdapterInUse:
     _seen: list[Tensor] = field(default_factory=list)
 
     @classmethod
-    def opened(cls, settings: RunSettings, backbone: Backbone, *, with_source: bool) -> "AdapterInUse | None":
-        """What the settings name; None where they name nothing. Raises: WeightsError, SettingsError."""
-        use = settings.adapter
+    def opened(
+        cls, use: AdapterUse | None, backbone: Backbone, *, with_source: bool
+    ) -> "AdapterInUse | None":
+        """Open what settings name; None where they name nothing. Raises: WeightsError, SettingsError."""
         if use is None:
             return None
         path = mini.ADAPTER if use.file == "mini" else Path(use.file).expanduser()

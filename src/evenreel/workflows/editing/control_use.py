@@ -1,5 +1,6 @@
 """What ControlNets are shown: a map for every frame, gathered while frames pass by in windows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from evenreel.errors import ClipError, argument
 from evenreel.files import shown
 from evenreel.ops.edges import canny
 from evenreel.progress import Progress
-from evenreel.settings import ControlUse, RunSettings
+from evenreel.settings import ControlUse
 from evenreel.types import Frames
 from evenreel.video import VideoInfo, open_clip, probe, to_model
 from evenreel.workflows.editing import record
@@ -101,18 +102,16 @@ class Conditions:
     each: tuple[Condition, ...]
 
     @classmethod
-    def opened(cls, settings: RunSettings, backbone: Backbone, *, download: bool) -> "Conditions | None":
-        """The ControlNets that settings name; None where they name none. Raises: WeightsError, ClipError.
+    def opened(
+        cls, uses: Sequence[ControlUse] | None, batch: int, backbone: Backbone, *, download: bool
+    ) -> "Conditions | None":
+        """Open the ControlNets that settings name; None where they name none. Raises: WeightsError, ClipError.
 
         One that is named twice is loaded twice, since hosts keep what its layers saw.
         """
-        if settings.control is None:
+        if uses is None:
             return None
-        return cls(
-            tuple(
-                Condition.opened(use, settings.batch, backbone, download=download) for use in settings.control
-            )
-        )
+        return cls(tuple(Condition.opened(use, batch, backbone, download=download) for use in uses))
 
     @property
     def clip(self) -> VideoInfo | None:

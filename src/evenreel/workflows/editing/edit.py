@@ -207,7 +207,7 @@ def _pipeline(
 ) -> Pipeline:
     inversion = create_inversion(settings)  # wrong options fail before weights load
     prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
-    return opened(
+    pipeline = opened(
         Pipeline,
         settings,
         backbone,
@@ -217,6 +217,7 @@ def _pipeline(
         frames=frames,
         download=download,
     )
+    return dataclasses.replace(pipeline, made=inversion)
 
 
 def _written(

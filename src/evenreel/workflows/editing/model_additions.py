@@ -1,6 +1,6 @@
 """What is put on top of a model for a run: LoRAs, embeddings, and how prompts are read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,6 @@ from evenreel.backbones.prompt_syntax import strange
 from evenreel.backbones.sharing import exclusive
 from evenreel.backbones.text import Embedding
 from evenreel.errors import SettingsError, argument
-from evenreel.settings import RunSettings
 from evenreel.settings.kinds import split_file
 from evenreel.workflows.editing import record
 
@@ -32,10 +31,17 @@ class Additions:
     """What was assumed, or read as plain words: a sentence each."""
 
     @classmethod
-    def opened(cls, settings: RunSettings, backbone: Backbone, prompts: list[str]) -> "Additions":
-        """What the settings name. Raises: WeightsError, SettingsError."""
-        syntax = settings.prompt_syntax or "weights"
-        loras, embeddings = settings.lora or (), settings.embedding or ()
+    def opened(
+        cls,
+        backbone: Backbone,
+        prompts: list[str],
+        *,
+        loras: Sequence[str] | None,
+        embeddings: Sequence[str] | None,
+        syntax: str | None,
+    ) -> "Additions":
+        """Open what settings name, as `FILE:WEIGHT` and `FILE:WORD`. Raises: WeightsError, SettingsError."""
+        syntax, loras, embeddings = syntax or "weights", loras or (), embeddings or ()
         text: Any = getattr(backbone, "text", None)
         if (loras or embeddings) and text is None:
             raise SettingsError(f"model {backbone.name} takes no LoRAs and no embeddings; leave them out.")

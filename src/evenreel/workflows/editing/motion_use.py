@@ -2,20 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evenreel.backbones import Backbone, mini
 from evenreel.backbones.hub import find
-from evenreel.errors import SettingsError
+from evenreel.errors import SettingsError, argument
 from evenreel.hosts.base import Host, TakesMotion
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.folder import MotionFolder, load_motion
 from evenreel.motion.modules import MotionModules
-from evenreel.settings import RunSettings
-from evenreel.settings.runs import AUTO_HOST, Run
+from evenreel.settings.runs import AUTO_HOST
 
 AUTO, OFF, MINI = "auto", "off", "mini"
 MOVED_HOST = "frame"
@@ -36,32 +35,31 @@ class MotionInUse:
 
     @classmethod
     def opened(
-        cls, settings: RunSettings, backbone: Backbone, host: Host, *, download: bool
+        cls, motion: str, window: int, backbone: Backbone, host: Host, *, download: bool
     ) -> "MotionInUse | None":
-        """What the settings name; None where there is nothing to attach.
+        """Open what settings call `motion`; None where there is nothing to attach.
 
         Raises: WeightsError for modules that are absent, damaged or made for another model, SettingsError for a host
         or a window that does not go with them.
         """
-        name = resolved(settings.motion, backbone, host)
+        name = resolved(motion, backbone, host)
         if name == OFF:
             return None
         if not can_move(host):
             raise SettingsError(
-                f"host {settings.host} lets no frames of a clip pass together, as motion modules need; choose another "
-                "host, or --motion off."
+                f"host {host.name} lets no frames of a clip pass together, as motion modules need; choose another "
+                f"host, or {argument('motion')} off."
             )
         folder = folder_of(name, download=download)
         modules = load_motion(folder)
-        if settings.motion_window > modules.max_frames:
+        if window > modules.max_frames:
             raise SettingsError(
-                f"motion_window must be at most {modules.max_frames} with these motion modules, got "
-                f"{settings.motion_window}."
+                f"{argument('motion_window')} must be at most {modules.max_frames} here, got {window}."
             )
         modules.places(backbone.unet)  # made for another model?
         modules.to(backbone.device, backbone.dtype)
         found_again = str(Path(name).absolute()) if name != MINI and Path(name).is_dir() else name
-        return cls(modules, found_again, folder.fingerprint, settings.motion_window)
+        return cls(modules, found_again, folder.fingerprint, window)
 
     @contextmanager
     def attached(self, backbone: Backbone, timesteps: Sequence[int]) -> Iterator[MotionWindows]:
@@ -84,12 +82,12 @@ def resolved(motion: str, backbone: Backbone, host: Host) -> str:
     return MINI if mini_moves(backbone.name) and can_move(host) else OFF
 
 
-def with_host(settings: Run, model: str) -> Run:
-    """Settings that name the host which `auto` is for a model of that name, with motion modules or without."""
-    if settings.host != AUTO_HOST:
-        return settings
-    moved = mini_moves(model) if settings.motion == AUTO else settings.motion != OFF
-    return replace(settings, host=MOVED_HOST if moved else settings.usual_host)
+def chosen_host(host: str, motion: str, model: str, usual: str) -> str:
+    """Return the host that `auto` is for a model of that name: `usual`, unless motion modules are at work."""
+    if host != AUTO_HOST:
+        return host
+    moved = mini_moves(model) if motion == AUTO else motion != OFF
+    return MOVED_HOST if moved else usual
 
 
 def mini_moves(model: str) -> bool:

@@ -176,11 +176,13 @@ class Pipeline(Stages):
     settings: EditSettings
     plain: list[bool] = field(default_factory=list)
     """Of each frame encoded so far, whether it is of one colour."""
+    made: Inversion | None = None
+    """The inversion, where it is made already."""
 
     @cached_property
     def inversion(self) -> Inversion:
-        """What the settings choose. Raises: SettingsError for wrong options."""
-        return create_inversion(self.settings)
+        """The way to noise: as made, else as the settings say. Raises: SettingsError for wrong options."""
+        return self.made or create_inversion(self.settings)
 
     def encode(
         self, windows: Iterable[tuple[Pixels, tuple[Fraction, ...]]], size: tuple[int, int], total: int | None

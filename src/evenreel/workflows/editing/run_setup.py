@@ -23,7 +23,7 @@ from evenreel.workflows.editing.adapter_use import AdapterInUse
 from evenreel.workflows.editing.callers import check_backbone
 from evenreel.workflows.editing.control_use import Conditions
 from evenreel.workflows.editing.model_additions import Additions
-from evenreel.workflows.editing.motion_use import OFF, MotionInUse, with_host
+from evenreel.workflows.editing.motion_use import OFF, MotionInUse, chosen_host
 from evenreel.workflows.editing.pipeline import Stages
 from evenreel.workflows.editing.resource_use import Stopwatch
 
@@ -48,7 +48,9 @@ def opened(
     """
     check_backbone(backbone)
     with_source = inversion is not None
-    settings = with_host(settings, settings.model if backbone is None else backbone.name)
+    model = settings.model if backbone is None else backbone.name
+    host_name = chosen_host(settings.host, settings.motion, model, settings.usual_host)
+    settings = dataclasses.replace(settings, host=host_name)
     # wrong options fail before weights load
     host: Host = create_host(settings.host, settings.host_options, with_source=with_source)
     idle.refuse_idle(host, settings, idle.occasion_of(settings, settings.guidance_scale, frames))
@@ -60,13 +62,21 @@ def opened(
         else:
             settings = _settings_of(backbone, settings)
         timesteps = backbone.schedule.timesteps(settings.steps)  # too many steps, or
-        additions = Additions.opened(settings, backbone, prompts)
+        additions = Additions.opened(
+            backbone,
+            prompts,
+            loras=settings.lora,
+            embeddings=settings.embedding,
+            syntax=settings.prompt_syntax,
+        )
         with additions.at_work(backbone):
             backbone.embed(prompts)  # too long a prompt
         _ = backbone.unet
-        conditions = Conditions.opened(settings, backbone, download=download)
-        adapter = AdapterInUse.opened(settings, backbone, with_source=with_source)
-        motion = MotionInUse.opened(settings, backbone, host, download=download)
+        conditions = Conditions.opened(settings.control, settings.batch, backbone, download=download)
+        adapter = AdapterInUse.opened(settings.adapter, backbone, with_source=with_source)
+        motion = MotionInUse.opened(
+            settings.motion, settings.motion_window, backbone, host, download=download
+        )
         if adapter is not None:
             idle.check_window(adapter, timesteps, len(backbone.schedule.alphas_cumprod))
     stopwatch.device = backbone.device

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -34,7 +34,7 @@ from evenreel.progress import silent
 from evenreel.settings import EditSettings
 from evenreel.types import Frames, Latents
 from evenreel.workflows.editing.adapter_use import AdapterInUse
-from evenreel.workflows.editing.motion_use import MotionInUse, with_host
+from evenreel.workflows.editing.motion_use import MotionInUse, chosen_host
 from evenreel.workflows.editing.pipeline import Pipeline
 from evenreel.workflows.editing.resource_use import Stopwatch
 from evenreel.world import ATTRIBUTES, HELD_OUT, Rendering, Scene, caption, main_flow, random_scene, render
@@ -152,12 +152,13 @@ def edit_frames(
     backbone: Backbone, frames: Frames, settings: EditSettings, watch: Watch | None = None
 ) -> Frames:
     """Edit frames that have the model's own size already."""
-    settings = with_host(settings, backbone.name)
+    chosen = chosen_host(settings.host, settings.motion, backbone.name, settings.usual_host)
+    settings = replace(settings, host=chosen)
     host = create_host(settings.host, settings.host_options)
-    motion = MotionInUse.opened(settings, backbone, host, download=False)
+    motion = MotionInUse.opened(settings.motion, settings.motion_window, backbone, host, download=False)
     if watch is not None:
         host = _Watched(host, watch)
-    adapter = AdapterInUse.opened(settings, backbone, with_source=True)
+    adapter = AdapterInUse.opened(settings.adapter, backbone, with_source=True)
     if adapter is not None:
         adapter.see(frames)
     pipeline = Pipeline(
