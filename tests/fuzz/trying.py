@@ -79,7 +79,7 @@ def _inputs(draw: random.Random, whole: bytes, kept: list[bytes], reader: Reader
             with_another = draw.choice(reader.mutations)
             try:
                 content = with_another(draw, content)
-            except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
                 break  # no longer what that one can change
         yield content
 

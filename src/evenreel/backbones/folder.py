@@ -186,7 +186,9 @@ class ModelFolder:
         named = config.get("architectures")
         found = config.get("_class_name") or (named[0] if isinstance(named, list) and named else class_name)
         if found != class_name or "auto_map" in config:
-            raise WeightsError(f"{where}: must be a plain {class_name}, got {found}; use {self.wanted}.")
+            raise WeightsError(
+                f"{where}: must be a plain {class_name}, got {str(found)[:60]}; use {self.wanted}."
+            )
         if class_name in SCHEMAS:
             configs.checked(SCHEMAS[class_name], config, where / "config.json")
 

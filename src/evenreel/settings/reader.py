@@ -46,7 +46,7 @@ def read(kind: type[Settings], values: Mapping[str, Any], whose: str, *, within:
     if unknown := sorted(told.keys() - known.keys()):
         names = ", ".join(sorted(leaf.name for leaf in leaves(kind)))
         listed = f"its settings are: {names}" if names else "it has no settings"
-        raise SettingsError(f"{whose} has no setting {', '.join(map(str, unknown))}; {listed}.")
+        raise SettingsError(f"{whose} has no setting {', '.join(map(str, unknown))[:200]}; {listed}.")
     for name, one in known.items():
         if name not in told and one.default is one.default_factory is dataclasses.MISSING:
             raise SettingsError(f"{whose} needs {argument(within + flat_name(kind, name))}; add it.")

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import load_clip
 from evenreel.backbones.control import is_control
 from evenreel.errors import ClipError, SettingsError, WeightsError
+from evenreel.files import shown
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.video import probe
@@ -23,6 +25,69 @@ from evenreel.workflows.editing.generate import generate_file
 from evenreel.workflows.editing.motion_use import OFF, folder_of
 from evenreel.workflows.editing.record import FileResult
 from evenreel.workflows.editing.run_setup import model_options
+
+
+class _Part(BaseModel):
+    """Base of what a record says: types are exact, and what is not listed is not read."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+
+class _File(_Part):
+    path: str
+    sha256: str
+    vision: str | None = None
+    """Of an adapter, the fingerprint of its CLIP."""
+
+
+class _Model(_Part):
+    fingerprint: str
+
+
+class _Control(_Model):
+    clip: _File | None
+
+
+class _Output(_Part):
+    path: str
+
+
+class _Machine(_Part):
+    threads: int
+
+
+class _Record(_Part):
+    """What a record says of how a result was made, beside its settings."""
+
+    command: str | None = None
+    source: _File | None = None
+    control: list[_Control] | _Control | None = None
+    motion: _Model | None = None
+    output: _Output
+    model: _Model
+    machine: _Machine
+    loras: list[_File] | None = None
+    embeddings: list[_File] | None = None
+    adapter: _File | None = None
+
+    @property
+    def controls(self) -> list[_Control]:
+        """All of them; records of before hold a single one."""
+        return [self.control] if isinstance(self.control, _Control) else self.control or []
+
+
+def _told(values: dict[str, Any], path: Path) -> _Record:
+    """Read a record. Raises: SettingsError for one that does not say all that is needed."""
+    try:
+        told = _Record.model_validate(values)
+        if told.source is None and told.command != "generate":
+            raise SettingsError(f"{shown(path)} is damaged: source is missing; give another record.")
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise SettingsError(
+            f"{shown(path)} is damaged: {place} is missing or wrong; give another record."
+        ) from error
+    return told
 
 
 def repeat_edit(
@@ -38,55 +103,43 @@ def repeat_edit(
     """
     values = record.read_record(Path(path))
     record.check_repeatable(values, Path(path))
-    from_text, motion = values.get("command") == "generate", values.get("motion")
-    controls = values.get("control") or []
-    controls = [controls] if isinstance(controls, dict) else controls  # records of before hold a single one
-    try:
-        clips = [] if from_text else [values["source"]]
-        clips.extend(control["clip"] for control in controls if control["clip"] is not None)
-        sources = [(Path(clip["path"]), clip["sha256"]) for clip in clips]
-        control_fingerprints = [str(control["fingerprint"]) for control in controls]
-        motion_fingerprint = None if motion is None else motion["fingerprint"]
-        written, fingerprint = Path(values["output"]["path"]), values["model"]["fingerprint"]
-        threads = int(values["machine"]["threads"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise SettingsError(
-            f"{path} is damaged: {error} is missing or wrong; give another record."
-        ) from error
+    told = _told(values, Path(path))
+    from_text = told.command == "generate"
+    clips = [] if told.source is None else [told.source]
+    clips.extend(control.clip for control in told.controls if control.clip is not None)
     settings = _settings(values["settings"], from_text=from_text)
-    for source, digest in sources:
-        _check_same(source, digest)
+    for clip in clips:
+        _check_same(Path(clip.path), clip.sha256)
     backbone = load_backbone(
         settings.model, device=settings.device, dtype=settings.dtype, **model_options(settings)
     )
     # earlier records hold the hash of the weights alone
-    if fingerprint not in (backbone.fingerprint, getattr(backbone, "weights_fingerprint", None)):
+    if told.model.fingerprint not in (backbone.fingerprint, getattr(backbone, "weights_fingerprint", None)):
         raise WeightsError(
             f"the model {settings.model} is no longer the one that was used; restore it, or start a new run."
         )
-    _check_controls(settings, backbone, control_fingerprints)
-    for kind, parts in (("LoRA", values.get("loras")), ("embedding", values.get("embeddings"))):
+    _check_controls(settings, backbone, [control.fingerprint for control in told.controls])
+    for kind, parts in (("LoRA", told.loras), ("embedding", told.embeddings), ("adapter", [told.adapter])):
         for part in parts or ():
             _check_file(kind, part)
-    if (adapter := values.get("adapter")) is not None:
-        _check_file("adapter", adapter)
-        clip = adapter.get("vision")
-        if clip and clip not in known_as(load_clip(clip_of(settings, adapter), device=backbone.device)):
-            raise WeightsError(
-                "the CLIP of the adapter is no longer the one that was used; restore it, or start a new run."
-            )
-    if motion is not None and folder_of(settings.motion).fingerprint != motion_fingerprint:
+    seen = None if told.adapter is None else told.adapter.vision
+    if seen and seen not in known_as(load_clip(clip_of(settings, values["adapter"]), device=backbone.device)):
+        raise WeightsError(
+            "the CLIP of the adapter is no longer the one that was used; restore it, or start a new run."
+        )
+    if told.motion is not None and folder_of(settings.motion).fingerprint != told.motion.fingerprint:
         raise WeightsError(
             f"the motion modules {settings.motion} are no longer those that were used; restore them, or start a new "
             "run."
         )
+    written = Path(told.output.path)
     target = (
         Path(output) if output is not None else written.with_name(f"{written.stem}-repeated{written.suffix}")
     )
-    with _threads(threads):
+    with _threads(told.machine.threads):
         if isinstance(settings, GenerateSettings):
             return generate_file(target, settings, progress=progress, backbone=backbone)
-        return edit_file(sources[0][0], target, settings, progress=progress, backbone=backbone)
+        return edit_file(clips[0].path, target, settings, progress=progress, backbone=backbone)
 
 
 def _settings(values: dict[str, Any], *, from_text: bool) -> EditSettings | GenerateSettings:
@@ -114,17 +167,14 @@ def _check_controls(
             )
 
 
-def _check_file(kind: str, recorded: Any) -> None:
+def _check_file(kind: str, recorded: "_File | None") -> None:
     """Raise WeightsError unless a file of weights is the one that a record speaks of."""
-    try:
-        path, digest = Path(recorded["path"]), recorded["sha256"]
-    except (KeyError, TypeError) as error:
-        raise SettingsError(
-            f"the record is damaged: what it says of the {kind} is wrong; give another."
-        ) from error
-    if not path.is_file() or record.hash_of((path,)) != digest:
+    if recorded is None:
+        return
+    path = Path(recorded.path)
+    if not path.is_file() or record.hash_of((path,)) != recorded.sha256:
         raise WeightsError(
-            f"the {kind} {path} is no longer the one that was used; restore it, or start a new run."
+            f"the {kind} {shown(path)} is no longer the one that was used; restore it, or start a new run."
         )
 
 
