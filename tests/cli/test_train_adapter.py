@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from closeness import assert_close
+from evenreel import load, save
 from evenreel.adapters import checkpoint
 from evenreel.cli import main
+from evenreel.errors import ResourceError
 from evenreel.training.states import StateFiles, recorded_step
 
 QUICK = [
@@ -60,7 +62,7 @@ def learn(request):
 @pytest.fixture(scope="module")
 def command(shards, tiny_folder, learn):
     told = ["train", "adapter", str(shards), "--model", str(tiny_folder), "--learn", learn, *QUICK]
-    return [*told, "--edit-steps", "6"]
+    return [*told, *(["--edit-steps", "6"] if learn == "edits" else [])]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def weights(out):
 
 
 def steps_in_log(out):
-    lines = [json.loads(line) for line in (out / "adapter.log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [line for line in lines if "step" in line]
 
 
@@ -150,9 +152,27 @@ def test_two_processes_follow_one(command, whole, tmp_path):
     assert len(steps_in_log(tmp_path)) == 6
 
 
-def test_another_training_does_not_go_on_in_its_place(command, whole, capsys):
-    assert main([*command, "--steps", "9", "--seed", "1", "-o", str(whole)]) == 2
-    assert "begun with seed 0" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--seed", "1"], "begun with --seed 0, and 1 is asked for"),
+        (["--rank", "8"], "begun with --rank 4, and 8 is asked for"),
+        (["--model", "mini"], "begun with --model"),
+        (["--shared-tokens", "3"], "--shared-tokens"),
+        (["--frame-tokens", "none", "--shared-tokens", "2"], "-tokens"),
+        (["--scope", "all,x"], "--scope"),
+        (["--window", "0.6:1"], "--window"),
+        (["--learning-rate", "0.002"], "--learning-rate 0.001, and 0.002 is asked for"),
+    ],
+)
+def test_another_training_does_not_go_on_in_its_place(command, whole, more, said, capsys):
+    assert main([*command, "--steps", "9", *more, "-o", str(whole)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_fewer_steps_than_are_made_are_refused(command, whole, capsys):
+    assert main([*command, "--steps", "2", "-o", str(whole)]) == 2
+    assert "is less than the 6 that adapter" in capsys.readouterr().err
 
 
 def test_an_edit_with_it_records_it_and_off_is_off(whole, tiny_folder, clip_with_sound, tmp_path):
@@ -188,9 +208,92 @@ def test_an_edit_with_it_records_it_and_off_is_off(whole, tiny_folder, clip_with
         (["--learn", "nothing"], "edits, noise"),
         (["--learn", "edits", "--edit-guidance", "two"], "LOW:HIGH"),
         (["--learn", "edits", "--edit-guidance", "4:2"], "LOW:HIGH"),
+        (["--learn", "edits", "--temporal", "frames"], "--temporal has no effect with --learn edits"),
+        (["--learn", "edits", "--unconditional", "0.2"], "--unconditional has no effect"),
+        (["--learn", "edits", "--shared-noise", "0.2"], "--shared-noise has no effect"),
+        (["--learn", "edits", "--weight-diffusion", "2"], "--weight-diffusion has no effect"),
+        (["--learn", "noise", "--edit-steps", "5"], "--edit-steps has no effect with --learn noise"),
+        (["--learn", "noise", "--edit-guidance", "2:3"], "--edit-guidance has no effect"),
+        (["--validate-prompt", "a star"], "go with --validate"),
+        (["--validate-every", "3"], "go with --validate"),
     ],
 )
 def test_what_cannot_be_trained(shards, tiny_folder, more, said, tmp_path, capsys):
-    told = ["train", "adapter", str(shards), "--model", str(tiny_folder), *QUICK, "--edit-steps", "6"]
+    told = ["train", "adapter", str(shards), "--model", str(tiny_folder), *QUICK]
     assert main([*told, "--steps", "3", "-o", str(tmp_path / "run"), *more]) != 0
     assert said in capsys.readouterr().err
+
+
+class TestValidation:
+    """What an edit of the clip would fail of is found before the first step; what fails later loses nothing."""
+
+    @pytest.fixture
+    def told(self, shards, tiny_folder, tmp_path):
+        quick = [
+            "--learn",
+            "noise",
+            "--accumulation",
+            "1",
+            "--steps",
+            "2",
+            "--warmup",
+            "0",
+            "--dtype",
+            "float32",
+        ]
+        words = [
+            "train",
+            "adapter",
+            str(shards),
+            "--model",
+            str(tiny_folder),
+            *quick,
+            "--device",
+            "cpu",
+            "-q",
+        ]
+        return [*words, "--frame-tokens", "none", "-o", str(tmp_path / "run")]
+
+    @pytest.mark.parametrize(
+        ("clip", "prompt", "said"),
+        [
+            ("nowhere.mp4", "a star", "nowhere.mp4"),
+            ("whole", "", "--validate needs --validate-prompt"),
+            ("text", "a star", "text"),
+            ("whole", "a star " * 1000, "shorten"),
+        ],
+    )
+    def test_it_is_checked_first(self, told, clip, prompt, said, clip_with_sound, tmp_path, capsys):
+        (tmp_path / "text").write_text("no clip", encoding="utf-8")
+        clip = clip_with_sound if clip == "whole" else tmp_path / clip
+        assert main([*told, "--validate", str(clip), "--validate-prompt", prompt]) != 0
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "run/log.jsonl").exists()
+
+    def test_fewer_frames_than_are_wanted(self, told, clip_with_sound, tmp_path):
+        for count in (1, 3):
+            frames = load(clip_with_sound, 0, count)
+            save(frames, tmp_path / "clip")
+            out = ["-o", str(tmp_path / f"run{count}")]
+            looked = [
+                "--validate",
+                str(tmp_path / "clip"),
+                "--validate-prompt",
+                "a star",
+                "--validate-every",
+                "2",
+            ]
+            assert main([*told, *looked, *out]) == 0
+            assert (tmp_path / f"run{count}/validation/step-000002.png").exists()
+
+    def test_one_that_fails_is_said_and_the_training_goes_on(
+        self, told, clip_with_sound, tmp_path, monkeypatch, caplog
+    ):
+        def fail(*_, **__):
+            raise ResourceError("there is no memory.")
+
+        monkeypatch.setattr("evenreel.workflows.training.adapter.edit_clip", fail)
+        looked = ["--validate", str(clip_with_sound), "--validate-prompt", "a star", "--validate-every", "1"]
+        assert main([*told, *looked]) == 0
+        assert (tmp_path / "run/adapter.safetensors").exists()
+        assert len(steps_in_log(tmp_path / "run")) == 2

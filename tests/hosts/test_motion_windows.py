@@ -113,3 +113,15 @@ def test_too_many_frames_at_once():
     assert motion().whole(20).size == 20
     with pytest.raises(SettingsError, match="at most 32"):
         motion().whole(33)
+
+
+def test_frames_of_one_colour_pass_apart():
+    plain = frozenset({0, 7, 20})
+    others = [frame for frame in range(40) if frame not in plain]
+    *windows, last = motion(apart=plain).cut(40, 600)
+    assert last.frames == (0, 7, 20)
+    assert windows == [
+        (tuple(others[row] for row in rows), weights) for rows, weights in motion().cut(37, 600)
+    ]
+    # where nothing else is there, nothing is left out
+    assert motion(apart=frozenset(range(40))).cut(40, 600) == motion().cut(40, 600)

@@ -86,7 +86,7 @@ def test_clips_that_cannot_be_used_are_named(folder):
     assert captions_of(source) == {"a": ("one",)}
     found = problems_of(source)
     assert found.pop("gone.mp4") == found.pop("y" * 300) == "there is no such file"
-    assert found.pop("d") == found.pop("e.mp4") == "it has no captions"
+    assert found.pop("d") == found.pop("b/c") == found.pop("e.mp4") == "it has no captions"
     assert set(found) == {"../secret", "/etc/passwd", "nul\\x00"}
     assert set(found.values()) == {"its name leads out of the folder"}
 
@@ -116,7 +116,7 @@ def test_damaged_captions_are_one_sentence(folder, name, text):
 
 def test_bytes_that_are_no_text(folder):
     (folder / "captions.csv").write_bytes(b"file,caption\na,caf\xe9\n")
-    with pytest.raises(DataError, match=r"captions.csv cannot be read"):
+    with pytest.raises(DataError, match=r"captions.csv is not text in UTF-8; save it as UTF-8"):
         open_source(folder)
 
 
@@ -208,3 +208,28 @@ def test_a_source_is_known_again_by_what_it_holds(folder):
     assert open_source(folder).description == before
     (folder / "captions.json").write_text(json.dumps({"a": "two"}))
     assert open_source(folder).description != before
+
+
+def test_folders_of_images_without_captions_are_counted(folder):
+    (folder / "a.txt").write_text("one")
+    (folder / "empty").mkdir()
+    source = open_source(folder)
+    assert captions_of(source) == {"a": ("one",)}
+    assert problems_of(source) == dict.fromkeys(("b/c", "d"), "it has no captions")
+
+
+def test_a_picture_beside_a_video_is_not_a_clip(folder):
+    (folder / "videos").mkdir()
+    (folder / "videos/e.mp4").write_bytes(b"")
+    (folder / "videos/cover.jpg").write_bytes(b"")
+    assert "videos" not in problems_of(open_source(folder))
+
+
+def test_texts_in_another_encoding_are_named(folder):
+    (folder / "a.txt").write_text("zwei Männer", encoding="latin-1")
+    (folder / "b/c.txt").write_text("three", encoding="utf-16")
+    (folder / "d.txt").write_text("vier ☃", encoding="utf-8-sig")
+    source = open_source(folder)
+    assert captions_of(source) == {"d": ("vier ☃",)}
+    assert problems_of(source)["a"] == "a.txt is not text in UTF-8"
+    assert problems_of(source)["b/c"] == "c.txt is not text in UTF-8"

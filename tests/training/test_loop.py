@@ -142,6 +142,13 @@ def test_the_rate_rises_stays_and_falls():
     assert LoopSettings(steps=10, learning_rate=1.0, warmup=0, decay=0.0).rate(9, 10) == 1.0
 
 
+def test_a_warm_up_that_is_longer_than_the_training_is_shortened_and_that_is_said(tmp_path, caplog):
+    settings = LoopSettings(**{**SETTINGS, "warmup": 500, "learning_rate": 1.0, "decay": 0.0}, steps=20)
+    assert [settings.rate(step, 20) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
+    list(Training("toy", Toy(), settings, tmp_path).run(draw))
+    assert "the warm-up of 500 steps is longer than the training of 20: it is shortened to 2" in caplog.text
+
+
 def test_states_lie_between_what_belongs_together(tmp_path):
     settings = LoopSettings(**{**SETTINGS, "checkpoint_seconds": 0.0}, steps=6)
     begun = Training("toy", Toy(), settings, tmp_path, unit=3)
@@ -223,7 +230,6 @@ def test_a_training_that_goes_on_is_the_one_that_began(tmp_path, change, named):
         {"dtype": "int8"},
         {"learning_rate": 0.0},
         {"warmup": -1},
-        {"warmup": 2},
         {"minutes": 0.0},
         {"decay": 1.5},
         {"average": 1.0},

@@ -178,7 +178,11 @@ def build(
     ] = 32,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Stop at the first clip that cannot be used.", rich_help_panel=RUN),
+        typer.Option(
+            "--strict",
+            help="Stop at the first clip that cannot be used, or whose caption is too long to be read whole.",
+            rich_help_panel=RUN,
+        ),
     ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=RUN)
@@ -247,7 +251,10 @@ def check(
     ] = None,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Count blank frames, still groups and repetitions as failures too."),
+        typer.Option(
+            "--strict",
+            help="Count blank frames, still groups, repetitions and captions that are too long as failures too.",
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
@@ -267,8 +274,9 @@ def check(
         raise DataError(f"{problems[0].rstrip('.')}{more}.")
     if strict and report.remarks:
         raise DataError(
-            f"{folder} holds {report.found.blank} blank frames, {report.found.still} still groups and "
-            f"{report.found.repeated} repetitions; leave --strict out to accept them."
+            f"{folder} holds {report.found.blank} blank frames, {report.found.still} still groups, "
+            f"{report.found.repeated} repetitions and {len(report.found.cut)} captions that are too long; "
+            "leave --strict out to accept them."
         )
 
 
@@ -311,7 +319,12 @@ def _print_report(report: "Report") -> None:
     table.add_column()
     table.add_column(justify="right")
     table.add_column()
-    remarks = {"blank frames": found.blank, "still groups": found.still, "repeated groups": found.repeated}
+    remarks = {
+        "blank frames": found.blank,
+        "still groups": found.still,
+        "repeated groups": found.repeated,
+        "captions too long to be read": len(found.cut),
+    }
     rows = [
         ("shards", len(manifest.shards), f"of {manifest.shard_count}"),
         ("samples that are whole", found.samples, f"of {manifest.samples}"),
@@ -324,6 +337,8 @@ def _print_report(report: "Report") -> None:
     for name, count, words in rows:
         table.add_row(name, str(count), words)
     stdout().print(table)
+    for cut in found.cut[:MOST_LINES]:
+        stdout().print(f"too long: {cut.described()}", markup=False)
     for problem in found.problems[:MOST_LINES]:
         stdout().print(problem, markup=False)
     if len(found.problems) > MOST_LINES:

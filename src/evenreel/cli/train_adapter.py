@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,7 +75,12 @@ def adapter(
         float | None, _option(TRAINING, "learning_rate", "Learning rate after the warm-up.")
     ] = None,
     warmup: Annotated[
-        int | None, _option(TRAINING, "warmup", "Steps over which the learning rate rises from zero.")
+        int | None,
+        _option(
+            TRAINING,
+            "warmup",
+            "Steps over which the learning rate rises from zero; in a shorter training, a tenth.",
+        ),
     ] = None,
     minutes: Annotated[
         float | None,
@@ -169,38 +175,51 @@ def adapter(
         _option(TRAINING, "weight_temporal", "Weight of the temporal loss in the sum of losses."),
     ] = None,
     edit_steps: Annotated[
-        int,
-        typer.Option(help="Sampling steps of an edit that the adapter learns from.", rich_help_panel=EDITS),
-    ] = 15,
-    edit_guidance: Annotated[
-        str,
+        int | None,
         typer.Option(
-            help="Guidance scales between which that of each edit is drawn, as LOW:HIGH.",
+            help="Sampling steps of an edit that the adapter learns from.",
+            show_default="15",
             rich_help_panel=EDITS,
         ),
-    ] = "2:4",
+    ] = None,
+    edit_guidance: Annotated[
+        str | None,
+        typer.Option(
+            help="Guidance scales between which that of each edit is drawn, as LOW:HIGH.",
+            show_default="2:4",
+            rich_help_panel=EDITS,
+        ),
+    ] = None,
     temporal: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="What the temporal loss compares: frames, noise-levels or source-anchored.",
+            show_default="source-anchored",
             rich_help_panel=NOISE,
         ),
-    ] = "source-anchored",
+    ] = None,
     weight_diffusion: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="Weight of the error of the predicted noise in the sum of losses.", rich_help_panel=NOISE
+            help="Weight of the error of the predicted noise in the sum of losses.",
+            show_default="1.0",
+            rich_help_panel=NOISE,
         ),
-    ] = 1.0,
+    ] = None,
     shared_noise: Annotated[
-        float, typer.Option(help="Share of the noise that frames have in common.", rich_help_panel=NOISE)
-    ] = 0.0,
-    unconditional: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="Share of the captions that are left out, so that guidance works.", rich_help_panel=NOISE
+            help="Share of the noise that frames have in common.", show_default="0.0", rich_help_panel=NOISE
         ),
-    ] = 0.1,
+    ] = None,
+    unconditional: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the captions that are left out, so that guidance works.",
+            show_default="0.1",
+            rich_help_panel=NOISE,
+        ),
+    ] = None,
     licence: Annotated[
         str, typer.Option(help="Licence under which the adapter comes, in one line.", rich_help_panel=ADAPTER)
     ] = "Apache-2.0",
@@ -218,11 +237,14 @@ def adapter(
         str, typer.Option(help="What the clip of --validate shows.", rich_help_panel=LOOK)
     ] = "",
     validate_every: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, help="Optimizer steps from one edit of --validate to the next.", rich_help_panel=LOOK
+            min=1,
+            show_default="250",
+            help="Optimizer steps from one edit of --validate to the next.",
+            rich_help_panel=LOOK,
         ),
-    ] = 250,
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Train an adapter that makes edits consistent; stopped at any moment, the same command goes on.
@@ -243,15 +265,19 @@ def adapter(
     learnt_at = Window.parse(window) if window is not None else recipe.adapter.training_window
     used_at = learnt_at if learn == "edits" and window is not None else recipe.adapter.inference_window
     loss = {"window": learnt_at, "weight_temporal": weight_temporal}
+    of_edits = {"edit_steps": edit_steps, "edit_guidance": edit_guidance}
+    of_noise = {
+        "temporal": temporal,
+        "weight_diffusion": weight_diffusion,
+        "shared_noise": shared_noise,
+        "unconditional": unconditional,
+    }
+    _refuse_told(of_noise if learn == "edits" else of_edits, learn)
     if learn == "edits":
-        loss |= {"steps": edit_steps, "guidance_scale": _range(edit_guidance)}
+        guided = None if edit_guidance is None else _range(edit_guidance)
+        loss |= {"steps": edit_steps, "guidance_scale": guided}
     else:
-        loss |= {
-            "temporal": temporal,
-            "weight_diffusion": weight_diffusion,
-            "shared_noise": shared_noise,
-            "unconditional": unconditional,
-        }
+        loss |= of_noise
     lora = recipe.adapter.lora
     assert lora is not None, "every recipe trains one"
     settings = _changed(
@@ -286,9 +312,16 @@ def adapter(
     wanted = PromptTokenSettings(shared=shared, select=select) if shared or select != "none" else None
     settings = dataclasses.replace(settings, adapter=dataclasses.replace(settings.adapter, tokens=wanted))
     looked = None
+    if validate is None and (validate_prompt or validate_source_prompt or validate_every is not None):
+        raise SettingsError(
+            "the prompts and steps of validation go with --validate CLIP; name one, or leave them out."
+        )
     if validate is not None:
         looked = Validation(
-            clip=validate, prompt=validate_prompt, source_prompt=validate_source_prompt, every=validate_every
+            clip=validate,
+            prompt=validate_prompt,
+            source_prompt=validate_source_prompt,
+            every=Validation.every if validate_every is None else validate_every,
         )
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     with shown_progress(quiet or not first) as progress:
@@ -298,6 +331,14 @@ def adapter(
             raise WeightsError(str(error)) from error
     if not quiet and first:
         stdout().print(f"Adapter: {path}", markup=False)
+
+
+def _refuse_told(options: Mapping[str, Any], learn: str) -> None:
+    """Refuse options of the other way of learning. Raises: SettingsError."""
+    for name, told in options.items():
+        if told is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise SettingsError(f"{option} has no effect with --learn {learn}; leave it out.")
 
 
 def _changed(settings: Any, **told: Any) -> Any:

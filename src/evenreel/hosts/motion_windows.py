@@ -31,7 +31,7 @@ class Window(NamedTuple):
     """Frames that pass together, and how much of what is computed for each of them counts."""
 
     frames: tuple[int, ...]
-    """Indices in the clip, ascending and without gaps."""
+    """Indices in the clip, ascending; without gaps, but for frames that pass apart."""
     weights: tuple[float, ...]
     """Above 0; those that a frame has in all windows add up to 1."""
 
@@ -51,11 +51,24 @@ class MotionWindows:
     timesteps: Sequence[int]
     """Those of the run, descending: windows move from each to the next. The same timestep has the same windows, in the
     inversion and in the sampling."""
+    apart: frozenset[int] = frozenset()
+    """Frames that are of one colour: they say nothing of how things move, and pass by themselves."""
 
     def cut(self, frames: int, timestep: int) -> list[Window]:
-        """The windows of a clip at a timestep, along the clip."""
+        """The windows of a clip at a timestep, along the clip; last those of frames that pass apart."""
         step = sum(timestep < other for other in self.timesteps)
-        return overlapping(frames, self.size, min(self.overlap, self.size - 1), halving(step))
+        moved = [frame for frame in range(frames) if frame not in self.apart]
+        if not moved:
+            moved = list(range(frames))
+        groups = [moved, [frame for frame in range(frames) if frame not in set(moved)]]
+        return [
+            Window(tuple(group[row] for row in rows), weights)
+            for group in groups
+            if group
+            for rows, weights in overlapping(
+                len(group), self.size, min(self.overlap, self.size - 1), halving(step)
+            )
+        ]
 
     @contextmanager
     def passing(self, frames: int) -> Iterator[None]:
@@ -73,7 +86,7 @@ class MotionWindows:
                 f"all {frames} frames must pass together and the motion modules know at most {self.most}; "
                 "choose fewer --frames, or --motion off."
             )
-        return replace(self, size=frames)
+        return replace(self, size=frames, apart=frozenset())
 
 
 def predict_fused(

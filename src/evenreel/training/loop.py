@@ -9,6 +9,7 @@ arXiv:2404.06395): as long as it stays, a run knows nothing of its length. One t
 state before the fall.
 """
 
+import logging
 import math
 import time
 import warnings
@@ -28,6 +29,7 @@ from evenreel.training.processes import Processes
 from evenreel.training.states import State, StateFiles, check_same
 from evenreel.training.trainee import DTYPES, Choice, Draw, Eager, Graphed, chosen, convert
 
+logger = logging.getLogger(__name__)
 Figures = dict[str, float]
 """What a step reports, by name; empty where nothing was read off the device."""
 FREE = ("steps", "minutes", "decay", "checkpoint_seconds", "dtype")
@@ -45,7 +47,7 @@ class LoopSettings:
     learning_rate: float = 1e-3
     """Learning rate after the warm-up."""
     warmup: int = 200
-    """Steps over which the learning rate rises linearly from zero."""
+    """Steps over which the learning rate rises linearly from zero; in a shorter training, a tenth of its steps."""
     decay: float = 0.2
     """Share of the run, at its end, over which the learning rate falls linearly to zero; 0: it stays to the end."""
     optimizer: str = "adamw"
@@ -87,14 +89,17 @@ class LoopSettings:
                 "learning_rate must be above 0 and at most 1, warmup at least 0, gradient_clip above 0; "
                 f"got {self.learning_rate}, {self.warmup}, {self.gradient_clip}."
             )
-        if self.steps is not None and self.warmup > self.steps:
-            raise SettingsError(
-                f"the warm-up of {self.warmup} steps is longer than the training of {self.steps}; shorten it."
-            )
+
+    @property
+    def warmup_made(self) -> int:
+        """Steps of the warm-up: a tenth of the training where it is told to be longer than all of it."""
+        if self.steps is None or self.warmup <= self.steps:
+            return self.warmup
+        return self.steps // 10
 
     def rate(self, step: int, length: int | None) -> float:
         """Learning rate of a step, counted from 0, in a run of `length` steps (None: not known yet)."""
-        risen = self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup))
+        risen = self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup_made))
         if length is None or step < (falls := self.falls_from(length)):
             return risen
         return risen * (length - step) / (length - falls)
@@ -121,10 +126,12 @@ class Training:
         processes: Processes | None = None,
         unit: int = 1,
         seed: int = 0,
+        log: str | None = None,
     ) -> None:
         """`unit`: steps that belong together, through which the module remembers something; states lie between them.
 
-        `seed` is only compared with that of the state: micro-batches are drawn outside.
+        `seed` is only compared with that of the state: micro-batches are drawn outside. `log` is the name of the file
+        of losses, by default NAME.log.jsonl.
         Raises: SettingsError for a state begun with other settings, OutputError for a damaged one.
         """
         if settings.steps is not None and settings.steps % unit:
@@ -151,7 +158,7 @@ class Training:
         """(step gone back to, new number of steps) for each time the run was made longer."""
         folder.mkdir(parents=True, exist_ok=True)
         self.files = StateFiles(folder, name)
-        self.log = TrainingLog(folder / f"{name}.log.jsonl")
+        self.log = TrainingLog(folder / (log or f"{name}.log.jsonl"))
         self._optimizers: list[torch.optim.Optimizer] = []
         self._moments: dict[str, Tensor] = {}
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=False)
@@ -187,6 +194,11 @@ class Training:
 
     def _run(self, draw: Draw) -> Iterator[tuple[int, Figures]]:
         settings, unit = self.settings, self.unit
+        if settings.warmup_made != settings.warmup and self.processes.is_main:
+            logger.warning(
+                "the warm-up of %d steps is longer than the training of %d: it is shortened to %d",
+                *(settings.warmup, settings.steps, settings.warmup_made),
+            )
         self.module.train()
         self._prepare(draw)
         main, every = self.processes.is_main, 1 if self.device.type == "cpu" else 20

@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 from diffusers import AnimateDiffPipeline, DDIMScheduler, MotionAdapter
+from PIL import Image
 
-from evenreel import registry
+from evenreel import load, registry
 from evenreel.backbones import load_backbone, mini
 from evenreel.errors import SettingsError, WeightsError
 from evenreel.hosts.base import create_host
@@ -15,12 +16,13 @@ from evenreel.motion.folder import save_motion
 from evenreel.motion.modules import MotionModules
 from evenreel.progress import silent
 from evenreel.settings import EditSettings, GenerateSettings
-from evenreel.workflows.editing.edit import edit_file
+from evenreel.workflows.editing.edit import edit_clip, edit_file
 from evenreel.workflows.editing.generate import Generation, generate_file
 from evenreel.workflows.editing.motion_use import MotionInUse, resolved
 from evenreel.workflows.editing.pipeline import Pipeline
 from evenreel.workflows.editing.repeat import repeat_edit
 from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.world import random_scene, render
 from hosts.jobs import Around, random_latents
 from motion.moving import random_motion
 from tiny import save_tiny
@@ -272,3 +274,23 @@ def test_what_does_not_go_together_is_refused(tiny, motion_folder, tmp_path):
     assert opened(motion=str(other), motion_window=8).window == 8
     with pytest.raises(WeightsError, match="not on this machine"):
         opened(motion="somebody/motion-modules")
+
+
+@pytest.mark.parametrize("host", ["frame", "text2video_zero", "vid2vid_zero"])
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_black_frame_leaves_the_others_alone(host, place, tmp_path):
+    """With the motion modules of `mini`: it says nothing of how things move, and passes by itself."""
+    backbone = load_backbone("mini", device="cpu")
+    frames = render(random_scene(5), range(4), (64, 64), maps=False).frames
+    settings = {"prompt": "a blue star", "steps": 3, "size": 64, "host": host, "inversion": "ddim"}
+
+    def edited(frames, name):
+        (tmp_path / name).mkdir()
+        for number, frame in enumerate((frames * 255).round().to(torch.uint8).permute(0, 2, 3, 1)):
+            Image.fromarray(frame.numpy()).save(tmp_path / name / f"{number}.png")
+        return edit_clip(load(tmp_path / name), EditSettings(**settings), backbone=backbone).frames
+
+    black = torch.cat([frames[:place], torch.zeros_like(frames[:1]), frames[place:]])
+    found, wanted = edited(black, "black"), edited(frames, "plain")
+    rest = [number for number in range(5) if number != place]
+    assert torch.equal(found[rest], wanted)

@@ -179,7 +179,7 @@ class TokenFlowSession:
             frames = window.frames
             inside = [frame for frame in keyframes if frame in frames] or [frames[len(frames) // 2]]
             state.frames, state.flows = frames, between(frames, inside)
-            state.keyframe_rows = tuple(frame - frames[0] for frame in inside)
+            state.keyframe_rows = tuple(map(frames.index, inside))
             noise_pred = predict_guided(
                 self.backbone, self.job, latents[list(frames)], frames, timestep, with_source=True
             )

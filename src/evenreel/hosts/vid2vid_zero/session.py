@@ -113,7 +113,10 @@ class Vid2VidZeroSession:
                 state.turn_back()
             state.row = window.frames.index(anchor) if window is later[0] else 0
             state.more = window in later and (after is not None or bool(earlier))
-            state.handed_on = -1 if after is None else after.frames[0] - 1 - window.frames[0]
+            # the last of its frames before the next window begins
+            state.handed_on = (
+                -1 if after is None else sum(frame < after.frames[0] for frame in window.frames) - 1
+            )
             frames = list(window.frames)
             return predict_guided(
                 self.backbone, self.job, latents[frames], frames, timestep, with_source=with_source

@@ -42,17 +42,27 @@ class Encoded:
         rows = [self._of(f"text {text}", lambda text=text: self._embedded(text)) for text in captions]
         return torch.cat(rows).to(self.backbone.device)
 
+    def fits(self, text: str) -> bool:
+        """Whether a caption is read whole, in as many tokens as the empty one."""
+        try:
+            return self.backbone.tokens(text).length <= self.backbone.tokens("").length
+        except NotImplementedError:
+            return self.backbone.embed([text]).shape[1] <= self.backbone.embed([""]).shape[1]
+        except SettingsError:
+            return False
+
     def _embedded(self, text: str) -> Tensor:
-        words, room = text.split(), self._of("text", lambda: self.backbone.embed([""])).shape[1]
-        while True:
-            try:
-                rows = self.backbone.embed([" ".join(words)])
-                if rows.shape[1] <= room:  # models that read on embed longer texts in several stretches
-                    return rows
-            except SettingsError:
-                if len(words) < 2:
-                    raise
-            words.pop()
+        return self.backbone.embed([self._fitting(text)])
+
+    def _fitting(self, text: str) -> str:
+        """As much of a caption as is read: its first words, or of a single one its first letters."""
+        if self.fits(text):
+            return text
+        words = text.split()
+        count = _most(lambda count: self.fits(" ".join(words[:count])), len(words))
+        if count:
+            return " ".join(words[:count])
+        return text[: _most(lambda count: self.fits(text[:count]), len(text))]
 
     def _rows(self, what: str, batch: Batch, compute: Callable[[Tensor], Tensor]) -> Tensor:
         device = self.backbone.device
@@ -73,3 +83,12 @@ class Encoded:
         while self._size > self.limit and len(self._kept) > 1:
             self._size -= self._kept.popitem(last=False)[1].nbytes
         return value
+
+
+def _most(fits: Callable[[int], bool], below: int) -> int:
+    """The largest number that fits, where all smaller ones do; `below` does not, and 0 does."""
+    low, high = 0, below
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

@@ -72,9 +72,13 @@ class Index:
     """(samples, members, 2): first byte and number of bytes of each member, in the order of `suffixes`."""
     suffixes: tuple[str, ...]
 
-    def read(self, number: int) -> dict[str, bytes]:
-        """The members of one sample, by suffix, in one read. Raises DataError where the file is gone or cut short."""
-        places = self.places[number]
+    def read(self, number: int, only: Sequence[str] | None = None) -> dict[str, bytes]:
+        """The members of one sample, by suffix, in one read; of `only` some where they are named.
+
+        Raises DataError where the file is gone or cut short.
+        """
+        suffixes = self.suffixes if only is None else tuple(only)
+        places = self.places[number][[self.suffixes.index(suffix) for suffix in suffixes]]
         first, last = int(places[:, 0].min()), int(places.sum(axis=1).max())
         try:
             with self.path.open("rb", buffering=0) as file:
@@ -88,7 +92,7 @@ class Index:
             raise DataError(f"{shown(self.path)} is cut short; delete it and run the build again.")
         return {
             suffix: data[start - first : start - first + size]
-            for suffix, (start, size) in zip(self.suffixes, places.tolist(), strict=True)
+            for suffix, (start, size) in zip(suffixes, places.tolist(), strict=True)
         }
 
 

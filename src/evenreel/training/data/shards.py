@@ -120,6 +120,17 @@ class ShardedData:
             facts=reader.facts(),
         )
 
+    def captions(self) -> Iterator[tuple[str, str]]:
+        """(clip, caption) for all captions and other wordings, each clip once; no picture is decoded."""
+        seen: set[str] = set()
+        for index in self._shards:
+            for row in range(len(index.keys)):
+                facts = SampleReader(index, row, self.settings, only=("json",)).facts()
+                if facts["clip"] not in seen:
+                    seen.add(facts["clip"])
+                    for caption in (*facts["captions"], *facts["variations"]):
+                        yield facts["clip"], caption
+
     def _shuffled(self, seed: int, epoch: int) -> np.ndarray:
         # NumPy promises the stream of a bit generator for good
         return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(self))
@@ -185,9 +196,12 @@ class ShardedData:
 class SampleReader:
     """Decodes the members of one sample; a DataError names the one that is damaged."""
 
-    def __init__(self, index: Index, row: int, settings: DataSettings) -> None:
+    def __init__(
+        self, index: Index, row: int, settings: DataSettings, *, only: Sequence[str] | None = None
+    ) -> None:
+        """`only` names the members that are read at all."""
         self.key = index.keys[row]
-        self.members = index.read(row)
+        self.members = index.read(row, only)
         self._settings = settings
         self._where = f"{shown(index.path)}: {self.key}"
 

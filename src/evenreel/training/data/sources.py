@@ -7,7 +7,7 @@ import json
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +21,7 @@ VIDEO_SUFFIXES = frozenset(
         *("mpeg", "ts", "flv", "wmv", "asf", "ogv", "ogg", "mxf"),
     )
 )
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 LONGEST_CAPTION = 2000
 """Characters above which a caption is taken for something else."""
 
@@ -103,8 +104,8 @@ def open_source(path: Path, clips: Path | None = None, split: str | None = None)
         if split is not None:
             raise SettingsError(f"{shown(path)} has no splits; leave --split out.")
         kind = "folder"
-        table = _beside(folder) if captions is None else _table(read, shown(captions))
-        entries = _entries(folder, table)
+        table, unreadable = _beside(folder) if captions is None else (_table(read, shown(captions)), {})
+        entries = _entries(folder, table, unreadable)
     if not entries:
         raise DataError(
             f"{shown(path)} holds no clips; give a folder of videos with captions.json, captions.csv or .txt files."
@@ -153,6 +154,8 @@ def _read(path: Path) -> Any:
             table.setdefault(row["file"] or "", []).append(row["caption"])
         return table
     except (OSError, ValueError, RecursionError, csv.Error) as error:
+        if isinstance(error, UnicodeError):
+            raise DataError(f"{shown(path)} is not text in UTF-8; save it as UTF-8.") from error
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"{shown(path)} cannot be read ({reason}); mend it or leave it out.") from error
 
@@ -175,21 +178,31 @@ def _table(read: Any, where: str) -> dict[str, list[Any]]:
     return table
 
 
-def _beside(folder: Path) -> dict[str, list[Any]]:
-    """Captions from NAME.txt beside a video NAME.mp4 or a folder of images NAME: one a line."""
+def _beside(folder: Path) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """Captions from NAME.txt beside a video NAME.mp4 or a folder of images NAME, one a line; and what cannot be read.
+
+    Both by the clip's path within the folder.
+    """
     table: dict[str, list[Any]] = {}
+    unreadable: dict[str, str] = {}
     for text in _walk(folder, lambda file: file.suffix.lower() == ".txt"):
         videos = [text.with_suffix(suffix) for suffix in sorted(VIDEO_SUFFIXES)]
         clips = [clip for clip in videos if clip.is_file()]
         if text.with_suffix("").is_dir():
             clips.append(text.with_suffix(""))
+        captions, problem = [], None
         try:
             captions = text.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, ValueError):
-            captions = []
+        except UnicodeError:
+            problem = f"{shown(text.name)} is not text in UTF-8"
+        except OSError as error:
+            problem = f"{shown(text.name)} cannot be read ({error.strerror})"
         for clip in clips:
-            table[clip.relative_to(folder).as_posix()] = list(captions)
-    return table
+            name = clip.relative_to(folder).as_posix()
+            table[name] = list(captions)
+            if problem is not None:
+                unreadable[name] = problem
+    return table, unreadable
 
 
 def _walk(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
@@ -201,14 +214,29 @@ def _walk(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
     return sorted(found)
 
 
-def _entries(folder: Path, table: Mapping[str, Sequence[Any]]) -> list[ClipEntry]:
+def _entries(
+    folder: Path, table: Mapping[str, Sequence[Any]], unreadable: Mapping[str, str]
+) -> list[ClipEntry]:
     """Every clip that has captions or lies in the folder, in the order of their names."""
     captions_of: dict[str, list[Any]] = {}
     for file, captions in table.items():
         captions_of.setdefault(str(PurePosixPath(file)), []).extend(captions)
     for clip in _walk(folder, lambda file: file.suffix.lower() in VIDEO_SUFFIXES):
         captions_of.setdefault(clip.relative_to(folder).as_posix(), [])
-    return [_entry(folder, file, captions_of[file]) for file in sorted(captions_of)]
+    for place in _image_folders(folder):
+        captions_of.setdefault(place.relative_to(folder).as_posix(), [])
+    entries = [_entry(folder, file, captions_of[file]) for file in sorted(captions_of)]
+    return [
+        replace(entry, problem=unreadable[file]) if file in unreadable else entry
+        for file, entry in zip(sorted(captions_of), entries, strict=True)
+    ]
+
+
+def _image_folders(folder: Path) -> list[Path]:
+    """Folders below one that hold images and no videos: each is a clip."""
+    images = {file.parent for file in _walk(folder, lambda file: file.suffix.lower() in IMAGE_SUFFIXES)}
+    videos = {file.parent for file in _walk(folder, lambda file: file.suffix.lower() in VIDEO_SUFFIXES)}
+    return sorted(images - videos - {folder})
 
 
 def _entry(folder: Path, file: str, captions: Sequence[Any]) -> ClipEntry:

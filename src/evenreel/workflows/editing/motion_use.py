@@ -62,12 +62,21 @@ class MotionInUse:
         return cls(modules, found_again, folder.fingerprint, window)
 
     @contextmanager
-    def attached(self, backbone: Backbone, timesteps: Sequence[int]) -> Iterator[MotionWindows]:
-        """In the model while inside, at work in calls that say so; `timesteps` are those of the run, descending."""
+    def attached(
+        self, backbone: Backbone, timesteps: Sequence[int], apart: frozenset[int] = frozenset()
+    ) -> Iterator[MotionWindows]:
+        """In the model while inside, at work in calls that say so; `timesteps` are those of the run, descending.
+
+        Frames in `apart` pass by themselves.
+        """
         with motion_attached(backbone.unet, self.modules) as switch:
             switch.is_on = False
             yield MotionWindows(
-                switch=switch, most=self.modules.max_frames, size=self.window, timesteps=timesteps
+                switch=switch,
+                most=self.modules.max_frames,
+                size=self.window,
+                timesteps=timesteps,
+                apart=apart,
             )
 
     def described(self) -> dict[str, Any]:

@@ -125,12 +125,15 @@ class Stages:
         return self.backbone.schedule.timesteps(self.settings.steps)
 
     @contextmanager
-    def moved(self) -> Iterator[MotionWindows | None]:
-        """The motion modules, if there are some, in the model while inside: in the inversion and the sampling."""
+    def moved(self, apart: frozenset[int] = frozenset()) -> Iterator[MotionWindows | None]:
+        """The motion modules, if there are some, in the model while inside: in the inversion and the sampling.
+
+        Frames in `apart` pass by themselves.
+        """
         if self.motion is None:
             yield None
             return
-        with self.motion.attached(self.backbone, self.timesteps) as windows:
+        with self.motion.attached(self.backbone, self.timesteps, apart) as windows:
             yield windows
 
     def sample(
@@ -217,7 +220,7 @@ class Pipeline(Stages):
         frames, channels, height, width = latents.shape
         with (
             exclusive(backbone.unet),
-            self.moved() as motion,
+            self.moved(frozenset(number for number, plain in enumerate(self.plain) if plain)) as motion,
             self._prepared(latents, source, negative, motion) as (prefix, inverted),
         ):
             job = EditJob(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from evenreel.adapters.checkpoint import Origin
 from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import ClipModel, load_clip
-from evenreel.errors import SettingsError, argument
+from evenreel.errors import EvenreelError, SettingsError, argument
+from evenreel.hosts.base import create_host
 from evenreel.progress import Progress, silent
 from evenreel.settings import AdapterUse, EditSettings
 from evenreel.training.adapter.edits import EditLossSettings
@@ -22,10 +24,12 @@ from evenreel.training.adapter.settings import AdapterTrainingSettings
 from evenreel.training.data.shards import ShardedData
 from evenreel.training.loop import Training
 from evenreel.training.processes import Processes
-from evenreel.video import load
+from evenreel.video import Clip, load, probe
 from evenreel.video.strip import film_strip
 from evenreel.workflows.editing.edit import edit_clip
 from evenreel.workflows.training.going_on import check_same, make
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,11 @@ def train_adapter(
     """
     make(out)
     shards = _shards(data, settings.loss)
+    processes = Processes(settings.device)
+    harmless = ("device", "cache_bytes")
+    check_same(out, "adapter", settings, shards, harmless=harmless, write=processes.is_main)
     backbone = load_backbone(settings.model, device=settings.device, dtype="float32")
+    looked_at = None if validation is None else checked(validation, settings, backbone)
     adapter, vision = _new(backbone, settings)
     encoded = Encoded(backbone, vision.frame_tokens if vision else None, limit=settings.cache_bytes)
     with training_in(backbone, adapter.to(backbone.device), settings.loss) as trainee:
@@ -72,19 +80,32 @@ def train_adapter(
         loop = settings.loop
         if loop.steps is not None:
             loop = dataclasses.replace(loop, steps=-(-loop.steps // unit) * unit)  # whole edits
-        processes = Processes(settings.device)
-        training = Training("adapter", trainee, loop, out, processes=processes, unit=unit, seed=settings.seed)
-        harmless = ("device", "cache_bytes")
-        check_same(out, "adapter", settings, shards, harmless=harmless, write=processes.is_main)
+        training = Training(
+            *("adapter", trainee, loop, out),
+            processes=processes,
+            unit=unit,
+            seed=settings.seed,
+            log="log.jsonl",
+        )
+        if processes.is_main and not training.done:
+            _tell_captions(shards, encoded)
         progress("train adapter", training.step, training.length)
         for step, figures in training.run(draw):
             told = ", ".join(
                 f"{name} {value:.4f}" for name, value in figures.items() if name != "gradient_norm"
             )
             progress(f"train adapter: {told}", step, training.length)
-            if validation and processes.is_main and (step % validation.every == 0 or training.done):
+            if (
+                validation is not None
+                and looked_at is not None
+                and processes.is_main
+                and (step % validation.every == 0 or training.done)
+            ):
                 _save(adapter, out / "last.safetensors", backbone, vision, settings, data, step)
-                _validate(out, backbone, settings, validation, step)
+                try:
+                    _validate(out, settings, validation, looked_at, step)
+                except (EvenreelError, OSError) as error:
+                    logger.warning("no edit at step %d (%s) The training goes on.", step, error)
                 adapter.train()
         if processes.is_main:
             training.trained()
@@ -138,11 +159,35 @@ def _save(
     checkpoint.save(adapter, path, origin)
 
 
+def checked(validation: Validation, settings: AdapterTrainingSettings, backbone: Backbone) -> Clip:
+    """Return the frames that are edited. Raises any EvenreelError for what an edit of them would fail of."""
+    if not validation.prompt.strip():
+        raise SettingsError(
+            f"{argument('validate')} needs {argument('validate_prompt')}: what the edit shows."
+        )
+    backbone.embed([validation.prompt, validation.source_prompt])
+    create_host(validation.host)
+    length = probe(validation.clip).estimated_frame_count
+    frames = validation.frames if length is None else min(validation.frames, length)
+    return load(validation.clip, 0, frames)
+
+
+def _tell_captions(shards: ShardedData, encoded: Encoded) -> None:
+    """Warn, before the first step, of captions that are not read whole."""
+    cut = [(clip, caption) for clip, caption in shards.captions() if not encoded.fits(caption)]
+    if cut:
+        clip, caption = cut[0]
+        logger.warning(
+            "%d captions of %d clips are too long for the model, and what is behind is cut off; the first is "
+            "'%s...' of %s",
+            *(len(cut), len({clip for clip, _ in cut}), caption[:40], clip),
+        )
+
+
 def _validate(
-    out: Path, backbone: Backbone, settings: AdapterTrainingSettings, validation: Validation, step: int
+    out: Path, settings: AdapterTrainingSettings, validation: Validation, clip: Clip, step: int
 ) -> None:
     """Edit the clip without the adapter and with it; a film strip of source, both edits."""
-    clip = load(validation.clip, 0, validation.frames)
     edits = []
     # In a model of its own: the one that is trained has the adapter in it.
     fresh = load_backbone(settings.model, device=settings.device)

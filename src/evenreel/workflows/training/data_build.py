@@ -1,5 +1,6 @@
 """Building a data set: clips or scenes into shards, by several processes, to the same bytes whatever interrupts it."""
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -12,6 +13,7 @@ from evenreel import process_pool
 from evenreel.errors import DataError, OutputError, SettingsError, argument
 from evenreel.files import Aside, foreign_to, shown, sweep, unwritable
 from evenreel.progress import Progress, silent
+from evenreel.training.data import caption_length
 from evenreel.training.data.groups import Members, Unusable, clip_groups, scene_groups
 from evenreel.training.data.manifest import NAME, SHARD_NAME, Manifest, Shard, read_manifest
 from evenreel.training.data.settings import DataSettings
@@ -20,6 +22,7 @@ from evenreel.training.data.sources import ClipEntry, Entry, SceneEntry, Source
 from evenreel.training.data.wording import ask, variations
 from evenreel.video.hashing import hash_of
 
+logger = logging.getLogger(__name__)
 LOCK = ".lock"
 MOST_WORKERS = 256
 
@@ -49,15 +52,16 @@ def build(
     """Make the shards that `out` lacks and return the finished manifest.
 
     Interrupted at any moment and started again, it goes on; the bytes do not depend on that, nor on `workers`. Clips
-    that cannot be used are listed in the manifest, or with `strict` the first of them is a DataError. Raises
-    SettingsError where `out` was begun with other settings, OutputError where it cannot be written or holds something
-    else, and DataError where no clip at all can be used.
+    that cannot be used are listed in the manifest, or with `strict` the first of them is a DataError, as is a caption
+    that is too long. Raises SettingsError where `out` was begun with other settings, OutputError where it cannot be
+    written or holds something else, and DataError where no clip at all can be used.
     """
     _check(source, settings, workers)
     with _locked(out):
         manifest = _begun(out, source, settings)
         if strict:
             _refuse(manifest, source)
+        _check_captions(source, strict=strict)
         tasks = list(_tasks(source, settings, out, manifest, strict))
         before = sum(shard.clips for shard in manifest.shards)
         total = len(source.entries)
@@ -235,6 +239,24 @@ def _refuse(manifest: Manifest, source: Source) -> None:
     for entry in source.entries:
         if isinstance(entry, ClipEntry) and entry.problem is not None:
             raise _strict_error(entry.name, entry.problem)
+
+
+def _check_captions(source: Source, *, strict: bool) -> None:
+    """Warn of captions that trainings cut, or refuse the first of them."""
+    found = caption_length.too_long(
+        (entry.name, caption)
+        for entry in source.entries
+        if isinstance(entry, ClipEntry) and not entry.problem
+        for caption in entry.captions
+    )
+    if found and strict:
+        raise _strict_error(
+            found[0].clip,
+            f"'{found[0].caption[:40]}...' has {found[0].tokens} tokens, and "
+            f"{caption_length.MOST_TOKENS} are read",
+        )
+    if found:
+        logger.warning("%s", caption_length.sentence(found))
 
 
 def _strict_error(name: str, reason: str) -> DataError:

@@ -10,6 +10,7 @@ from evenreel import process_pool
 from evenreel.errors import DataError
 from evenreel.files import shown
 from evenreel.progress import Progress, silent
+from evenreel.training.data.caption_length import Cut, too_long
 from evenreel.training.data.manifest import Manifest, Shard, read_manifest
 from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.shard_file import indexed
@@ -45,6 +46,8 @@ class Findings:
     """Frames of one colour all over, black among them."""
     still: int = 0
     """Groups whose frames are all the same."""
+    cut: list[Cut] = field(default_factory=list)
+    """Captions that trainings cut, as text encoders read no more."""
     repeated: int = 0
     """Groups that show what another one shows."""
     shows: list[bytes] = field(default_factory=list)
@@ -61,7 +64,7 @@ class Report:
     @property
     def remarks(self) -> int:
         """Things that damage nothing, and may still be unwanted."""
-        return self.found.blank + self.found.still + self.found.repeated
+        return self.found.blank + self.found.still + self.found.repeated + len(self.found.cut)
 
 
 def check(folder: Path, *, workers: int = 1, progress: Progress = silent) -> Report:
@@ -75,6 +78,7 @@ def check(folder: Path, *, workers: int = 1, progress: Progress = silent) -> Rep
     ):
         found.problems += part.problems
         found.shows += part.shows
+        found.cut += part.cut
         for name in ("samples", "frames", "captions", "blank", "still"):
             setattr(found, name, getattr(found, name) + getattr(part, name))
     found.problems.sort()
@@ -138,7 +142,10 @@ def _check_sample(
     found.blank += blank_frames(frames)
     found.still += all(data == encoded[0] for data in encoded[1:])
     found.shows.append(_digest(encoded))
-    clips[facts["clip"]] = len(facts["captions"]) + len(facts["variations"])
+    texts = [*facts["captions"], *facts["variations"]]
+    if facts["clip"] not in clips:
+        found.cut += too_long((facts["clip"], text) for text in texts)
+    clips[facts["clip"]] = len(texts)
 
 
 def blank_frames(frames: Frames) -> int:

@@ -12,6 +12,15 @@ from evenreel.training.data.shards import ShardedData
 from evenreel.training.loop import FREE
 from evenreel.training.states import recorded_step
 
+OPTIONS = {
+    "shared": "shared_tokens",
+    "tokens": "shared_tokens",
+    "select": "frame_tokens",
+    "training_window": "window",
+    "start": "from",
+}
+"""Settings whose option has another name."""
+
 
 def make(out: Path) -> None:
     """Make a folder. Raises: OutputError."""
@@ -39,9 +48,9 @@ def check_same(
     told["data"] = [shard.sha256 for shard in shards.manifest.shards]
     if recorded_step(out, name) and path.exists():
         before = _read(path)
-        if changed := sorted(each for each in told if told[each] != before.get(each)):
+        if changed := _different(before, told):
             raise SettingsError(
-                f"{out} holds a training with another {changed[0]}; choose another {argument('output')}."
+                f"{out} was begun with {changed} is asked for; give the same, or choose another {argument('output')}."
             )
     elif write:
         write_atomically(path, json.dumps(told, indent=2) + "\n")
@@ -58,3 +67,20 @@ def _read(path: Path) -> dict[str, Any]:
             f"choose another {argument('output')}."
         ) from error
     return found
+
+
+def _different(before: Any, told: Any, name: str = "") -> str | None:
+    """Say what is the first of the settings that is not what it was, by its option; None where all are."""
+    if isinstance(before, dict) and isinstance(told, dict) and not name.endswith("window"):
+        for key in sorted(
+            told, key=lambda key: (key == "inference_window", key)
+        ):  # which follows from another
+            if (found := _different(before.get(key), told[key], key)) is not None:
+                return found
+        return None
+    if before == told:
+        return None
+    option = argument(OPTIONS.get(name, name))
+    if any(isinstance(value, dict | list) for value in (before, told)):
+        return f"other {option}, and another"
+    return f"{option} {before}, and {told}"

@@ -61,9 +61,9 @@ def _train(
         settings,
     )
     processes = Processes(settings.device)
-    training = Training(NAME, trainee, settings.loop, out, processes=processes, seed=settings.seed)
     harmless = ("device", "cache_bytes")
     check_same(out, NAME, settings, shards, harmless=harmless, write=processes.is_main)
+    training = Training(NAME, trainee, settings.loop, out, processes=processes, seed=settings.seed)
     progress("train motion", training.step, training.length)
     for step, figures in training.run(draw):
         told = ", ".join(f"{name} {figures[name]:.4f}" for name in ("loss", "mse") if name in figures)
