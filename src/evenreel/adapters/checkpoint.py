@@ -20,7 +20,7 @@ from evenreel.adapters.window import Window
 from evenreel.backbones import safetensors_file
 from evenreel.backbones.recognise import recognise
 from evenreel.backbones.weights import content_fingerprint
-from evenreel.errors import EvenreelError, SettingsError, WeightsError
+from evenreel.errors import EvenreelError, SettingsError, WeightsError, argument
 from evenreel.files import write_atomically
 
 FORMAT = 2
@@ -88,13 +88,13 @@ def load(
     if base is not None and not other_base and not _is_among(origin.base, base):
         raise WeightsError(
             f"{path}: was made for model {origin.base_name or origin.base[:12]}, and this one is another; "
-            "use that model, or set adapter_other_base."
+            f"use that model, or set {argument('adapter_other_base')}."
         )
     seen_by = origin.vision or "none"
     if adapter.needs_frames and vision is not None and not other_base and not _is_among(seen_by, vision):
         raise WeightsError(
             f"{path}: looks through the vision tower of the CLIP {origin.vision_name} ({seen_by[:12]}), and this one "
-            "is another; name that one as adapter_clip, or set adapter_other_base."
+            f"is another; name that one as {argument('adapter_clip')}, or set {argument('adapter_other_base')}."
         )
     return adapter, origin
 
