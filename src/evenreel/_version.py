@@ -1,3 +1,3 @@
 """The version, where both the build and the program find it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
