@@ -19,7 +19,7 @@ from evenreel.backbones.text import PromptEncoder
 from evenreel.backbones.tokenizer import open_tokenizer
 from evenreel.errors import WeightsError
 from evenreel.motion.folder import load_motion, save_motion
-from fuzz.mutation import with_bytes, with_header, with_json, with_packed_json
+from fuzz.mutation import with_bytes, with_bytes_anywhere, with_header, with_json, with_packed_json
 from fuzz.trying import Reader, hunt
 from motion.moving import random_motion
 from one_file import save_checkpoint
@@ -44,6 +44,12 @@ KINDS = (
     "control/config.json",
     "motion/config.json",
 )
+
+
+def digest(adapter):
+    """All that an adapter is."""
+    tensors = {name: (tensor.dtype, tensor.tolist()) for name, tensor in adapter.state_dict().items()}
+    return repr(adapter.settings), repr(tensors)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +82,8 @@ def readers(tmp_path_factory):
         "adapter": Reader(
             folder / "adapter.safetensors",
             lambda path: checkpoint.load(path, base=None),
-            (*binary, with_packed_json),
+            (*binary, with_packed_json, with_bytes_anywhere),
+            same=lambda found: digest(found[0]),
         ),
         "embedding": Reader(
             folder / "embedding.safetensors", lambda path: read_embedding(path, WIDTH), binary

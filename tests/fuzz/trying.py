@@ -13,7 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evenreel.errors import EvenreelError
@@ -42,10 +42,16 @@ class Reader:
     """What must not fail otherwise than by an error of `errors`."""
     mutations: tuple[Mutation, ...]
     errors: type[EvenreelError] | tuple[type[EvenreelError], ...] = EvenreelError
+    same: Callable[[object], object] | None = None
+    """For files that know their own content: of what `read` returned, what must never change in silence."""
 
 
 class SlowError(Exception):
     """Reading took too long."""
+
+
+class SilentlyDifferentError(Exception):
+    """A file was read without a word, and held something else than the whole one."""
 
 
 def hunt(kind: str, reader: Reader, seconds: float, folder: Path) -> int:
@@ -54,6 +60,9 @@ def hunt(kind: str, reader: Reader, seconds: float, folder: Path) -> int:
     draw = random.Random(f"{SEED} {kind}")
     deadline, refused, found = time.monotonic() + seconds, 0, {}
     try:
+        if reader.same is not None:
+            wanted = reader.same(reader.read(reader.path))
+            reader = replace(reader, read=_watched(reader, wanted))
         refusal = _outcome(reader, whole)
         assert refusal is None, f"{kind}: the whole file is refused: {refusal!r}"
         kept = [path.read_bytes() for path in sorted(FOUND.glob(f"{_plain(kind)}-*{reader.path.suffix}"))]
@@ -82,6 +91,16 @@ def _inputs(draw: random.Random, whole: bytes, kept: list[bytes], reader: Reader
             except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
                 break  # no longer what that one can change
         yield content
+
+
+def _watched(reader: Reader, wanted: object) -> Callable[[Path], object]:
+    def read(path: Path) -> None:
+        assert reader.same is not None
+        found = reader.same(reader.read(path))
+        if found != wanted:
+            raise SilentlyDifferentError
+
+    return read
 
 
 def _outcome(reader: Reader, content: bytes) -> BaseException | None:

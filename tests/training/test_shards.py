@@ -1,5 +1,6 @@
 """Batches follow from (seed, step) alone, whoever asks, and every group has its turn."""
 
+import hashlib
 import json
 from collections import Counter
 from dataclasses import replace
@@ -131,7 +132,7 @@ def test_places_outside(data):
 
 
 def rewritten(path, change) -> None:
-    """A shard with the members that `change` makes of its own, its size in the manifest put right."""
+    """A shard with the members that `change` makes of its own, its size and hash in the manifest put right."""
     whole = members(path)
     samples: dict[str, dict[str, bytes]] = {}
     for name, content in whole.items():
@@ -148,6 +149,7 @@ def rewritten(path, change) -> None:
     for shard in values["shards"]:
         if shard["file"] == path.name:
             shard["bytes"] = path.stat().st_size
+            shard["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     manifest.write_text(json.dumps(values))
 
 
@@ -183,6 +185,14 @@ class TestDamage:
         with pytest.raises(DataError, match=words) as caught:
             data[1]
         assert "shard-00000.tar" in str(caught.value)
+
+    @pytest.mark.parametrize("place", [0.1, 0.4, 0.7, 0.95])
+    def test_one_flipped_bit_is_noticed_before_it_is_learnt_from(self, shard, place):
+        content = bytearray(shard.read_bytes())
+        content[round(place * len(content))] ^= 1
+        shard.write_bytes(content)
+        with pytest.raises(DataError, match=r"shard-00000\.tar"):
+            ShardedData(shard.parent).batch(0, 2)
 
     def test_pickles_are_refused_when_it_is_opened(self, shard):
         rewritten(shard, lambda samples: samples["c000000-g00001"].update({"pyd": b"\x80\x04."}))

@@ -5,6 +5,7 @@ of that order; several processes share it between them. So one process with a ba
 same groups at the same step, with the same captions and seeds.
 """
 
+import hashlib
 import json
 import random
 from collections import deque
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, islice
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -63,6 +65,7 @@ class Batch:
 class ShardedData:
     """The groups of frames of a data set, read where they lie: opening it reads headers only.
 
+    A shard is hashed when the first of its groups is read, so that no training goes on with other data than was built.
     `maps` names what is wanted beside the frames. Raises DataError for a data set that is unfinished, empty or damaged,
     or has no such maps.
     """
@@ -88,6 +91,8 @@ class ShardedData:
         if not len(self):
             raise DataError(f"{shown(folder)} holds no samples; its manifest says why clips were left out.")
         self._order = lru_cache(maxsize=2)(self._shuffled)
+        self._hashed: set[int] = set()
+        self._hashing = Lock()  # batches are read by several threads
 
     def _opened(self, name: str, size: int, samples: int) -> Index:
         path = self.folder / name
@@ -105,7 +110,27 @@ class ShardedData:
 
     def _found(self, number: int) -> tuple[Index, int]:
         shard = int(np.searchsorted(self._ends, number, side="right"))
+        if shard not in self._hashed:
+            with self._hashing:
+                self._check_hash(shard)
         return self._shards[shard], number - (self._ends[shard] - len(self._shards[shard].keys))
+
+    def _check_hash(self, shard: int) -> None:
+        if shard in self._hashed:
+            return
+        path = self._shards[shard].path
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(
+                f"{shown(path)} cannot be read ({error.strerror}); check the disk, or build it again."
+            ) from error
+        if digest != self.manifest.shards[shard].sha256:
+            raise DataError(
+                f"{shown(path)} is not what was built (its hash differs); delete it and run the build again."
+            )
+        self._hashed.add(shard)
 
     def __getitem__(self, number: int) -> Group:
         """One group by its place in the shards. Raises DataError where it is damaged."""
