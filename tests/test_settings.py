@@ -224,3 +224,12 @@ def test_off_is_not_written():
     assert values["control"] is None
     assert values["adapter"] is None
     assert not any(name.startswith(("control_", "adapter_")) for name in values)
+
+
+@pytest.mark.parametrize("name", ["model", "vae", "control", "adapter", "motion"])
+def test_names_longer_than_those_of_files(name):
+    for told in ("x" * 256, "/".join(["x" * 200] * 30)):
+        with pytest.raises(SettingsError, match=rf"^{name} .*too long a name"):
+            EditSettings.from_json({"prompt": "x", name: told})
+    with pytest.raises(SettingsError, match=r"lora .*too long a name"):
+        EditSettings.from_json({"prompt": "x", "lora": ["a", "é" * 128]})

@@ -18,6 +18,8 @@ OptionValue = bool | int | float | str | None
 """What one option of a host or an inversion may hold."""
 
 LARGEST_SIDE = 8192
+LONGEST_PATH, LONGEST_NAME = 4000, 255
+"""Bytes that systems take."""
 MOST = sys.float_info.max
 
 
@@ -87,6 +89,15 @@ class Place:
 
     or_packaged: bool = False
     """Whether names of what is packaged or registered come before files of the same name."""
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise SettingsError for names that are longer than those of any file."""
+        for told in value if isinstance(value, tuple) else (value,):
+            parts = [len(part.encode("utf-8", "surrogatepass")) for part in Path(told).parts]
+            if sum(parts) > LONGEST_PATH or max(parts, default=0) > LONGEST_NAME:
+                raise SettingsError(
+                    f"{argument(name)} {told[:40]!r}... is too long a name; give a shorter one."
+                )
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,9 @@ class RunSettings:
     """Size at which the model works, in pixels: the shorter side, or width and height."""
     control: tuple[ControlUse, ...] | None = None
     adapter: AdapterUse | None = None
-    motion: Annotated[str, NotEmpty(), Option(MOTION, metavar="NAME|FOLDER|off")] = "auto"
+    motion: Annotated[str, NotEmpty(), Place(or_packaged=True), Option(MOTION, metavar="NAME|FOLDER|off")] = (
+        "auto"
+    )
     """Motion modules that let frames agree: `auto` (those packaged for the model, if any), `mini`, a diffusers
     MotionAdapter folder, a name on the Hugging Face hub, or `off`."""
     motion_window: Annotated[int, Range(2, 1024), Option(MOTION)] = 16

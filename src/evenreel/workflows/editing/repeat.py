@@ -80,6 +80,8 @@ def _told(values: dict[str, Any], path: Path) -> _Record:
     """Read a record. Raises: SettingsError for one that does not say all that is needed."""
     try:
         told = _Record.model_validate(values)
+        if Path(told.output.path).name in ("", ".."):
+            raise SettingsError(f"{shown(path)} is damaged: output.path is wrong; give another record.")
         if told.source is None and told.command != "generate":
             raise SettingsError(f"{shown(path)} is damaged: source is missing; give another record.")
     except ValidationError as error:

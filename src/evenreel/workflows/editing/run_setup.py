@@ -1,7 +1,6 @@
 """Everything that a run needs, opened and checked before its long work begins; and what the record says of it."""
 
 import dataclasses
-import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -141,20 +140,13 @@ def check_apart(sources: Sequence[VideoInfo], target: Path, record_path: Path) -
 
 
 def _loaded(settings: RunSettings, *, download: bool) -> Backbone:
-    try:
-        return load_backbone(
-            settings.model,
-            device=settings.device,
-            dtype=settings.dtype,
-            download=download,
-            **model_options(settings),
-        )
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        raise SettingsError(
-            f"model {settings.model[:40]!r}... is too long a name; give a shorter one."
-        ) from error
+    return load_backbone(
+        settings.model,
+        device=settings.device,
+        dtype=settings.dtype,
+        download=download,
+        **model_options(settings),
+    )
 
 
 def model_options(settings: RunSettings) -> dict[str, Any]:

@@ -83,4 +83,4 @@ def _different(before: Any, told: Any, name: str = "") -> str | None:
     option = argument(OPTIONS.get(name, name))
     if any(isinstance(value, dict | list) for value in (before, told)):
         return f"other {option}, and another"
-    return f"{option} {before}, and {told}"
+    return f"{option} {before!s:.60}, and {told!s:.60}"
