@@ -121,6 +121,32 @@ def test_a_study(run, tmp_path):
     settings.write_text(
         'experiments = ["controls"]\nclips = 1\nframes = 2\nsteps = 1\nseeds = [0]\n', encoding="utf-8"
     )
-    run("study", "run", settings, "--out", tmp_path / "study", "--processes", 1, "-q")
-    run("study", "report", "--out", tmp_path / "study")
+    for _ in range(2):  # what stands in its log is taken up, and the report written over
+        run("study", "run", settings, "--out", tmp_path / "study", "--processes", 1, "-q")
+        run("study", "report", "--out", tmp_path / "study")
     assert_plain(tmp_path)
+
+
+def test_trainings_that_go_on(run, tiny_folder, tmp_path):
+    """States and logs are replaced while they were read a moment before."""
+    build = ("data", "build", "--world", 2, "--size", 64, "--frames", 3, "--per-clip", 1, "-j", 1, "-q")
+    run(*build, "-o", tmp_path / "data")
+    out = tmp_path / "run"
+    quick = (
+        "--model",
+        tiny_folder,
+        "--device",
+        "cpu",
+        "--dtype",
+        "float32",
+        "--warmup",
+        0,
+        "--accumulation",
+        1,
+    )
+    told = ("train", "adapter", tmp_path / "data", "-o", out, "--learn", "noise", "--decay", 0, *quick)
+    for steps in (2, 4, 6):
+        said = run(*told, "--checkpoint-seconds", 0, "--steps", steps)
+        assert "adapter.safetensors" in said
+    run("adapter", "info", out / "adapter.safetensors")
+    assert_plain(out)
