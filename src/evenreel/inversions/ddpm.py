@@ -39,7 +39,8 @@ def invert(
     The clip at each level is drawn independently of the other levels (eq. 6), which puts more of it into the noise maps
     than a diffusion path would. A noise map is what is missing from the mean of a stochastic step to the clip at the
     level below (eq. 5). Here it keeps its standard deviation sigma_t: where sigma_t is 0, at a last step that ends
-    without noise, what the prediction lacks is recorded too. So sampling with the same predictions comes back exactly.
+    without noise, what the prediction lacks is recorded too. So sampling with the same predictions comes back exactly;
+    they are the same with the host `frame` without injection alone.
     With another `eta` (DDIM's) the mean is that of such a step: 0 is a deterministic one's.
 
     Yields each timestep, the latents at its level, and what the step from there adds. Raises: WeightsError on NaN or

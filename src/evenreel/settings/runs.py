@@ -195,7 +195,8 @@ class RunSettings:
     dtype: Annotated[Literal["auto", "float32", "float16", "bfloat16"], Option(MACHINE)] = "auto"
     """Number type of the model: `float32`, `float16`, `bfloat16`, or `auto`: float16 on a GPU, else float32."""
     batch: Annotated[int, Range(1, 4096), Option(MACHINE)] = 8
-    """Frames that pass through the model together; fewer need less memory."""
+    """Frames that pass through the model together; fewer need less memory. With the host `vidtome`, in a small measure
+    also with `tokenflow` and `vid2vid_zero`, the result depends on it, as it says which frames see each other."""
 
     def __post_init__(self) -> None:
         settle(self)

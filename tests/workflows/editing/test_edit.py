@@ -358,6 +358,22 @@ def test_running_out_of_memory_comes_with_advice(error):
         raise error
 
 
+@pytest.mark.parametrize(
+    ("host", "inversion", "said"),
+    [
+        ("frame", "ddim", "smaller batch, which leaves the result as it is"),
+        ("text2video_zero", "ddim", "smaller batch, which leaves the result as it is"),
+        ("frame", "bilateral", "may change the result"),
+        ("vidtome", "ddim", "may change the result"),
+        ("auto", "ddim", "may change the result"),
+    ],
+)
+def test_advice_on_memory_says_what_changes_the_result(settings, host, inversion, said):
+    told = settings(host=host, inversion=inversion, inversion_options={}, host_options={})
+    with pytest.raises(ResourceError, match=said), memory_errors_explained(told):
+        raise MemoryError
+
+
 def test_advice_on_memory_names_bfloat16_only_where_it_helps(monkeypatch, settings):
     def advice(**options):
         with pytest.raises(ResourceError) as caught, memory_errors_explained(settings(**options)):

@@ -337,13 +337,23 @@ def memory_errors_explained(settings: RunSettings | None = None) -> Iterator[Non
         raise ResourceError(_out_of_memory(settings)) from error
 
 
+BATCH_IS_MEMORY = ("frame", "text2video_zero")
+"""Hosts with which the result does not depend on which frames pass together."""
+
+
 def _out_of_memory(settings: RunSettings | None) -> str:
     if settings is None:
         return f"memory ran out; use fewer {argument('frames')}."
-    ways = [f"a smaller {argument('batch')}", f"a smaller {argument('size')}", f"fewer {argument('frames')}"]
+    ways = [f"a smaller {argument('size')}", f"fewer {argument('frames')}"]
     if settings.dtype in ("auto", "float32"):
         device = choose_device(settings.device)
         in_four_bytes = choose_dtype(settings.dtype, device) is torch.float32
         if in_four_bytes and not is_slow(torch.bfloat16, device):
             ways.append(f"{argument('dtype')} bfloat16")
-    return f"memory ran out; use {', '.join(ways[:-1])}, or {ways[-1]}."
+    batch = f"a smaller {argument('batch')}"
+    others = f"{', '.join(ways[:-1])}, or {ways[-1]}"
+    if settings.host in BATCH_IS_MEMORY and getattr(settings, "inversion", None) != "bilateral":
+        return (
+            f"memory ran out; use {batch}, which leaves the result as it is, or, for another one, {others}."
+        )
+    return f"memory ran out; use {batch}, {others}, each of which may change the result."
