@@ -8,6 +8,9 @@
 Leaving the `with` block renames them all, with signals held; an error, or an interrupt before that, discards them all.
 """
 
+# pyright: reportDeprecated=false
+# (contextlib.contextmanager over Iterator, as everywhere here)
+
 import hashlib
 import os
 import signal

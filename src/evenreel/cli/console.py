@@ -1,15 +1,23 @@
 """What reaches the terminal: results on stdout; progress, warnings and errors on stderr."""
 
+# pyright: reportDeprecated=false
+# (contextlib.contextmanager over Iterator, as everywhere here)
+
 import io
 import logging
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from evenreel.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 UNBOUNDED = 10_000  # columns
 
@@ -99,9 +107,9 @@ def _bars() -> Iterator[Progress]:
 class StageBars:
     """One bar for each stage of a workflow."""
 
-    def __init__(self, bars) -> None:
+    def __init__(self, bars: "Bars") -> None:
         self.bars = bars
-        self.tasks: dict[str, int] = {}
+        self.tasks: "dict[str, TaskID]" = {}
         self.current: str | None = None
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:

@@ -56,7 +56,7 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 def parsed(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """What was told of some settings, as values; what was not is left to their defaults."""
-    told = {}
+    told: dict[str, Any] = {}
     for leaf in leaves(kind):
         value = values[leaf.name]
         if value is not None and value != []:

@@ -29,7 +29,7 @@ class Condition:
     name: str
     kind: str = "edit"
     """What is done with a clip; a key of `actions.KINDS`."""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Told to it; of an edit: settings that differ from the defaults."""
     seedless: bool = False
     """Whether nothing is drawn at random, so that all seeds share one item."""

@@ -20,9 +20,9 @@ class StudySettings:
     adapter: str | None = None
     """Adapter file, or `mini` where one is packaged; without one, what needs it is shown as not run."""
     hosts: tuple[str, ...] = ("frame", "text2video_zero", "tokenflow", "vid2vid_zero", "vidtome")
-    tokens: Mapping[str, str] = field(default_factory=dict)
+    tokens: Mapping[str, str] = field(default_factory=dict[str, str])
     """Adapters trained with other prompt tokens, files by name: strategies and numbers to be compared."""
-    trainings: Mapping[str, str] = field(default_factory=dict)
+    trainings: Mapping[str, str] = field(default_factory=dict[str, str])
     """Adapters trained in other ways (loss, layers, noise levels), files by name."""
     training_log: str | None = None
     """log.jsonl of a training of an adapter, whose temporal loss is drawn."""

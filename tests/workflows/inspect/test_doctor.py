@@ -17,6 +17,7 @@ from evenreel.installed import WEIGHTS
 from evenreel.metrics.base import registered
 from evenreel.ops import number_types
 from evenreel.video import codecs
+from evenreel.workflows.inspect import metric_list
 from evenreel.workflows.inspect.doctor import examine
 
 
@@ -163,10 +164,13 @@ class TestMetrics:
         assert "nowhere, which is not there" in findings["EVENREEL_LPIPS"].found
 
     def test_one_that_does_not_load(self, monkeypatch):
-        broken = {"broken": PluginError("the metric 'broken' cannot be loaded.")}
-        monkeypatch.setattr("evenreel.workflows.inspect.metric_list.registered", lambda: broken)
-        assert found("metric broken").state == "note"
-        assert "cannot be loaded" in found("metric broken").found
+        def fails(name, given=()):
+            raise PluginError(f"the metric {name!r} cannot be loaded.")
+
+        monkeypatch.setattr(metric_list, "read_class", lambda _target: None)  # as one of another package
+        monkeypatch.setattr(metric_list, "describe_metric", fails)
+        assert found("metric warp_error").state == "note"
+        assert "cannot be loaded" in found("metric warp_error").found
 
 
 def test_the_doctor_runs_without_the_libraries_it_looks_for():

@@ -16,7 +16,7 @@ def sound_in(info: VideoInfo) -> Mapping[str, str]:
     if not info.has_audio:
         return {}
     settings = WriteSettings()
-    told = {}
+    told: dict[str, str] = {}
     for kind in KINDS:
         target = Path(f"result{kind}")
         plan, warnings = plan_sound(info, target, recipe(target, info.width, info.height, settings), settings)

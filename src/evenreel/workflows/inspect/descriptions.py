@@ -50,7 +50,7 @@ def describe_inversion(name: str) -> HostDescription:
 
 def _summaries(group: str) -> dict[str, str]:
     targets = registry.targets(group)
-    summaries = {}
+    summaries: dict[str, str] = {}
     for name in registry.names(group):
         source = read_class(targets[name]) if name in targets else None
         summaries[name] = (

@@ -55,7 +55,7 @@ class MetricDescription:
 def describe_metrics(given: Collection[str] = ()) -> list[MetricDescription]:
     """Return every registered metric. `given` are the needs that are known to be met (by variables, say)."""
     targets = registry.targets(registry.METRICS)
-    found = []
+    found: list[MetricDescription] = []
     for name in registry.names(registry.METRICS):
         source = read_class(targets[name]) if name in targets else None
         if source is not None and "better" in source.values:
