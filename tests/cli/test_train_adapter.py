@@ -172,7 +172,7 @@ def test_another_training_does_not_go_on_in_its_place(command, whole, more, said
 
 def test_fewer_steps_than_are_made_are_refused(command, whole, capsys):
     assert main([*command, "--steps", "2", "-o", str(whole)]) == 2
-    assert "is less than the 6 that adapter" in capsys.readouterr().err
+    assert "--steps 2 is less than the 6 that adapter" in capsys.readouterr().err
 
 
 def test_an_edit_with_it_records_it_and_off_is_off(whole, tiny_folder, clip_with_sound, tmp_path):

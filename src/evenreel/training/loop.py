@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evenreel.errors import SettingsError
+from evenreel.errors import SettingsError, argument
 from evenreel.training import optimizers
 from evenreel.training.log import TrainingLog
 from evenreel.training.processes import Processes
@@ -417,8 +417,8 @@ class Training:
             self.lengthened = [*map(tuple, record["lengthened"])]
         if told is not None and told < record["step"]:
             raise SettingsError(
-                f"steps {told} is less than the {record['step']} that {self.name} in {self.files.folder} has made; "
-                "give at least as many, or choose another folder."
+                f"{argument('steps')} {told} is less than the {record['step']} that {self.name} in {self.files.folder} "
+                "has made; give at least as many, or choose another folder."
             )
         if not longer and told is None:
             self.length = length
