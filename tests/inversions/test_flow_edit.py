@@ -1,6 +1,7 @@
 """FlowEdit: computed as an inversion, it is what the paper computes without one."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,10 +10,11 @@ from closeness import assert_close
 from evenreel.diffusion import ddim
 from evenreel.diffusion.sampling import sample
 from evenreel.errors import SettingsError
+from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.inversions.base import SourceClip, create_inversion
 from evenreel.random import generator
 from evenreel.settings import EditSettings
-from hosts.jobs import Around
+from hosts.jobs import Around, random_latents
 from inversions.test_inversions import source_of
 
 
@@ -93,3 +95,20 @@ def test_guidance_of_the_source_is_left_out_at_one(tiny):
 def test_all_steps_cannot_be_left_out():
     with pytest.raises(SettingsError, match=r"flow-edit\.skip must be from 0 to less than 1, got 1\.0"):
         created(skip=1.0)
+
+
+@pytest.mark.parametrize("moving", [True, False])
+@torch.inference_mode()
+def test_frames_have_noise_of_their_own_where_motion_modules_make_them_agree(moving, tiny):
+    switch = SimpleNamespace(frames=1, is_on=False)
+    timesteps = tiny.schedule.timesteps(2)
+    motion = MotionWindows(switch=switch, most=32, timesteps=timesteps) if moving else None
+    still = random_latents(1).expand(3, -1, -1, -1)
+    source = source_of(tiny, latents=still, steps=2, motion=motion)
+    with created().inverted(source) as usual:
+        noisy = usual.trajectory.read(timesteps[0])
+    assert torch.equal(noisy[0], noisy[1]) != moving
+    with created(shared_noise=not moving).inverted(source) as told:
+        assert torch.equal(told.trajectory.read(timesteps[0]), noisy)
+    with created(shared_noise=moving).inverted(source) as other:
+        assert not torch.equal(other.trajectory.read(timesteps[0]), noisy)

@@ -55,9 +55,18 @@ def test_inversions_are_registered():
         assert registry.find(registry.INVERSIONS, name).name == name
 
 
-def test_the_default_takes_fifty_predictions_at_most():
-    settings = EditSettings(prompt="x")
-    assert settings.steps * create_inversion(settings).budget <= 50
+@torch.no_grad()
+def test_the_default_takes_a_prediction_a_step(tiny):
+    calls = []
+
+    class Watches(Around):
+        def predict_noise(self, latents, timestep, embeds):
+            calls.append(timestep)
+            return tiny.predict_noise(latents, timestep, embeds)
+
+    source = source_of(Watches(tiny), steps=5)
+    with create_inversion(EditSettings(prompt="x")).inverted(source):
+        assert calls == list(source.timesteps)
 
 
 @pytest.mark.parametrize(

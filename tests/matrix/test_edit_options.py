@@ -116,6 +116,7 @@ HOST_VALUES = {
 """Other values, where they do not follow from the default."""
 INVERSION_VALUES = {
     "budget": 4.0,
+    "shared_noise": False,
     "iterations": 2,
     "mode": "feature-time",
     "kernel": 3,

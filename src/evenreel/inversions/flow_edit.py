@@ -34,8 +34,9 @@ class FlowEditInversion:
     """Share of the steps, the noisiest ones, that the edit leaves out: the more, the closer to the source it stays."""
     guidance_scale: Annotated[float, Range(0, LARGEST_GUIDANCE)] = 1.0
     """How strongly the source prompt pulls; 1 is no guidance, and half the work."""
-    shared_noise: bool = False
-    """Whether all frames get the same noise, rather than noise of their own."""
+    shared_noise: bool | None = None
+    """Whether all frames get the same noise. Left out: where motion modules let frames agree each has noise of its
+    own, as they learnt it; without them all have the same, or what stands still would flicker."""
 
     def __post_init__(self) -> None:
         settle(self, f"{self.name}.")
@@ -49,6 +50,7 @@ class FlowEditInversion:
             if self.guidance_scale == 1
             else partial(source.predict_guided, guidance_scale=self.guidance_scale)
         )
+        shared_noise = source.motion is None if self.shared_noise is None else self.shared_noise
         with source.room(timesteps) as trajectory, source.room(timesteps) as added_noise:
             run = ddpm.record(
                 trajectory,
@@ -57,7 +59,7 @@ class FlowEditInversion:
                 predict_noise,
                 source.backbone.schedule,
                 seed=source.seed,
-                shared_noise=self.shared_noise,
+                shared_noise=shared_noise,
                 batch=source.batch,
                 eta=0.0,
             )

@@ -234,7 +234,7 @@ class EditSettings(RunSettings):
     at work, else `vidtome`."""
     steps: Annotated[int, Range(1, LARGEST_STEPS), Option(ALGORITHM)] = 25
     """Denoising steps; more of them are slower and finer."""
-    inversion: Annotated[str, NotEmpty(), Option(ALGORITHM)] = "fixed-point"
+    inversion: Annotated[str, NotEmpty(), Option(ALGORITHM)] = "flow-edit"
     """Way from the source to the noise that the edit starts from; `evenreel inversions` lists them."""
     inversion_options: Annotated[
         Mapping[str, OptionValue],
