@@ -1,19 +1,21 @@
 """What an adapter learns from edits: led along its own edits, at every step towards the right answer.
 
 Learning to predict noise in clips (GE-Adapter, Eq. 19; `training.adapter.noise`) never shows an adapter what it is
-used for: noise that an inversion found, guidance, a prompt that does not say what the clip shows, and latents that the
-edit itself has made so far. Here each group of frames is inverted by the model as it is, and sampled with the adapter
-under another prompt. At every step the clean latents that the guided prediction implies are compared with those of the
-right answer, frame by frame and in how they change from frame to frame; then the edit takes the step. Gradients do not
-pass from step to step, so memory is that of one network call.
+used for: guidance, a prompt that does not say what the clip shows, features that a host injects, frames that motion
+modules let see each other, and latents that the edit itself has made so far. Here each group of frames is edited as
+users do it, by a host, with FlowEdit and with motion modules. At every step the clean edit that the step leads to is
+compared with the right answer, frame by frame and in how it changes from frame to frame; then the edit takes the step.
+Gradients do not pass from step to step, so memory is that of one network call.
 
-The right answer of a rendered scene is the scene rendered with an attribute changed. That of any other clip is the clip
-itself, under a caption of its own: an edit that asks for nothing must change nothing.
+The right answer of a rendered scene is the scene rendered with one to three attributes changed. That of any other clip
+is the clip itself, under a caption of its own: an edit that asks for nothing must change nothing.
 """
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -23,9 +25,13 @@ from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.lora import LoraSwitch
 from evenreel.adapters.window import TRAINING, Window
 from evenreel.backbones.base import Backbone
-from evenreel.diffusion import ddim, guidance
+from evenreel.diffusion import ddim
+from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import SettingsError
-from evenreel.inversions import fixed_point
+from evenreel.hosts.base import EditJob, PrefixOf, create_host
+from evenreel.hosts.motion_windows import MotionWindows
+from evenreel.inversions.base import SourceClip
+from evenreel.inversions.flow_edit import FlowEditInversion
 from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.data.shards import Batch
 from evenreel.training.trainee import Trainee
@@ -44,6 +50,12 @@ class EditLossSettings:
     """Sampling steps of an edit."""
     guidance_scale: tuple[float, float] = (2.0, 4.0)
     """Between which the guidance scale of each edit is drawn."""
+    host: str = "frame"
+    """In which edits are made. What a host keeps from step to step begins anew at each of them."""
+    host_options: dict[str, Any] = field(default_factory=dict)
+    """Settings of the host that are not its defaults."""
+    motion: str = "auto"
+    """Motion modules at work in edits, as of `evenreel edit`: auto, off, or where they lie."""
     window: Window = TRAINING
     """Noise levels at which the adapter is at work, and learns."""
     weight_temporal: float = 1.0
@@ -91,7 +103,10 @@ class PreparedEdit:
     """Of no prompt."""
     vision: Float[Tensor, "rows _ _"] | None
     """Hidden states of the vision tower, where prompt tokens are trained."""
-    guidance_scale: Float[Tensor, "rows 1 1 1"]
+    guidance_scales: tuple[float, ...]
+    """Of each group."""
+    seeds: tuple[int, ...]
+    """From which the noise of each group's edit follows."""
 
 
 class EditDraws:
@@ -124,7 +139,7 @@ class EditDraws:
 @torch.no_grad()
 def prepare(batch: Batch, encoded: Encoded, settings: EditLossSettings, slot: int = 0) -> PreparedEdit:
     """The beginning of some edits; what is asked for, and how strongly, follows from the batch's own seeds."""
-    backbone, frames = encoded.backbone, batch.frames.shape[1]
+    backbone = encoded.backbone
     sources, prompts, answers, scales = [], [], [], []
     for index, seed in enumerate(batch.seeds):
         rng = random.Random(f"evenreel edit {seed}")
@@ -148,103 +163,157 @@ def prepare(batch: Batch, encoded: Encoded, settings: EditLossSettings, slot: in
         text=encoded.text(prompts),
         negative_text=encoded.text([""]),
         vision=encoded.hidden(batch),
-        guidance_scale=torch.tensor(scales).to(latents).repeat_interleave(frames).view(-1, 1, 1, 1),
+        guidance_scales=tuple(scales),
+        seeds=tuple(batch.seeds),
     )
 
 
 def _changed(facts: dict, rng: random.Random, size: tuple[int, int]) -> tuple[str, str, Frames]:
-    """A scene's caption, the caption after one change, and what it then shows."""
+    """A scene's caption, the caption after one to three changes, and what it then shows."""
     scene = Scene.from_json(facts["scene"])
-    name = rng.choice(list(ATTRIBUTES))
-    value = rng.choice([value for value in ATTRIBUTES[name] if value != scene.attribute(name)])
-    changed = scene.edited(**{name: value})
+    names = rng.sample(list(ATTRIBUTES), rng.randint(1, 3))
+    changed = scene.edited(
+        **{
+            name: rng.choice([value for value in ATTRIBUTES[name] if value != scene.attribute(name)])
+            for name in names
+        }
+    )
     shown = render(changed, facts["frames"], (size[0], size[1]), maps=False)
     return caption(scene), caption(changed, rng), shown.frames
+
+
+@dataclass
+class _Edit:
+    """An edit of one group of frames under way."""
+
+    job: EditJob
+    inverted: Inverted
+    answers: Latents
+    vision: Float[Tensor, "frames _ _"] | None
+    noisy: Latents
+    """Where the edit is."""
 
 
 class EditTrainee(Trainee):
     """An adapter at work in a frozen UNet; its forward pass takes a step of edits and returns (loss, figures)."""
 
     def __init__(
-        self, backbone: Backbone, adapter: Adapter, switch: LoraSwitch | None, settings: EditLossSettings
+        self,
+        backbone: Backbone,
+        adapter: Adapter,
+        switch: LoraSwitch | None,
+        settings: EditLossSettings,
+        motion: MotionWindows | None = None,
     ) -> None:
-        """`switch` turns the LoRA off for the inversion and outside the window."""
+        """`switch` turns the LoRA off for the source and outside the window; `motion` are modules in the UNet."""
         super().__init__()
         self.adapter, self.settings = adapter, settings
         # In a list: the frozen network is no part of what is trained, synchronised or saved.
         self._frozen = [backbone]
-        self._switch = switch
+        self._switch, self._motion = switch, motion
+        self._host = create_host(settings.host, settings.host_options)
         self._before, self._inside = settings.timesteps(backbone)
-        self._edits: dict[int, Latents] = {}
+        self._edits: dict[int, tuple[list[_Edit], ExitStack]] = {}
 
     def forward(self, batch: PreparedEdit) -> tuple[Tensor, dict[str, Tensor]]:
         """One step of the edits of a slot, which go on from where the last one left them."""
-        schedule = self._frozen[0].schedule
         if batch.step == 0:
-            self._edits[batch.slot] = self._begun(batch)
-        noisy, timestep = self._edits[batch.slot], self._inside[batch.step]
-        alpha = schedule.alpha(timestep)
-        noise_pred = self._guided(noisy, timestep, batch, with_tokens=True)
-        error = ddim.pred_original_sample(noisy, noise_pred, alpha) - batch.answers
-        changes = error.unflatten(0, (len(batch.text), -1)).diff(dim=1)
-        weight = _weight(alpha)
-        edit = weight * error.square().mean()
-        temporal = weight * changes.square().mean() if changes.shape[1] else error.new_zeros(())
-        self._edits[batch.slot] = self._after(noisy, noise_pred.detach(), timestep)
+            self._begin(batch)
+        edits, _ = self._edits[batch.slot]
+        index = len(self._before) + batch.step
+        losses = [self._taken(edit, index, with_tokens=True) for edit in edits]
+        edit, temporal = (torch.stack(parts).mean() for parts in zip(*losses, strict=True))
         return edit + self.settings.weight_temporal * temporal, {
             "edit": edit.detach(),
             "temporal": temporal.detach(),
         }
 
     @torch.no_grad()
-    def _begun(self, batch: PreparedEdit) -> Latents:
-        """The source inverted, and sampled to the window, by the model as it is."""
-        backbone = self._frozen[0]
-        frames = len(batch.latents) // len(batch.text)
-        source_text = batch.source_text.repeat_interleave(frames, dim=0)
-        timesteps = backbone.schedule.timesteps(self.settings.steps)
+    def _begin(self, batch: PreparedEdit) -> None:
+        """Edits of a batch's groups up to the window, by the model as it is."""
+        if batch.slot in self._edits:
+            self._edits[batch.slot][1].close()
+        stack, groups = ExitStack(), len(batch.text)
         self._turn(on=False)
         try:
-            inverted = fixed_point.invert(
-                batch.latents,
-                lambda rows, timestep: backbone.predict_noise(rows, timestep, source_text),
-                backbone.schedule,
-                timesteps,
-                iterations=1,
-            )
-            *_, (_, noise) = inverted
-            noisy = noise.clone()  # a copy leaves inference mode behind
-            for timestep in self._before:
-                noise_pred = self._guided(noisy, timestep, batch, with_tokens=False)
-                noisy = self._after(noisy, noise_pred, timestep)
+            edits = [self._begun(batch, group, stack) for group in range(groups)]
+            for edit in edits:
+                for index in range(len(self._before)):
+                    self._taken(edit, index, with_tokens=False)
         finally:
             self._turn(on=True)
-        return noisy
+        self._edits[batch.slot] = edits, stack
 
-    def _after(self, noisy: Latents, noise_pred: Latents, timestep: int) -> Latents:
-        """The edits after their step at a timestep."""
-        schedule = self._frozen[0].schedule
-        following = [*schedule.timesteps(self.settings.steps), -1]
-        alpha_to = schedule.alpha(following[following.index(timestep) + 1])
-        return ddim.step(noisy, noise_pred, schedule.alpha(timestep), alpha_to)
-
-    def _guided(self, noisy: Latents, timestep: int, batch: PreparedEdit, *, with_tokens: bool) -> Latents:
+    def _begun(self, batch: PreparedEdit, group: int, stack: ExitStack) -> _Edit:
         backbone = self._frozen[0]
-        frames = len(noisy) // len(batch.text)
-        texts = batch.negative_text.expand(len(noisy), -1, -1), batch.text.repeat_interleave(frames, dim=0)
-        if self.adapter.tokens is not None and with_tokens:
-            texts = tuple(self.adapter.tokens.before(text, batch.vision) for text in texts)
-        rows = guidance.stack([noisy] * 2)
-        output = backbone.unet(
-            rows.to(backbone.dtype),
-            timestep,
-            encoder_hidden_states=torch.cat(texts).to(backbone.dtype),
-            return_dict=False,
-        )[0].float()
+        latents, answers = (rows.chunk(len(batch.text))[group] for rows in (batch.latents, batch.answers))
+        source_text, text = (rows[group : group + 1] for rows in (batch.source_text, batch.text))
+        source = SourceClip(
+            backbone=backbone,
+            latents=latents,
+            timesteps=backbone.schedule.timesteps(self.settings.steps),
+            prompt_embeds=source_text,
+            negative_prompt_embeds=batch.negative_text,
+            guidance_scale=batch.guidance_scales[group],
+            seed=batch.seeds[group],
+            batch=len(latents),
+            motion=self._motion,
+        )
+        inverted = stack.enter_context(FlowEditInversion().inverted(source))
+        frames, channels, height, width = latents.shape
+        job = EditJob(
+            shape=(frames, channels, height, width),
+            timesteps=inverted.timesteps,
+            prompt_embeds=text,
+            negative_prompt_embeds=batch.negative_text,
+            source_prompt_embeds=source_text,
+            source=inverted.trajectory,
+            clean=latents,
+            guidance_scale=batch.guidance_scales[group],
+            seed=batch.seeds[group],
+            batch=frames,
+            motion=self._motion,
+        )
+        vision = None if batch.vision is None else batch.vision.chunk(len(batch.text))[group]
+        begins = inverted.trajectory.read(inverted.timesteps[0]).to(latents)
+        return _Edit(job, inverted, answers, vision, begins.clone())  # a copy leaves inference mode behind
+
+    def _taken(self, edit: _Edit, index: int, *, with_tokens: bool) -> tuple[Tensor, Tensor]:
+        """Take a step of an edit; the errors of the frames that it leads to, and of how these change."""
+        backbone, source, latents = self._frozen[0], edit.inverted, edit.noisy
+        assert edit.job.clean is not None, "an edit has a source"
+        clean, timestep = edit.job.clean, source.timesteps[index]
+        job = replace(edit.job, prefix=self._prefix(edit)) if with_tokens else edit.job
+        with self._host.attach(backbone, job) as session:
+            session.start()
+            noise_pred = session.predict_noise(latents, index, timestep)
+        added = source.noise_on(backbone.device)
+        assert added is not None, "FlowEdit adds noise"
+        is_last = index + 1 == len(source.timesteps)
         schedule = backbone.schedule
-        noise_pred = ddim.to_noise(output, rows, schedule.alpha(timestep), schedule.prediction_type)
-        uncond, cond = guidance.split(noise_pred, 2)
-        return guidance.combine(uncond, cond, batch.guidance_scale)
+        here = schedule.alpha(timestep)
+        below = schedule.final_alpha_cumprod if is_last else schedule.alpha(source.timesteps[index + 1])
+        mean = ddim.stochastic_mean(latents, noise_pred, here, below, eta=source.eta)
+        following = mean + added(timestep).to(latents)
+        beside = clean if is_last else source.trajectory.read(source.timesteps[index + 1]).to(latents)
+        # The edit itself, before the step and after it, is what latents differ from the source's by; the step covers
+        # a part of the way to where it leads.
+        change = (latents - source.trajectory.read(timestep).to(latents)) / here**0.5
+        changed = (following - beside) / below**0.5
+        noise, left = (1 / here - 1) ** 0.5, (1 / below - 1) ** 0.5
+        leads_to = clean + change + (changed - change) * (noise / (noise - left))
+        edit.noisy = following.detach()
+        error, weight = leads_to - edit.answers, _weight(here)
+        changes = error.diff(dim=0)
+        temporal = weight * changes.square().mean() if len(changes) else error.new_zeros(())
+        return weight * error.square().mean(), temporal
+
+    def _prefix(self, edit: _Edit) -> PrefixOf | None:
+        tokens = self.adapter.tokens
+        if tokens is None:
+            return None
+        rows = tokens(edit.vision, edit.job.shape[0])
+        return lambda frames, _: rows[list(frames)]
 
     def _turn(self, *, on: bool) -> None:
         if self._switch is not None:

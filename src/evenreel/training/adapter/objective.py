@@ -10,6 +10,9 @@ from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.lora import lora_attached
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.sharing import exclusive
+from evenreel.hosts.motion_windows import MotionWindows
+from evenreel.motion.attach import motion_attached
+from evenreel.motion.modules import MotionModules
 from evenreel.training.adapter.edits import DrawBatch, EditDraws, EditLossSettings, EditTrainee
 from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.adapter.noise import AdapterTrainee, LossSettings, prepare
@@ -29,12 +32,25 @@ def draws(
 
 
 @contextmanager
-def training_in(backbone: Backbone, adapter: Adapter, settings: Objective) -> Iterator[nn.Module]:
-    """The adapter in the model's layers, with gradients, while inside; afterwards the model is as it was."""
-    kind = EditTrainee if isinstance(settings, EditLossSettings) else AdapterTrainee
+def training_in(
+    backbone: Backbone, adapter: Adapter, settings: Objective, modules: MotionModules | None = None
+) -> Iterator[nn.Module]:
+    """The adapter in the model's layers, with gradients, while inside; afterwards the model is as it was.
+
+    Motion `modules`, if there are some, are at work in the edits that it learns from.
+    """
     with ExitStack() as stack:
         stack.enter_context(exclusive(backbone.unet, training=True))
         switch = None
         if adapter.lora is not None:
             switch = stack.enter_context(lora_attached(backbone.unet, adapter.lora, trainable=True))
-        yield kind(backbone, adapter, switch, settings)  # pyright: ignore[reportArgumentType]
+        if not isinstance(settings, EditLossSettings):
+            yield AdapterTrainee(backbone, adapter, switch, settings)
+            return
+        motion = None
+        if modules is not None:
+            attached = stack.enter_context(motion_attached(backbone.unet, modules))
+            attached.is_on = False
+            timesteps = backbone.schedule.timesteps(settings.steps)
+            motion = MotionWindows(switch=attached, most=modules.max_frames, timesteps=timesteps)
+        yield EditTrainee(backbone, adapter, switch, settings, motion)

@@ -15,6 +15,7 @@ from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.errors import EvenreelError, SettingsError, argument
 from evenreel.hosts.base import create_host
+from evenreel.motion.modules import MotionModules
 from evenreel.progress import Progress, silent
 from evenreel.settings import AdapterUse, EditSettings
 from evenreel.training.adapter.edits import EditLossSettings
@@ -27,6 +28,7 @@ from evenreel.training.processes import Processes
 from evenreel.video import Clip, load, probe
 from evenreel.video.strip import film_strip
 from evenreel.workflows.editing.edit import edit_clip
+from evenreel.workflows.editing.motion_use import MotionInUse
 from evenreel.workflows.training.going_on import check_same, make
 
 logger = logging.getLogger(__name__)
@@ -70,7 +72,8 @@ def train_adapter(
     looked_at = None if validation is None else checked(validation, settings, backbone)
     adapter, vision = _new(backbone, settings)
     encoded = Encoded(backbone, vision.frame_tokens if vision else None, limit=settings.cache_bytes)
-    with training_in(backbone, adapter.to(backbone.device), settings.loss) as trainee:
+    modules = _moving(backbone, settings.loss)
+    with training_in(backbone, adapter.to(backbone.device), settings.loss, modules) as trainee:
         draw, unit = draws(
             lambda number: shards.batch(number, settings.pairs, seed=settings.seed),
             encoded,
@@ -125,6 +128,16 @@ def _shards(data: Path, loss: Objective) -> ShardedData:
         )
     maps = ("depth", "flow") if loss.temporal == "source-anchored" else ()
     return ShardedData(data, maps=maps) if maps and set(maps) <= set(shards.settings.maps) else shards
+
+
+def _moving(backbone: Backbone, loss: Objective) -> MotionModules | None:
+    """The motion modules of the edits that are learnt from; None where there are none."""
+    if not isinstance(loss, EditLossSettings):
+        return None
+    host = create_host(loss.host, loss.host_options)
+    settings = EditSettings(prompt="-", host=loss.host, host_options=loss.host_options, motion=loss.motion)
+    used = MotionInUse.opened(settings, backbone, host, download=False)
+    return None if used is None else used.modules
 
 
 def _new(backbone: Backbone, settings: AdapterTrainingSettings) -> tuple[Adapter, ClipModel | None]:
