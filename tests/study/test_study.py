@@ -19,7 +19,13 @@ from evenreel.study.run import actions, runner
 from evenreel.study.settings import StudySettings, as_json, read_file
 
 SETTINGS = StudySettings(
-    clips=6, seeds=(0, 1), frames=2, steps=2, experiments=("hosts",), hosts=("frame", "vidtome")
+    inversion="fixed-point",
+    clips=6,
+    seeds=(0, 1),
+    frames=2,
+    steps=2,
+    experiments=("hosts",),
+    hosts=("frame", "vidtome"),
 )
 PRINTS = {"model": "abc"}
 EXPERIMENT = experiments(SETTINGS)[0]
@@ -29,7 +35,7 @@ FULL = StudySettings(
 
 
 def item_of(condition, clip, seed):
-    return Item(condition, clip, seed, SETTINGS.frames, SETTINGS.steps)
+    return Item(condition, clip, seed, SETTINGS.frames, SETTINGS.steps, SETTINGS.inversion)
 
 
 def made_up(better=0.0):
@@ -104,17 +110,24 @@ class TestItems:
         for name, counts in {"edit": 1, "host frame": 1, "host vidtome": 0, "inversion ddim": 1}.items():
             assert (item.key(PRINTS | {name: "changed"}) != item.key(PRINTS)) == counts
         usual = item_of(Condition("a", "edit", {"host": "frame"}), 1, 0)
-        assert usual.key(PRINTS | {f"inversion {EditSettings.inversion}": "changed"}) != usual.key(PRINTS)
+        assert usual.key(PRINTS | {f"inversion {SETTINGS.inversion}": "changed"}) != usual.key(PRINTS)
 
     def test_without_randomness_seeds_share_an_item(self):
         drawn = item_of(Condition("a", "edit", {"host": "vidtome"}), 1, 0)
         alike = item_of(Condition("a", "edit", {"host": "frame"}, seedless=True), 1, 0)
         assert drawn.key(PRINTS) != replace(drawn, seed=1).key(PRINTS)
-        assert alike.key(PRINTS) == replace(alike, seed=1).key(PRINTS)
+        for inversion, same in (("fixed-point", True), ("flow-edit", False)):
+            one = replace(alike, inversion=inversion)
+            assert (one.key(PRINTS) == replace(one, seed=1).key(PRINTS)) == same
 
     def test_what_is_so_anyway_is_left_out(self):
-        told = edit("a", "frame", inversion=EditSettings.inversion, adapter=None, guidance_scale=5.0)
+        told = edit("a", "frame", steps=EditSettings.steps, adapter=None, guidance_scale=5.0)
         assert told.options == {"host": "frame", "guidance_scale": 5.0}
+
+    def test_the_study_s_own_inversion_need_not_be_told(self):
+        told, untold = (item_of(edit("a", "frame", inversion=name), 1, 0) for name in ("ddim", None))
+        assert replace(told, inversion="ddim").key(PRINTS) == replace(untold, inversion="ddim").key(PRINTS)
+        assert told.key(PRINTS) != untold.key(PRINTS)
 
     def test_names_are_unique_and_pairs_name_conditions(self):
         found = experiments(FULL)
@@ -191,7 +204,7 @@ class TestControls:
     def test_every_control_has_the_clip_s_shape(self, what):
         world = actions.WorldEdit.held_out(7, 3)
         item = Item(Condition(what, "control", {"what": what}), 7, 0, 3, 2)
-        frames = actions.CONTROLS[what](world, item)
+        frames = actions._MADE[what](world, item)
         assert frames.shape == world.source.frames.shape
 
     def test_a_picture_is_saved(self, tmp_path):

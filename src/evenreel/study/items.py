@@ -16,7 +16,9 @@ FILES = ("adapter", "log")
 EDITS = ("edit", "softened", "attention")
 """Kinds of items that are edits, which the defaults of edit, host and inversion decide too."""
 INVERSION = EditSettings.inversion
-"""What edits are made with where nothing else is said."""
+"""What edits are made with where neither study nor experiment says."""
+DRAWN = frozenset({"ddpm", "flow-edit"})
+"""Inversions that draw noise, so that another seed makes another edit."""
 CONTROLS = ("source", "truth", "frozen", "shuffled", "blurred")
 """Results that are not edits: the source itself; the right answer; its first frame for ever; its frames in a random
 order; it without detail."""
@@ -32,7 +34,7 @@ class Condition:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Told to it; of an edit: settings that differ from the defaults."""
     seedless: bool = False
-    """Whether nothing is drawn at random, so that all seeds share one item."""
+    """Whether nothing is drawn at random, but by some inversions, so that all seeds share one item."""
 
     @property
     def files(self) -> dict[str, str]:
@@ -82,6 +84,19 @@ class Item:
     seed: int
     frames: int
     steps: int
+    inversion: str = INVERSION
+    """Of the study's edits, where the condition names none."""
+
+    @property
+    def seedless(self) -> bool:
+        """Whether it is the same with every seed."""
+        drawn = self.condition.kind in EDITS and self.inverted_by in DRAWN
+        return self.condition.seedless and not drawn
+
+    @property
+    def inverted_by(self) -> str:
+        """The inversion of an edit."""
+        return self.condition.options.get("inversion", self.inversion)
 
     def key(self, prints: Mapping[str, str]) -> str:
         """Hash of all that decides the outcome, so that experiments share items and a changed model shares none.
@@ -93,12 +108,14 @@ class Item:
         options |= {name: prints[f"file {file}"] for name, file in self.condition.files.items()}
         used = {"model", "clip", "judge", "segmenter"}
         if self.condition.kind in EDITS:
-            used |= {"edit", f"host {options['host']}", f"inversion {options.get('inversion', INVERSION)}"}
+            used |= {"edit", f"host {options['host']}", f"inversion {self.inverted_by}"}
+            if self.inverted_by == self.inversion:
+                options.pop("inversion", None)
         content = {
             "kind": self.condition.kind,
             "options": options,
             "clip": self.clip,
-            "seed": None if self.condition.seedless else self.seed,
+            "seed": None if self.seedless else self.seed,
             "frames": self.frames,
             "steps": self.steps,
             "measures": MEASURES_VERSION,

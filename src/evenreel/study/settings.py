@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from evenreel.errors import SettingsError
-from evenreel.settings import Range, plain, read, settle
+from evenreel.settings import EditSettings, NotEmpty, Range, plain, read, settle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,8 @@ class StudySettings:
     adapter: str | None = None
     """Adapter file, or `mini` where one is packaged; without one, what needs it is shown as not run."""
     hosts: tuple[str, ...] = ("frame", "text2video_zero", "tokenflow", "vid2vid_zero", "vidtome")
+    inversion: Annotated[str, NotEmpty()] = EditSettings.inversion
+    """Inversion of edits whose experiment names none."""
     tokens: Mapping[str, str] = field(default_factory=dict[str, str])
     """Adapters trained with other prompt tokens, files by name: strategies and numbers to be compared."""
     trainings: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -46,7 +46,7 @@ def adapter_file(backbone, path, *, in_inversion):
 @pytest.mark.parametrize("in_inversion", [True, False])
 def test_an_adapter_is_in_the_inversion_if_it_is_made_for_it(backbone, tmp_path, in_inversion):
     """What the source is inverted to, and the edit, with the adapter and without."""
-    plain = EditSettings(prompt="a star", steps=3, host="frame", device="cpu")
+    plain = EditSettings(prompt="a star", steps=3, host="frame", inversion="ddim", device="cpu")
     path = adapter_file(backbone, tmp_path / "a.safetensors", in_inversion=in_inversion)
     assert checkpoint.load(path, base=None)[0].settings.in_inversion == in_inversion
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))

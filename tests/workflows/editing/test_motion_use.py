@@ -90,16 +90,17 @@ def test_every_inversion(inversion, tiny, modules):
 
 @pytest.mark.parametrize("host", ["frame", "text2video_zero", "vid2vid_zero"])
 def test_untrained_modules_change_nothing(host, tiny):
-    """Bit for bit, where the same frames pass together without modules."""
+    """Bit for bit, where the same frames pass together without modules, and have the same noise."""
     clip, untrained = random_latents(3).float(), MotionModules.for_unet(tiny.unet)
-    with_modules = edited(tiny, host, clip, untrained, batch=3)
-    assert torch.equal(with_modules, edited(tiny, host, clip, None, batch=3))
+    told = {"batch": 3, "inversion_options": {"shared_noise": True}}
+    with_modules = edited(tiny, host, clip, untrained, **told)
+    assert torch.equal(with_modules, edited(tiny, host, clip, None, **told))
 
 
 def test_tokenflow_in_one_call_is_tokenflow_in_two(tiny):
     """Untrained modules: keyframes that pass with the others give what they give when they pass before."""
     clip, untrained = random_latents(4).float(), MotionModules.for_unet(tiny.unet)
-    told = {"host_options": {"window": 2}}
+    told = {"host_options": {"window": 2}, "inversion_options": {"shared_noise": True}}
     one, two = (edited(tiny, "tokenflow", clip, use, **told) for use in (untrained, None))
     assert (one - two).abs().max() <= 1e-3 * two.abs().max()
 
@@ -113,6 +114,7 @@ def test_an_inverted_clip_is_sampled_back(frames, tmp_path):
         "prompt": "a ball",
         "guidance_scale": 1.0,
         "host_options": {"pnp_attn": 0.0, "pnp_conv": 0.0},
+        "inversion": "fixed-point",
         "inversion_options": {"budget": 40.0, "iterations": 40, "tolerance": 1e-6},
     }
     settings = EditSettings(source_prompt="a ball", steps=3, host="frame", **same)

@@ -32,9 +32,7 @@ SEEN_FIGURES = (
 """What an eye sees first: an outline that changes, where it flickers, and whether blur or grey paid for less of it."""
 PAPER_TESTED = ("asked", "kept", "truth_psnr", "warp_error", "clip_t", "kid_clip")
 SEEDLESS = frozenset({"frame", "text2video_zero"})
-"""Hosts that draw nothing at random in an edit; tested."""
-DRAWN = frozenset({"ddpm", "flow-edit"})
-"""Inversions that draw noise."""
+"""Hosts that draw nothing at random in an edit, whatever the inversion does; tested."""
 
 
 class _Side(TypedDict):
@@ -49,9 +47,9 @@ SIDE: Final[_Side] = {"share": 0.6, "seeds": 1}
 def edit(name: str, host: str, **options: Any) -> Condition:
     """An edit; options that say what is so anyway are left out, so that experiments share items."""
     usual = EditSettings(prompt="-").to_json()
+    del usual["inversion"]  # the study's own, which its items know
     told = {key: value for key, value in options.items() if value not in (usual.get(key), None)}
-    seedless = host in SEEDLESS and told.get("inversion", usual["inversion"]) not in DRAWN
-    return Condition(name, "edit", {"host": host, **told}, seedless=seedless)
+    return Condition(name, "edit", {"host": host, **told}, seedless=host in SEEDLESS)
 
 
 def middle_host(settings: StudySettings) -> str:

@@ -158,6 +158,7 @@ def _settings(
     told = {
         "steps": item.steps,
         "seed": item.seed,
+        "inversion": item.inversion,
         **(item.condition.options if options is None else options),
     }
     if told.get("adapter"):

@@ -22,7 +22,7 @@ def items_of(settings: StudySettings, experiment: Experiment, condition: Conditi
     """The items of one condition."""
     for clip in clips_of(settings, experiment):
         for seed in settings.seeds[: experiment.seeds]:
-            yield Item(condition, clip, seed, settings.frames, settings.steps)
+            yield Item(condition, clip, seed, settings.frames, settings.steps, settings.inversion)
 
 
 def plan(
