@@ -22,16 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from evenreel.backbones import Backbone, load_backbone
-from evenreel.hosts.base import create_host
 from evenreel.metrics.judge import packaged_judge
 from evenreel.metrics.motion import identity, track
-from evenreel.progress import silent
 from evenreel.settings import GenerateSettings
 from evenreel.types import Frames
-from evenreel.video import film_strip, from_model
-from evenreel.workflows.editing.generate import Generation
-from evenreel.workflows.editing.motion_use import MotionInUse, with_host
-from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.video import film_strip, from_model, to_model
+from evenreel.workflows.editing.generate import generate_clip
 from evenreel.world import HELD_OUT, Scene, caption, random_scene, render
 from evenreel.world.scene import MOTIONS
 
@@ -57,12 +53,9 @@ def scenes(verb: str, count: int) -> list[Scene]:
 
 def generated(backbone: Backbone, prompt: str, seed: int, changes: dict[str, Any]) -> Frames:
     """A clip by the defaults of `evenreel generate`, or with some settings changed."""
-    settings = GenerateSettings.from_json({"prompt": prompt, "frames": LENGTH, "seed": seed, **changes})
-    settings = with_host(settings, backbone.name)
-    host = create_host(settings.host, settings.host_options, with_source=False)
-    motion = MotionInUse.opened(settings, backbone, host, download=False)
-    made = Generation(backbone, host, settings, silent, Stopwatch(backbone.device), motion=motion)
-    return backbone.decode(made.latents((SIZE, SIZE))).cpu()
+    told = {"prompt": prompt, "frames": LENGTH, "size": (SIZE, SIZE), "seed": seed, **changes}
+    clip = generate_clip(GenerateSettings.from_json(told), backbone=backbone)
+    return to_model(clip.frames, (SIZE, SIZE))
 
 
 def judged(frames: Frames, scene: Scene) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import torch
 
 from closeness import assert_close
 from evenreel.hosts.base import predict_guided, prefixed
-from evenreel.hosts.vid2vid_zero.prompt_to_prompt import PromptMap
+from evenreel.hosts.prompt_to_prompt import PromptMap
 from hosts.jobs import Around, job_for, random_latents
 
 

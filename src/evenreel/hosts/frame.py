@@ -4,6 +4,7 @@ With motion modules frames see each other there, and nowhere else: this is Anima
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -20,22 +21,26 @@ from evenreel.hosts.base import (
     start_of,
 )
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected, source_attentions
+from evenreel.hosts.prompt_to_prompt import PromptToPromptState, TextPlan, text_controlled
 from evenreel.settings import Range, settle
 from evenreel.types import Latents
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameHost:
-    """Plain per-frame editing with plug-and-play injection (arXiv:2211.12572)."""
+    """Per-frame editing with plug-and-play injection (arXiv:2211.12572) and prompt-to-prompt (arXiv:2208.01626)."""
 
     name: ClassVar[str] = "frame"
     with_motion: ClassVar[bool] = True
-    without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0}
+    without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0, "p2p_cross": 0.0}
 
     pnp_attn: Annotated[float, Range(0.0, 1.0)] = 0.5
     """Share of the steps, from the first, at which self-attention takes queries and keys from the source."""
     pnp_conv: Annotated[float, Range(0.0, 1.0)] = 0.8
     """Share of the steps, from the first, at which a decoder resnet takes its features from the source."""
+    p2p_cross: Annotated[float, Range(0.0, 1.0)] = 0.5
+    """Share of the steps, from the first, at which places attend to the words of the prompt as the source's do to the
+    words of its prompt. Nothing where the source has no prompt."""
 
     def __post_init__(self) -> None:
         settle(self, f"{self.name}.")
@@ -47,20 +52,24 @@ class FrameHost:
     @sole_session
     def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:
         """Install the injection while inside."""
-        session = FrameSession(backbone, job, InjectionPlan.of(job, self.pnp_attn, self.pnp_conv))
-        with (
-            processors_installed(backbone.unet, source_attentions(backbone.unet, session.state)),
-            features_injected(backbone.unet, session.state),
-        ):
+        plan = InjectionPlan.of(job, self.pnp_attn, self.pnp_conv)
+        text = TextPlan.of(backbone, job, self.p2p_cross, f"{self.name}.p2p_cross")
+        session = FrameSession(backbone, job, plan, text)
+        unet = backbone.unet
+        with ExitStack() as stack:
+            stack.enter_context(processors_installed(unet, source_attentions(unet, session.state)))
+            stack.enter_context(features_injected(unet, session.state))
+            if text.steps:
+                stack.enter_context(processors_installed(unet, text_controlled(unet, session.text_state)))
             yield session
 
 
 class FrameSession:
     """One edit, frame by frame."""
 
-    def __init__(self, backbone: Backbone, job: EditJob, plan: InjectionPlan) -> None:
-        self.backbone, self.job, self.plan = backbone, job, plan
-        self.state = InjectionState()
+    def __init__(self, backbone: Backbone, job: EditJob, plan: InjectionPlan, text: TextPlan) -> None:
+        self.backbone, self.job, self.plan, self.text = backbone, job, plan, text
+        self.state, self.text_state = InjectionState(), PromptToPromptState()
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
         """At the inverted source, or at noise."""
@@ -69,8 +78,9 @@ class FrameSession:
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
         """Guided noise prediction, some frames at a time; the source takes part only while it is injected."""
         self.state.attention, self.state.features = self.plan.at(step_index)
-        with_source = self.state.attention or self.state.features
-        self.state.branches = branches(self.job, with_source=with_source)
+        self.text_state.prompts = self.text.at(step_index)
+        with_source = self.state.attention or self.state.features or self.text_state.prompts is not None
+        self.state.branches = self.text_state.branches = branches(self.job, with_source=with_source)
 
         def predict(frames: Sequence[int]) -> Latents:
             return predict_guided(

@@ -15,8 +15,8 @@ from evenreel.diffusion.inversion import invert
 from evenreel.diffusion.sampling import sample
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.hosts.base import EditJob, Prompts, inverting
+from evenreel.hosts.prompt_to_prompt import map_prompts
 from evenreel.hosts.vid2vid_zero.host import Vid2VidZeroHost
-from evenreel.hosts.vid2vid_zero.prompt_to_prompt import map_prompts
 from evenreel.hosts.vid2vid_zero.published import PublishedSession
 from evenreel.hosts.vid2vid_zero.spatio_temporal import (
     DenseAttention,

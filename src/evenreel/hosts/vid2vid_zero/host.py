@@ -13,7 +13,7 @@ from evenreel.hosts.base import (
     Session,
     sole_session,
 )
-from evenreel.hosts.vid2vid_zero.prompt_to_prompt import (
+from evenreel.hosts.prompt_to_prompt import (
     controlled,
 )
 from evenreel.hosts.vid2vid_zero.published import PublishedSession

@@ -10,15 +10,13 @@ from evenreel.backbones.base import Backbone
 from evenreel.diffusion import ddim, guidance
 from evenreel.errors import SettingsError
 from evenreel.hosts.base import EditJob, moving, prefixed
-from evenreel.hosts.vid2vid_zero.prompt_to_prompt import is_replacement, map_prompts
+from evenreel.hosts.prompt_to_prompt import has_words, is_replacement, map_prompts, tokens_of
 from evenreel.hosts.vid2vid_zero.session import (
     NO_SOURCE,
     ControlPlan,
     Vid2VidZeroSession,
     Vid2VidZeroSettings,
-    has_words,
     null_text_steps,
-    tokens_of,
 )
 from evenreel.hosts.vid2vid_zero.spatio_temporal import norms_shared
 from evenreel.ops.word_alignment import PUBLISHED
@@ -62,7 +60,7 @@ class PublishedSession(Vid2VidZeroSession):
         """Leave self-attention alone; the share of the prompt's attention depends on what was done to the words."""
         if not (host.cross and has_words(job)):
             return ControlPlan(prompts=None, text_steps=0, self_steps=0)
-        source, edit = tokens_of(backbone, job)
+        source, edit = tokens_of(backbone, job, "vid2vid_zero.cross")
         share = host.cross if is_replacement(source, edit) else host.self_attention
         text_steps = int((len(job.timesteps) + 1) * share)
         return ControlPlan(prompts=map_prompts(source, edit, PUBLISHED), text_steps=text_steps, self_steps=0)

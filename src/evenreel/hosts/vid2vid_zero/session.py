@@ -10,11 +10,10 @@ import torch
 
 from evenreel import random
 from evenreel.backbones.base import Backbone
-from evenreel.backbones.text import PromptTokens
 from evenreel.errors import SettingsError
 from evenreel.hosts.base import EditJob, anchor_of, branches, predict_guided, start_of
 from evenreel.hosts.motion_windows import Window, predict_fused
-from evenreel.hosts.vid2vid_zero.prompt_to_prompt import PromptMap, PromptToPromptState, map_prompts
+from evenreel.hosts.prompt_to_prompt import PromptMap, PromptToPromptState, has_words, map_prompts, tokens_of
 from evenreel.hosts.vid2vid_zero.spatio_temporal import VideoAttentionState
 from evenreel.hosts.windows import cut
 from evenreel.types import Latents, PromptRows
@@ -92,7 +91,7 @@ class Vid2VidZeroSession:
         self_steps = int(steps * host.self_attention)
         if not (host.cross and has_words(job)):
             return ControlPlan(prompts=None, text_steps=0, self_steps=self_steps)
-        prompts = map_prompts(*tokens_of(backbone, job))
+        prompts = map_prompts(*tokens_of(backbone, job, "vid2vid_zero.cross"))
         return ControlPlan(prompts=prompts, text_steps=int(steps * host.cross), self_steps=self_steps)
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
@@ -156,21 +155,3 @@ class Vid2VidZeroSession:
 def null_text_steps(steps: int, share: float) -> tuple[float, float]:
     """Where null texts begin and end to be used, counted in steps."""
     return (0.0, steps * share) if share > 0 else (steps * (1 + share), float(steps))
-
-
-def has_words(job: EditJob) -> bool:
-    """Whether there are words that attention could come from."""
-    return job.prompts is not None and bool(job.prompts.source.split())
-
-
-def tokens_of(backbone: Backbone, job: EditJob) -> tuple[PromptTokens, PromptTokens]:
-    """Tokens of the source's prompt and of the edit's. Raises: SettingsError for a model that does not tell."""
-    assert job.prompts is not None, "asked before"
-    length = job.prompt_embeds.shape[1]
-    try:
-        source, edit = (backbone.tokens(prompt).padded(length) for prompt in job.prompts)
-    except NotImplementedError as error:
-        raise SettingsError(
-            f"model {backbone.name} does not say which tokens make up a word; set vid2vid_zero.cross to 0."
-        ) from error
-    return source, edit

@@ -135,8 +135,7 @@ def _moving(backbone: Backbone, loss: Objective) -> MotionModules | None:
     if not isinstance(loss, EditLossSettings):
         return None
     host = create_host(loss.host, loss.host_options)
-    settings = EditSettings(prompt="-", host=loss.host, host_options=loss.host_options, motion=loss.motion)
-    used = MotionInUse.opened(settings, backbone, host, download=False)
+    used = MotionInUse.opened(loss.motion, EditSettings.motion_window, backbone, host, download=False)
     return None if used is None else used.modules
 
 

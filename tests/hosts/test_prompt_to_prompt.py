@@ -8,7 +8,7 @@ from closeness import assert_apart, assert_close
 from evenreel.backbones.hooks import processors_installed
 from evenreel.backbones.text import PromptEncoder
 from evenreel.errors import SettingsError
-from evenreel.hosts.vid2vid_zero.prompt_to_prompt import (
+from evenreel.hosts.prompt_to_prompt import (
     PromptMap,
     PromptToPromptState,
     SourceSelf,

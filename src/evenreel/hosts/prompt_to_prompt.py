@@ -8,9 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evenreel.backbones import layers
+from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import AttnProcessor
 from evenreel.backbones.text import PromptTokens
+from evenreel.errors import SettingsError
 from evenreel.hosts.attention_stand_in import AttentionStandIn
+from evenreel.hosts.base import EditJob
 from evenreel.ops.word_alignment import CORRECTED, Alignment
 
 Probabilities = Float[Tensor, "*rows tokens"]
@@ -59,6 +62,53 @@ def map_prompts(source: PromptTokens, target: PromptTokens, alignment: Alignment
     taken = torch.zeros(length, length)
     taken[mapping, torch.arange(length)] = counts  # -1 is the last row, where it counts for nothing
     return PromptMap(taken=taken, kept=1 - counts)
+
+
+def has_words(job: EditJob) -> bool:
+    """Whether there are words that attention could come from."""
+    return job.prompts is not None and bool(job.prompts.source.split())
+
+
+def tokens_of(backbone: Backbone, job: EditJob, option: str) -> tuple[PromptTokens, PromptTokens]:
+    """Tokens of the source's prompt and of the edit's; `option` is what asks for them.
+
+    Raises: SettingsError for a model that does not tell.
+    """
+    assert job.prompts is not None, "asked before"
+    length = job.prompt_embeds.shape[1]
+    try:
+        source, edit = (backbone.tokens(prompt).padded(length) for prompt in job.prompts)
+    except NotImplementedError as error:
+        raise SettingsError(
+            f"model {backbone.name} does not say which tokens make up a word; set {option} to 0."
+        ) from error
+    return source, edit
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPlan:
+    """At which steps of a run attention to the prompt comes from the source."""
+
+    prompts: PromptMap | None
+    """How; None where the source's prompt has no words."""
+    steps: int
+    """The first steps."""
+
+    @classmethod
+    def of(cls, backbone: Backbone, job: EditJob, share: float, option: str) -> "TextPlan":
+        """A share of the run as whole steps. Raises: SettingsError for a job or a model that `option` does not suit."""
+        steps = int(share * len(job.timesteps))
+        if steps and job.source is None:
+            raise SettingsError(
+                f"attention of a source needs an inverted source; set {option} to 0 without one."
+            )
+        if not (steps and has_words(job)):
+            return cls(prompts=None, steps=0)
+        return cls(prompts=map_prompts(*tokens_of(backbone, job, option)), steps=steps)
+
+    def at(self, step_index: int) -> PromptMap | None:
+        """The map of a step; None where attention is the edit's own."""
+        return self.prompts if step_index < self.steps else None
 
 
 @dataclass
@@ -129,8 +179,14 @@ def controlled(unet: Any, state: PromptToPromptState) -> dict[str, AttnProcessor
     wrapped = dict(unet.attn_processors)
     return {
         **{name: SourceSelf(wrapped[name], state) for name in layers.self_attentions(unet)},
-        **{name: SourceText(wrapped[name], state) for name in layers.text_attentions(unet)},
+        **text_controlled(unet, state),
     }
+
+
+def text_controlled(unet: Any, state: PromptToPromptState) -> dict[str, AttnProcessor]:
+    """The same for attention to the prompt alone."""
+    wrapped = dict(unet.attn_processors)
+    return {name: SourceText(wrapped[name], state) for name in layers.text_attentions(unet)}
 
 
 class _OfSource(AttentionStandIn):
