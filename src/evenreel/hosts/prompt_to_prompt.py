@@ -98,12 +98,12 @@ class TextPlan:
     def of(cls, backbone: Backbone, job: EditJob, share: float, option: str) -> "TextPlan":
         """A share of the run as whole steps. Raises: SettingsError for a job or a model that `option` does not suit."""
         steps = int(share * len(job.timesteps))
-        if steps and job.source is None:
+        if not (steps and has_words(job)):
+            return cls(prompts=None, steps=0)
+        if job.source is None:
             raise SettingsError(
                 f"attention of a source needs an inverted source; set {option} to 0 without one."
             )
-        if not (steps and has_words(job)):
-            return cls(prompts=None, steps=0)
         return cls(prompts=map_prompts(*tokens_of(backbone, job, option)), steps=steps)
 
     def at(self, step_index: int) -> PromptMap | None:
