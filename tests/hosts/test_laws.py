@@ -126,7 +126,7 @@ def test_vidtome_that_merges_nothing_is_the_frame_host(tiny, pnp, guidance_scale
     job = job_for(tiny, 5, batch=2, guidance_scale=guidance_scale)
     alone = VidToMeHost(chunk_size=1, merge_global=False, pnp_attn=attn, pnp_conv=conv)
     ours = edit(tiny, alone, job)
-    theirs = edit(tiny, FrameHost(pnp_attn=attn, pnp_conv=conv), job)
+    theirs = edit(tiny, FrameHost(pnp_attn=attn, pnp_conv=conv, p2p_cross=0.0), job)
     assert_close(ours, theirs)
     # Merging with ratio 0 still lets frames see each other, so a chunk of two is another edit.
     joined = VidToMeHost(
@@ -149,8 +149,8 @@ def test_identical_frames_are_edited_alike(tiny):
 
 def test_no_injection_needs_no_source(tiny):
     job = job_for(tiny, 3, source=False)
-    edit(tiny, FrameHost(pnp_attn=0.0, pnp_conv=0.0), job)
-    for host in (FrameHost(), VidToMeHost()):
+    edit(tiny, FrameHost(pnp_attn=0.0, pnp_conv=0.0, p2p_cross=0.0), job)
+    for host in (FrameHost(), FrameHost(pnp_attn=0.0, pnp_conv=0.0), VidToMeHost()):
         with pytest.raises(SettingsError, match="inverted source"):
             edit(tiny, host, job)
 
@@ -227,3 +227,23 @@ def test_every_setting_is_documented(host_class):
     for field in fields(host_class):
         _, _, after = source.partition(f"    {field.name}: ")
         assert after.split("\n")[1].strip().startswith('"""'), field.name
+
+
+def test_attention_to_the_words_of_the_source_lasts_as_long_as_it_is_told(tiny):
+    job = job_for(tiny, 2, steps=4)
+    none, half, whole = (edit(tiny, FrameHost(p2p_cross=share), job) for share in (0.0, 0.5, 1.0))
+    assert_apart(none, half)
+    assert_apart(half, whole)
+    without_words = replace(job, prompts=job.prompts._replace(source=""))
+    assert torch.equal(edit(tiny, FrameHost(p2p_cross=1.0), without_words), none)
+    # the same words take their own attention over
+    alike = replace(
+        job, prompt_embeds=job.source_prompt_embeds, prompts=job.prompts._replace(edit=job.prompts.source)
+    )
+    at_source = replace(alike, source=type(job.source).of({t: random_latents(2) for t in job.timesteps}))
+    predicted = []
+    for share in (0.0, 1.0):
+        host = FrameHost(pnp_attn=0.0, pnp_conv=0.0, p2p_cross=share)
+        with host.attach(tiny, at_source) as session:
+            predicted.append(session.predict_noise(random_latents(2), 0, job.timesteps[0]))
+    assert_close(*predicted)

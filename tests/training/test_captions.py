@@ -70,7 +70,7 @@ def test_a_training_reads_as_much_as_fits(tiny_folder):
         ("x" * 200 + " y", "x" * 75),
         ("雪" * 100, "雪" * 25),
     ):
-        assert encoded._fitting(text) == read
+        assert encoded.fitting(text) == read
         rows = encoded.text([text])
         assert rows.shape[1] == encoded.text([""]).shape[1]
         assert not encoded.fits(text) or text == read

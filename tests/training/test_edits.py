@@ -24,7 +24,7 @@ from evenreel.world.captions import understood
 from motion.moving import random_motion
 
 SETTINGS = EditLossSettings(steps=4, window=Window(0.3, 0.9), weight_temporal=0.5, motion="off")
-PLAIN = replace(SETTINGS, host_options={"pnp_attn": 0.0, "pnp_conv": 0.0})
+PLAIN = replace(SETTINGS, host_options={"pnp_attn": 0.0, "pnp_conv": 0.0, "p2p_cross": 0.0})
 
 
 @pytest.fixture(scope="module")

@@ -46,8 +46,13 @@ class FrameHost:
         settle(self, f"{self.name}.")
 
     def idle(self, occasion: Occasion) -> Mapping[str, str]:
-        """Return what has no effect: nothing is random."""
-        return {"seed": "nothing is random in an edit frame by frame"} if occasion.with_source else {}
+        """Return what has no effect: nothing is random, and attention to words needs words on both sides."""
+        idle = {}
+        if not occasion.with_source_prompt:
+            idle["p2p_cross"] = "there is no source prompt to take attention from"
+        if occasion.with_source:
+            idle["seed"] = "nothing is random in an edit frame by frame"
+        return idle
 
     @sole_session
     def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:

@@ -29,6 +29,7 @@ class FlowEditInversion:
 
     name: ClassVar[str] = "flow-edit"
     refines: ClassVar[bool] = False
+    is_random: ClassVar[bool] = True
 
     skip: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Share of the steps, the noisiest ones, that the edit leaves out: the more, the closer to the source it stays."""

@@ -29,7 +29,7 @@ def first_prediction(backbone, host, job, latents):
 @pytest.mark.parametrize("guidance_scale", [7.5, 1.0])
 def test_one_frame_without_control_is_the_frame_host(tiny, guidance_scale):
     job = job_for(tiny, 1, guidance_scale=guidance_scale)
-    theirs = edit(tiny, FrameHost(pnp_attn=0.0, pnp_conv=0.0), job)
+    theirs = edit(tiny, FrameHost(pnp_attn=0.0, pnp_conv=0.0, p2p_cross=0.0), job)
     assert_close(edit(tiny, ALONE, job), theirs)
     assert_apart(edit(tiny, Vid2VidZeroHost(), job), theirs, by=0.01)
 

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Already found a `peft_config`")
 STEPS, GUIDANCE, SCALES, WEIGHTS = 3, 5.0, (0.8, 0.5), (0.7, 0.3)
 PROMPT, NEGATIVE = "a charm on a ball", "blurry"
 OFF = {
-    "frame": {"pnp_attn": 0.0, "pnp_conv": 0.0},
+    "frame": {"pnp_attn": 0.0, "pnp_conv": 0.0, "p2p_cross": 0.0},
     "text2video_zero": {"pnp_attn": 0.0, "pnp_conv": 0.0},
     "tokenflow": {"pnp_attn": 0.0, "pnp_conv": 0.0},
     "vid2vid_zero": {"cross": 0.0, "self_attention": 0.0},

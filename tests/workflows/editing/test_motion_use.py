@@ -113,7 +113,7 @@ def test_an_inverted_clip_is_sampled_back(frames, tmp_path):
     same = {
         "prompt": "a ball",
         "guidance_scale": 1.0,
-        "host_options": {"pnp_attn": 0.0, "pnp_conv": 0.0},
+        "host_options": {"pnp_attn": 0.0, "pnp_conv": 0.0, "p2p_cross": 0.0},
         "inversion": "fixed-point",
         "inversion_options": {"budget": 40.0, "iterations": 40, "tolerance": 1e-6},
     }

@@ -28,7 +28,7 @@ from evenreel.backbones.base import Backbone
 from evenreel.diffusion import ddim
 from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import SettingsError
-from evenreel.hosts.base import EditJob, PrefixOf, create_host
+from evenreel.hosts.base import EditJob, PrefixOf, Prompts, create_host
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.inversions.base import SourceClip
 from evenreel.inversions.flow_edit import FlowEditInversion
@@ -101,6 +101,8 @@ class PreparedEdit:
     """Of the prompt that asks for the right answer."""
     negative_text: Float[Tensor, "one _ _"]
     """Of no prompt."""
+    prompts: tuple[Prompts, ...]
+    """The texts of each group, as far as they are read."""
     vision: Float[Tensor, "rows _ _"] | None
     """Hidden states of the vision tower, where prompt tokens are trained."""
     guidance_scales: tuple[float, ...]
@@ -162,6 +164,10 @@ def prepare(batch: Batch, encoded: Encoded, settings: EditLossSettings, slot: in
         source_text=encoded.text(sources),
         text=encoded.text(prompts),
         negative_text=encoded.text([""]),
+        prompts=tuple(
+            Prompts(source=encoded.fitting(source), edit=encoded.fitting(prompt))
+            for source, prompt in zip(sources, prompts, strict=True)
+        ),
         vision=encoded.hidden(batch),
         guidance_scales=tuple(scales),
         seeds=tuple(batch.seeds),
@@ -267,6 +273,7 @@ class EditTrainee(Trainee):
             prompt_embeds=text,
             negative_prompt_embeds=batch.negative_text,
             source_prompt_embeds=source_text,
+            prompts=batch.prompts[group],
             source=inverted.trajectory,
             clean=latents,
             guidance_scale=batch.guidance_scales[group],

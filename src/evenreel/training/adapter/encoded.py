@@ -51,11 +51,8 @@ class Encoded:
         except SettingsError:
             return False
 
-    def _embedded(self, text: str) -> Tensor:
-        return self.backbone.embed([self._fitting(text)])
-
-    def _fitting(self, text: str) -> str:
-        """As much of a caption as is read: its first words, or of a single one its first letters."""
+    def fitting(self, text: str) -> str:
+        """Return as much of a caption as is read: its first words, or of a single one its first letters."""
         if self.fits(text):
             return text
         words = text.split()
@@ -63,6 +60,9 @@ class Encoded:
         if count:
             return " ".join(words[:count])
         return text[: _most(lambda count: self.fits(text[:count]), len(text))]
+
+    def _embedded(self, text: str) -> Tensor:
+        return self.backbone.embed([self.fitting(text)])
 
     def _rows(self, what: str, batch: Batch, compute: Callable[[Tensor], Tensor]) -> Tensor:
         device = self.backbone.device

@@ -37,7 +37,7 @@ def text_to_image(
     backbone: Backbone, prompts: list[str], *, steps: int, guidance_scale: float, seed: int
 ) -> Frames:
     """One picture for each prompt, by DDIM from noise."""
-    host = create_host("frame", {"pnp_attn": 0.0, "pnp_conv": 0.0})
+    host = create_host("frame", {"pnp_attn": 0.0, "pnp_conv": 0.0, "p2p_cross": 0.0})
     timesteps = backbone.schedule.timesteps(steps)
     empty = backbone.embed([""]).expand(len(prompts), -1, -1)
     side = backbone.native_size // 8

@@ -12,7 +12,7 @@ from evenreel.types import Frames, Latents, PromptRows
 from evenreel.workflows.editing.pipeline import Pipeline
 from evenreel.workflows.editing.resource_use import Stopwatch
 
-NOTHING_INJECTED = {"host": "frame", "host_options": {"pnp_attn": 0.0, "pnp_conv": 0.0}}
+NOTHING_INJECTED = {"host": "frame", "host_options": {"pnp_attn": 0.0, "pnp_conv": 0.0, "p2p_cross": 0.0}}
 """Every frame by itself and from the prompt alone, so that nothing but the inversion brings the source back."""
 
 
