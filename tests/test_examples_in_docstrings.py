@@ -1,6 +1,7 @@
 """Examples in the docstrings of the public names do what they show."""
 
 import doctest
+import inspect
 import shutil
 
 import pytest
@@ -22,6 +23,8 @@ def test_an_example_runs(name, clip_with_sound, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(clip_with_sound, "in.mp4")
     thing = getattr(evenreel, name)
+    # without the heading the documentation site takes it for a quotation
+    assert "Examples:\n    >>>" in (inspect.getdoc(thing) or "")
     (found,) = [
         one for one in doctest.DocTestFinder(recurse=False).find(thing, name, globs={}) if one.examples
     ]

@@ -22,9 +22,10 @@ def load_backbone(
 ) -> Backbone:
     """Open a model, once for many edits.
 
-    >>> model = evenreel.load_backbone("mini", device="cpu")
-    >>> model.native_size
-    128
+    Examples:
+        >>> model = evenreel.load_backbone("mini", device="cpu")
+        >>> model.native_size
+        128
 
     `name` is `mini` (packaged), the name of a plug-in, `plug-in:location`, a folder in diffusers' layout, a checkpoint
     in one safetensors file, or owner/model on the Hugging Face hub; nothing is fetched unless `download` is set.

@@ -54,9 +54,10 @@ Run = TypeVar("Run", bound="RunSettings")
 class ControlUse:
     """How a ControlNet takes part.
 
-    >>> edges = evenreel.ControlUse(model="lllyasviel/sd-controlnet-canny", scale=0.8)
-    >>> evenreel.EditSettings(prompt="a blue star", control=(edges,)).to_json()["control_kind"]
-    'canny'
+    Examples:
+        >>> edges = evenreel.ControlUse(model="lllyasviel/sd-controlnet-canny", scale=0.8)
+        >>> evenreel.EditSettings(prompt="a blue star", control=(edges,)).to_json()["control_kind"]
+        'canny'
     """
 
     prefix: ClassVar[str] = "control"
@@ -92,9 +93,10 @@ class ControlUse:
 class AdapterUse:
     """How an adapter takes part.
 
-    >>> use = evenreel.AdapterUse(file="mine.safetensors", scale=0.5)
-    >>> evenreel.EditSettings(prompt="a blue star", adapter=use).to_json()["adapter_scale"]
-    0.5
+    Examples:
+        >>> use = evenreel.AdapterUse(file="mine.safetensors", scale=0.5)
+        >>> evenreel.EditSettings(prompt="a blue star", adapter=use).to_json()["adapter_scale"]
+        0.5
     """
 
     prefix: ClassVar[str] = "adapter"
@@ -217,11 +219,12 @@ class EditSettings(RunSettings):
 
     A field that cannot be is an error at once, and `dataclasses.replace` makes other settings of these.
 
-    >>> evenreel.EditSettings(prompt="a blue star", host="tokenflow", frames=(0, 16)).steps
-    25
-    >>> evenreel.EditSettings(prompt="a blue star", steps=0)
-    Traceback (most recent call last):
-    evenreel.errors.SettingsError: steps must be from 1 to 1000, got 0.
+    Examples:
+        >>> evenreel.EditSettings(prompt="a blue star", host="tokenflow", frames=(0, 16)).steps
+        25
+        >>> evenreel.EditSettings(prompt="a blue star", steps=0)
+        Traceback (most recent call last):
+        evenreel.errors.SettingsError: steps must be from 1 to 1000, got 0.
     """
 
     whose: ClassVar[str] = "an edit"
@@ -281,8 +284,9 @@ class EditSettings(RunSettings):
 class GenerateSettings(RunSettings):
     """Everything that decides what a clip made from text looks like; the defaults are those of the command line.
 
-    >>> evenreel.GenerateSettings(prompt="a red circle", frames=16).rate
-    Fraction(8, 1)
+    Examples:
+        >>> evenreel.GenerateSettings(prompt="a red circle", frames=16).rate
+        Fraction(8, 1)
     """
 
     whose: ClassVar[str] = "a clip made from text"

@@ -48,9 +48,10 @@ class Leave:
 class VideoInfo:
     """What a file or folder says about itself, found without decoding more than one frame.
 
-    >>> info = evenreel.probe("in.mp4")
-    >>> info.width, info.height, info.average_rate
-    (96, 64, Fraction(25, 1))
+    Examples:
+        >>> info = evenreel.probe("in.mp4")
+        >>> info.width, info.height, info.average_rate
+        (96, 64, Fraction(25, 1))
     """
 
     path: Path
@@ -123,11 +124,12 @@ class Clip:
     `frames` are uint8 RGB, (frames, height, width, 3), upright and with square pixels; each has an exact time. A clip
     is not changed in place: `dataclasses.replace` makes another one.
 
-    >>> clip = evenreel.load("in.mp4", 0, 4)
-    >>> clip.frames.shape, clip.frames.dtype
-    (torch.Size([4, 64, 96, 3]), torch.uint8)
-    >>> [str(time) for time in clip.timestamps]
-    ['0', '1/25', '2/25', '3/25']
+    Examples:
+        >>> clip = evenreel.load("in.mp4", 0, 4)
+        >>> clip.frames.shape, clip.frames.dtype
+        (torch.Size([4, 64, 96, 3]), torch.uint8)
+        >>> [str(time) for time in clip.timestamps]
+        ['0', '1/25', '2/25', '3/25']
     """
 
     frames: Pixels

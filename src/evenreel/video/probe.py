@@ -35,9 +35,10 @@ PLACEHOLDER = 2**30
 def probe(path: str | os.PathLike[str], settings: ReadSettings = DEFAULTS) -> VideoInfo:
     """Look at a video, an image or a folder of images: size, rate, duration, tracks.
 
-    >>> info = evenreel.probe("in.mp4")
-    >>> info.width, info.height, info.audio_codec
-    (96, 64, 'aac')
+    Examples:
+        >>> info = evenreel.probe("in.mp4")
+        >>> info.width, info.height, info.audio_codec
+        (96, 64, 'aac')
 
     Raises: ClipError where it is none of these, or damaged.
     """

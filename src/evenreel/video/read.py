@@ -196,8 +196,9 @@ def load(
     Frames come upright, with square pixels, in 8-bit RGB, whatever the file held. A clip that is cut short or damaged
     is refused unless `allow_truncated` or `allow_damaged` takes what can be read of it.
 
-    >>> evenreel.load("in.mp4").frames.shape
-    torch.Size([7, 64, 96, 3])
+    Examples:
+        >>> evenreel.load("in.mp4").frames.shape
+        torch.Size([7, 64, 96, 3])
 
     Raises: ClipError as `open_clip` does, and where the frames would take more than `settings.max_clip_bytes`.
     """

@@ -50,10 +50,11 @@ def edit(
 ) -> EditedClip:
     """Edit a clip in memory and return it with the same size, length and timestamps, and a record of the edit.
 
-    >>> clip = evenreel.load("in.mp4", 0, 2)
-    >>> edited = evenreel.edit(clip, "a blue star rolling over snow", host="vidtome", steps=2, seed=0)
-    >>> edited.frames.shape == clip.frames.shape
-    True
+    Examples:
+        >>> clip = evenreel.load("in.mp4", 0, 2)
+        >>> edited = evenreel.edit(clip, "a blue star rolling over snow", host="vidtome", steps=2, seed=0)
+        >>> edited.frames.shape == clip.frames.shape
+        True
 
     Keywords are the fields of `EditSettings`, written flat (`adapter="mine.safetensors", adapter_scale=0.5`). An
     `EditSettings` in the prompt's place says the same with completion and type checks. `frames=(start, end)` counts
@@ -100,9 +101,10 @@ def generate(
 ) -> GeneratedClip:
     """Make a clip from text and return it with a record of how.
 
-    >>> clip = evenreel.generate("a red circle rolling over grass", frames=2, steps=2)
-    >>> clip.frames.shape
-    torch.Size([2, 128, 128, 3])
+    Examples:
+        >>> clip = evenreel.generate("a red circle rolling over grass", frames=2, steps=2)
+        >>> clip.frames.shape
+        torch.Size([2, 128, 128, 3])
 
     Keywords are the fields of `GenerateSettings`, and one of those may stand in the prompt's place. The rest is as for
     `edit`, and so are the errors.
@@ -114,9 +116,10 @@ def generate(
 def save(clip: Clip, path: str | os.PathLike[str]) -> None:
     """Write a clip to an .mp4, .mov, .mkv, .webm or .gif, or (no suffix) to a folder of PNGs.
 
-    >>> evenreel.save(evenreel.load("in.mp4", 2, 5), "part.mp4")
-    >>> evenreel.probe("part.mp4").frame_count
-    3
+    Examples:
+        >>> evenreel.save(evenreel.load("in.mp4", 2, 5), "part.mp4")
+        >>> evenreel.probe("part.mp4").frame_count
+        3
 
     Timestamps are kept and the sound of the clip's source is copied; beside a clip that evenreel made goes its record,
     as .json. An earlier file is replaced only once the new one is whole. Raises: OutputError.

@@ -54,10 +54,11 @@ def edit_file(
 
     The clip never has to fit into memory. The result keeps its size, timestamps and sound.
 
-    >>> settings = evenreel.EditSettings(prompt="a blue star rolling over snow", frames=(0, 2), steps=2)
-    >>> result = evenreel.edit_file("in.mp4", "star.mp4", settings)
-    >>> result.path.name, result.record_path.name, result.record["frames"]["written"]
-    ('star.mp4', 'star.json', 2)
+    Examples:
+        >>> settings = evenreel.EditSettings(prompt="a blue star rolling over snow", frames=(0, 2), steps=2)
+        >>> result = evenreel.edit_file("in.mp4", "star.mp4", settings)
+        >>> result.path.name, result.record_path.name, result.record["frames"]["written"]
+        ('star.mp4', 'star.json', 2)
 
     Both results appear whole at the end, in place of earlier ones, or not at all. `backbone` is a model that is loaded
     already, in place of `settings.model`; `download` allows fetching one from the hub. Raises any EvenreelError.

@@ -98,9 +98,10 @@ def generate_file(
 ) -> FileResult:
     """Make a clip from text in `output`, and write the record beside it.
 
-    >>> settings = evenreel.GenerateSettings(prompt="a red circle rolling over grass", frames=2, steps=2)
-    >>> evenreel.generate_file("circle.mp4", settings).record["model"]["name"]
-    'mini'
+    Examples:
+        >>> settings = evenreel.GenerateSettings(prompt="a red circle rolling over grass", frames=2, steps=2)
+        >>> evenreel.generate_file("circle.mp4", settings).record["model"]["name"]
+        'mini'
 
     Both appear whole at the end, in place of earlier ones unless `overwrite` is false, or not at all. `backbone` is a
     model that is loaded already, in place of `settings.model`; `download` allows fetching one. Raises any
