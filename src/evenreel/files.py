@@ -173,6 +173,14 @@ def scratch() -> TemporaryDirectory[str]:
     return TemporaryDirectory(prefix=f".evenreel-{maker()}-")
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with the home folder in the place of `~`; as it is where `~name` names nobody, so that it is not found."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def maker() -> str:
     """Who writes: a process, on a machine or in a container."""
     return f"{os.getpid()}-{hashlib.sha256(platform.node().encode()).hexdigest()[:6]}"

@@ -313,3 +313,17 @@ def test_49_prompts(refused, tiny_folder, told, words):
 def test_50_numbers_out_of_range(refused, tiny_folder, told):
     option = told[0].replace("-", "[-_]")
     refused(option, "--model", tiny_folder, *told)
+
+
+PLACES = ("--model", "--vae", "--tokenizer", "--lora", "--embedding", "--control", "--adapter", "--motion")
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x", "x" * 5000, "a/" * 2000, "%s"])
+def test_20_names(refused, tiny_folder, clip_with_sound, name):
+    """Of models and what is added to them, of records, and of what is looked at."""
+    for option in PLACES:
+        usual = () if option == "--model" else ("--model", tiny_folder)
+        assert len(refused("", *usual, f"{option}={name}")) < 1000
+    for command in (["repeat"], ["adapter", "info"], ["data", "check"], ["evaluate", str(clip_with_sound)]):
+        assert len(refused("", "--", name, command=tuple(command))) < 1000
+    assert len(refused("", "--", name, command=("data", "build", "-q", "-o", "data"))) < 1000

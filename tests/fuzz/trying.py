@@ -27,7 +27,7 @@ FOUND = Path(__file__).parent / "found"
 KEEP = Path(os.environ["EVENREEL_FUZZ_KEEP"]) if "EVENREEL_FUZZ_KEEP" in os.environ else None
 """Where what is found now goes; the temporary folder of the test by default."""
 PATIENCE = 20.0
-"""Seconds for one file."""
+"""Seconds of the processor for one file, which a busy machine does not stretch."""
 TRIES = 300
 """To make a file smaller."""
 
@@ -130,13 +130,13 @@ def _patient() -> Iterator[None]:
     def late(*_: object) -> None:
         raise SlowError
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, PATIENCE)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def _signature(outcome: BaseException) -> tuple[object, ...]:

@@ -18,6 +18,7 @@ from evenreel.backbones.recognise import FAMILIES, Found, recognise, text_width
 from evenreel.backbones.safetensors_file import Header, read_header
 from evenreel.backbones.sharing import exclusive
 from evenreel.errors import WeightsError, argument
+from evenreel.files import expanded
 
 FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 """What a folder of a LoRA holds: diffusers' name, and peft's."""
@@ -111,7 +112,7 @@ def loras_attached(backbone: Any, loras: Sequence[tuple[ForeignLora, float]]) ->
 
 def lora_file(path: str | Path) -> Path:
     """The file of a LoRA, which may be named by its folder. Raises: WeightsError where there is none."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir():
         inside = [path / name for name in FILES if (path / name).is_file()]
         if not inside:

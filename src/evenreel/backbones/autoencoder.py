@@ -11,6 +11,7 @@ from evenreel.backbones.safetensors_file import read_header
 from evenreel.backbones.single_file import FilePart, autoencoder_tensors
 from evenreel.backbones.weights import FolderPart, Part
 from evenreel.errors import WeightsError
+from evenreel.files import expanded
 
 
 def find_autoencoder(name: str, *, download: bool = False) -> Part:
@@ -18,7 +19,7 @@ def find_autoencoder(name: str, *, download: bool = False) -> Part:
 
     Raises: WeightsError.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_file():
         return _in_file(path)
     inside = path / "vae"

@@ -16,6 +16,7 @@ from evenreel.backbones.text import PromptEncoder
 from evenreel.backbones.tokenizer import open_tokenizer
 from evenreel.backbones.vision import Resized, normalised, resized
 from evenreel.backbones.weights import load_part
+from evenreel.files import expanded
 from evenreel.types import Frames
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -94,6 +95,6 @@ def load_clip(location: str, *, device: str | torch.device | None = None) -> Cli
         ModelFolder(mini.FOLDER).check_sums(complete=True)
         folder, tokenizer = ClipFolder(mini.FOLDER / "clip"), mini.FOLDER / "tokenizer"
     else:
-        folder = ClipFolder(Path(location).expanduser())
+        folder = ClipFolder(expanded(location))
         tokenizer = folder.path
     return ClipModel(folder, tokenizer, name=location, device=chosen)

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jaxtyping import UInt8
@@ -19,6 +18,7 @@ from evenreel.backbones.safetensors_file import Header, read_header
 from evenreel.backbones.single_file import FilePart
 from evenreel.backbones.weights import FolderPart, Part
 from evenreel.errors import WeightsError
+from evenreel.files import expanded
 from evenreel.types import Latents, PromptRows
 
 ConditionMaps = UInt8[Tensor, "frames _ height width"]
@@ -139,7 +139,7 @@ def is_control(name: str, backbone: Backbone, fingerprint: str) -> bool:
 
 
 def _part(name: str, backbone: Backbone, *, download: bool = False) -> Part:
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_file():
         header = read_header(path)
         beside = path.with_name("config.json")

@@ -9,6 +9,7 @@ from evenreel.backbones.recognise import FAMILIES, embedding_names, recognise
 from evenreel.backbones.safetensors_file import read_header
 from evenreel.backbones.text import Embedding
 from evenreel.errors import WeightsError, argument
+from evenreel.files import expanded
 
 LARGEST = 75
 """Vectors of one word: as many tokens as the encoder reads at once."""
@@ -19,7 +20,7 @@ def read_embedding(path: str | Path, width: int, token: str | None = None) -> Em
 
     `token` is the word in prompts; by default what the file calls it, else the file's own name. Raises: WeightsError.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such embedding file; correct the path.")
     header = read_header(path)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from evenreel.backbones.folder import ModelFolder
 from evenreel.errors import WeightsError, argument
+from evenreel.files import expanded
 
 FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft")
 """How files of weights end, which the names of models on the hub do not."""
@@ -21,7 +22,7 @@ def find(name: str, *, download: bool = False, kind: type[AnyFolder] = ModelFold
 
     Nothing is fetched unless `download` is set. Raises: WeightsError when the model is not there.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         return kind(path)
     if path.exists():

@@ -1,7 +1,6 @@
 """Models by name."""
 
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from evenreel import registry
 from evenreel.backbones import stable_diffusion
 from evenreel.backbones.base import Backbone
 from evenreel.errors import SettingsError
+from evenreel.files import expanded
 
 
 def load_backbone(
@@ -35,7 +35,7 @@ def load_backbone(
     """
     family, _, location = name.partition(":")
     # what lies at a path of the user's goes before a plug-in of that name, though not before the packaged model
-    is_path = name != "mini" and Path(name).expanduser().exists()
+    is_path = name != "mini" and expanded(name).exists()
     told: dict[str, Any] = {"device": device, "dtype": dtype, "download": download}
     if is_path or family not in registry.names(registry.BACKBONES):
         return stable_diffusion.load(name, **told, **options)

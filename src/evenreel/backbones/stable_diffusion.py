@@ -25,6 +25,7 @@ from evenreel.backbones.weights import FolderPart, Part, content_fingerprint
 from evenreel.diffusion import ddim
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.errors import WeightsError
+from evenreel.files import expanded
 from evenreel.types import Frames, Latents, PromptEmbeds, PromptRows
 
 _PIXELS_PER_BATCH = 2**19
@@ -236,7 +237,7 @@ def load(
         raise WeightsError("stable-diffusion needs a model; write stable-diffusion:FOLDER, or :FILE.")
     hub.forbid_remote_code()
     chosen = choose_device(device)
-    path = Path(location).expanduser()
+    path = expanded(location)
     if path.is_file():
         model = CheckpointFile(path, prediction_type=prediction_type or None)
     else:
@@ -251,7 +252,7 @@ def load(
         device=chosen,
         dtype=choose_dtype(dtype, chosen),
         vae=find_autoencoder(vae, download=download) if vae else None,
-        tokenizer=Path(tokenizer).expanduser() if tokenizer else None,
+        tokenizer=expanded(tokenizer) if tokenizer else None,
         clip_skip=clip_skip,
     )
     told = {"vae": vae, "tokenizer": tokenizer, "prediction_type": prediction_type}

@@ -1,7 +1,6 @@
 """Vision transformers that look at frames: preprocessing, and the keys of a DINO."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 import torch
@@ -13,6 +12,7 @@ from evenreel.backbones.devices import choose_device
 from evenreel.backbones.folder import PartFolder
 from evenreel.backbones.hooks import forward_hooked
 from evenreel.backbones.weights import load_part
+from evenreel.files import expanded
 from evenreel.types import Frames
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -70,7 +70,7 @@ class VisionTransformer:
 
 def load_dino(location: str, *, device: str | torch.device | None = None) -> VisionTransformer:
     """A ViT from a folder in transformers' layout, safetensors only. Raises: WeightsError."""
-    folder = VitFolder(Path(location).expanduser())
+    folder = VitFolder(expanded(location))
     return VisionTransformer(folder, name=location, device=choose_device(device))
 
 

@@ -1,5 +1,6 @@
 """The `evenreel` command: its groups of commands, and how errors leave it."""
 
+import errno
 import os
 import signal
 import sys
@@ -89,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last resort: a user must never be shown a traceback
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            complain(f"{error.filename} is too long a name; give a shorter one.")
+            return 1
         what = f"unexpected {type(error).__name__}: {error}"
         blamed = (
             "this is a fault of evenreel: set EVENREEL_DEBUG=1 to see where it happens, and please report it."

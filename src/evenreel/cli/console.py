@@ -5,6 +5,7 @@
 
 import io
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -36,8 +37,9 @@ def escape_unprintable() -> None:
 
 
 def complain(message: str) -> None:
-    """Write one line on stderr."""
-    sys.stderr.write(f"evenreel: {' '.join(message.split())}\n")
+    """Write one line on stderr; of names that no file can have, the middle is left out."""
+    short = re.sub(r"\S{300,}", lambda match: f"{match[0][:100]}...{match[0][-50:]}", message)
+    sys.stderr.write(f"evenreel: {' '.join(short.split())}\n")
     sys.stderr.flush()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, Protocol, runtime_checkable
 
 from evenreel.errors import SettingsError, argument
+from evenreel.files import expanded
 
 OptionValue = bool | int | float | str | None
 """What one option of a host or an inversion may hold."""
@@ -148,7 +149,7 @@ def check_text(name: str, text: str) -> None:
 def split_file(told: str) -> tuple[str, str | None]:
     """The file of `FILE` or `FILE:MORE`, and what stands behind it; a file whose own name holds a colon is whole."""
     head, colon, tail = told.rpartition(":")
-    if not colon or not head or Path(told).expanduser().exists() or "/" in tail or "\\" in tail:
+    if not colon or not head or expanded(told).exists() or "/" in tail or "\\" in tail:
         return told, None
     return head, tail
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from evenreel.errors import SettingsError
+from evenreel.files import expanded
 from evenreel.settings import EditSettings, NotEmpty, Range, plain, read, settle
 
 
@@ -66,7 +67,7 @@ class StudySettings:
             mini,
         )  # with it comes PyTorch, which a list of experiments need not wait for
 
-        found = mini.ADAPTER if file == "mini" else self.folder / Path(file).expanduser()
+        found = mini.ADAPTER if file == "mini" else self.folder / expanded(file)
         if not found.is_file():
             raise SettingsError(f"{found}: there is no such file, though the study's settings name it.")
         return found

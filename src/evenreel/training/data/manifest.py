@@ -89,7 +89,7 @@ def read_manifest(folder: Path) -> Manifest:
     found = values.get("format") if isinstance(values, dict) else None
     if found != FORMAT:
         raise DataError(
-            f"{shown(path)} is of format {found!r} and this evenreel reads {FORMAT}; build the data again."
+            f"{shown(path)} is of format {found!r:.40} and this evenreel reads {FORMAT}; build the data again."
         )
     try:
         shards = tuple(

@@ -16,6 +16,7 @@ from evenreel.backbones import Backbone, mini
 from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.errors import WeightsError, argument
+from evenreel.files import expanded
 from evenreel.hosts.base import PrefixOf
 from evenreel.settings import AdapterUse, RunSettings
 from evenreel.types import Frames
@@ -43,7 +44,7 @@ class AdapterInUse:
         """Open what settings name; None where they name nothing. Raises: WeightsError, SettingsError."""
         if use is None:
             return None
-        path = mini.ADAPTER if use.file == "mini" else Path(use.file).expanduser()
+        path = mini.ADAPTER if use.file == "mini" else expanded(use.file)
         if use.file == "mini" and not path.is_file():
             raise WeightsError(
                 "no adapter is packaged for mini at present; train one with `evenreel train adapter` (docs/adapter.md)."
@@ -96,7 +97,7 @@ def clip_of(settings: RunSettings, recorded: Mapping[str, Any]) -> str:
 
 
 def _clip(name: str, origin: Origin, path: Path, backbone: Backbone) -> ClipModel:
-    if name != "mini" and not Path(name).expanduser().is_dir():
+    if name != "mini" and not expanded(name).is_dir():
         raise WeightsError(
             f"{path}: looks at frames through the CLIP {Path(name).name} ({(origin.vision or 'unknown')[:12]}), whose "
             f"place it does not know; name its folder with {argument('adapter_clip')}."

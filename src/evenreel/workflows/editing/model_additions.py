@@ -13,6 +13,7 @@ from evenreel.backbones.prompt_syntax import strange
 from evenreel.backbones.sharing import exclusive
 from evenreel.backbones.text import Embedding
 from evenreel.errors import SettingsError, argument
+from evenreel.files import expanded
 from evenreel.settings.kinds import split_file
 from evenreel.workflows.editing import record
 
@@ -49,7 +50,7 @@ class Additions:
         words = []
         for told in embeddings:
             name, token = split_file(told)
-            path = Path(name).expanduser()
+            path = expanded(name)
             words.append((path, read_embedding(path, text.text_encoder.config.hidden_size, token)))
         _check_different([word.token.lower() for _, word in words])
         notices: list[str] = list(getattr(backbone, "notices", ()))

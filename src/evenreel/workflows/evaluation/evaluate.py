@@ -9,6 +9,7 @@ from typing import Any
 from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.backbones.vision import VisionTransformer, load_dino
 from evenreel.errors import EvenreelError, OutputError, PluginError, SettingsError
+from evenreel.files import expanded
 from evenreel.metrics.answer import Answer, SeenAnswer
 from evenreel.metrics.base import Figure, Metric, find, measure, registered
 from evenreel.metrics.flow import EstimatedFlow, FlowFiles, FlowSource
@@ -79,7 +80,7 @@ class Evaluator:
         with memory_errors_explained():
             self._lpips: Lpips | None = None
             if self.lpips is not None and "lpips" in self._needs:
-                self._lpips = Lpips.load(self.lpips.expanduser(), device=self.device)
+                self._lpips = Lpips.load(expanded(self.lpips), device=self.device)
             self._dino: VisionTransformer | None = None
             if self.dino is not None and "dino" in self._needs:
                 self._dino = load_dino(self.dino, device=self.device)

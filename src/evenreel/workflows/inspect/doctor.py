@@ -6,12 +6,12 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from evenreel import registry
 from evenreel._version import __version__
 from evenreel.errors import EvenreelError
+from evenreel.files import expanded
 from evenreel.installed import WEIGHTS, libraries
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def _metrics() -> Iterator[Finding]:
     given = []
     for need, variable in WEIGHTS.items():
         place = os.environ.get(variable, "")
-        if (need, place) == ("clip", "mini") or (place and Path(place).expanduser().exists()):
+        if (need, place) == ("clip", "mini") or (place and expanded(place).exists()):
             given.append(need)
         elif place:
             yield Finding("note", variable, f"names {place}, which is not there", "correct or unset it")

@@ -17,6 +17,7 @@ from evenreel.backbones.base import known_as
 from evenreel.backbones.recognise import FAMILIES, SUPPORTED, Found, recognise
 from evenreel.backbones.safetensors_file import Header, read_header, sha256
 from evenreel.errors import SettingsError, WeightsError, argument
+from evenreel.files import expanded
 
 _LONGEST = 200
 """Characters of one entry of metadata that are shown."""
@@ -48,7 +49,7 @@ class FileDescription:
 
 def describe_file(path: str | Path) -> FileDescription:
     """Say of any safetensors file what it is. Nothing but its header and its hash is read. Raises: WeightsError."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     path = lora_file(path) if path.is_dir() else path
     header = read_header(path)
     found = recognise(header)
