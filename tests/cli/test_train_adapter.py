@@ -214,6 +214,8 @@ def test_an_edit_with_it_records_it_and_off_is_off(whole, tiny_folder, clip_with
         (["--learn", "edits", "--weight-diffusion", "2"], "--weight-diffusion has no effect"),
         (["--learn", "noise", "--edit-steps", "5"], "--edit-steps has no effect with --learn noise"),
         (["--learn", "noise", "--edit-guidance", "2:3"], "--edit-guidance has no effect"),
+        (["--learn", "noise", "--edit-host", "frame"], "--edit-host has no effect"),
+        (["--learn", "edits", "--edit-host", "magic"], "there is no host 'magic'"),
         (["--validate-prompt", "a star"], "go with --validate"),
         (["--validate-every", "3"], "go with --validate"),
     ],

@@ -190,6 +190,23 @@ def adapter(
             rich_help_panel=EDITS,
         ),
     ] = None,
+    edit_host: Annotated[
+        str | None,
+        typer.Option(
+            help="Host in which the edits that the adapter learns from are made; `evenreel hosts` lists them.",
+            show_default="frame",
+            rich_help_panel=EDITS,
+        ),
+    ] = None,
+    edit_motion: Annotated[
+        str | None,
+        typer.Option(
+            help="Motion modules at work in these edits: auto (those packaged with the model), a folder, a name on the "
+            "hub, or off.",
+            show_default="auto",
+            rich_help_panel=EDITS,
+        ),
+    ] = None,
     temporal: Annotated[
         str | None,
         typer.Option(
@@ -265,7 +282,12 @@ def adapter(
     learnt_at = Window.parse(window) if window is not None else recipe.adapter.training_window
     used_at = learnt_at if learn == "edits" and window is not None else recipe.adapter.inference_window
     loss = {"window": learnt_at, "weight_temporal": weight_temporal}
-    of_edits = {"edit_steps": edit_steps, "edit_guidance": edit_guidance}
+    of_edits = {
+        "edit_steps": edit_steps,
+        "edit_guidance": edit_guidance,
+        "edit_host": edit_host,
+        "edit_motion": edit_motion,
+    }
     of_noise = {
         "temporal": temporal,
         "weight_diffusion": weight_diffusion,
@@ -275,7 +297,7 @@ def adapter(
     _refuse_told(of_noise if learn == "edits" else of_edits, learn)
     if learn == "edits":
         guided = None if edit_guidance is None else _range(edit_guidance)
-        loss |= {"steps": edit_steps, "guidance_scale": guided}
+        loss |= {"steps": edit_steps, "guidance_scale": guided, "host": edit_host, "motion": edit_motion}
     else:
         loss |= of_noise
     lora = recipe.adapter.lora
