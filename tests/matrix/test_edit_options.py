@@ -264,8 +264,8 @@ def test_settings_of_hosts(make, kind, host, name, value):
         # some steps must lie where copies of the first frame are moved
         base = {"prompt": BASE["prompt"], "size": 32, "steps": 10, "batch": 3, "frames": 3}
     else:
-        # coarse layers must be left where latents are small
-        base = BASE | {"size": 32} if name == "self_attention" else dict(BASE)
+        # coarse layers must be left where latents are small, and the source's attention must differ from the edit's
+        base = BASE | {"size": 32, "inversion": "ddim"} if name == "self_attention" else dict(BASE)
     told = {**base, "host": host, "host_options": options}
     if name == "null_text":
         told |= (

@@ -69,7 +69,11 @@ class TestFromText:
 
     def test_the_first_frame_is_what_one_frame_alone_would_be(self, tiny):
         job = text_job(tiny, 4)
-        alone = edit(tiny, FrameHost(pnp_attn=0.0, pnp_conv=0.0), replace(job, shape=(1, *job.shape[1:])))
+        alone = edit(
+            tiny,
+            FrameHost(pnp_attn=0.0, pnp_conv=0.0, p2p_cross=0.0),
+            replace(job, shape=(1, *job.shape[1:])),
+        )
         assert_close(edit(tiny, GENERATING, job)[:1], alone)
 
     @pytest.mark.parametrize("steps", [1, 2, 5, 50])
@@ -137,7 +141,7 @@ class TestEdits:
         attn, conv = pnp
         job = job_for(tiny, 4, guidance_scale=guidance_scale)
         ours = edit(tiny, Text2VideoZeroHost(pnp_attn=attn, pnp_conv=conv), job)
-        alone = edit(tiny, FrameHost(pnp_attn=attn, pnp_conv=conv), job)
+        alone = edit(tiny, FrameHost(pnp_attn=attn, pnp_conv=conv, p2p_cross=0.0), job)
         assert_close(ours[0], alone[0])
         assert_apart(ours[1:], alone[1:])
 
@@ -146,7 +150,7 @@ class TestEdits:
         still = {t: job.source.read(t, [0]).expand(3, -1, -1, -1) for t in job.timesteps}
         job = replace(job, source=type(job.source).of(still))
         ours = edit(tiny, Text2VideoZeroHost(), job)
-        assert_close(ours, edit(tiny, FrameHost(), job))
+        assert_close(ours, edit(tiny, FrameHost(p2p_cross=0.0), job))
 
     def test_batches_change_nothing(self, tiny):
         whole = edit(tiny, Text2VideoZeroHost(), job_for(tiny, 5, batch=5))
