@@ -9,14 +9,23 @@ step written plainly: float32, as the module comes, without graphs or a measured
 import argparse
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from evenreel.adapters.adapter import Adapter
+from evenreel.backbones import load_backbone, mini
+from evenreel.hosts.base import Prompts
+from evenreel.motion.folder import MotionFolder, load_motion
 from evenreel.motion.modules import MotionModules
 from evenreel.ops.number_types import matmul_rate
 from evenreel.training import optimizers
+from evenreel.training.adapter import recipes
+from evenreel.training.adapter.edits import EditTrainee, PreparedEdit
+from evenreel.training.adapter.objective import training_in
 from evenreel.training.mini import clip, unet, vae
 from evenreel.training.motion.trainee import MotionBatch, MotionTrainee
 from evenreel.training.trainee import DTYPES, Eager, Graphed, Trainee, chosen
@@ -53,7 +62,37 @@ def motion_case(batch: int, device: torch.device) -> tuple[Trainee, Any, int]:
     return trainee, MotionBatch(latents, torch.randn_like(latents), timesteps, embeds), 16 * clips
 
 
-CASES = {"unet": unet_case, "vae": vae_case, "motion": motion_case}
+def adapter_case(batch: int, device: torch.device) -> tuple[Trainee, Any, int]:
+    """An adapter of mini that learns from a step of edits, of groups of 8 frames with motion modules, in their host."""
+    backbone, told = load_backbone("mini", device=str(device)), recipes.adapter("edits")
+    groups = max(1, batch // 8)
+    adapter = Adapter.of(backbone, told.adapter, generator=torch.Generator().manual_seed(0)).to(device)
+    modules = load_motion(MotionFolder(mini.MOTION)).to(device)
+    # never left: the model is thrown away with the trainee
+    trainee = ExitStack().enter_context(training_in(backbone, adapter, told.loss, modules))
+    assert isinstance(trainee, EditTrainee), "recipe `edits` learns from them"
+    prompts = Prompts(source="a red ball", edit="a blue star")
+    source, text, empty = backbone.embed([*prompts, ""]).clone().split(1)
+    latents = torch.randn(8 * groups, 4, 16, 16, device=device)
+    begun = PreparedEdit(
+        slot=0,
+        step=0,
+        latents=latents,
+        answers=torch.randn_like(latents),
+        source_text=source.expand(groups, -1, -1),
+        text=text.expand(groups, -1, -1),
+        negative_text=empty,
+        prompts=(prompts,) * groups,
+        vision=None,
+        guidance_scales=(3.0,) * groups,
+        seeds=tuple(range(groups)),
+    )
+    with torch.no_grad():
+        trainee(begun)
+    return trainee, replace(begun, step=1), 8 * groups
+
+
+CASES = {"unet": unet_case, "vae": vae_case, "motion": motion_case, "adapter": adapter_case}
 
 
 def seconds_of(step: Callable[[], object], device: torch.device, wanted: float) -> float:
