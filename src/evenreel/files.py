@@ -17,8 +17,6 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
-import psutil
-
 from evenreel.errors import OutputError, argument
 
 OWN_FRAMES = re.compile(r"\d{6,}\.png")
@@ -201,6 +199,8 @@ def _is_left_over(path: Path) -> bool:
     number, made = int(match[1]), path.stat().st_mtime
     if match[2] != maker().rpartition("-")[2]:
         return False  # whether another machine's process lives cannot be seen from here
+    import psutil  # here, so that the doctor can say that it is missing
+
     try:
         process = psutil.Process(number)
         # a process that began after the file did is another one under the same number

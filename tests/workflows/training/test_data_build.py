@@ -250,10 +250,12 @@ def test_other_settings_or_clips_are_refused(tmp_path):
         built(tmp_path / "clips", tmp_path / "data", replace(SMALL, gap=3))
     with pytest.raises(SettingsError, match="was begun otherwise"):
         built(world_source(2), tmp_path / "data")
-    image_clip(tmp_path / "clips" / "new", pictures(9))
     table = json.loads((tmp_path / "clips" / "captions.json").read_text()) | {"clip0": "other"}
     (tmp_path / "clips" / "captions.json").write_text(json.dumps(table))
     with pytest.raises(SettingsError, match="its clips or captions have changed"):
+        built(tmp_path / "clips", tmp_path / "data")
+    image_clip(tmp_path / "clips" / "new", pictures(9))
+    with pytest.raises(SettingsError, match="clips was 4 and is now 5"):
         built(tmp_path / "clips", tmp_path / "data")
     assert contents(tmp_path / "data") == before
 

@@ -48,7 +48,7 @@ def test_a_training_that_is_cut_goes_on_to_the_same_end(data, tmp_path, settings
     assert MotionAdapter.from_pretrained(whole).config["motion_max_seq_length"] == 8
 
     other = dataclasses.replace(settings, clips=1)
-    with pytest.raises(SettingsError, match="another clips"):
+    with pytest.raises(SettingsError, match="begun with clips 2, and 1 is asked for"):
         train_motion(data, tmp_path / "cut", other)
 
 
