@@ -85,3 +85,21 @@ def test_what_is_said_of_clips_in_words():
     assert f"{len(most)} clips, in all of which the shape was to change" in page
     assert most == sizes
     assert f"{seconds[0]:.0f} s of one busy core against {seconds[1]:.0f}" in page
+
+
+def test_what_docs_inversions_says_of_hosts():
+    lines = [
+        json.loads(line)
+        for line in (DOCS / "edits" / "inversions.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    by_way = {(line["host"], line["clip"], line["inversion"]): line for line in lines}
+    page = " ".join((DOCS / "inversions.md").read_text(encoding="utf-8").split())
+    gains: dict[str, list[float]] = {}
+    for (host, clip, inversion), line in by_way.items():
+        if inversion == "flow-edit":
+            other = by_way[host, clip, "fixed-point"]
+            gains.setdefault(host, []).append(line["truth_psnr"] - other["truth_psnr"])
+    every = [gain for some in gains.values() for gain in some]
+    assert f"nearer to the right answer in {sum(gain > 0 for gain in every)} of {len(every)} pairs" in page
+    for host, some in gains.items():
+        assert f"`{host}` {fmean(some):.1f}" in page
