@@ -100,12 +100,18 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest(
             settings=settings,
             source=dict(values["source"]),
-            shard_count=int(values["shard_count"]),
+            shard_count=_count(values["shard_count"]),
             shards=shards,
         )
     except (KeyError, TypeError, ValueError, DataError) as error:
         reason = str(error) if isinstance(error, DataError) else "an entry is missing or of the wrong kind"
         raise DataError(f"{shown(path)} is damaged ({reason}); build the data again.") from error
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError("not a number of shards")
+    return value
 
 
 def _shard(row: dict[str, Any]) -> Shard:
