@@ -29,3 +29,11 @@ def test_an_error_from_another_process_still_knows_its_arguments():
 def test_a_path_that_names_an_argument_is_left_alone():
     error = OutputError(f"/clips/output/size lies in the way; choose another {argument('output')}.")
     assert error.spelled(spelled).startswith("/clips/output/size lies")
+
+
+def test_a_value_of_thousands_of_letters_is_cut_and_the_advice_stays():
+    for value in ("x" * 5000, "some words " * 500):
+        said = str(SettingsError(f"steps must be a number, got {value!r}; give one."))
+        assert len(said) < 2000
+        assert said.startswith("steps must be a number, got '")
+        assert said.endswith("; give one.")

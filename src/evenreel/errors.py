@@ -20,6 +20,9 @@ from collections.abc import Callable
 
 _START, _END = "\ufdd0", "\ufdd1"  # characters that no text has
 _ARGUMENT = re.compile(f"{_START}(.*?){_END}")
+_LONG_WORD = re.compile(r"(\S{200})\S{300,}(\S{100})")
+LONGEST = 1800
+"""Letters of an error's text: a value of thousands, which a damaged file may hold, is cut in the middle."""
 
 
 def argument(name: str) -> str:
@@ -45,7 +48,9 @@ class EvenreelError(Exception):
 
     def spelled(self, spell: Callable[[str], str]) -> str:
         """Return the text with every argument's name as `spell` writes it."""
-        return _ARGUMENT.sub(lambda found: spell(found[1]), super().__str__())
+        text = _ARGUMENT.sub(lambda found: spell(found[1]), super().__str__())
+        text = _LONG_WORD.sub(r"\1...\2", text)
+        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}...{text[-LONGEST // 3 :]}"
 
 
 class SettingsError(EvenreelError, ValueError):

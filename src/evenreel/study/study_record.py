@@ -31,7 +31,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / "study.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        _Record.model_validate(record)
+        if "model" not in _Record.model_validate(record).fingerprints:
+            raise ValueError("every study has a model")
     except FileNotFoundError as error:
         raise SettingsError(
             f"{folder} holds no study; run `evenreel study run --out {folder}` first."
