@@ -231,7 +231,7 @@ class EditSettings(RunSettings):
     usual_host: ClassVar[str] = "vidtome"
 
     source_prompt: Annotated[str, Option(PROMPTS)] = ""
-    """What the source clip shows; it makes the inversion more faithful, and may stay empty."""
+    """What the source clip shows; it helps to keep things as and where they are, and may stay empty."""
     host: Annotated[str, NotEmpty(), Option(ALGORITHM)] = AUTO_HOST
     """Algorithm that keeps frames consistent; `evenreel hosts` lists them. `auto` is `frame` where motion modules are
     at work, else `vidtome`."""

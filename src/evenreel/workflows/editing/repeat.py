@@ -109,7 +109,7 @@ def repeat_edit(
     from_text = told.command == "generate"
     clips = [] if told.source is None else [told.source]
     clips.extend(control.clip for control in told.controls if control.clip is not None)
-    settings = _settings(values["settings"], from_text=from_text)
+    settings = _settings(_as_then(values), from_text=from_text)
     for clip in clips:
         _check_same(Path(clip.path), clip.sha256)
     backbone = load_backbone(
@@ -142,6 +142,17 @@ def repeat_edit(
         if isinstance(settings, GenerateSettings):
             return generate_file(target, settings, progress=progress, backbone=backbone)
         return edit_file(clips[0].path, target, settings, progress=progress, backbone=backbone)
+
+
+def _as_then(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a record, with what is newer than it left out: `frame` had no attention to words at first."""
+    told, host = values["settings"], values.get("host")
+    known = host.get("settings") if isinstance(host, dict) else None
+    if not isinstance(told, dict) or told.get("host") != "frame" or not isinstance(known, dict):
+        return told
+    if "p2p_cross" in known or not str(told.get("source_prompt") or "").split():
+        return told
+    return {**told, "host_options": {"p2p_cross": 0.0, **(told.get("host_options") or {})}}
 
 
 def _settings(values: dict[str, Any], *, from_text: bool) -> EditSettings | GenerateSettings:
