@@ -19,7 +19,7 @@ def test_a_record_of_before_has_no_attention_to_words():
         {"settings": TOLD | {"source_prompt": ""}, "host": {"settings": {}}},
         {"settings": TOLD | {"host": "vidtome"}, "host": {"settings": {}}},
         {"settings": TOLD},
-        {"settings": [], "host": 3},
+        {"settings": TOLD, "host": 3},
     ],
 )
 def test_others_are_as_they_were_told(values):

@@ -148,7 +148,7 @@ def _as_then(values: dict[str, Any]) -> dict[str, Any]:
     """The settings of a record, with what is newer than it left out: `frame` had no attention to words at first."""
     told, host = values["settings"], values.get("host")
     known = host.get("settings") if isinstance(host, dict) else None
-    if not isinstance(told, dict) or told.get("host") != "frame" or not isinstance(known, dict):
+    if told.get("host") != "frame" or not isinstance(known, dict):
         return told
     if "p2p_cross" in known or not str(told.get("source_prompt") or "").split():
         return told
