@@ -1,6 +1,7 @@
 """Train what an edit with the packaged model needs, within a time limit, from the packaged weights on.
 
     scripts/train-all --minutes 9 --device cuda --out DIR      # UNet, then motion modules, then a report
+    scripts/train-all --minutes 9 --controls control --out DIR # and one ControlNet for depth, edges and poses
     scripts/train-all --minutes 1 --device cpu --out DIR       # the same in small, to rehearse it
     scripts/train-all --join DIR --model FOLDER                # what DIR holds, as a model to look at and measure
 
@@ -28,7 +29,7 @@ from evenreel.motion.folder import save_motion
 from evenreel.motion.modules import MotionModules
 from evenreel.training import parcels
 from evenreel.training.loop import LoopSettings, Training
-from evenreel.training.mini import samples
+from evenreel.training.mini import control, samples
 from evenreel.training.mini.latents import SceneData
 from evenreel.training.mini.pack import write_sums
 from evenreel.training.mini.recipe import MiniRecipe, PartRecipe
@@ -36,7 +37,7 @@ from evenreel.training.mini.start import StartFolder
 from evenreel.training.mini.train import MiniTraining
 
 PACKAGED = Path(__file__).resolve().parents[1] / "src" / "evenreel" / "weights" / "mini"
-PREFIX = {"unet": "unet.", "motion": "modules_trained."}
+PREFIX = {"unet": "unet.", "motion": "modules_trained.", **dict.fromkeys(control.PARTS, "net.")}
 SHARES = {"unet": 0.55, "motion": 0.345}
 """Of the time; the rest is for the start and the report."""
 
@@ -78,6 +79,10 @@ def recipe_for(device: str, scale: float, told: argparse.Namespace) -> MiniRecip
     for name, batch in (("unet", told.batch if large else 8), ("motion", told.clips if large else 2)):
         minutes = SHARES[name] * scale
         parts[name] = PartRecipe(loop=replace(loop, minutes=minutes), batch=batch, seed=told.seed)
+    for name in told.controls:
+        timed = replace(loop, minutes=told.control_seconds / 60, warmup=50 if large else 2, decay=0.4)
+        parts[name] = PartRecipe(loop=timed, batch=told.batch if large else 8, seed=told.seed)
+    clips = replace(clips, controls=bool(told.controls))  # of which the most are rendered
     return MiniRecipe(parts=parts, scenes=scenes, clips=clips)
 
 
@@ -150,6 +155,18 @@ def report(mini: MiniTraining, out: Path, count: int, clock: Clock) -> None:
     sheet(clips.cpu(), out / "clips.png", frames)
 
 
+def control_report(mini: MiniTraining, part: str, out: Path, count: int, clock: Clock) -> None:
+    """How closely drawings of unseen captions follow maps of other scenes, with the ControlNet and without."""
+    start = mini.start
+    assert start is not None
+    vae = start.load("vae", mini._built("vae")).to(mini.device).eval()
+    networks = (mini.finished(part), mini.finished("unet"), mini.text_encoder(), vae)
+    figures, pictures = control.followed(*networks, control.PARTS[part], count, dtype=mini._fast)
+    clock.say(f"{part}: {figures}")
+    (out / f"{part}.json").write_text(json.dumps(figures, indent=1))
+    sheet(pictures, out / f"{part}.png", 16)
+
+
 def sheet(pictures: torch.Tensor, path: Path, columns: int) -> None:
     """Pictures side by side, row by row, as one PNG."""
     from PIL import Image
@@ -174,6 +191,11 @@ def join(told: argparse.Namespace) -> None:
         modules = MotionModules.for_unet(_unet())
         modules.load_state_dict(modules.state_dict() | parcels.joined(told.join, "motion"))
         save_motion(modules, model.with_name(f"{model.name}-motion"), torch.float16)
+    for part in control.PARTS:
+        if (told.join / f"{part}.0").exists():
+            net = control.build(_unet())
+            net.load_state_dict(parcels.joined(told.join, part))
+            net.half().save_pretrained(model.with_name(f"{model.name}-{part}"), safe_serialization=True)
     print(f"{model} is ready")
 
 
@@ -217,6 +239,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--scenes", type=int, default=262_144)
+    parser.add_argument("--controls", nargs="*", default=[], choices=control.PARTS, metavar="PART")
+    parser.add_argument("--control-seconds", type=float, default=35.0, help="of training, for each of them")
     parser.add_argument("--prompts", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--join", type=Path, default=None)
@@ -240,8 +264,10 @@ def main() -> None:
     )
     clock.say(f"{torch.__version__} on {mini.device}")
     try:
-        for part in SHARES:
+        for part in (*SHARES, *told.controls):
             train(mini, part, told.out, clock)
+        for part in told.controls:
+            control_report(mini, part, extras, 64 if told.device != "cpu" else 8, clock)
         report(mini, extras, told.prompts if told.device != "cpu" else 8, clock)
     finally:
         mini.close()

@@ -1,7 +1,7 @@
 """The procedural captioned video world, in which every edit has an exact answer."""
 
 from evenreel.world.captions import caption, captions
-from evenreel.world.render import Rendering, main_flow, main_mask, render
+from evenreel.world.render import Rendering, keypoints, main_flow, main_mask, render
 from evenreel.world.sampling import HELD_OUT, random_scene
 from evenreel.world.scene import ATTRIBUTES, Camera, Motion, Scene, SceneObject
 
@@ -15,6 +15,7 @@ __all__ = [
     "SceneObject",
     "caption",
     "captions",
+    "keypoints",
     "main_flow",
     "main_mask",
     "random_scene",

@@ -23,6 +23,15 @@ JOINTS = (
 )
 BONES = ((0, 0), (1, 2), (1, 3), (3, 4), (1, 5), (5, 6), (2, 7), (7, 8), (2, 9), (9, 10))
 """Pairs of joints; the head is a bone of length zero."""
+OPENPOSE = (
+    *("head", "neck"),
+    *("neck", "right elbow", "right hand"),
+    *("neck", "left elbow", "left hand"),
+    *("hip", "right knee", "right foot"),
+    *("hip", "left knee", "left foot"),
+    *(None, None, None, None),
+)
+"""Joints in OpenPose's order of 18: nose, neck, right and left arm, right and left leg, eyes and ears."""
 THICKNESS = (0.24, 0.2, 0.11, 0.1, 0.11, 0.1, 0.14, 0.12, 0.14, 0.12)
 STRIDE_FRAMES = 16.0
 """Frames of a full step cycle."""

@@ -111,7 +111,7 @@ def render(
 ) -> Rendering:
     """Render frames of a scene, deterministically.
 
-    size: side of a square, or (height, width), in pixels, at least 8. maps=False leaves flow and depth zero (faster).
+    size: side of a square, or (height, width), in pixels, at least 8. maps=False leaves flow zero (faster).
     ahead: over how many frames the flow goes.
     Raises SettingsError for sizes below 8 or no frames.
     """
@@ -132,10 +132,10 @@ def render(
         alpha = _coverage(distance, own_pixel)
         colour = colour + alpha[..., None] * (_paint(thing, own, distance, own_pixel) - colour)
         masks = [mask * (1 - alpha) for mask in masks] + [alpha]
+        inside = alpha > 0.5
+        depth = torch.where(inside, 0.75 - 0.35 * order / max(1, len(scene.objects) - 1), depth)
         if maps:
-            inside = alpha > 0.5
             target = torch.where(inside[..., None], _carried(placement, own, thing, later), target)
-            depth = torch.where(inside, 0.75 - 0.35 * order / max(1, len(scene.objects) - 1), depth)
     picture = STYLE[scene.style](colour.movedim(-1, 1).clamp(0, 1))
     flow = torch.zeros_like(points)
     if maps:
@@ -174,6 +174,27 @@ def main_flow(
     target = _carried(placement, placement.to_own(view.points), scene.main, later)
     flow = _View(scene, later, sides).pixels(target) - view.screen * view.unit
     return flow.movedim(-1, 1)
+
+
+def keypoints(
+    scene: Scene, frame_indices: Sequence[int | float], size: int | tuple[int, int] = 128
+) -> Float[Tensor, "frames objects 18 2"]:
+    """Where the joints of figures are, (x, y) in pixels from the upper left corner, in OpenPose's order of 18.
+
+    A figure's shoulders are at its neck, its hips at one place. What is not there is NaN: eyes and ears, and all joints
+    of objects that are not figures. Raises SettingsError as `render` does.
+    """
+    frames, (height, width) = _checked(frame_indices, size)
+    view = _View(scene, frames, (height, width))
+    found = torch.full((len(frames), len(scene.objects), len(figure.OPENPOSE), 2), torch.nan)
+    for number, thing in enumerate(scene.objects):
+        placement = _Placement(thing, frames)
+        if placement.pose is not None:
+            points = view.pixels(placement.to_scene(placement.pose[:, None]))[:, 0]
+            for place, joint in enumerate(figure.OPENPOSE):
+                if joint is not None:
+                    found[:, number, place] = points[:, figure.JOINTS.index(joint)]
+    return found + torch.tensor([width / 2, height / 2])
 
 
 def _checked(

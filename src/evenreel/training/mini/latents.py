@@ -24,6 +24,7 @@ from transformers import CLIPTokenizer
 
 from evenreel.files import scratch
 from evenreel.training.mini import tokenizer
+from evenreel.training.mini.control_maps import SceneControls
 from evenreel.training.mini.pictures import SIZE, in_order, workers
 from evenreel.training.mini.rendering import TOKENS, Chunk, SceneData, WordTokens
 from evenreel.training.states import write_tensors
@@ -63,6 +64,8 @@ class SceneLatents:
         side = SIZE // 8
         self.latents = torch.zeros(data.count, data.frames, 4, side, side, dtype=torch.float16, device=device)
         self.tokens = torch.zeros(data.count, data.captions, TOKENS, dtype=torch.int16, device=device)
+        self.controls = SceneControls(data.count, data.frames, device) if data.controls else None
+        """What ControlNets are shown, where the data have it."""
         self._coming: Iterator[int | None] | None = None
         self._pool: ProcessPoolExecutor | None = None
         self._scratch: TemporaryDirectory[str] | None = None
@@ -110,11 +113,16 @@ class SceneLatents:
         latents = torch.cat([self._encode(part.float() / 255) for part in rows.split(256)])
         self.latents[first : first + count] = rearrange(latents, "(s f) c h w -> s f c h w", s=count).half()
         self.tokens[first : first + count] = tokens[:count].to(self.device)
+        if self.controls is not None:
+            assert self._work.controls is not None, "workers keep what is asked for"
+            maps = self._work.controls.read(number % self._work.slots)
+            self.controls.take(first, rows.unflatten(0, (count, -1)), *maps)
         self.ready = first + count
         if self.is_complete:
             self.close()
             if self._cached is not None:
                 made = {"latents": self.latents, "tokens": self.tokens}
+                made |= self.controls.tensors if self.controls is not None else {}
                 write_tensors(made, self._cached, {"data": str(asdict(self.data))})
         return True
 
@@ -135,5 +143,8 @@ class SceneLatents:
                 return False
             self.latents.copy_(file.get_tensor("latents"))
             self.tokens.copy_(file.get_tensor("tokens"))
+            if self.controls is not None:
+                for name, tensor in self.controls.tensors.items():
+                    tensor.copy_(file.get_tensor(name))
         self.ready = self.data.count
         return True

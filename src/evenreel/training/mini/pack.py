@@ -14,6 +14,7 @@ from transformers import CLIPTokenizer
 from evenreel.files import write_atomically
 from evenreel.motion.folder import save_motion
 from evenreel.motion.modules import MotionModules
+from evenreel.training.mini.recipe import CONTROLS
 from evenreel.training.states import recorded_step, write_tensors
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ def pack(training: "MiniTraining", out: Path) -> Path:
         modules = training.finished("motion")
         assert isinstance(modules, MotionModules)
         save_motion(modules, out.with_name("motion"), torch.float16)
+    for part in CONTROLS:
+        if recorded_step(training.folder, part):
+            _save(training.finished(part), out.with_name(part))
     if start is None:
         _save_tokenizer(training.tokenizer, out / "tokenizer")
         marks = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

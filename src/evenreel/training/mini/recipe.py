@@ -7,6 +7,8 @@ from evenreel.training.mini.latents import SceneData
 
 POOL_SIZE = 30_000
 """Pictures that the autoencoder, CLIP and the judge are trained on."""
+CONTROLS = ("control", "control-depth", "control-canny", "control-pose")
+"""ControlNets: one for all kinds of maps, and one for each, which is trained only where it is named."""
 BETAS = (0.9, 0.99)
 
 
@@ -50,6 +52,7 @@ class MiniRecipe:
             "judge": PartRecipe(loop=_loop(1500), batch=64),
             "unet": PartRecipe(loop=_loop(2500, average=0.998), batch=32),
             "motion": PartRecipe(loop=_loop(1000, average=0.995), batch=2),
+            **{name: PartRecipe(loop=_loop(1000, average=0.995), batch=24) for name in CONTROLS},
         }
     )
     """By name, in the order in which they need each other."""
@@ -61,6 +64,11 @@ class MiniRecipe:
     """What motion modules are trained on."""
     pool: int = POOL_SIZE
     """Rendered pictures for all other parts."""
+
+    @property
+    def controlled(self) -> SceneData:
+        """What ControlNets are trained on: pictures or clips, whichever are kept with maps; by default pictures."""
+        return self.clips if self.clips.controls else replace(self.scenes, controls=True)
 
     def with_loop(
         self,

@@ -32,8 +32,12 @@ def drawn(
     seed: int = 0,
     dtype: str = "float32",
     frames: int = 1,
+    control: tuple[Any, Tensor] | None = None,
 ) -> Tensor:
-    """Pictures (prompts * frames, 3, height, width) in [0, 1], by DDIM from noise; frames of a clip pass together."""
+    """Pictures (prompts * frames, 3, height, width) in [0, 1], by DDIM from noise; frames of a clip pass together.
+
+    `control`: a ControlNetModel and what it is shown of each picture, as bytes (prompts * frames, 3, height, width).
+    """
     device = next(unet.parameters()).device
     schedule = NoiseSchedule.from_config(
         dict(scheduler().config) | {"steps_offset": 1, "set_alpha_to_one": False}
@@ -46,7 +50,12 @@ def drawn(
         embeds = text_encoder(tokens).last_hidden_state.repeat_interleave(frames, dim=0)
         timesteps = schedule.timesteps(steps)
         for timestep, following in zip(timesteps, [*timesteps[1:], -1], strict=True):
-            output = unet(guidance.stack([latents] * 2), timestep, embeds, return_dict=False)[0].float()
+            stacked, residuals = guidance.stack([latents] * 2), {}
+            if control is not None:
+                maps = guidance.stack([control[1].to(device) / 255] * 2)
+                down, mid = control[0](stacked, timestep, embeds, maps, return_dict=False)
+                residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+            output = unet(stacked, timestep, embeds, return_dict=False, **residuals)[0].float()
             noise_pred = guidance.combine(*guidance.split(output, 2), guidance_scale)
             latents = ddim.step(latents, noise_pred, schedule.alpha(timestep), schedule.alpha(following))
         decoded = [vae.decode(part / vae.config.scaling_factor).sample.float() for part in latents.split(64)]

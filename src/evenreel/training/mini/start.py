@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPModel, CLIPTextModel
 
@@ -11,9 +11,12 @@ from evenreel.errors import WeightsError
 from evenreel.metrics.judge import Judge
 from evenreel.motion.folder import load_motion
 from evenreel.training.mini.clip import ClipTrainee
+from evenreel.training.mini.recipe import CONTROLS
 
 FOLDERS = {"vae": "vae", "decoder": "vae", "vision": "clip", "text": "text_encoder", "unet": "unet"}
 """Where the parts lie in a packed model; the judge is a file."""
+BESIDE = ("motion", *CONTROLS)
+"""Parts that lie in folders beside it."""
 
 
 class StartFolder:
@@ -31,11 +34,11 @@ class StartFolder:
 
     def holds(self, part: str) -> bool:
         """Whether it has weights of a part. (Of `text`, only the tower is kept, so it cannot be trained on.)"""
-        return part in (*FOLDERS, "judge") or (part == "motion" and self._motion() is not None)
+        return part in (*FOLDERS, "judge") or (part in BESIDE and self._beside(part) is not None)
 
-    def _motion(self) -> Path | None:
-        """The folder of the motion modules that were trained with the model: beside it."""
-        beside = (self.folder.with_name(name) for name in (f"{self.folder.name}-motion", "motion"))
+    def _beside(self, part: str) -> Path | None:
+        """The folder of a part that was trained with the model and lies beside it."""
+        beside = (self.folder.with_name(name) for name in (f"{self.folder.name}-{part}", part))
         return next((folder for folder in beside if folder.is_dir()), None)
 
     def load(self, part: str, model: nn.Module) -> nn.Module:
@@ -48,10 +51,9 @@ class StartFolder:
             case "unet":
                 found = UNet2DConditionModel.from_pretrained(self.folder / "unet", torch_dtype=torch.float32)
             case "motion":
-                kept = self._motion()
-                if kept is None:
-                    raise WeightsError(f"{self.folder} has no motion modules beside it; train them first.")
-                found = load_motion(kept)
+                found = load_motion(self._kept(part))
+            case _ if part in CONTROLS:
+                found = ControlNetModel.from_pretrained(self._kept(part), torch_dtype=torch.float32)
             case "judge":
                 found = Judge.load(self.folder / "judge.safetensors")
             case "vision":
@@ -62,6 +64,12 @@ class StartFolder:
                 raise WeightsError(f"{self.folder} keeps too little of {part} to train it on; begin it anew.")
         self._copy(part, found, model)
         return model
+
+    def _kept(self, part: str) -> Path:
+        kept = self._beside(part)
+        if kept is None:
+            raise WeightsError(f"{self.folder} has no {part} beside it; train it first.")
+        return kept
 
     def clip(self) -> CLIPModel:
         """Both towers."""

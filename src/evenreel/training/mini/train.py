@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
@@ -15,13 +15,14 @@ from evenreel.errors import OutputError, ResourceError, SettingsError, argument
 from evenreel.metrics.judge import Judge
 from evenreel.motion.modules import MotionModules
 from evenreel.training.loop import Figures, Training
-from evenreel.training.mini import clip, judge, tokenizer, unet, vae
+from evenreel.training.control.trainee import ControlTrainee
+from evenreel.training.mini import clip, control, judge, tokenizer, unet, vae
 from evenreel.training.mini.latents import SceneData, SceneLatents
 from evenreel.training.mini.motion import DrawnClips
 from evenreel.training.mini.pack import pack
 from evenreel.training.mini.pictures import Pool
-from evenreel.training.mini.recipe import MiniRecipe
-from evenreel.training.mini.start import StartFolder
+from evenreel.training.mini.recipe import CONTROLS, MiniRecipe
+from evenreel.training.mini.start import BESIDE, StartFolder
 from evenreel.training.motion.trainee import MotionTrainee
 from evenreel.training.processes import Processes
 from evenreel.training.states import is_done, recorded_step
@@ -85,6 +86,7 @@ class MiniTraining:
         model = model.model if isinstance(model, (vae.VaeTrainee, vae.DecoderTrainee)) else model
         model = model.unet if isinstance(model, unet.UNetTrainee) else model
         model = model.modules_trained if isinstance(model, MotionTrainee) else model
+        model = model.net if isinstance(model, ControlTrainee) else model
         return model.to(self.device).eval().requires_grad_(False)
 
     def _built(self, part: str) -> nn.Module:
@@ -106,6 +108,8 @@ class MiniTraining:
                 return unet.build(clip.WIDTH)
             case "motion":
                 return MotionModules.for_unet(self.finished("unet"))
+            case _ if part in control.PARTS:
+                return control.build(self._unet())
         raise SettingsError(
             f"no such part of the mini model: {part}; there are {', '.join(self.recipe.parts)}."
         )
@@ -128,7 +132,14 @@ class MiniTraining:
                 base = self.finished("unet")
                 base.set_attn_processor(AttnProcessor() if self.device.type == "cpu" else AttnProcessor2_0())
                 return MotionTrainee(base, model, unet.scheduler().alphas_cumprod)
+            case _ if part in control.PARTS:
+                return ControlTrainee(self._unet(), model, unet.scheduler().alphas_cumprod)
         assert isinstance(model, clip.ClipTrainee)
+        return model
+
+    def _unet(self) -> UNet2DConditionModel:
+        model = self.finished("unet")
+        assert isinstance(model, UNet2DConditionModel)
         return model
 
     def encoder(self) -> AutoencoderKL:
@@ -189,12 +200,16 @@ class MiniTraining:
             case "decoder":
                 assert isinstance(module, vae.DecoderTrainee)
                 # the pool's own pictures: samples of one frame are the same ones
-                scenes = self.scenes(dataclasses.replace(self.recipe.scenes, captions=1, frames=1))
+                scenes = self.scenes(dataclasses.replace(self.recipe.scenes, captions=1, frames=1, controls=False))
                 return vae.drawn_latents(module.model, self.pool, scenes, self.device, **told)
             case "motion":
                 return DrawnClips(
                     self.scenes(self.recipe.clips), self.text_encoder(), dtype=self._fast, **told
                 )
+            case _ if part in control.PARTS:
+                scenes = self.scenes(self.recipe.controlled)
+                kinds = control.PARTS[part]
+                return control.DrawnControls(scenes, self.text_encoder(), kinds, dtype=self._fast, **told)
         drawn = unet.Drawn(self.scenes(self.recipe.scenes), self.text_encoder(), dtype=self._fast, **told)
         if self.device.type == "cuda":
             drawn.following = self._store(self.recipe.clips)
@@ -248,7 +263,7 @@ class MiniTraining:
             is_done(self.folder, part)
             or (self.start is not None and self.start.holds(part) and not recorded_step(self.folder, part))
             for part in self.recipe.parts
-            if part != "motion"
+            if part not in BESIDE
         )
 
     def close(self) -> None:
@@ -276,7 +291,7 @@ def train_mini(
     FloatingPointError when a loss is not finite (the last good state is kept).
     """
     recipe = recipe or MiniRecipe()
-    parts = tuple(recipe.parts) if parts is None else parts
+    parts = tuple(part for part in recipe.parts if part not in CONTROLS[1:]) if parts is None else parts
     if unknown := [part for part in parts if part not in recipe.parts]:
         raise SettingsError(
             f"no such part of the mini model: {', '.join(unknown)}; there are {', '.join(recipe.parts)}."

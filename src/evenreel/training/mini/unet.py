@@ -95,6 +95,7 @@ class Drawn:
         self.scenes, self.batch, self.seed, self.dtype = scenes, batch, seed, dtype
         self.following: SceneLatents | None = None
         """Scenes of the next part, which are made as soon as these are complete."""
+        self.unconditional = UNCONDITIONAL
         self._text_encoder = text_encoder.to(scenes.device)
         self._nothing = tokens_of([""]).to(scenes.device)
         self._levels = len(scheduler().alphas_cumprod)
@@ -130,7 +131,7 @@ class Drawn:
         """Hidden states of a random caption of each scene, or of none."""
         scenes, device = self.scenes, self.scenes.device
         which = torch.randint(scenes.data.captions, (len(rows),), generator=generator, device=device)
-        dropped = torch.rand(len(rows), generator=generator, device=device) < UNCONDITIONAL
+        dropped = torch.rand(len(rows), generator=generator, device=device) < self.unconditional
         tokens = torch.where(dropped[:, None], self._nothing, scenes.tokens[rows, which])
         with autocast(device, self.dtype):
             return self._text_encoder(tokens.long()).last_hidden_state.float()

@@ -1,0 +1,89 @@
+"""What trains a ControlNet: noise prediction of pictures whose map it is shown, base frozen (arXiv:2302.05543)."""
+
+from typing import Any, NamedTuple
+
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from evenreel.training.mini.unet import SNR_CAP
+from evenreel.training.trainee import Trainee
+
+
+class ControlBatch(NamedTuple):
+    """Pictures to train on, on the device of the model."""
+
+    latents: Float[Tensor, "pictures channels height width"]
+    """Clean latents."""
+    noise: Float[Tensor, "pictures channels height width"]
+    """Unit noise."""
+    timesteps: Int[Tensor, "pictures"]
+    """Training timesteps."""
+    prompt_embeds: Float[Tensor, "pictures tokens features"]
+    """Of each picture's caption."""
+    maps: UInt8[Tensor, "pictures 3 rows columns"]
+    """What the ControlNet is shown of each, 8 times the latents' size."""
+
+
+class ControlTrainee(Trainee):
+    """A frozen UNet and its ControlNet, as a function from a batch to its loss.
+
+    Nothing in `forward` waits for the device or moves tensors to it, so a CUDA graph can hold it. Only the parameters
+    of `net` require gradients.
+    """
+
+    attentions = ("plain", "fused")
+    static = True
+    alphas_cumprod: Tensor
+
+    def __init__(self, unet: Any, net: Any, alphas_cumprod: Tensor, *, snr_cap: float = SNR_CAP) -> None:
+        """`unet` and `net` are diffusers' UNet2DConditionModel and a ControlNetModel made for it.
+
+        `alphas_cumprod` is the base's noise schedule, (timesteps,). Losses are weighted min(SNR, cap) / SNR
+        (arXiv:2303.09556).
+        """
+        super().__init__()
+        self.unet = unet.requires_grad_(False).eval()
+        self.net = net.requires_grad_(True).train()
+        self.register_buffer("alphas_cumprod", alphas_cumprod.float().clone(), persistent=False)
+        self.snr_cap = snr_cap
+
+    def use_attention(self, kind: str) -> None:
+        """`plain` is faster on CPUs, whose fused kernel's backward pass takes half as long again for so few tokens."""
+        for network in (self.unet, self.net):
+            network.set_attn_processor(AttnProcessor() if kind == "plain" else AttnProcessor2_0())
+
+    def forward(self, batch: ControlBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean weighted squared error of the noise prediction, and detached figures.
+
+        Figures: `mse` without weights; `mse_high` the same where the signal is weaker than the noise (SNR < 1), where
+        place and shape are decided (0 when the batch has no such picture).
+        """
+        error = self.errors(batch)
+        alpha = self.alphas_cumprod[batch.timesteps]
+        snr = alpha / (1 - alpha)
+        loss = (snr.clamp(max=self.snr_cap) / snr * error).mean()
+        high, mse = (snr < 1).float(), error.detach()
+        return loss, {"mse": mse.mean(), "mse_high": (mse * high).sum() / high.sum().clamp(min=1)}
+
+    def errors(self, batch: ControlBatch, *, with_control: bool = True) -> Float[Tensor, "pictures"]:
+        """Mean squared error of each picture's noise prediction; without the ControlNet that of the base alone."""
+        alpha = self.alphas_cumprod[batch.timesteps].view(-1, 1, 1, 1)
+        noisy = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * batch.noise
+        inner = self.unet.dtype
+        noisy, prompt_embeds = noisy.to(inner), batch.prompt_embeds.to(inner)
+        residuals: dict[str, Any] = {}
+        if with_control:
+            down, mid = self.net(
+                noisy,
+                batch.timesteps,
+                encoder_hidden_states=prompt_embeds,
+                controlnet_cond=batch.maps.to(inner) / 255,
+                return_dict=False,
+            )
+            residuals = {
+                "down_block_additional_residuals": down,
+                "mid_block_additional_residual": mid,
+            }
+        noise_pred = self.unet(noisy, batch.timesteps, prompt_embeds, return_dict=False, **residuals)[0]
+        return (noise_pred.float() - batch.noise).square().mean((1, 2, 3))
