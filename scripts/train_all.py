@@ -267,7 +267,7 @@ def main() -> None:
         for part in (*SHARES, *told.controls):
             train(mini, part, told.out, clock)
         for part in told.controls:
-            control_report(mini, part, extras, 64 if told.device != "cpu" else 8, clock)
+            control_report(mini, part, extras, 64 if told.device != "cpu" else 2, clock)
         report(mini, extras, told.prompts if told.device != "cpu" else 8, clock)
     finally:
         mini.close()

@@ -13,6 +13,7 @@ from evenreel.world import (
     SceneObject,
     caption,
     captions,
+    keypoints,
     random_scene,
     render,
 )
@@ -168,3 +169,20 @@ def test_objects_stay_in_view() -> None:
         scene = random_scene(seed, objects=1)
         masks = render(scene, [0, 12, 23], 64, maps=False).masks[:, 0]
         assert (masks.mean((1, 2)) > 0.03).all(), seed
+
+
+def test_joints_lie_in_figures_and_grow_with_the_picture() -> None:
+    scene = moving_scene("figure")
+    points = keypoints(scene, [0, 5, 9], (96, 128))
+    assert points.shape == (3, 1, 18, 2)
+    assert points[:, :, 14:].isnan().all(), "figures have no eyes and ears"
+    mask = render(scene, [0, 5, 9], (96, 128)).masks[:, 0]
+    for frame, joints in enumerate(points[:, 0, :14].long()):
+        assert all(mask[frame, y, x] > 0.5 for x, y in joints.tolist())
+    assert torch.allclose(keypoints(scene, [0, 5, 9], (192, 256)), 2 * points, rtol=1e-5, equal_nan=True)
+    assert keypoints(moving_scene("star"), [0]).isnan().all()
+
+
+def test_depth_is_exact_also_without_the_other_maps() -> None:
+    scene = random_scene(5, objects=2)
+    assert torch.equal(render(scene, [0, 7], maps=False).depth, render(scene, [0, 7]).depth)

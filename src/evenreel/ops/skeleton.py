@@ -53,9 +53,7 @@ def skeleton(
         nonlocal picture
         axis = end - start
         length = axis.square().sum(-1).clamp(min=1e-12)
-        (ax, ay), (sx, sy) = (
-            (each[..., 0, None, None], each[..., 1, None, None]) for each in (axis, start)
-        )
+        (ax, ay), (sx, sy) = ((each[..., 0, None, None], each[..., 1, None, None]) for each in (axis, start))
         along = (((x - sx) * ax + (y - sy) * ay) / length[..., None, None]).clamp(0, 1)
         away = (x - sx - along * ax).square() + (y - sy - along * ay).square()
         painted = (away <= radius**2).any(1, keepdim=True)  # NaN is not within it

@@ -12,8 +12,8 @@ from evenreel.metrics.segmenter import mask_iou, packaged_segmenter
 from evenreel.ops.edges import canny
 from evenreel.ops.nearness import nearness
 from evenreel.ops.skeleton import skeleton
-from evenreel.training.mini import samples
 from evenreel.training.control.trainee import ControlBatch
+from evenreel.training.mini import samples
 from evenreel.training.mini.control_maps import KINDS, SIZE
 from evenreel.training.mini.drawing import generator_of
 from evenreel.training.mini.latents import SceneLatents

@@ -56,9 +56,7 @@ class ControlSlots:
 
     def read(self, slot: int) -> tuple[Tensor, Tensor]:
         """Depth and joints of a chunk."""
-        depth, joints = (
-            np.array(np.load(path, mmap_mode="r")[slot]) for path in (self._depth, self._joints)
-        )
+        depth, joints = (np.array(np.load(path, mmap_mode="r")[slot]) for path in (self._depth, self._joints))
         return torch.from_numpy(depth), torch.from_numpy(joints)
 
 

@@ -14,8 +14,8 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from evenreel.errors import OutputError, ResourceError, SettingsError, argument
 from evenreel.metrics.judge import Judge
 from evenreel.motion.modules import MotionModules
-from evenreel.training.loop import Figures, Training
 from evenreel.training.control.trainee import ControlTrainee
+from evenreel.training.loop import Figures, Training
 from evenreel.training.mini import clip, control, judge, tokenizer, unet, vae
 from evenreel.training.mini.latents import SceneData, SceneLatents
 from evenreel.training.mini.motion import DrawnClips
@@ -200,7 +200,9 @@ class MiniTraining:
             case "decoder":
                 assert isinstance(module, vae.DecoderTrainee)
                 # the pool's own pictures: samples of one frame are the same ones
-                scenes = self.scenes(dataclasses.replace(self.recipe.scenes, captions=1, frames=1, controls=False))
+                scenes = self.scenes(
+                    dataclasses.replace(self.recipe.scenes, captions=1, frames=1, controls=False)
+                )
                 return vae.drawn_latents(module.model, self.pool, scenes, self.device, **told)
             case "motion":
                 return DrawnClips(
