@@ -11,15 +11,17 @@ Leaving the `with` block renames them all, with signals held; an error, or an in
 # pyright: reportDeprecated=false
 # (contextlib.contextmanager over Iterator, as everywhere here)
 
+import dataclasses
 import hashlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
@@ -180,3 +182,16 @@ def signals_held() -> Iterator[None]:
             signal.signal(number, old)
         for number in came:
             signal.raise_signal(number)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it; fractions stay exact as "a/b"."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in cast("Iterable[Any]", value)]
+    return str(value)

@@ -2,14 +2,17 @@
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from evenreel import registry
 from evenreel.cli import main
 from evenreel.metrics.base import definition
+from evenreel.settings.kinds import parse_options
 from evenreel.sources import read_class
 
 LISTS = {"hosts": "vidtome", "inversions": "ddim", "metrics": "warp_error", "study list": "table1"}
@@ -25,6 +28,23 @@ def test_a_list_imports_nothing_heavy(command):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
     assert LISTS[command] in done.stdout
+
+
+def test_looking_at_a_clip_imports_no_pytorch(clip_with_sound, tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "0.png")
+    code = (
+        f"import sys; from evenreel.cli import main; main(['info', {str(clip_with_sound)!r}]); "
+        f"main(['info', {str(tmp_path)!r}, '--json']); print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "False"
+    assert "aac" in done.stdout
+
+
+def test_defaults_are_shown_as_they_are_told(capsys):
+    assert main(["inversions", "flow-edit"]) == 0
+    assert re.search(r"shared_noise +none ", capsys.readouterr().out)
+    assert parse_options("inversion_option", ["shared_noise=none"]) == {"shared_noise": None}
 
 
 @pytest.mark.parametrize("command", LISTS)

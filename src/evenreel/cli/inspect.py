@@ -32,8 +32,8 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Show what CLIP says about itself (size as displayed, frame rate, duration, tracks) and what edits carry over."""
+    from evenreel.outputs import plain
     from evenreel.video import probe
-    from evenreel.workflows.editing.record import plain
     from evenreel.workflows.inspect.clip import sound_in
 
     found = probe(clip)
@@ -140,11 +140,16 @@ def _describe(description: "HostDescription", *, as_json: bool) -> None:
     stdout().print(description.summary, markup=False)
     table = _table("setting", "default", "what it means")
     for setting in description.settings:
-        table.add_row(setting.name, escape(str(setting.default)), escape(setting.meaning))
+        table.add_row(setting.name, escape(_as_told(setting.default)), escape(setting.meaning))
     if description.settings:
         stdout().print(table)
     else:
         stdout().print("It has no settings.")
+
+
+def _as_told(value: object) -> str:
+    """A value as `--host-option` and `--inversion-option` read it."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def doctor(as_json: AsJson = False) -> None:

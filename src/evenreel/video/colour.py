@@ -8,7 +8,8 @@ from av.video.reformatter import Interpolation
 from jaxtyping import UInt8
 
 from evenreel.types import Pixels
-from evenreel.video.hdr import HLG, PQ, tone_map
+from evenreel.video.hdr import tone_map
+from evenreel.video.pixel_formats import has_alpha, is_hdr
 from evenreel.video.primaries import differs, to_bt709
 from evenreel.video.profiles import pixels_to_srgb
 
@@ -25,19 +26,6 @@ KNOWN_MATRICES = (BT709, 4, 5, SMPTE170M, 7, BT2020)
 """Numbers of ITU-T H.273 for the YUV matrices that swscale applies."""
 FOREIGN_MATRICES = (8, 14, 15, 16, 17)
 """YCgCo, ICtCp and IPT: no guess comes near them, so swscale's refusal stands."""
-
-
-def is_hdr(frame: av.video.frame.VideoFrame) -> bool:
-    """Whether a frame's transfer function is PQ or HLG."""
-    return frame.color_trc in (PQ, HLG)
-
-
-def has_alpha(frame: av.video.frame.VideoFrame) -> bool:
-    """Whether a frame's pixel format may hold transparency."""
-    name = frame.format.name
-    return name == "pal8" or any(
-        part in name for part in ("rgba", "bgra", "argb", "abgr", "yuva", "gbrap", "ya8", "ya16")
-    )
 
 
 def guess_matrix(frame: av.video.frame.VideoFrame) -> int:

@@ -5,10 +5,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from evenreel.video.pixel_formats import HLG, PQ
 from evenreel.video.primaries import CHROMATICITIES, matrix
-
-PQ, HLG = 16, 18
-"""FFmpeg's numbers (those of ITU-T H.273) for the transfer functions SMPTE ST 2084 and ARIB STD-B67."""
 
 WHITE_NITS = 203.0
 """Luminance of diffuse white in HDR (BT.2408); it lands just below the white of the result."""

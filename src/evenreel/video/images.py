@@ -1,17 +1,15 @@
-"""Single images and folders of them, read as clips with Pillow."""
+"""Single images and folders of them, looked at with Pillow."""
 
 import os
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from evenreel.errors import ClipError
 from evenreel.files import shown
-from evenreel.types import Pixels
 from evenreel.video import animation
 from evenreel.video.info import ReadSettings, VideoInfo
-from evenreel.video.pictures import as_pixels, opened_picture
+from evenreel.video.pictures import opened_picture
 from evenreel.video.source import reason_of
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
@@ -94,22 +92,3 @@ def header(file: Path, settings: ReadSettings) -> Header:
         if image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8):
             width, height = height, width
         return Header(width, height, image.mode, image.format or "")
-
-
-def decode_one(info: VideoInfo, settings: ReadSettings, index: int) -> tuple[Pixels, Fraction, Fraction]:
-    """Image number `index`, upright RGB, (1, height, width, 3), with its start and end in seconds."""
-    file = info.images[index]
-    pixels = read(file, settings)
-    if pixels.shape[1:3] != (info.height, info.width):
-        raise ClipError(
-            f"{shown(file)} is now {pixels.shape[2]} x {pixels.shape[1]} pixels and was "
-            f"{info.width} x {info.height}; leave the folder alone while it is read."
-        )
-    return pixels, index / settings.image_rate, (index + 1) / settings.image_rate
-
-
-def read(file: Path, settings: ReadSettings) -> Pixels:
-    """One image, upright, as (1, height, width, 3); ClipError where it is damaged."""
-    header(file, settings)  # the size is checked again: a file may change between a probe and a read
-    with opened_picture(file) as image:
-        return as_pixels(image, settings)

@@ -1,12 +1,7 @@
-"""Which way up a picture is stored: the display matrix of a video, applied to its pixels."""
+"""Which way up a picture is stored: the display matrix of a video, and the sizes that follow from it."""
 
 import struct
 from dataclasses import dataclass
-
-from jaxtyping import UInt8
-from torch import Tensor
-
-from evenreel.types import Pixels
 
 DISPLAY_MATRIX = struct.Struct("=9i")
 """Nine native integers, as FFmpeg hands them over: a b u, c d v, x y w (16.16 fixed point)."""
@@ -49,13 +44,6 @@ class Orientation:
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height as shown of a picture stored with these."""
         return (height, width) if self.transposed else (width, height)
-
-    def apply(self, pixels: Pixels) -> UInt8[Tensor, "frames shown_height shown_width 3"]:
-        """Set pictures upright; may return a view."""
-        if self.transposed:
-            pixels = pixels.transpose(1, 2)
-        flips = [dim for dim, flip in ((2, self.flipped_left_right), (1, self.flipped_top_bottom)) if flip]
-        return pixels.flip(flips) if flips else pixels
 
 
 UPRIGHT = Orientation()

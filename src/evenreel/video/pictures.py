@@ -6,16 +6,10 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from evenreel.errors import ClipError
 from evenreel.files import shown
-from evenreel.types import Pixels
-from evenreel.video.colour import composite
-from evenreel.video.info import ReadSettings
-from evenreel.video.profiles import to_srgb
 from evenreel.video.source import reason_of
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -39,21 +33,6 @@ def opened_picture(file: Path) -> Iterator[Image.Image]:
             f"{shown(file)} is not an image that can be read ({_reason(error)}); "
             "give a whole PNG, JPEG, WebP or BMP file."
         ) from error
-
-
-def as_pixels(image: Image.Image, settings: ReadSettings) -> Pixels:
-    """An open image, upright, in sRGB, on the background, as (1, height, width, 3)."""
-    profile = image.info.get("icc_profile")
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        # 16-bit grey: Pillow would clip it at 255 instead of scaling it
-        grey = np.asarray(upright).astype(np.float64)
-        levels = np.rint(grey.clip(0, 65535) / 257).astype(np.uint8)
-        return torch.from_numpy(np.repeat(levels[..., None], 3, axis=-1))[None]
-    if upright.has_transparency_data:
-        rgba = to_srgb(upright.convert("RGBA"), profile)
-        return composite(torch.from_numpy(np.array(rgba)), settings.background)[None]
-    return torch.from_numpy(np.array(to_srgb(upright, profile).convert("RGB")))[None]
 
 
 def _without_text(file: Path) -> Path | BytesIO:

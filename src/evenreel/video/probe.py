@@ -17,11 +17,11 @@ from PIL import Image
 from evenreel.errors import ClipError
 from evenreel.files import shown
 from evenreel.video import images
-from evenreel.video.colour import has_alpha, is_hdr
 from evenreel.video.complete import declared_end
 from evenreel.video.decode import ORDERED_BY_DECODING, UNDECODABLE, decoder_for
 from evenreel.video.info import ReadSettings, VideoInfo
 from evenreel.video.orientation import Orientation
+from evenreel.video.pixel_formats import has_alpha, is_hdr
 from evenreel.video.source import demuxed, head_of, is_image, local_path, opened
 from evenreel.video.streams import chosen_sound, sane_rate, tracks, video_stream
 

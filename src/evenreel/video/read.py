@@ -8,14 +8,17 @@ from fractions import Fraction
 import av.error
 import av.video.frame
 import torch
+from jaxtyping import UInt8
 
 from evenreel.errors import ClipError, SettingsError, argument
 from evenreel.files import shown
 from evenreel.types import Pixels
-from evenreel.video import animation, images
+from evenreel.video import animation, picture_frames
+from evenreel.video.clip import Clip
 from evenreel.video.colour import to_rgb
 from evenreel.video.decode import Decoder, TimedFrame
-from evenreel.video.info import Clip, Leave, ReadSettings, VideoInfo
+from evenreel.video.info import Leave, ReadSettings, VideoInfo
+from evenreel.video.orientation import Orientation
 from evenreel.video.probe import probe
 from evenreel.video.source import reason_of
 
@@ -99,7 +102,7 @@ class FrameStream:
         if self.info.is_images:
             return [index / self.settings.image_rate for index in range(len(self.info.images))]
         if self.info.container == animation.CONTAINER:
-            return [start for _, start, _ in animation.decode(self.info, self.settings, self.leave)]
+            return [start for _, start, _ in picture_frames.animated(self.info, self.settings, self.leave)]
         return [timed.start for timed in self._decoded()]
 
     def pick(self, numbers: Collection[int]) -> Iterator[tuple[int, Pixels]]:
@@ -127,10 +130,10 @@ class FrameStream:
         if self.info.is_images:
             self._seen = len(self.info.images)
             for index in range(self.start, self._seen) if wanted is None else sorted(wanted):
-                yield index, Picture(*images.decode_one(self.info, self.settings, index))
+                yield index, Picture(*picture_frames.still(self.info, self.settings, index))
             return
         if self.info.container == animation.CONTAINER:
-            shown_frames = animation.decode(self.info, self.settings, self.leave)
+            shown_frames = picture_frames.animated(self.info, self.settings, self.leave)
             for index, shown_frame in enumerate(shown_frames):
                 self._seen = index + 1
                 if index >= self.start if wanted is None else index in wanted:
@@ -144,7 +147,7 @@ class FrameStream:
             self._seen = index + 1
             if index >= self.start if wanted is None else index in wanted:
                 pixels = self._rgb(index, timed.frame, width, height)
-                yield index, Picture(orientation.apply(pixels).contiguous(), timed.start, timed.end)
+                yield index, Picture(upright(pixels, orientation).contiguous(), timed.start, timed.end)
 
     def _decoded(self) -> Iterator[TimedFrame]:
         decoder = Decoder(self.info, self.settings, self.leave)
@@ -254,3 +257,17 @@ def _out_of_range(info: VideoInfo, start: int, end: int | None, count: int) -> C
 
 def _range(start: int, end: int | None) -> str:
     return f"{start}:{'' if end is None else end}"
+
+
+def upright(
+    pixels: Pixels, orientation: Orientation
+) -> UInt8[torch.Tensor, "frames shown_height shown_width 3"]:
+    """Set pictures upright; may return a view."""
+    if orientation.transposed:
+        pixels = pixels.transpose(1, 2)
+    flips = [
+        dim
+        for dim, flip in ((2, orientation.flipped_left_right), (1, orientation.flipped_top_bottom))
+        if flip
+    ]
+    return pixels.flip(flips) if flips else pixels

@@ -1,6 +1,5 @@
 """The record of an edit: a JSON file beside the result with all that is needed to repeat it."""
 
-import dataclasses
 import hashlib
 import json
 import platform
@@ -16,7 +15,7 @@ from evenreel._version import __version__
 from evenreel.errors import ClipError, OutputError, SettingsError, argument
 from evenreel.files import Aside, unwritable
 from evenreel.installed import LIBRARIES, version
-from evenreel.outputs import Outputs, check_name
+from evenreel.outputs import Outputs, check_name, plain
 from evenreel.video import Clip, VideoInfo, open_clip
 from evenreel.video.hashing import hash_of
 
@@ -42,19 +41,6 @@ class RecordedClip(Clip):
 
     record: dict[str, Any]
     """All that is needed to make it again."""
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON can hold it; fractions stay exact as "a/b"."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    return str(value)
 
 
 def versions() -> dict[str, str]:
