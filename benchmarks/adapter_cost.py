@@ -10,9 +10,8 @@ from statistics import median
 
 import torch
 
-from evenreel.adapters.adapter import Adapter, AdapterSettings
-from evenreel.adapters.lora import LoraSettings
-from evenreel.adapters.prompt_tokens import PromptTokenSettings
+from evenreel.adapters.adapter import Adapter
+from evenreel.adapters.settings import AdapterSettings, LoraSettings, PromptTokenSettings
 from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
 from evenreel.backbones.clip import load_clip

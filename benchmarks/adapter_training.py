@@ -17,17 +17,18 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from evenreel.adapters.adapter import Adapter, AdapterSettings
+from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.features import features_collected
-from evenreel.adapters.lora import LoraSettings
 from evenreel.adapters.prompt_tokens import PromptTokens
+from evenreel.adapters.settings import AdapterSettings, LoraSettings
 from evenreel.adapters.temporal_loss import temporal_loss
 from evenreel.backbones import mini
 from evenreel.backbones.clip import load_clip
 from evenreel.backbones.stable_diffusion import load as load_backbone
 from evenreel.training.adapter.encoded import Encoded
-from evenreel.training.adapter.noise import LossSettings, prepare
+from evenreel.training.adapter.noise import prepare
 from evenreel.training.adapter.objective import training_in
+from evenreel.training.adapter.settings import LossSettings
 from evenreel.training.data.shards import ShardedData
 
 FORM = "noise-levels"

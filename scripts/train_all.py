@@ -28,7 +28,8 @@ from evenreel.motion.attach import motion_attached
 from evenreel.motion.folder import save_motion
 from evenreel.motion.modules import MotionModules
 from evenreel.training import parcels
-from evenreel.training.loop import LoopSettings, Training
+from evenreel.training.loop import Training
+from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.mini import control, samples
 from evenreel.training.mini.latents import SceneData
 from evenreel.training.mini.pack import write_sums

@@ -2,10 +2,9 @@
 
 import torch
 
-from evenreel.adapters.adapter import Adapter, AdapterSettings
+from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.checkpoint import Origin
-from evenreel.adapters.lora import LoraSettings
-from evenreel.adapters.prompt_tokens import PromptTokenSettings
+from evenreel.adapters.settings import AdapterSettings, LoraSettings, PromptTokenSettings
 from evenreel.adapters.window import Window
 
 VISION_WIDTH, PATCHES = 12, 6

@@ -8,9 +8,8 @@ import torch
 from adapters.making import VISION_WIDTH, hidden_of, random_adapter
 from closeness import assert_apart, assert_close
 from evenreel import registry
-from evenreel.adapters.adapter import Adapter, AdapterSettings
-from evenreel.adapters.lora import LoraSettings
-from evenreel.adapters.prompt_tokens import PromptTokenSettings
+from evenreel.adapters.adapter import Adapter
+from evenreel.adapters.settings import AdapterSettings, LoraSettings, PromptTokenSettings
 from evenreel.adapters.window import Window
 from evenreel.errors import SettingsError, WeightsError
 from evenreel.hosts.base import Prompts, create_host

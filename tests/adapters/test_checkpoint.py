@@ -16,9 +16,9 @@ from adapters.making import ORIGIN, random_adapter
 from closeness import NETWORK, OPERATION, assert_apart, assert_close
 from evenreel.adapters import checkpoint
 from evenreel.adapters.checkpoint import Origin, load, save
-from evenreel.adapters.lora import LoraSettings, lora_attached
+from evenreel.adapters.lora import lora_attached
 from evenreel.adapters.lora_file import NAME, export_lora, import_lora
-from evenreel.adapters.prompt_tokens import PromptTokenSettings
+from evenreel.adapters.settings import LoraSettings, PromptTokenSettings
 from evenreel.adapters.window import Window
 from evenreel.errors import OutputError, SettingsError, WeightsError
 from hosts.jobs import random_latents

@@ -5,7 +5,8 @@ import torch
 
 from closeness import difference
 from evenreel.adapters.features import features_collected
-from evenreel.adapters.lora import Lora, LoraSettings, lora_attached
+from evenreel.adapters.lora import Lora, lora_attached
+from evenreel.adapters.settings import LoraSettings
 from evenreel.adapters.temporal_loss import published_loss
 from evenreel.backbones import load_backbone
 from hosts import golden

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from closeness import assert_close, difference
-from evenreel.adapters.prompt_tokens import PromptTokens, PromptTokenSettings, selected
+from evenreel.adapters.prompt_tokens import PromptTokens, selected
+from evenreel.adapters.settings import PromptTokenSettings
 from evenreel.backbones.weights import load_part
 from hosts import golden
 

@@ -5,7 +5,8 @@ import torch
 from peft import LoraConfig
 
 from closeness import assert_apart, assert_close
-from evenreel.adapters.lora import Lora, LoraSettings, lora_attached, targets
+from evenreel.adapters.lora import Lora, lora_attached, targets
+from evenreel.adapters.settings import LoraSettings
 from evenreel.errors import SettingsError, WeightsError
 from tiny import tiny_unet
 
@@ -219,5 +220,5 @@ def test_tensors_go_there_and_back(unet):
     [("rank", 0), ("alpha", 0.0), ("scope", "up"), ("scope", ()), ("alpha", float("nan"))],
 )
 def test_settings_check_themselves(setting, value):
-    with pytest.raises(SettingsError, match=f"lora {setting} must"):
+    with pytest.raises(SettingsError, match=f"{setting} must"):
         LoraSettings(**{setting: value})

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from closeness import assert_close
-from evenreel.adapters.prompt_tokens import PromptTokens, PromptTokenSettings, prepended, selected
+from evenreel.adapters.prompt_tokens import PromptTokens, prepended, selected
+from evenreel.adapters.settings import PromptTokenSettings
 from evenreel.errors import SettingsError, WeightsError
 
 

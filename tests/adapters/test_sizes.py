@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from evenreel.adapters.lora import Lora, LoraSettings
-from evenreel.adapters.prompt_tokens import PromptTokens, PromptTokenSettings
+from evenreel.adapters.lora import Lora
+from evenreel.adapters.prompt_tokens import PromptTokens
+from evenreel.adapters.settings import LoraSettings, PromptTokenSettings
 from evenreel.adapters.sizes import SD15_UNET, lora_parameters, prompt_parameters, sd15_sizes
 from tiny import tiny_unet
 

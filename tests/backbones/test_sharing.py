@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from evenreel import EditSettings, load
-from evenreel.adapters.adapter import Adapter, AdapterSettings
+from evenreel.adapters.adapter import Adapter
+from evenreel.adapters.settings import AdapterSettings
 from evenreel.backbones import load_backbone
 from evenreel.backbones.sharing import exclusive, loaded_once
 from evenreel.errors import ResourceError, SettingsError
 from evenreel.hosts.base import create_host
 from evenreel.settings import GenerateSettings
-from evenreel.training.adapter.edits import EditLossSettings
 from evenreel.training.adapter.objective import training_in
+from evenreel.training.adapter.settings import EditLossSettings
 from evenreel.workflows.editing.edit import edit_clip
 from evenreel.workflows.editing.generate import generate_clip
 from hosts.jobs import job_for

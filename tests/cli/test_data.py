@@ -55,7 +55,7 @@ def test_a_world(run, tmp_path):
     assert status == 0
     assert "10 groups of 3 frames from 2 clips" in said
     settings = json.loads((tmp_path / "world" / "manifest.json").read_text())["settings"]
-    assert (settings["size"], settings["maps"]) == ([48, 32], ["depth", "flow"])
+    assert (settings["size"], settings["control"], settings["flow"]) == ([48, 32], ["depth"], True)
     assert run("check", "world", "-j", "1")[0] == 0
 
 
@@ -92,10 +92,13 @@ def test_remarks_fail_only_when_strict(run, tmp_path):
             ["build", "--world", "3", "--split", "train", "-o", "x"],
             "--split goes with a SOURCE of clips only",
         ),
-        (["build", "--world", "0", "-o", "x"], "at least 1 scene"),
+        (["build", "--world", "0", "-o", "x"], "--world must be from 1"),
         (["build", "--world", "1", "--frames", "1", "-o", "x"], "frames must be from 2"),
         (["build", "--world", "1", "--size", "big", "-o", "x"], "--size must be"),
-        (["build", "--world", "1", "--control", "pose", "-o", "x"], "--control must be canny or depth"),
+        (
+            ["build", "--world", "1", "--control", "pose", "-o", "x"],
+            "--control must be a list, each one of canny, depth",
+        ),
         (["build", "--world", "1", "-j", "0", "-o", "x"], "workers must be from 1"),
         (["check"], "FOLDER"),
     ],

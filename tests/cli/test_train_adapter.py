@@ -216,8 +216,8 @@ def test_an_edit_with_it_records_it_and_off_is_off(whole, tiny_folder, clip_with
         (["--learn", "noise", "--edit-guidance", "2:3"], "--edit-guidance has no effect"),
         (["--learn", "noise", "--edit-host", "frame"], "--edit-host has no effect"),
         (["--learn", "edits", "--edit-host", "magic"], "there is no host 'magic'"),
-        (["--validate-prompt", "a star"], "go with --validate"),
-        (["--validate-every", "3"], "go with --validate"),
+        (["--validate-prompt", "a star"], "is for a validation clip; name one with --validate"),
+        (["--validate-every", "3"], "is for a validation clip; name one with --validate"),
     ],
 )
 def test_what_cannot_be_trained(shards, tiny_folder, more, said, tmp_path, capsys):
@@ -260,7 +260,7 @@ class TestValidation:
         ("clip", "prompt", "said"),
         [
             ("nowhere.mp4", "a star", "nowhere.mp4"),
-            ("whole", "", "--validate needs --validate-prompt"),
+            ("whole", "", "--validate-prompt is empty"),
             ("text", "a star", "text"),
             ("whole", "a star " * 1000, "shorten"),
         ],

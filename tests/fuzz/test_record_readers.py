@@ -184,7 +184,7 @@ def test_mutated_logs(seconds, tmp_path):
 def test_mutated_settings_of_a_training(seconds, tmp_path, monkeypatch):
     from dataclasses import dataclass, field
 
-    from evenreel.training.loop import LoopSettings
+    from evenreel.training.loop_settings import LoopSettings
     from evenreel.workflows.training import going_on
 
     @dataclass

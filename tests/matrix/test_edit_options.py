@@ -17,7 +17,7 @@ from adapters.making import random_adapter
 from evenreel import load, registry
 from evenreel.adapters import checkpoint
 from evenreel.adapters.checkpoint import Origin
-from evenreel.adapters.prompt_tokens import PromptTokenSettings
+from evenreel.adapters.settings import PromptTokenSettings
 from evenreel.backbones import load_backbone
 from evenreel.errors import EvenreelError
 from evenreel.settings import EditSettings, GenerateSettings

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from closeness import assert_apart, assert_close
-from evenreel.adapters.lora import Lora, LoraSettings, lora_attached
+from evenreel.adapters.lora import Lora, lora_attached
+from evenreel.adapters.settings import LoraSettings
 from evenreel.errors import WeightsError
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.modules import MotionModules

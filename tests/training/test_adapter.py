@@ -6,17 +6,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from evenreel.adapters.adapter import Adapter, AdapterSettings
+from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.features import features_collected
-from evenreel.adapters.lora import LoraSettings
-from evenreel.adapters.prompt_tokens import PromptTokenSettings
+from evenreel.adapters.settings import AdapterSettings, LoraSettings, PromptTokenSettings
 from evenreel.adapters.temporal_loss import noise_levels_loss
 from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
 from evenreel.errors import SettingsError
+from evenreel.settings import read
 from evenreel.training.adapter.encoded import Encoded
-from evenreel.training.adapter.noise import LossSettings, prepare
+from evenreel.training.adapter.noise import prepare
 from evenreel.training.adapter.objective import training_in
+from evenreel.training.adapter.settings import LossSettings
 from evenreel.training.data.shards import Batch
 from hosts.jobs import Around
 
@@ -179,4 +180,4 @@ def test_frozen_work_is_done_once(backbone):
 )
 def test_settings_that_cannot_be(wrong):
     with pytest.raises(SettingsError):
-        LossSettings(**wrong)
+        read(LossSettings, wrong, "a training")

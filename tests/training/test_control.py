@@ -11,7 +11,7 @@ from evenreel.backbones.control import load_control
 from evenreel.errors import SettingsError
 from evenreel.ops.edges import canny
 from evenreel.training.control.trainee import ControlBatch, ControlTrainee
-from evenreel.training.loop import LoopSettings
+from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.mini.control import PARTS, DrawnControls, exact_maps, held_out
 from evenreel.training.mini.recipe import CONTROLS, MiniRecipe, PartRecipe
 from evenreel.training.mini.rendering import SceneData, frames_of

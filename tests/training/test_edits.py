@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from closeness import assert_close
-from evenreel.adapters.adapter import Adapter, AdapterSettings
-from evenreel.adapters.lora import LoraSettings
-from evenreel.adapters.prompt_tokens import PromptTokenSettings
+from evenreel.adapters.adapter import Adapter
+from evenreel.adapters.settings import AdapterSettings, LoraSettings, PromptTokenSettings
 from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
 from evenreel.diffusion import ddim
 from evenreel.errors import SettingsError
 from evenreel.random import generator
-from evenreel.training.adapter.edits import EditDraws, EditLossSettings, prepare
+from evenreel.training.adapter.edits import EditDraws, prepare, timesteps_of
 from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.adapter.objective import training_in
+from evenreel.training.adapter.settings import EditLossSettings
 from evenreel.training.data.shards import Batch
 from evenreel.world import ATTRIBUTES, random_scene, render
 from evenreel.world.captions import understood
@@ -73,7 +73,7 @@ def test_the_loss_is_that_of_an_edit_step_by_step(backbone):
     batch, adapter = made_up(), new_adapter(backbone, moved=True)
     begun = prepare(batch, Encoded(backbone, None), PLAIN)
     begun = replace(begun, answers=begun.latents.roll(1, 2))
-    before, inside = PLAIN.timesteps(backbone)
+    before, inside = timesteps_of(PLAIN, backbone)
     schedule, told = backbone.schedule, backbone.schedule.timesteps(4)
     levels = [*map(schedule.alpha, told), schedule.final_alpha_cumprod]
     empty = backbone.embed([""])
@@ -177,7 +177,7 @@ def test_steps_of_an_edit_follow_each_other_and_then_the_next_begins(backbone):
         return replace(made_up(1), seeds=(number,))
 
     draws = EditDraws(draw, Encoded(backbone, None), SETTINGS, accumulation=2)
-    assert draws.length == len(SETTINGS.timesteps(backbone)[1]) == 2
+    assert draws.length == len(timesteps_of(SETTINGS, backbone)[1]) == 2
     told = [(draws(number).slot, draws(number).step) for number in range(8)]
     assert told == [(0, 0), (1, 0), (0, 1), (1, 1)] * 2
     assert drawn == [0, 1, 2, 3]
@@ -199,4 +199,4 @@ def test_settings_that_cannot_be(wrong):
 
 def test_a_window_without_steps(backbone):
     with pytest.raises(SettingsError, match="none of the 2 steps"):
-        EditLossSettings(steps=2, window=Window(0.9, 0.95)).timesteps(backbone)
+        timesteps_of(EditLossSettings(steps=2, window=Window(0.9, 0.95)), backbone)

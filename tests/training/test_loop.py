@@ -13,7 +13,9 @@ from torch import Tensor
 
 from closeness import assert_close
 from evenreel.errors import OutputError, SettingsError
-from evenreel.training.loop import LoopSettings, Training
+from evenreel.settings import read
+from evenreel.training.loop import Training
+from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.states import StateFiles, is_done, recorded_step
 from training.toy_training import SETTINGS, Toy, draw, run, training
 
@@ -239,4 +241,4 @@ def test_a_training_that_goes_on_is_the_one_that_began(tmp_path, change, named):
 )
 def test_settings_that_cannot_be(wrong):
     with pytest.raises(SettingsError):
-        LoopSettings(**{"steps": 1, "warmup": 0, **wrong})
+        read(LoopSettings, {"steps": 1, "warmup": 0, **wrong}, "a training")

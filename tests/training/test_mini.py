@@ -16,7 +16,7 @@ from evenreel.backbones import load_backbone, mini
 from evenreel.errors import ResourceError, SettingsError, WeightsError
 from evenreel.motion.folder import load_motion
 from evenreel.training import parcels
-from evenreel.training.loop import LoopSettings
+from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.mini.latents import tokens_of, word_tokens
 from evenreel.training.mini.pictures import in_order
 from evenreel.training.mini.recipe import MiniRecipe, PartRecipe

@@ -112,7 +112,7 @@ def test_captions_are_all_drawn_and_variations_can_be_left_out(data):
 
 
 def test_maps_are_stacked(tmp_path):
-    built(world_source(2), tmp_path / "data", replace(SMALL, maps=("depth", "flow"), frames=3))
+    built(world_source(2), tmp_path / "data", replace(SMALL, control=("depth",), flow=True, frames=3))
     data = ShardedData(tmp_path / "data", maps=("flow", "depth"))
     batch = data.batch(0, 4)
     assert batch.frames.shape == (4, 3, 3, SIZE, SIZE)
@@ -262,7 +262,7 @@ class TestDamage:
             {"size": 32},
             {"size": ["32", "32"]},
             {"frames": True},
-            {"maps": [["x"]]},
+            {"control": [["x"]]},
             {"maps": "flow"},
             {"image_format": "pickle"},
             {"extra": 1},

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evenreel.training.loop import LoopSettings, Training
+from evenreel.training.loop import Training
+from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.processes import Processes
 from evenreel.training.trainee import Trainee
 

@@ -2,47 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from evenreel.adapters.lora import Lora, LoraSettings, LoraSwitch, lora_attached, targets
-from evenreel.adapters.prompt_tokens import Prefix, PromptTokens, PromptTokenSettings, VisionTokens
-from evenreel.adapters.window import INFERENCE, TRAINING, Window
+from evenreel.adapters.lora import Lora, LoraSwitch, lora_attached, targets
+from evenreel.adapters.prompt_tokens import Prefix, PromptTokens, VisionTokens
+from evenreel.adapters.settings import AdapterSettings
+from evenreel.adapters.window import Window
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import timesteps_seen
 from evenreel.errors import SettingsError, WeightsError
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdapterSettings:
-    """What an adapter is made of, and how it is meant to be used."""
-
-    lora: LoraSettings | None = field(default_factory=LoraSettings)
-    """Which layers it changes; None for none."""
-    tokens: PromptTokenSettings | None = field(default_factory=PromptTokenSettings)
-    """What it puts in front of prompts; None for nothing."""
-    training_window: Window = TRAINING
-    """Noise levels at which it is trained."""
-    inference_window: Window = INFERENCE
-    """Noise levels at which it is used, unless told otherwise."""
-    scale: float = 0.5
-    """How much of the LoRA is used, unless told otherwise."""
-    in_inversion: bool = True
-    """Whether it is at work in the inversion too: what another model inverted is not what this one samples back. An
-    adapter that learnt from edits began with what the model inverted without it."""
-
-    def __post_init__(self) -> None:
-        if self.lora is None and self.tokens is None:
-            raise SettingsError("an adapter needs a LoRA or prompt tokens, got neither.")
-        check_scale(self.scale)
-
-
-def check_scale(scale: float) -> None:
-    """Raise SettingsError unless a LoRA can be used by so much."""
-    if not 0 <= scale <= 10:
-        raise SettingsError(f"the adapter scale must be from 0 to 10, got {scale}.")
+from evenreel.settings import check_range
 
 
 class Adapter(nn.Module):
@@ -117,7 +88,7 @@ class Adapter(nn.Module):
         """
         scale = self.settings.scale if scale is None else scale
         window = self.settings.inference_window if window is None else window
-        check_scale(scale)
+        check_range("scale", scale, 0, 10)
         self.check_fits(backbone)
         with ExitStack() as stack:
             if scale == 0:

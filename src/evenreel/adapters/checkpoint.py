@@ -13,9 +13,10 @@ import torch
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from evenreel.adapters.adapter import Adapter, AdapterSettings
-from evenreel.adapters.lora import Lora, LoraSettings
-from evenreel.adapters.prompt_tokens import PromptTokens, PromptTokenSettings
+from evenreel.adapters.adapter import Adapter
+from evenreel.adapters.lora import Lora
+from evenreel.adapters.prompt_tokens import PromptTokens
+from evenreel.adapters.settings import AdapterSettings, LoraSettings, PromptTokenSettings
 from evenreel.adapters.window import Window
 from evenreel.backbones import safetensors_file
 from evenreel.backbones.recognise import recognise

@@ -5,13 +5,13 @@ What is attached stands in the place of layers and changes none of them, so taki
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from evenreel.adapters.settings import LoraSettings
 from evenreel.backbones.sharing import exclusive
 from evenreel.errors import SettingsError, WeightsError
 
@@ -19,37 +19,6 @@ PROJECTIONS = (".to_q", ".to_k", ".to_v", ".to_out.0")
 """The layers of an attention that are changed."""
 _NAME = "evenreel"
 _FACTORS = ("lora_A", "lora_B")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoraSettings:
-    """Which layers are changed, and how much they can be."""
-
-    rank: int = 4
-    """Rank of the change."""
-    alpha: float = 4.0
-    """The change is multiplied by alpha / rank."""
-    scope: str | tuple[str, ...] = "down"
-    """`down` (attention on the way down, as the paper says), `all` (every attention, as its code does), or patterns of
-    layer names with * for anything, such as `up_blocks.1.*.attn2.*`."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.rank <= 1024:
-            raise SettingsError(f"lora rank must be from 1 to 1024, got {self.rank}.")
-        if not 0 < self.alpha < float("inf"):
-            raise SettingsError(f"lora alpha must be above 0, got {self.alpha}.")
-        if isinstance(self.scope, str):
-            if self.scope not in ("down", "all"):
-                raise SettingsError(
-                    f"lora scope must be down, all, or a list of layer patterns, got {self.scope!r}."
-                )
-        elif not self.scope:
-            raise SettingsError("lora scope must name at least one pattern of layers, got none.")
-
-    @property
-    def scaling(self) -> float:
-        """By what the product of the factors is multiplied."""
-        return self.alpha / self.rank
 
 
 def targets(unet: nn.Module, scope: str | tuple[str, ...]) -> tuple[str, ...]:

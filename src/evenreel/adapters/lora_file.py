@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from evenreel.adapters.checkpoint import lora_of, read_tensors, write_tensors
-from evenreel.adapters.lora import PROJECTIONS, Lora, LoraSettings
+from evenreel.adapters.lora import PROJECTIONS, Lora
+from evenreel.adapters.settings import LoraSettings
 from evenreel.errors import WeightsError
 
 NAME = "pytorch_lora_weights.safetensors"

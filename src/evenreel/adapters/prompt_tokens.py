@@ -1,45 +1,19 @@
 """Tokens in front of the prompt (TSC of the GE-Adapter, arXiv:2501.04606, section 3.4): some that all frames share, and
 some that tell what each frame of the source shows."""
 
-from dataclasses import dataclass
-
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evenreel.errors import SettingsError, WeightsError
+from evenreel.adapters.settings import PromptTokenSettings
+from evenreel.errors import WeightsError
 
 VisionTokens = Float[Tensor, "frames patches vision"]
 """Last hidden states of a CLIP vision tower, before its final norm: the class token, then the patches."""
 
 Prefix = Float[Tensor, "frames tokens features"]
 """What stands in front of a prompt, a row for each frame."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptTokenSettings:
-    """How many tokens there are, and where those of a frame come from."""
-
-    shared: int = 8
-    """Learned tokens that are the same for all frames; 0 for none."""
-    select: str = "average"
-    """Which tokens of the vision tower speak for a frame: `average` (neighbours in pairs, Eq. 13), `stride` (the class
-    token and every other patch, as the published code has it), or `none`."""
-    weight: float = 1.0
-    """What the tokens of a frame are multiplied by."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.shared <= 1024:
-            raise SettingsError(f"prompt tokens shared must be from 0 to 1024, got {self.shared}.")
-        if self.select not in ("average", "stride", "none"):
-            raise SettingsError(f"prompt tokens select must be average, stride or none, got {self.select!r}.")
-        if not 0 <= self.weight < float("inf"):
-            raise SettingsError(f"prompt tokens weight must be at least 0, got {self.weight}.")
-        if not self.shared and self.select == "none":
-            raise SettingsError(
-                "prompt tokens need some that are shared, or some of each frame; got neither."
-            )
 
 
 class PromptTokens(nn.Module):

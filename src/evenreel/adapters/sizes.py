@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from evenreel.adapters.lora import Lora, LoraSettings
-from evenreel.adapters.prompt_tokens import PromptTokens, PromptTokenSettings
+from evenreel.adapters.lora import Lora
+from evenreel.adapters.prompt_tokens import PromptTokens
+from evenreel.adapters.settings import LoraSettings, PromptTokenSettings
 
 SD15_UNET: Mapping[str, Any] = MappingProxyType(
     {

@@ -8,8 +8,9 @@ import typer
 from rich.table import Table
 
 from evenreel.cli.console import shown_progress, stdout
-from evenreel.errors import DataError, SettingsError
-from evenreel.settings.kinds import parse_size
+from evenreel.cli.options import takes_settings
+from evenreel.errors import DataError
+from evenreel.training.data.settings import RUN, DataSettings, SourceSettings
 
 if TYPE_CHECKING:
     from evenreel.training.data.manifest import Manifest
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 MOST_LINES = 12
 """Clips left out, or problems, that are printed; all of them are in the manifest, or counted."""
-SOURCE, GROUPS, CAPTIONS, RUN = "Source", "Groups of frames", "Captions", "Run"
 BUILD_EPILOG = """[bold]Examples[/]
 
 evenreel data build clips -o data
@@ -36,127 +36,19 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="data")
 
 
+@takes_settings
 def build(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the shards; a build begun there goes on.")
     ],
+    told: SourceSettings,
+    settings: DataSettings,
     source: Annotated[
         Path | None,
         typer.Argument(
             metavar="SOURCE",
             help="Folder of clips with captions.json, captions.csv or .txt files; or a file of captions, also "
             "MSR-VTT's JSON.",
-        ),
-    ] = None,
-    clips: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the clips that a file of captions speaks of.",
-            show_default="beside the captions",
-            rich_help_panel=SOURCE,
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(help="Split of MSR-VTT to take; the others are left out.", rich_help_panel=SOURCE),
-    ] = None,
-    world: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of scenes to render, in the place of clips that are read.", rich_help_panel=SOURCE
-        ),
-    ] = None,
-    first_seed: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Seed of the first rendered scene.", show_default="0", rich_help_panel=SOURCE
-        ),
-    ] = None,
-    objects: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of objects in every rendered scene, 1 or 2.",
-            show_default="1, or 2 in a fifth",
-            rich_help_panel=SOURCE,
-        ),
-    ] = None,
-    scene_frames: Annotated[
-        int | None,
-        typer.Option(help="Number of frames of a rendered scene.", show_default="24", rich_help_panel=SOURCE),
-    ] = None,
-    allow_truncated: Annotated[
-        bool,
-        typer.Option(
-            "--allow-truncated",
-            help="Take what can be read of clips that are cut short.",
-            rich_help_panel=SOURCE,
-        ),
-    ] = False,
-    allow_damaged: Annotated[
-        bool,
-        typer.Option(
-            "--allow-damaged",
-            help="Take what can be read of clips that are damaged or cut short.",
-            rich_help_panel=SOURCE,
-        ),
-    ] = False,
-    size: Annotated[
-        str, typer.Option(metavar="SIDE|WxH", help="Size of every frame in pixels.", rich_help_panel=GROUPS)
-    ] = "512",
-    frames: Annotated[
-        int,
-        typer.Option(
-            help="Number of frames in a group; the temporal loss `frames` needs 3.", rich_help_panel=GROUPS
-        ),
-    ] = 2,
-    gap: Annotated[
-        int,
-        typer.Option(
-            help="Distance of the frames in a group, in frames of the clip; at 1 they are neighbours.",
-            rich_help_panel=GROUPS,
-        ),
-    ] = 2,
-    per_clip: Annotated[
-        int,
-        typer.Option(help="Number of groups taken from each clip, spread evenly.", rich_help_panel=GROUPS),
-    ] = 8,
-    jpeg: Annotated[
-        bool,
-        typer.Option(
-            "--jpeg",
-            help="Store pictures as JPEG (quality 95), in the place of lossless PNG.",
-            rich_help_panel=GROUPS,
-        ),
-    ] = False,
-    control: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="canny|depth",
-            help="Kind of control pictures to add; depth only with --world; may be told several times.",
-            rich_help_panel=GROUPS,
-        ),
-    ] = None,
-    flow: Annotated[
-        bool,
-        typer.Option(
-            "--flow",
-            help="Add the exact motion of rendered scenes; only with --world.",
-            rich_help_panel=GROUPS,
-        ),
-    ] = False,
-    variations: Annotated[
-        int,
-        typer.Option(
-            help="Largest number of other wordings added for each caption.", rich_help_panel=CAPTIONS
-        ),
-    ] = 2,
-    captioner: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COMMAND",
-            help="Program that makes the other wordings: it reads a JSON string a line and writes a JSON list a line.",
-            show_default="by rule",
-            rich_help_panel=CAPTIONS,
         ),
     ] = None,
     workers: Annotated[
@@ -169,13 +61,6 @@ def build(
             rich_help_panel=RUN,
         ),
     ] = None,
-    clips_per_shard: Annotated[
-        int,
-        typer.Option(
-            help="Largest number of clips or scenes in a shard, which one process makes at a time.",
-            rich_help_panel=RUN,
-        ),
-    ] = 32,
     strict: Annotated[
         bool,
         typer.Option(
@@ -193,49 +78,13 @@ def build(
     Shards are tar files in WebDataset's layout: groups of frames, a JSON with captions, no pickles. Stopped at any
     moment and started again, it goes on. Clips that cannot be used are left out and listed in OUT/manifest.json.
     """
-    _one_source(
-        source,
-        world,
-        clips=clips,
-        split=split,
-        first_seed=first_seed,
-        objects=objects,
-        scene_frames=scene_frames,
-    )
-    side = parse_size("size", size)
-    from evenreel.training.data.settings import CONTROLS, DataSettings
-    from evenreel.training.data.sources import open_source, world_source
+    told.check(source)
+    from evenreel.training.data.sources import opened
     from evenreel.workflows.training.data_build import build as build_data
 
-    controls = list(control or [])
-    if unknown := [name for name in controls if name not in CONTROLS]:
-        raise SettingsError(f"--control must be {' or '.join(CONTROLS)}, got {unknown[0]!r}.")
-    settings = DataSettings(
-        size=side if isinstance(side, tuple) else (side, side),
-        frames=frames,
-        gap=gap,
-        per_clip=per_clip,
-        image_format="jpeg" if jpeg else "png",
-        maps=(*controls, *(["flow"] if flow else [])),
-        variations=variations,
-        captioner=captioner,
-        clips_per_shard=clips_per_shard,
-        allow_truncated=allow_truncated,
-        allow_damaged=allow_damaged,
-    )
-    if source is not None:
-        chosen = open_source(source, clips, split)
-    else:
-        assert world is not None
-        chosen = world_source(
-            world,
-            first_seed=first_seed or 0,
-            objects=objects,
-            frame_count=24 if scene_frames is None else scene_frames,
-        )
     with shown_progress(quiet) as progress:
         manifest = build_data(
-            chosen, out, settings, workers=_workers(workers), strict=strict, progress=progress
+            opened(source, told), out, settings, workers=_workers(workers), strict=strict, progress=progress
         )
     if not quiet:
         _print_built(manifest, out)
@@ -278,17 +127,6 @@ def check(
             f"{report.found.repeated} repetitions and {len(report.found.cut)} captions that are too long; "
             "leave --strict out to accept them."
         )
-
-
-def _one_source(source: Path | None, world: int | None, **details: object) -> None:
-    if (source is None) == (world is None):
-        raise SettingsError("give a SOURCE of clips or --world SCENES, one of the two.")
-    foreign = ("clips", "split") if source is None else ("first_seed", "objects", "scene_frames")
-    for name in foreign:
-        if details[name] is not None:
-            option = f"--{name.replace('_', '-')}"
-            wanted = "a SOURCE of clips" if source is None else "--world"
-            raise SettingsError(f"{option} goes with {wanted} only; leave it out.")
 
 
 def _workers(given: int | None) -> int:

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import wraps
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from evenreel.settings import read
+from evenreel.settings.changes import options, told_of
 from evenreel.settings.fields import Leaf, leaves, members
 
 _FLAGS = {"output": "--out"}
@@ -48,6 +49,44 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
             told[name] = read(kind, parsed(kind, values), kind.whose)
         command(**told)
 
+    return _signed(run, parameters)
+
+
+def takes_changes(
+    kind: type, recipes: Mapping[str, object], *, only: Collection[str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace the parameter `told` of a command by an option for all (or `only` some) that can be told of settings.
+
+        @takes_changes(AdapterTrainingSettings, {"edits": recipes.adapter("edits")})
+        def adapter(data: Annotated[Path, typer.Argument()], told: Mapping[str, Any]) -> None: ...
+
+    The command gets what was told, by name. As defaults the help page shows what the recipes say; where they differ,
+    those of the others by their names.
+    """
+    chosen = [leaf for leaf in options(kind) if only is None or leaf.name in only]
+    says = {name: told_of(recipe) for name, recipe in recipes.items()}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(command).parameters.values():
+            if parameter.name == "told":
+                parameters.extend(_change(leaf, says) for leaf in chosen)
+            else:
+                parameters.append(parameter.replace(annotation=hints[parameter.name]))
+
+        @wraps(command)
+        def run(**values: Any) -> None:
+            told = {leaf.name: values.pop(leaf.name) for leaf in chosen}
+            command(told=_told(chosen, told), **values)
+
+        return _signed(run, parameters)
+
+    return decorate
+
+
+def _signed(run: Callable[..., None], parameters: Iterable[inspect.Parameter]) -> Callable[..., None]:
+    """Let typer see other parameters than a function has."""
     keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     run.__signature__ = inspect.Signature(keyword)  # pyright: ignore[reportAttributeAccessIssue]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword}
@@ -56,8 +95,12 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 def parsed(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """What was told of some settings, as values; what was not is left to their defaults."""
+    return _told(leaves(kind), values)
+
+
+def _told(known: Iterable[Leaf], values: Mapping[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {}
-    for leaf in leaves(kind):
+    for leaf in known:
         value = values[leaf.name]
         if value is not None and value != []:
             told[leaf.name] = leaf.option.parse(leaf.name, value) if leaf.option.parse else value
@@ -71,9 +114,49 @@ def spelled(name: str) -> str:
     return _FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
-def _parameter(leaf: Leaf) -> inspect.Parameter:
+def _change(leaf: Leaf, says: Mapping[str, Mapping[str, Any]]) -> inspect.Parameter:
+    """The option for a setting whose default is the recipe's."""
+    details = typer.Option(
+        *_flags(leaf),
+        help=escape(leaf.help),
+        rich_help_panel=leaf.option.panel,
+        metavar=leaf.option.metavar,
+        show_default=_by_recipe(leaf, says),
+    )
+    return inspect.Parameter(
+        leaf.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[_typed(leaf) | None, details],  # pyright: ignore[reportInvalidTypeForm]
+        default=None,
+    )
+
+
+def _by_recipe(leaf: Leaf, says: Mapping[str, Mapping[str, Any]]) -> str | bool:
+    """The default of a setting as the help page shows it."""
+    shown = {
+        name: leaf.option.default or _in_a_word(values[leaf.name])
+        for name, values in says.items()
+        if leaf.name in values
+    }
+    first, *others = shown.items()
+    differing = [f"of {name} {word}" for name, word in others if word != first[1]]
+    return "; ".join([first[1], *differing]) if first[1] else False
+
+
+def _in_a_word(value: Any) -> str:
+    if value is None or value is False:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _flags(leaf: Leaf) -> tuple[str, ...]:
     flags = leaf.option.flags or (f"--{leaf.name.replace('_', '-')}",)
     _FLAGS[leaf.name] = flags[0]
+    return flags
+
+
+def _parameter(leaf: Leaf) -> inspect.Parameter:
+    flags = _flags(leaf)
     required = leaf.default is dataclasses.MISSING
     kind = _typed(leaf)
     if kind is bool and leaf.default:

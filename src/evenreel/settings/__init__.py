@@ -1,6 +1,6 @@
 """What runs can be told: frozen, self-checking dataclasses, and the one reader that makes them from plain values."""
 
-from evenreel.settings.kinds import NotEmpty, Option, OptionValue, Range, Size, check_range
+from evenreel.settings.kinds import NotEmpty, Option, OptionValue, Place, Range, Size, check_range
 from evenreel.settings.reader import plain, read, settle
 from evenreel.settings.runs import AdapterUse, ControlUse, EditSettings, GenerateSettings, RunSettings
 
@@ -12,6 +12,7 @@ __all__ = [
     "NotEmpty",
     "Option",
     "OptionValue",
+    "Place",
     "Range",
     "RunSettings",
     "Size",

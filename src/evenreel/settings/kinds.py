@@ -122,6 +122,8 @@ class Option:
     """Names on the command line, where they do not follow from the field's."""
     parse: Callable[[str, Any], Any] | None = None
     """(name, text, or list of texts) -> value, for types that are not one word on a command line."""
+    name: str | None = None
+    """What the setting is called where settings are written flat, if not as the field (`settings.changes`)."""
 
 
 def refuse(name: str, wanted: str, value: object) -> NoReturn:

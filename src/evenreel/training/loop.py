@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from evenreel.errors import SettingsError, argument
 from evenreel.training import optimizers
 from evenreel.training.log import TrainingLog
+from evenreel.training.loop_settings import FREE, LoopSettings
 from evenreel.training.processes import Processes
 from evenreel.training.states import State, StateFiles, check_same
 from evenreel.training.trainee import DTYPES, Choice, Draw, Eager, Graphed, chosen, convert
@@ -32,81 +33,6 @@ from evenreel.training.trainee import DTYPES, Choice, Draw, Eager, Graphed, chos
 logger = logging.getLogger(__name__)
 Figures = dict[str, float]
 """What a step reports, by name; empty where nothing was read off the device."""
-FREE = ("steps", "minutes", "decay", "checkpoint_seconds", "dtype")
-"""Settings that a training may be told anew when it goes on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopSettings:
-    """How something is trained."""
-
-    steps: int | None = None
-    """Optimizer steps in all; None leaves the length to `minutes`."""
-    minutes: float | None = None
-    """Minutes of training in all, over all runs in the folder; the learning rate falls within them. None: no limit."""
-    learning_rate: float = 1e-3
-    """Learning rate after the warm-up."""
-    warmup: int = 200
-    """Steps over which the learning rate rises linearly from zero; in a shorter training, a tenth of its steps."""
-    decay: float = 0.2
-    """Share of the run, at its end, over which the learning rate falls linearly to zero; 0: it stays to the end."""
-    optimizer: str = "adamw"
-    """`adamw`, or `muon` for hidden matrices with AdamW for the rest."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of AdamW's two moments."""
-    weight_decay: float = 0.01
-    """Decoupled weight decay."""
-    accumulation: int = 1
-    """Micro-batches of a step, over all processes together."""
-    average: float = 0.0
-    """Decay of the running average of the weights, which is then what comes out; 0 keeps none."""
-    gradient_clip: float = 1.0
-    """Largest norm of the gradient."""
-    dtype: str = "auto"
-    """Number type of the matrix products: `auto` (the faster one, measured), float32, bfloat16, or float16 on a GPU."""
-    checkpoint_seconds: float = 120.0
-    """Seconds from one saved state to the next."""
-
-    def __post_init__(self) -> None:
-        if self.steps is None and self.minutes is None:
-            raise SettingsError("a training needs steps or minutes; give one of them.")
-        if self.steps is not None and self.steps < 1:
-            raise SettingsError(f"steps must be at least 1, got {self.steps}.")
-        if self.minutes is not None and not 0 < self.minutes < 1e6:
-            raise SettingsError(f"minutes must be above 0 and below a million, got {self.minutes}.")
-        if self.accumulation < 1:
-            raise SettingsError(f"accumulation must be at least 1, got {self.accumulation}.")
-        if self.dtype != "auto" and self.dtype not in DTYPES:
-            raise SettingsError(f"dtype must be auto, {', '.join(DTYPES)}, got {self.dtype!r}.")
-        if self.optimizer not in ("adamw", "muon"):
-            raise SettingsError(f"optimizer must be adamw or muon, got {self.optimizer!r}.")
-        if not 0 <= self.decay <= 1 or not 0 <= self.average < 1:
-            raise SettingsError(
-                f"decay must be from 0 to 1, average from 0 to below 1; got {self.decay}, {self.average}."
-            )
-        if not 0 < self.learning_rate <= 1 or self.warmup < 0 or not self.gradient_clip > 0:
-            raise SettingsError(
-                "learning_rate must be above 0 and at most 1, warmup at least 0, gradient_clip above 0; "
-                f"got {self.learning_rate}, {self.warmup}, {self.gradient_clip}."
-            )
-
-    @property
-    def warmup_made(self) -> int:
-        """Steps of the warm-up: a tenth of the training where it is told to be longer than all of it."""
-        if self.steps is None or self.warmup <= self.steps:
-            return self.warmup
-        return self.steps // 10
-
-    def rate(self, step: int, length: int | None) -> float:
-        """Learning rate of a step, counted from 0, in a run of `length` steps (None: not known yet)."""
-        risen = self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup_made))
-        if length is None or step < (falls := self.falls_from(length)):
-            return risen
-        return risen * (length - step) / (length - falls)
-
-    def falls_from(self, length: int) -> int:
-        """The step from which the learning rate falls in a run of `length` steps; `length` where it stays."""
-        return length - math.floor(length * self.decay)
 
 
 class Training:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from evenreel.adapters import checkpoint
-from evenreel.adapters.adapter import Adapter, AdapterSettings
+from evenreel.adapters.adapter import Adapter
+from evenreel.adapters.settings import AdapterSettings
 from evenreel.backbones import load_backbone
 from evenreel.backbones.clip import load_clip
 from evenreel.errors import SettingsError

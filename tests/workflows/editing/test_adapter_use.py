@@ -7,9 +7,9 @@ import torch
 
 from closeness import assert_apart
 from evenreel.adapters import checkpoint
-from evenreel.adapters.adapter import Adapter, AdapterSettings
+from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.checkpoint import Origin
-from evenreel.adapters.lora import LoraSettings
+from evenreel.adapters.settings import AdapterSettings, LoraSettings
 from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
 from evenreel.hosts.base import create_host

@@ -20,6 +20,7 @@ from webdataset import autodecode, tariterators
 from evenreel.errors import DataError, OutputError, SettingsError
 from evenreel.files import maker
 from evenreel.ops.edges import canny
+from evenreel.settings import read
 from evenreel.training.data.manifest import read_manifest
 from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.shards import ShardedData
@@ -92,7 +93,7 @@ def test_frames_are_scaled_and_cut_around_their_middle(tmp_path):
 def test_jpeg_is_near(tmp_path):
     image_clip(tmp_path / "clips" / "a", np.stack(moving(3, 64, 64)))
     (tmp_path / "clips" / "a.txt").write_text("a bar")
-    built(tmp_path / "clips", tmp_path / "data", replace(SMALL, size=(64, 64), image_format="jpeg"))
+    built(tmp_path / "clips", tmp_path / "data", replace(SMALL, size=(64, 64), jpeg=True))
     data = ShardedData(tmp_path / "data")
     error = data[0].frames - torch.from_numpy(np.stack(moving(3, 64, 64))[[0, 2]]).permute(0, 3, 1, 2) / 255
     assert error.abs().mean() < 0.02
@@ -131,7 +132,7 @@ def test_msrvtt_cuts_only_recordings_that_are_still_whole(tmp_path):
 
 def test_the_world_is_exact(tmp_path):
     source = world_source(2, first_seed=11, objects=2, frame_count=9)
-    built(source, tmp_path / "data", replace(SMALL, maps=("depth", "flow"), gap=3))
+    built(source, tmp_path / "data", replace(SMALL, control=("depth",), flow=True, gap=3))
     data = ShardedData(tmp_path / "data", maps=("flow", "depth"))
     assert len(data) == 6
     for number in range(6):
@@ -151,7 +152,7 @@ def test_the_world_is_exact(tmp_path):
 def test_edges_are_those_of_the_frames_as_they_are_kept(tmp_path):
     image_clip(tmp_path / "clips" / "a", np.stack(moving(5, 96, 64)))
     (tmp_path / "clips" / "a.txt").write_text("a bar")
-    built(tmp_path / "clips", tmp_path / "data", replace(SMALL, maps=("canny",)))
+    built(tmp_path / "clips", tmp_path / "data", replace(SMALL, control=("canny",)))
     group = ShardedData(tmp_path / "data", maps=("canny",))[0]
     assert group.maps["canny"].shape == (2, 1, SIZE, SIZE)
     assert torch.equal(group.maps["canny"][:, 0], canny(group.frames).float())
@@ -171,6 +172,7 @@ SCENE_SETTINGS = DataSettings(size=(96, 96), per_clip=6, clips_per_shard=1)
 BUILD = """
 import sys
 from pathlib import Path
+from evenreel.settings import read
 from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.sources import world_source
 from evenreel.workflows.training.data_build import build
@@ -389,8 +391,8 @@ def test_a_full_disk_is_one_sentence_and_what_is_finished_stays(tmp_path):
 @pytest.mark.parametrize(
     ("details", "words"),
     [
-        ({"maps": ("depth",)}, "depth is known exactly for rendered scenes only"),
-        ({"maps": ("flow",)}, "flow is known exactly for rendered scenes only"),
+        ({"control": ("depth",)}, "depth is known exactly for rendered scenes only"),
+        ({"flow": True}, "flow is known exactly for rendered scenes only"),
     ],
 )
 def test_maps_that_need_a_model(details, words, tmp_path):
@@ -407,16 +409,16 @@ def test_maps_that_need_a_model(details, words, tmp_path):
         {"gap": 0},
         {"per_clip": 0},
         {"variations": -1},
-        {"image_format": "tiff"},
-        {"maps": ("pose",)},
-        {"maps": ("flow", "flow")},
+        {"jpeg": "tiff"},
+        {"control": ("pose",)},
+        {"control": ("canny", "canny")},
         {"captioner": "  "},
         {"clips_per_shard": 0},
     ],
 )
 def test_settings_out_of_range(details):
     with pytest.raises(SettingsError):
-        replace(SMALL, **details)
+        read(DataSettings, {**SMALL.to_json(), **details}, "a data set")
 
 
 def test_a_program_words_the_captions(tmp_path):

@@ -13,7 +13,7 @@ from evenreel.motion.folder import load_motion
 from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.shards import ShardedData
-from evenreel.training.loop import LoopSettings
+from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.motion.draws import ClipDraws
 from evenreel.training.motion.settings import MotionTrainingSettings
 from evenreel.workflows.training import motion

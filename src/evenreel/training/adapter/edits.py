@@ -14,8 +14,7 @@ is the clip itself, under a caption of its own: an edit that asks for nothing mu
 import random
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -23,7 +22,6 @@ from torch import Tensor
 
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.lora import LoraSwitch
-from evenreel.adapters.window import TRAINING, Window
 from evenreel.backbones.base import Backbone
 from evenreel.diffusion import ddim
 from evenreel.diffusion.inversion import Inverted
@@ -33,6 +31,7 @@ from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.inversions.base import SourceClip
 from evenreel.inversions.flow_edit import FlowEditInversion
 from evenreel.training.adapter.encoded import Encoded
+from evenreel.training.adapter.settings import EditLossSettings
 from evenreel.training.data.shards import Batch
 from evenreel.training.trainee import Trainee
 from evenreel.types import Frames, Latents
@@ -42,46 +41,16 @@ DrawBatch = Callable[[int], Batch]
 """The samples of a number: always the same ones."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EditLossSettings:
-    """How edits are made in training, and what is minimised."""
-
-    steps: int = 15
-    """Sampling steps of an edit."""
-    guidance_scale: tuple[float, float] = (2.0, 4.0)
-    """Between which the guidance scale of each edit is drawn."""
-    host: str = "frame"
-    """In which edits are made. What a host keeps from step to step begins anew at each of them."""
-    host_options: dict[str, Any] = field(default_factory=dict)
-    """Settings of the host that are not its defaults."""
-    motion: str = "auto"
-    """Motion modules at work in edits, as of `evenreel edit`: auto, off, or where they lie."""
-    window: Window = TRAINING
-    """Noise levels at which the adapter is at work, and learns."""
-    weight_temporal: float = 1.0
-    """Of the error in how frames change, beside that of the frames themselves."""
-
-    def __post_init__(self) -> None:
-        low, high = self.guidance_scale
-        if not 0 <= low <= high <= 100:
-            raise SettingsError(f"guidance must be drawn from LOW:HIGH within 0 and 100, got {low}:{high}.")
-        if self.steps < 1:
-            raise SettingsError(f"the steps of an edit must be at least 1, got {self.steps}.")
-        if self.weight_temporal < 0:
-            raise SettingsError(
-                f"the weight of the temporal loss must not be negative, got {self.weight_temporal}."
-            )
-
-    def timesteps(self, backbone: Backbone) -> tuple[list[int], list[int]]:
-        """Timesteps of an edit before the window, and inside it. Raises: SettingsError for none inside."""
-        trained = len(backbone.schedule.alphas_cumprod)
-        told = backbone.schedule.timesteps(self.steps)
-        inside = [timestep for timestep in told if self.window.holds(timestep, trained)]
-        if not inside:
-            raise SettingsError(
-                f"none of the {self.steps} steps of an edit lies in the window {self.window}; widen it."
-            )
-        return [timestep for timestep in told if timestep > inside[0]], inside
+def timesteps_of(settings: EditLossSettings, backbone: Backbone) -> tuple[list[int], list[int]]:
+    """Timesteps of an edit before the window, and inside it. Raises: SettingsError for none inside."""
+    trained = len(backbone.schedule.alphas_cumprod)
+    told = backbone.schedule.timesteps(settings.steps)
+    inside = [timestep for timestep in told if settings.window.holds(timestep, trained)]
+    if not inside:
+        raise SettingsError(
+            f"none of the {settings.steps} steps of an edit lies in the window {settings.window}; widen it."
+        )
+    return [timestep for timestep in told if timestep > inside[0]], inside
 
 
 @dataclass(frozen=True)
@@ -123,7 +92,7 @@ class EditDraws:
     ) -> None:
         self._draw, self._encoded, self._settings = draw, encoded, settings
         self._accumulation = accumulation
-        self.length = len(settings.timesteps(encoded.backbone)[1])
+        self.length = len(timesteps_of(settings, encoded.backbone)[1])
         """Steps of training that an edit takes."""
         self._kept: dict[int, tuple[int, PreparedEdit]] = {}
 
@@ -218,7 +187,7 @@ class EditTrainee(Trainee):
         self._frozen = [backbone]
         self._switch, self._motion = switch, motion
         self._host = create_host(settings.host, settings.host_options)
-        self._before, self._inside = settings.timesteps(backbone)
+        self._before, self._inside = timesteps_of(settings, backbone)
         self._edits: dict[int, tuple[list[_Edit], ExitStack]] = {}
 
     def forward(self, batch: PreparedEdit) -> tuple[Tensor, dict[str, Tensor]]:

@@ -15,13 +15,13 @@ from torch.nn import functional
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.features import features_collected
 from evenreel.adapters.lora import LoraSwitch
-from evenreel.adapters.temporal_loss import FORMS, temporal_loss
-from evenreel.adapters.window import TRAINING, Window
+from evenreel.adapters.temporal_loss import temporal_loss
 from evenreel.backbones.base import Backbone
 from evenreel.errors import SettingsError
 from evenreel.ops.token_motion import along_flow, grid_of
 from evenreel.ops.warp import visible_by_depth
 from evenreel.training.adapter.encoded import Encoded
+from evenreel.training.adapter.settings import LossSettings
 from evenreel.training.data.shards import Batch
 from evenreel.training.trainee import Trainee
 
@@ -29,43 +29,6 @@ LEVELS = 2
 """Noise levels at which each pair is seen."""
 ANCHOR = 0.05
 """Share of the noise at which the source's own features are taken, by which `source-anchored` measures."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossSettings:
-    """What is minimised."""
-
-    temporal: str = "source-anchored"
-    """Form of the temporal loss: frames, noise-levels or source-anchored (docs/adapter.md)."""
-    weight_temporal: float = 0.1
-    weight_diffusion: float = 1.0
-    window: Window = TRAINING
-    """Noise levels that are drawn; an adapter learns nothing where it is not at work."""
-    gate: float = 0.5
-    """Share of the noise from which on the temporal loss counts (Eq. 19)."""
-    shared_noise: float = 0.0
-    """Share of the noise's variance that all frames of a group have in common (mixed noise, arXiv:2305.10474); 0: each
-    its own, as in the paper, and as measured better (docs/adapter.md)."""
-    unconditional: float = 0.1
-    """Share of the captions that are left out: guidance also needs to know what no caption looks like, and multiplies
-    whatever an adapter does to one branch alone."""
-
-    def __post_init__(self) -> None:
-        if self.temporal not in FORMS:
-            raise SettingsError(
-                f"the temporal loss must be one of {', '.join(FORMS)}, got {self.temporal!r}."
-            )
-        if (
-            min(self.weight_temporal, self.weight_diffusion) < 0
-            or not self.weight_temporal + self.weight_diffusion
-        ):
-            raise SettingsError(
-                "the weights of the losses must not be negative, nor both 0; "
-                f"got {self.weight_temporal} and {self.weight_diffusion}."
-            )
-        for share in ("gate", "unconditional", "shared_noise"):
-            if not 0 <= getattr(self, share) <= 1:
-                raise SettingsError(f"{share} must be from 0 to 1, got {getattr(self, share)}.")
 
 
 @dataclass(frozen=True)

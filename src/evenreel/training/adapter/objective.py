@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TypeAlias
 
 from torch import nn
 
@@ -13,12 +12,10 @@ from evenreel.backbones.sharing import exclusive
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.modules import MotionModules
-from evenreel.training.adapter.edits import DrawBatch, EditDraws, EditLossSettings, EditTrainee
+from evenreel.training.adapter.edits import DrawBatch, EditDraws, EditTrainee
 from evenreel.training.adapter.encoded import Encoded
-from evenreel.training.adapter.noise import AdapterTrainee, LossSettings, prepare
-
-Objective: TypeAlias = LossSettings | EditLossSettings
-"""What is minimised."""
+from evenreel.training.adapter.noise import AdapterTrainee, prepare
+from evenreel.training.adapter.settings import EditLossSettings, Objective
 
 
 def draws(

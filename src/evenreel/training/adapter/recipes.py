@@ -1,18 +1,18 @@
 """Full settings of adapter trainings under a name: the command line and Python start from the same ones.
 
-settings = recipes.adapter("edits")
-longer = dataclasses.replace(settings, loop=dataclasses.replace(settings.loop, steps=5000))
+    settings = recipes.adapter("edits", steps=5000, rank=8)
+
+is what `evenreel train adapter --learn edits --steps 5000 --rank 8` trains.
 """
 
-from evenreel.adapters.adapter import AdapterSettings
-from evenreel.adapters.lora import LoraSettings
-from evenreel.adapters.prompt_tokens import PromptTokenSettings
+from typing import Any
+
+from evenreel.adapters.settings import AdapterSettings, LoraSettings, PromptTokenSettings
 from evenreel.adapters.window import Window
-from evenreel.errors import SettingsError
-from evenreel.training.adapter.edits import EditLossSettings
-from evenreel.training.adapter.noise import LossSettings
-from evenreel.training.adapter.settings import AdapterTrainingSettings
-from evenreel.training.loop import LoopSettings
+from evenreel.errors import SettingsError, argument
+from evenreel.settings.changes import changed, options
+from evenreel.training.adapter.settings import AdapterTrainingSettings, EditLossSettings, LossSettings
+from evenreel.training.loop_settings import LoopSettings
 
 
 def _edits() -> AdapterTrainingSettings:
@@ -51,10 +51,27 @@ def _noise() -> AdapterTrainingSettings:
 _RECIPES = {"edits": _edits, "noise": _noise}
 NAMES = tuple(_RECIPES)
 """`edits`: as measured best (docs/adapter.md). `noise`: as published (arXiv:2501.04606, section 4.1)."""
+_ONLY = {
+    "edits": {leaf.name for leaf in options(EditLossSettings)}
+    - {leaf.name for leaf in options(LossSettings)},
+    "noise": {leaf.name for leaf in options(LossSettings)}
+    - {leaf.name for leaf in options(EditLossSettings)},
+}
+"""Settings that one recipe has alone."""
 
 
-def adapter(name: str) -> AdapterTrainingSettings:
-    """The settings of a recipe. Raises: SettingsError for an unknown name."""
+def adapter(name: str, **told: Any) -> AdapterTrainingSettings:
+    """Return the settings of a recipe, with what was `told` by flat names (`steps`, `rank`, `edit_guidance`) changed.
+
+    An adapter that learns from edits is used where it learnt, unless told otherwise. Raises: SettingsError.
+    """
     if name not in _RECIPES:
         raise SettingsError(f"recipe must be one of {', '.join(NAMES)}, got {name[:40]!r}.")
-    return _RECIPES[name]()
+    for other, only in _ONLY.items():
+        if other != name and (foreign := sorted(only & told.keys())):
+            raise SettingsError(
+                f"{argument(foreign[0])} has no effect with {argument('learn')} {name}; leave it out."
+            )
+    if name == "edits" and "window" in told:
+        told = {"inference_window": told["window"], **told}
+    return changed(_RECIPES[name](), told, "a training")

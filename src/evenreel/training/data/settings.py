@@ -3,65 +3,121 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-from evenreel.errors import DataError, SettingsError
-from evenreel.settings import check_range
+from evenreel.errors import DataError, SettingsError, argument
+from evenreel.settings import NotEmpty, Option, Range, plain, read, settle
+from evenreel.settings.kinds import parse_size
 
-CONTROLS = ("canny", "depth")
-"""Control pictures that can be kept for every frame."""
-MAPS = (*CONTROLS, "flow")
-"""All that can be kept beside the frames; depth and flow are exact, and so for rendered scenes only."""
-SUFFIX = {"png": "png", "jpeg": "jpg"}
+SOURCE, GROUPS, CAPTIONS, RUN = "Source", "Groups of frames", "Captions", "Run"
+FEWEST_FRAMES = 2
+"""Frames of a rendered scene, at least."""
+
+
+def parse_side(name: str, text: str) -> tuple[int, int]:
+    """`SIDE` of a square, or `WIDTHxHEIGHT`."""
+    size = parse_size(name, text)
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def parse_several(name: str, told: list[str]) -> tuple[str, ...]:
+    """Words, in the order in which they were told."""
+    del name
+    return tuple(told)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """Where clips come from, beside the folder or file that is named."""
+
+    whose: ClassVar[str] = "a source"
+
+    clips: Annotated[Path | None, Option(SOURCE, metavar="FOLDER", default="beside the captions")] = None
+    """Folder of the clips that a file of captions speaks of."""
+    split: Annotated[str | None, Option(SOURCE)] = None
+    """Split of MSR-VTT to take; the others are left out."""
+    world: Annotated[int | None, Range(1, 10_000_000), Option(SOURCE)] = None
+    """Number of scenes to render, in the place of clips that are read."""
+    first_seed: Annotated[int | None, Range(0), Option(SOURCE, default="0")] = None
+    """Seed of the first rendered scene."""
+    objects: Annotated[int | None, Range(1, 2), Option(SOURCE, default="1, or 2 in a fifth")] = None
+    """Number of objects in every rendered scene, 1 or 2."""
+    scene_frames: Annotated[int | None, Range(FEWEST_FRAMES, 10_000), Option(SOURCE, default="24")] = None
+    """Number of frames of a rendered scene."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+    def check(self, named: Path | None) -> None:
+        """Raise SettingsError unless one of a `named` source and scenes is given, and nothing of the other."""
+        if (named is None) == (self.world is None):
+            raise SettingsError(f"give a SOURCE of clips or {argument('world')} SCENES, one of the two.")
+        foreign = ("clips", "split") if named is None else ("first_seed", "objects", "scene_frames")
+        for name in foreign:
+            if getattr(self, name) is not None:
+                wanted = "a SOURCE of clips" if named is None else argument("world")
+                raise SettingsError(f"{argument(name)} goes with {wanted} only; leave it out.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """Everything that decides what the samples of a data set look like."""
 
-    size: tuple[int, int] = (512, 512)
-    """Width and height of every frame in pixels: clips are scaled to cover it, and cut around their middle."""
-    frames: int = 2
-    """Frames in a group."""
-    gap: int = 2
-    """How many frames further each frame of a group lies from the one before: 1 takes neighbours."""
-    per_clip: int = 8
-    """Groups taken from a clip, spread evenly over it; fewer where it is too short for so many."""
-    image_format: str = "png"
-    """`png` (every pixel comes back as it was) or `jpeg` (a quarter of the size, quality 95)."""
-    maps: tuple[str, ...] = ()
-    """Kept beside the frames: `canny`; for rendered scenes also `depth` and `flow`."""
-    variations: int = 2
-    """Other wordings added for each caption, at most."""
-    captioner: str | None = None
-    """A program that words captions differently; None: rules."""
-    clips_per_shard: int = 32
-    """Clips in one shard: what one worker makes at a time, and what is made again after an interruption."""
-    allow_truncated: bool = False
+    whose: ClassVar[str] = "a data set"
+
+    size: Annotated[
+        tuple[int, int],
+        Range(8, 8192),
+        Option(GROUPS, metavar="SIDE|WxH", default="512", parse=parse_side),
+    ] = (512, 512)
+    """Size of every frame in pixels: clips are scaled to cover it, and cut around their middle."""
+    frames: Annotated[int, Range(2, 64), Option(GROUPS)] = 2
+    """Number of frames in a group; the temporal loss `frames` needs 3."""
+    gap: Annotated[int, Range(1, 1000), Option(GROUPS)] = 2
+    """Distance of the frames in a group, in frames of the clip; at 1 they are neighbours."""
+    per_clip: Annotated[int, Range(1, 100_000), Option(GROUPS)] = 8
+    """Number of groups taken from each clip, spread evenly over it; fewer where it is too short for so many."""
+    jpeg: Annotated[bool, Option(GROUPS)] = False
+    """Store pictures as JPEG (quality 95, a quarter of the size), in the place of lossless PNG."""
+    control: Annotated[
+        tuple[Literal["canny", "depth"], ...],
+        Option(GROUPS, metavar="canny|depth", default="none", parse=parse_several),
+    ] = ()
+    """Kind of control pictures to add; `depth`, which is exact, only for rendered scenes; may be told several
+    times."""
+    flow: Annotated[bool, Option(GROUPS)] = False
+    """Add the exact motion of rendered scenes; only for these."""
+    variations: Annotated[int, Range(0, 100), Option(CAPTIONS)] = 2
+    """Largest number of other wordings added for each caption."""
+    captioner: Annotated[
+        str | None,
+        NotEmpty("name a program, or leave it out to word captions by rule"),
+        Option(CAPTIONS, metavar="COMMAND", default="by rule"),
+    ] = None
+    """Program that makes the other wordings: it reads a JSON string a line and writes a JSON list a line."""
+    clips_per_shard: Annotated[int, Range(1, 100_000), Option(RUN)] = 32
+    """Largest number of clips or scenes in a shard: what one process makes at a time, and what is made again after an
+    interruption."""
+    allow_truncated: Annotated[bool, Option(SOURCE)] = False
     """Take what can be read of clips that are cut short."""
-    allow_damaged: bool = False
+    allow_damaged: Annotated[bool, Option(SOURCE)] = False
     """Take what can be read of clips that are damaged or cut short; samples say at which frames damage was found."""
 
     def __post_init__(self) -> None:
-        for side in self.size:
-            check_range("size", side, 8, 8192)
-        check_range("frames", self.frames, 2, 64)
-        check_range("gap", self.gap, 1, 1000)
-        check_range("per_clip", self.per_clip, 1, 100_000)
-        check_range("variations", self.variations, 0, 100)
-        check_range("clips_per_shard", self.clips_per_shard, 1, 100_000)
-        if self.image_format not in SUFFIX:
-            raise SettingsError(
-                f"image_format must be one of {', '.join(SUFFIX)}, got {self.image_format!r}."
-            )
-        if unknown := [name for name in self.maps if name not in MAPS]:
-            raise SettingsError(f"there are no {unknown[0]} maps; there are {', '.join(MAPS)}.")
-        if len(set(self.maps)) < len(self.maps):
-            raise SettingsError(f"maps names one twice: {', '.join(self.maps)}.")
-        if self.captioner is not None and not self.captioner.strip():
-            raise SettingsError(
-                "captioner is empty; name a program, or leave it out to word captions by rule."
-            )
+        settle(self)
+        if len(set(self.control)) < len(self.control):
+            raise SettingsError(f"{argument('control')} names one twice: {', '.join(self.control)}.")
+
+    @property
+    def image_format(self) -> Literal["png", "jpeg"]:
+        """How pictures are stored."""
+        return "jpeg" if self.jpeg else "png"
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """All that is kept beside the frames."""
+        return (*self.control, *(("flow",) if self.flow else ()))
 
     @property
     def span(self) -> int:
@@ -71,7 +127,8 @@ class DataSettings:
     @property
     def frame_members(self) -> tuple[str, ...]:
         """Names of a sample's frames, after its key and a dot."""
-        return tuple(f"{index}.{SUFFIX[self.image_format]}" for index in range(self.frames))
+        suffix = "jpg" if self.jpeg else "png"
+        return tuple(f"{index}.{suffix}" for index in range(self.frames))
 
     def map_members(self, name: str) -> tuple[str, ...]:
         """Names of one kind of map: one for each frame; flow: one for each step between frames."""
@@ -85,30 +142,26 @@ class DataSettings:
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
-        values = dataclasses.asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return plain(self)
 
     @classmethod
     def from_json(cls, values: object) -> "DataSettings":
         """Settings from what `to_json` gave. Raises DataError for anything else."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        if isinstance(values, Mapping):
-            values = {"allow_damaged": False, **values}  # which earlier ones do not have
-        if not isinstance(values, Mapping) or values.keys() != known:
+        found = _as_today(values) if isinstance(values, Mapping) else {}
+        if found.keys() != {field.name for field in dataclasses.fields(cls)}:
             raise DataError("its settings are not those that this evenreel knows")
-        plain: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        default = cls()
-        for name, value in plain.items():
-            kind = str | None if name == "captioner" else type(getattr(default, name))
-            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-                raise DataError(f"its setting {name} is {value!r}")
-        if [type(side) for side in plain["size"]] != [int, int] or not all(
-            isinstance(name, str) for name in plain["maps"]
-        ):
-            raise DataError("its settings are damaged")
         try:
-            return cls(**plain)
+            return read(cls, found, cls.whose)
         except SettingsError as error:
             raise DataError(f"its settings are damaged: {error}".rstrip(".")) from error
+
+
+def _as_today(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of earlier data sets under the names of today."""
+    found = {"allow_damaged": False, **values}
+    if isinstance(found.get("maps"), list):
+        maps = found.pop("maps")
+        found |= {"control": [name for name in maps if name != "flow"], "flow": "flow" in maps}
+    if found.get("image_format") in ("png", "jpeg"):
+        found["jpeg"] = found.pop("image_format") == "jpeg"
+    return found

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from evenreel.errors import DataError, SettingsError
+from evenreel.errors import DataError, SettingsError, argument
 from evenreel.files import shown
+from evenreel.training.data.settings import SourceSettings
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
@@ -68,6 +69,21 @@ class Source:
         return self.description["kind"] == "world"
 
 
+def opened(named: Path | None, settings: SourceSettings) -> Source:
+    """The source that is `named`, or the scenes that settings ask for. Raises: SettingsError, DataError."""
+    settings.check(named)
+    if named is not None:
+        return open_source(named, settings.clips, settings.split)
+    assert settings.world is not None, "checked above"
+    frames = settings.scene_frames
+    return world_source(
+        settings.world,
+        first_seed=settings.first_seed or 0,
+        objects=settings.objects,
+        frame_count=24 if frames is None else frames,
+    )
+
+
 def world_source(
     scenes: int, *, first_seed: int = 0, objects: int | None = None, frame_count: int = 24
 ) -> Source:
@@ -96,13 +112,13 @@ def open_source(path: Path, clips: Path | None = None, split: str | None = None)
     captions = _captions_file(path)
     folder = clips or (path if path.is_dir() else path.parent)
     if not folder.is_dir():
-        raise DataError(f"{shown(folder)} is not a folder; say where the clips lie with --clips.")
+        raise DataError(f"{shown(folder)} is not a folder; say where the clips lie with {argument('clips')}.")
     read = _read(captions) if captions else None
     if isinstance(read, Mapping) and isinstance(read.get("videos"), list):
         kind, entries = "msr-vtt", _msrvtt(read, folder, split, shown(captions or path))
     else:
         if split is not None:
-            raise SettingsError(f"{shown(path)} has no splits; leave --split out.")
+            raise SettingsError(f"{shown(path)} has no splits; leave {argument('split')} out.")
         kind = "folder"
         table, unreadable = _beside(folder) if captions is None else (_table(read, shown(captions)), {})
         entries = _entries(folder, table, unreadable)

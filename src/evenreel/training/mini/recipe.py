@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from evenreel.training.loop import LoopSettings
+from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.mini.latents import SceneData
 
 POOL_SIZE = 30_000

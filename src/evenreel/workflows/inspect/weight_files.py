@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from evenreel.adapters import checkpoint
-from evenreel.adapters.adapter import Adapter, AdapterSettings
+from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.checkpoint import Origin
 from evenreel.adapters.foreign_lora import lora_file
 from evenreel.adapters.lora_file import export_lora, import_lora
 from evenreel.adapters.lora_names import slot_of
+from evenreel.adapters.settings import AdapterSettings
 from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
 from evenreel.backbones.base import known_as

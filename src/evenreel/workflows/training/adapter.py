@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from evenreel import random
@@ -18,10 +18,14 @@ from evenreel.hosts.base import create_host
 from evenreel.motion.modules import MotionModules
 from evenreel.progress import Progress, silent
 from evenreel.settings import AdapterUse, EditSettings
-from evenreel.training.adapter.edits import EditLossSettings
 from evenreel.training.adapter.encoded import Encoded
-from evenreel.training.adapter.objective import Objective, draws, training_in
-from evenreel.training.adapter.settings import AdapterTrainingSettings
+from evenreel.training.adapter.objective import draws, training_in
+from evenreel.training.adapter.settings import (
+    AdapterTrainingSettings,
+    EditLossSettings,
+    Objective,
+    Validation,
+)
 from evenreel.training.data.shards import ShardedData
 from evenreel.training.loop import Training
 from evenreel.training.processes import Processes
@@ -32,22 +36,6 @@ from evenreel.workflows.editing.motion_use import MotionInUse
 from evenreel.workflows.training.going_on import check_same, make
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Validation:
-    """A clip that is edited with the adapter while it is trained, for people to look at."""
-
-    clip: Path
-    prompt: str
-    source_prompt: str = ""
-    host: str = "vidtome"
-    every: int = 250
-    """Steps from one edit to the next."""
-    steps: int = 20
-    """Sampling steps."""
-    frames: int = 8
-    """Frames of the clip, the first ones."""
 
 
 def train_adapter(
@@ -173,10 +161,6 @@ def _save(
 
 def checked(validation: Validation, settings: AdapterTrainingSettings, backbone: Backbone) -> Clip:
     """Return the frames that are edited. Raises any EvenreelError for what an edit of them would fail of."""
-    if not validation.prompt.strip():
-        raise SettingsError(
-            f"{argument('validate')} needs {argument('validate_prompt')}: what the edit shows."
-        )
     backbone.embed([validation.prompt, validation.source_prompt])
     create_host(validation.host)
     length = probe(validation.clip).estimated_frame_count

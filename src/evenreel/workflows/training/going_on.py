@@ -1,25 +1,17 @@
 """A training's folder: made, and taken up again only by the training that began in it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from evenreel.errors import OutputError, SettingsError, argument
 from evenreel.files import write_atomically
+from evenreel.settings.changes import places
 from evenreel.training.data.shards import ShardedData
-from evenreel.training.loop import FREE
+from evenreel.training.loop_settings import FREE
 from evenreel.training.states import recorded_step
-
-OPTIONS = {
-    "shared": "shared_tokens",
-    "tokens": "shared_tokens",
-    "select": "frame_tokens",
-    "training_window": "window",
-    "start": "from",
-}
-"""Settings whose option has another name."""
 
 
 def make(out: Path) -> None:
@@ -48,7 +40,7 @@ def check_same(
     told["data"] = [shard.sha256 for shard in shards.manifest.shards]
     if recorded_step(out, name) and path.exists():
         before = _read(path)
-        if changed := _different(before, told):
+        if changed := _different(before, told, places(type(settings))):
             raise SettingsError(
                 f"{out} was begun with {changed} is asked for; give the same, or choose another {argument('output')}."
             )
@@ -69,18 +61,20 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _different(before: Any, told: Any, name: str = "") -> str | None:
+def _different(
+    before: Any, told: Any, options: Mapping[tuple[str, ...], str], path: tuple[str, ...] = ()
+) -> str | None:
     """Say what is the first of the settings that is not what it was, by its option; None where all are."""
-    if isinstance(before, dict) and isinstance(told, dict) and not name.endswith("window"):
+    if isinstance(before, dict) and isinstance(told, dict) and path not in options:
         for key in sorted(
             told, key=lambda key: (key == "inference_window", key)
         ):  # which follows from another
-            if (found := _different(before.get(key), told[key], key)) is not None:
+            if (found := _different(before.get(key), told[key], options, (*path, key))) is not None:
                 return found
         return None
     if before == told:
         return None
-    option = argument(OPTIONS.get(name, name))
+    option = argument(next((name for place, name in options.items() if place[: len(path)] == path), path[-1]))
     if any(isinstance(value, dict | list) for value in (before, told)):
         return f"other {option}, and another"
     return f"{option} {before!s:.60}, and {told!s:.60}"
