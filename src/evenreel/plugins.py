@@ -57,7 +57,7 @@ from evenreel.metrics.base import Figure, Mean, Metric
 from evenreel.metrics.unavailable import UnavailableError
 from evenreel.metrics.window import Inputs, Window
 from evenreel.random import generator
-from evenreel.settings import NotEmpty, Range, read, settle
+from evenreel.settings import Before, NotEmpty, Range, read, settle
 from evenreel.types import Frames, Latents, Pixels, PromptEmbeds, PromptRows
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "AttentionStandIn",
     "AttnProcessor",
     "Backbone",
+    "Before",
     "ClipError",
     "Control",
     "DataError",

@@ -22,7 +22,7 @@ from evenreel.hosts.base import (
 )
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected, source_attentions
 from evenreel.hosts.prompt_to_prompt import PromptToPromptState, TextPlan, text_controlled
-from evenreel.settings import Range, settle
+from evenreel.settings import Before, Range, settle
 from evenreel.types import Latents
 
 
@@ -38,7 +38,7 @@ class FrameHost:
     """Share of the steps, from the first, at which self-attention takes queries and keys from the source."""
     pnp_conv: Annotated[float, Range(0.0, 1.0)] = 0.8
     """Share of the steps, from the first, at which a decoder resnet takes its features from the source."""
-    p2p_cross: Annotated[float, Range(0.0, 1.0)] = 0.5
+    p2p_cross: Annotated[float, Range(0.0, 1.0), Before(0.0)] = 0.5
     """Share of the steps, from the first, at which places attend to the words of the prompt as the source's do to the
     words of its prompt. Nothing where the source has no prompt."""
 

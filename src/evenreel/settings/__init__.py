@@ -1,11 +1,12 @@
 """What runs can be told: frozen, self-checking dataclasses, and the one reader that makes them from plain values."""
 
-from evenreel.settings.kinds import NotEmpty, Option, OptionValue, Place, Range, Size, check_range
+from evenreel.settings.kinds import Before, NotEmpty, Option, OptionValue, Place, Range, Size, check_range
 from evenreel.settings.reader import plain, read, settle
 from evenreel.settings.runs import AdapterUse, ControlUse, EditSettings, GenerateSettings, RunSettings
 
 __all__ = [
     "AdapterUse",
+    "Before",
     "ControlUse",
     "EditSettings",
     "GenerateSettings",

@@ -109,6 +109,13 @@ class Formerly:
 
 
 @dataclass(frozen=True)
+class Before:
+    """What a setting that is newer than a record is repeated with: what was done before there was the setting."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
 class Option:
     """How the command line shows a setting. What it does not say follows from the field: its name, type and default."""
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from evenreel.errors import SettingsError, argument
 from evenreel.settings.kinds import (
+    Before,
     Formerly,
     NotEmpty,
     Option,
@@ -165,7 +166,9 @@ class RunSettings:
         Option(PROMPTS, metavar="FILE[:WORD]", default="none", parse=parse_files),
     ] = None
     """Embedding (textual inversion), and the word that stands for it in prompts; may be told several times."""
-    prompt_syntax: Annotated[Literal["weights", "plain"] | None, Option(PROMPTS, default="weights")] = None
+    prompt_syntax: Annotated[
+        Literal["weights", "plain"] | None, Before("plain"), Option(PROMPTS, default="weights")
+    ] = None
     """How prompts are read: `weights`, where (word:1.3), (word), [word] and BREAK have a meaning, or `plain`, to the
     letter."""
     host: Annotated[str, NotEmpty(), Option(ALGORITHM)]
@@ -185,9 +188,9 @@ class RunSettings:
     """Size at which the model works, in pixels: the shorter side, or width and height."""
     control: tuple[ControlUse, ...] | None = None
     adapter: AdapterUse | None = None
-    motion: Annotated[str, NotEmpty(), Place(or_packaged=True), Option(MOTION, metavar="NAME|FOLDER|off")] = (
-        "auto"
-    )
+    motion: Annotated[
+        str, NotEmpty(), Before("off"), Place(or_packaged=True), Option(MOTION, metavar="NAME|FOLDER|off")
+    ] = "auto"
     """Motion modules that let frames agree: `auto` (those packaged for the model, if any), `mini`, a diffusers
     MotionAdapter folder, a name on the Hugging Face hub, or `off`."""
     motion_window: Annotated[int, Range(2, 1024), Option(MOTION)] = 16
@@ -237,7 +240,7 @@ class EditSettings(RunSettings):
     at work, else `vidtome`."""
     steps: Annotated[int, Range(1, LARGEST_STEPS), Option(ALGORITHM)] = 25
     """Denoising steps; more of them are slower and finer."""
-    inversion: Annotated[str, NotEmpty(), Option(ALGORITHM)] = "flow-edit"
+    inversion: Annotated[str, NotEmpty(), Before("ddim"), Option(ALGORITHM)] = "flow-edit"
     """Way from the source to the noise that the edit starts from; `evenreel inversions` lists them."""
     inversion_options: Annotated[
         Mapping[str, OptionValue],

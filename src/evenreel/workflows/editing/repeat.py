@@ -20,9 +20,10 @@ from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.video import probe
 from evenreel.workflows.editing import record
 from evenreel.workflows.editing.adapter_use import clip_of
+from evenreel.workflows.editing.as_then import settings_of_then
 from evenreel.workflows.editing.edit import edit_file
 from evenreel.workflows.editing.generate import generate_file
-from evenreel.workflows.editing.motion_use import OFF, folder_of
+from evenreel.workflows.editing.motion_use import folder_of
 from evenreel.workflows.editing.record import FileResult
 from evenreel.workflows.editing.run_setup import model_options
 
@@ -109,7 +110,7 @@ def repeat_edit(
     from_text = told.command == "generate"
     clips = [] if told.source is None else [told.source]
     clips.extend(control.clip for control in told.controls if control.clip is not None)
-    settings = _settings(_as_then(values), from_text=from_text)
+    settings = settings_of_then(values, from_text=from_text)
     for clip in clips:
         _check_same(Path(clip.path), clip.sha256)
     backbone = load_backbone(
@@ -142,25 +143,6 @@ def repeat_edit(
         if isinstance(settings, GenerateSettings):
             return generate_file(target, settings, progress=progress, backbone=backbone)
         return edit_file(clips[0].path, target, settings, progress=progress, backbone=backbone)
-
-
-def _as_then(values: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a record, with what is newer than it left out: `frame` had no attention to words at first."""
-    told, host = values["settings"], values.get("host")
-    known = host.get("settings") if isinstance(host, dict) else None
-    if told.get("host") != "frame" or not isinstance(known, dict):
-        return told
-    if "p2p_cross" in known or not str(told.get("source_prompt") or "").split():
-        return told
-    return {**told, "host_options": {"p2p_cross": 0.0, **(told.get("host_options") or {})}}
-
-
-def _settings(values: dict[str, Any], *, from_text: bool) -> EditSettings | GenerateSettings:
-    values = {"motion": OFF, **values}  # records that name no motion modules were made when there were none
-    if from_text:
-        return GenerateSettings.from_json(values)
-    # Records that name no inversion were made when there was but one.
-    return EditSettings.from_json({"inversion": "ddim", **values})
 
 
 def _check_controls(
