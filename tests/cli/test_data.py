@@ -97,7 +97,7 @@ def test_remarks_fail_only_when_strict(run, tmp_path):
         (["build", "--world", "1", "--size", "big", "-o", "x"], "--size must be"),
         (
             ["build", "--world", "1", "--control", "pose", "-o", "x"],
-            "--control must be a list, each one of canny, depth",
+            "--control must be a list, each one of canny, depth, pose",
         ),
         (["build", "--world", "1", "-j", "0", "-o", "x"], "workers must be from 1"),
         (["check"], "FOLDER"),

@@ -1,4 +1,4 @@
-"""`evenreel train mini`: the packaged model; and the group that `train adapter` and `train motion` are in too."""
+"""`evenreel train mini`: the packaged model; and the group that all other trainings are in too."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +8,7 @@ from rich.table import Table
 
 from evenreel.cli.console import shown_progress, stdout
 from evenreel.cli.train_adapter import adapter
+from evenreel.cli.train_control import control
 from evenreel.cli.train_motion import motion
 from evenreel.errors import SettingsError, WeightsError
 
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     group.command("mini")(mini)
     group.command("adapter")(adapter)
     group.command("motion")(motion)
+    group.command("control")(control)
     app.add_typer(group, name="train")
 
 
@@ -40,7 +42,7 @@ def mini(
         str | None,
         typer.Option(
             help="Parts to train, comma-separated; each needs those before it.",
-            show_default="vae,text,vision,decoder,judge,unet",
+            show_default="vae,text,vision,decoder,judge,unet,motion,control",
         ),
     ] = None,
     report: Annotated[

@@ -2,12 +2,25 @@
 
 from typing import Any, NamedTuple
 
+from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from evenreel.training.mini.unet import SNR_CAP
 from evenreel.training.trainee import Trainee
+
+HINT_CHANNELS = (16, 32, 96, 256)
+"""Of the layers that read a map, in all that are published."""
+
+
+def begun(unet: UNet2DConditionModel, hint_channels: tuple[int, ...] = HINT_CHANNELS) -> ControlNetModel:
+    """A ControlNet before its training, on the UNet's device: a copy of the way down, whose outputs are zero.
+
+    Layers that read the map begin at random.
+    """
+    net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=hint_channels)
+    return net.to(unet.device)
 
 
 class ControlBatch(NamedTuple):

@@ -14,12 +14,13 @@ from torch import Tensor
 from evenreel.errors import ClipError
 from evenreel.files import shown
 from evenreel.ops.edges import canny
+from evenreel.ops.skeleton import skeleton
 from evenreel.training.data.pictures import encoded, packed_depth, packed_flow
 from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.sources import ClipEntry, SceneEntry
 from evenreel.training.data.wording import world_variations
 from evenreel.types import Pixels
-from evenreel.world import captions, random_scene, render
+from evenreel.world import captions, keypoints, random_scene, render
 
 Members = dict[str, bytes]
 """The files of a sample by their names after its key and a dot."""
@@ -134,8 +135,10 @@ def scene_groups(entry: SceneEntry, settings: DataSettings) -> Iterator[Members]
         "source": {"seed": entry.seed, "sha256": hashlib.sha256(_json(described)).hexdigest()},
         "scene": described,
     }
+    if "pose" in settings.maps and all(thing.shape != "figure" for thing in scene.objects):
+        raise Unusable("it shows no person, and poses are to be kept")
     width, height = settings.size
-    exact = bool({"depth", "flow"} & set(settings.maps))
+    exact = "flow" in settings.maps
     for at in first:
         numbers = [at + settings.gap * i for i in range(settings.frames)]
         clip = render(scene, numbers, (height, width), maps=exact, ahead=settings.gap)
@@ -146,6 +149,10 @@ def scene_groups(entry: SceneEntry, settings: DataSettings) -> Iterator[Members]
                 members[suffix.format(index)] = data
             if "depth" in settings.maps:
                 members[f"depth.{index}.png"] = encoded(packed_depth(clip.depth[index, 0]))
+            if "pose" in settings.maps:
+                points = keypoints(scene, numbers[index : index + 1], (height, width))
+                drawn = skeleton(points, (height, width))[0]
+                members[f"pose.{index}.png"] = encoded(drawn.movedim(0, -1).numpy())
         if "flow" in settings.maps:
             for index in range(settings.frames - 1):
                 members[f"flow.{index}.png"] = encoded(packed_flow(clip.flow[index]))

@@ -81,11 +81,11 @@ class DataSettings:
     jpeg: Annotated[bool, Option(GROUPS)] = False
     """Store pictures as JPEG (quality 95, a quarter of the size), in the place of lossless PNG."""
     control: Annotated[
-        tuple[Literal["canny", "depth"], ...],
-        Option(GROUPS, metavar="canny|depth", default="none", parse=parse_several),
+        tuple[Literal["canny", "depth", "pose"], ...],
+        Option(GROUPS, metavar="canny|depth|pose", default="none", parse=parse_several),
     ] = ()
-    """Kind of control pictures to add; `depth`, which is exact, only for rendered scenes; may be told several
-    times."""
+    """Kind of control pictures to add; may be told several times. `depth` and `pose`, which are exact, only for rendered
+    scenes; with `pose`, those that show nobody are left out."""
     flow: Annotated[bool, Option(GROUPS)] = False
     """Add the exact motion of rendered scenes; only for these."""
     variations: Annotated[int, Range(0, 100), Option(CAPTIONS)] = 2

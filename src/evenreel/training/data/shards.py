@@ -39,7 +39,8 @@ class Group:
     frames: Float[Tensor, "frames 3 height width"]
     """RGB in [0, 1]."""
     maps: dict[str, Tensor]
-    """`canny` and `depth`: (frames, 1, height, width) in [0, 1]; `flow`: (frames - 1, 2, height, width) in pixels."""
+    """`canny` and `depth`: (frames, 1, height, width) in [0, 1]; `pose`: (frames, 3, height, width), the same;
+    `flow`: (frames - 1, 2, height, width) in pixels."""
     facts: dict[str, Any]
     """The sample's JSON: clip, captions, variations, frames, times, fps, source, and for the world scene."""
 
@@ -251,6 +252,9 @@ class SampleReader:
             return torch.stack([unpacked_flow(self._picture(member, "I;16", rows=2)) for member in members])
         if name == "depth":
             return torch.stack([unpacked_depth(self._picture(member, "I;16")) for member in members])[:, None]
+        if name == "pose":
+            pictures = [self._picture(member, "RGB") for member in members]
+            return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
         pictures = [self._picture(member, "L") for member in members]
         return torch.from_numpy(np.stack(pictures))[:, None].float() / 255
 

@@ -12,7 +12,7 @@ from evenreel.metrics.segmenter import mask_iou, packaged_segmenter
 from evenreel.ops.edges import canny
 from evenreel.ops.nearness import nearness
 from evenreel.ops.skeleton import skeleton
-from evenreel.training.control.trainee import ControlBatch
+from evenreel.training.control.trainee import ControlBatch, begun
 from evenreel.training.mini import samples
 from evenreel.training.mini.control_maps import KINDS, SIZE
 from evenreel.training.mini.drawing import generator_of
@@ -30,7 +30,7 @@ UNCONDITIONAL = 0.5
 
 def build(unet: UNet2DConditionModel) -> ControlNetModel:
     """A copy of the UNet's way down, whose outputs begin at zero; half a UNet's parameters."""
-    return ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT_CHANNELS)
+    return begun(unet, HINT_CHANNELS)
 
 
 class DrawnControls(Drawn):

@@ -150,7 +150,7 @@ def _rewording(task: Task) -> Callable[[Sequence[str]], list[str]]:
 def _check(source: Source, settings: DataSettings, workers: int) -> None:
     if not 1 <= workers <= MOST_WORKERS:
         raise SettingsError(f"workers must be from 1 to {MOST_WORKERS}, got {workers}.")
-    for name in ("depth", "flow"):
+    for name in ("depth", "pose", "flow"):
         if name in settings.maps and not source.rendered:
             raise SettingsError(
                 f"{name} is known exactly for rendered scenes only, and for clips it takes a model, which this version "

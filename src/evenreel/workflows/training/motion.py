@@ -74,11 +74,11 @@ def _train(
     return out / NAME
 
 
-def check_epsilon(backbone: Backbone) -> None:
-    """Raise SettingsError unless a model predicts noise, as those of SD 1.x do."""
+def check_epsilon(backbone: Backbone, what: str = "motion modules") -> None:
+    """Raise SettingsError unless a model predicts noise, as those of SD 1.x do; `what` is trained for it."""
     if (found := backbone.schedule.prediction_type) != "epsilon":
         raise SettingsError(
-            f"motion modules are trained for models that predict noise (epsilon), and {backbone.name} predicts {found}."
+            f"{what} are trained for models that predict noise (epsilon), and {backbone.name} predicts {found}."
         )
 
 
