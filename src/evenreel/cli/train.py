@@ -107,7 +107,7 @@ def mini(
             from evenreel.training.mini.train import train_mini
 
             recipe = MiniRecipe().with_loop(steps=steps, minutes=minutes, warmup=warmup, dtype=dtype)
-            chosen = _chosen(parts, tuple(recipe.parts))
+            chosen = None if parts is None else _chosen(parts, tuple(recipe.parts))
             folder = None if start is None else own.FOLDER if start == "mini" else Path(start)
             try:
                 train_mini(
@@ -137,9 +137,7 @@ def mini(
         stdout().print(f"Model card: {folder / 'README.md'}", markup=False)
 
 
-def _chosen(parts: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
-    if parts is None:
-        return known
+def _chosen(parts: str, known: tuple[str, ...]) -> tuple[str, ...]:
     chosen = tuple(part.strip() for part in parts.split(",") if part.strip())
     if not chosen or any(part not in known for part in chosen):
         raise SettingsError(f"--parts must name some of {', '.join(known)}, comma-separated, got {parts!r}.")
