@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 from diffusers import ControlNetModel, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
@@ -45,7 +44,6 @@ class ControlTrainee(Trainee):
     of `net` require gradients.
     """
 
-    attentions = ("plain", "fused")
     static = True
     alphas_cumprod: Tensor
 
@@ -60,11 +58,6 @@ class ControlTrainee(Trainee):
         self.net = net.requires_grad_(True).train()
         self.register_buffer("alphas_cumprod", alphas_cumprod.float().clone(), persistent=False)
         self.snr_cap = snr_cap
-
-    def use_attention(self, kind: str) -> None:
-        """`plain` is faster on CPUs, whose fused kernel's backward pass takes half as long again for so few tokens."""
-        for network in (self.unet, self.net):
-            network.set_attn_processor(AttnProcessor() if kind == "plain" else AttnProcessor2_0())
 
     def forward(self, batch: ControlBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean weighted squared error of the noise prediction, and detached figures.

@@ -133,7 +133,12 @@ class MiniTraining:
                 base.set_attn_processor(AttnProcessor() if self.device.type == "cpu" else AttnProcessor2_0())
                 return MotionTrainee(base, model, unet.scheduler().alphas_cumprod)
             case _ if part in control.PARTS:
-                return ControlTrainee(self._unet(), model, unet.scheduler().alphas_cumprod)
+                base = self._unet()
+                for network in (base, model):
+                    network.set_attn_processor(  # pyright: ignore[reportCallIssue]
+                        AttnProcessor() if self.device.type == "cpu" else AttnProcessor2_0()
+                    )
+                return ControlTrainee(base, model, unet.scheduler().alphas_cumprod)
         assert isinstance(model, clip.ClipTrainee)
         return model
 
