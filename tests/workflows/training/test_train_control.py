@@ -103,7 +103,7 @@ def test_a_report_says_what_the_map_is_worth(data, tmp_path, settings):
 
 def test_what_cannot_be_trained_is_a_sentence(data, tmp_path, settings):
     with pytest.raises(SettingsError, match="kind must be one of canny, depth, pose"):
-        dataclasses.replace(settings, kind="scribble")
+        ControlTrainingSettings.told(kind="scribble")
     odd = tmp_path / "odd"
     build(
         world_source(2, first_seed=0, objects=None, frame_count=8),
