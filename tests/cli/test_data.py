@@ -96,7 +96,7 @@ def test_remarks_fail_only_when_strict(run, tmp_path):
         (["build", "--world", "1", "--frames", "1", "-o", "x"], "frames must be from 2"),
         (["build", "--world", "1", "--size", "big", "-o", "x"], "--size must be"),
         (
-            ["build", "--world", "1", "--control", "pose", "-o", "x"],
+            ["build", "--world", "1", "--control", "scribble", "-o", "x"],
             "--control must be a list, each one of canny, depth, pose",
         ),
         (["build", "--world", "1", "-j", "0", "-o", "x"], "workers must be from 1"),

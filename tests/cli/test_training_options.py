@@ -233,7 +233,7 @@ def test_a_manifest_of_before_is_read():
         (["--world", "2", "--split", "train"], "--split goes with a SOURCE of clips only"),
         (["clips", "--scene-frames", "9"], "--scene-frames goes with --world only"),
         (["--world", "2", "--objects", "3"], "--objects must be from 1 to 2"),
-        (["--world", "2", "--control", "pose"], "--control must be"),
+        (["--world", "2", "--control", "scribble"], "--control must be"),
         (["--world", "2", "--frames", "1"], "--frames must be from 2 to 64"),
     ],
 )
