@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from closeness import assert_apart, rows_apart
-from evenreel.backbones import load_backbone
+from evenreel.backbones import load_backbone, mini
 from evenreel.backbones.control import Controls, load_control
 from evenreel.errors import WeightsError
 from one_file import control_tensors, save_checkpoint, sd_control, sd_unet
@@ -230,3 +230,12 @@ def test_files_of_other_kinds(first, tmp_path):
     tensors = {name: t.contiguous() for name, t in control_tensors(net).items()}
     save_file(tensors, tmp_path / "b.safetensors")
     refused(tmp_path / "b.safetensors", first, "ControlNet for Stable Diffusion 2.x, whose prompts have 1024")
+
+
+def test_the_packaged_one_is_named_by_what_it_is_shown(saved_control, tiny, monkeypatch, tmp_path):
+    monkeypatch.setattr(mini, "CONTROL", tmp_path / "none")
+    with pytest.raises(WeightsError, match="no ControlNet is packaged for mini at present; train one with"):
+        load_control("mini-depth", tiny)
+    monkeypatch.setattr(mini, "CONTROL", saved_control)
+    packaged = load_control("mini-pose", tiny)
+    assert packaged.fingerprint == load_control(str(saved_control), tiny).fingerprint

@@ -4,12 +4,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import UInt8
 from torch import Tensor
 
-from evenreel.backbones import configs
+from evenreel.backbones import configs, mini
 from evenreel.backbones.base import Backbone, Residuals
 from evenreel.backbones.folder import ControlFolder
 from evenreel.backbones.hub import find, forbid_remote_code
@@ -139,7 +140,7 @@ def is_control(name: str, backbone: Backbone, fingerprint: str) -> bool:
 
 
 def _part(name: str, backbone: Backbone, *, download: bool = False) -> Part:
-    path = expanded(name)
+    path = _packaged() if name in mini.CONTROLS else expanded(name)
     if path.is_file():
         header = read_header(path)
         beside = path.with_name("config.json")
@@ -149,6 +150,15 @@ def _part(name: str, backbone: Backbone, *, download: bool = False) -> Part:
     folder = find(str(path) if path.is_dir() else name, download=download, kind=ControlFolder)
     folder.check()
     return FolderPart(folder, "")
+
+
+def _packaged() -> Path:
+    if not mini.CONTROL.is_dir():
+        raise WeightsError(
+            "no ControlNet is packaged for mini at present; train one with `evenreel train mini --parts control --from "
+            "mini`, and name its folder (docs/training.md)."
+        )
+    return mini.CONTROL
 
 
 def _in_file(header: Header, backbone: Backbone) -> FilePart:

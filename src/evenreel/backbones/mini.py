@@ -14,6 +14,10 @@ ADAPTER = FOLDER.with_name("mini-adapter.safetensors")
 """An adapter trained for it, where one is packaged: the one of version 0.1 was made for another UNet."""
 MOTION = FOLDER.with_name("mini-motion")
 """The motion modules trained for it, where they are packaged."""
+CONTROL = FOLDER.with_name("mini-control")
+"""The ControlNet trained for it, one for edges, depths and poses, where it is packaged."""
+CONTROLS = ("mini-canny", "mini-depth", "mini-pose")
+"""Names of that one, by what it is shown."""
 
 
 def load(

@@ -48,6 +48,8 @@ PROMPTS, ALGORITHM, FRAMES, SOUND, MOTION, CONTROL, ADAPTER, MACHINE = (
 AUTO_HOST = "auto"
 """The host that suits the model: the field's line says which."""
 
+PACKAGED_CONTROLS = {f"mini-{kind}": kind for kind in ("canny", "depth", "pose")}
+"""Names of the ControlNets that come with `mini`, and what each is shown."""
 Run = TypeVar("Run", bound="RunSettings")
 
 
@@ -65,16 +67,16 @@ class ControlUse:
     noun: ClassVar[str] = "a ControlNet"
 
     model: Annotated[str, NotEmpty(), Place(), Option(CONTROL, metavar="NAME|FOLDER|FILE", default="none")]
-    """ControlNet made for the model: a diffusers folder, one safetensors file, or a name on the Hugging Face hub; may
-    be told several times."""
+    """ControlNet made for the model: a diffusers folder, one safetensors file, a name on the Hugging Face hub, or the
+    packaged `mini-canny`, `mini-depth`, `mini-pose`; may be told several times."""
     kind: Annotated[
-        Literal["canny", "depth", "as-is"],
+        Literal["canny", "depth", "pose", "as-is"],
         Formerly({"none": "as-is"}),
-        Option(CONTROL, metavar="canny|depth|as-is"),
+        Option(CONTROL, metavar="canny|depth|pose|as-is"),
     ] = "canny"
     """What the ControlNet is shown of every frame: `canny`, its edges; `as-is`, the frame itself, where frames are maps
-    already; `depth`, the same, for depth maps, which evenreel does not make. Told once for all, or once for each, in
-    their order."""
+    already; `depth` and `pose`, the same, for maps that evenreel does not make. Told once for all, or once for each, in
+    their order; a packaged ControlNet's name says it."""
     scale: Annotated[float, Range(0.0, 10.0), Option(CONTROL, metavar="NUMBER")] = 1.0
     """How much the ControlNet counts; 0 is not at all. Told once for all, or once for each, in their order."""
     clip: Annotated[str | None, Place(), Option(CONTROL, metavar="CLIP", default="the source")] = None
@@ -83,10 +85,17 @@ class ControlUse:
 
     def __post_init__(self) -> None:
         settle(self)
-        if self.kind == "depth" and not self.clip:
+        if (own := PACKAGED_CONTROLS.get(self.model)) is not None:
+            if self.kind not in (own, "canny"):  # which is the default
+                raise SettingsError(
+                    f"{argument('control')} {self.model} is shown {own} maps, and {argument('control_kind')} is "
+                    f"{self.kind}; leave {argument('control_kind')} out."
+                )
+            object.__setattr__(self, "kind", own)
+        if self.kind in ("depth", "pose") and not self.clip:
             raise SettingsError(
-                f"{argument('control_kind')} depth needs a clip of depth maps, which evenreel does not make; "
-                f"name one with {argument('control_clip')}."
+                f"{argument('control_kind')} {self.kind} needs a clip of {self.kind} maps, which evenreel does not "
+                f"make; name one with {argument('control_clip')}."
             )
 
 
