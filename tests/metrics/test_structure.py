@@ -29,8 +29,11 @@ def slow_distance(model, source, edit):
         std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
         with torch.inference_mode():
             before = model(((frame - mean) / std)[None], output_hidden_states=True).hidden_states[-2]
-            last = model.layers[-1]
-            return last.attention.k_proj(last.layernorm_before(before))[0].double().tolist()
+            names = dict(model.named_modules())
+            # layers.1.attention.k_proj; before transformers 5.7 or so, encoder.layer.1.attention.attention.key
+            key = [one for name, one in names.items() if name.endswith((".k_proj", ".attention.key"))][-1]
+            norm = [one for name, one in names.items() if name.endswith(".layernorm_before")][-1]
+            return key(norm(before))[0].double().tolist()
 
     def likeness(tokens):
         lengths = [math.sqrt(sum(v * v for v in token)) for token in tokens]

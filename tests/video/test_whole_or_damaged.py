@@ -176,6 +176,7 @@ def flipped_pictures(path: Path, seed: int) -> Path:
         ("a.webm", "libvpx-vp9", {"crf": "20", "b": "0", "deadline": "realtime", "cpu-used": "8"}),
         ("a.ts", "mpeg2video", {}),
         ("a.mkv", "ffv1", {"level": "3"}),
+        ("a.mp4", "libx265", {"x265-params": "log-level=none:hash=1:bframes=0"}),
     ],
 )
 def test_three_flipped_bytes_are_damage(tmp_path, name, codec, options):

@@ -51,7 +51,8 @@ def decoder_for(
     if library and wanted and library in av.codecs_available:
         context = av.CodecContext.create(library, "r")
         assert isinstance(context, av.video.codeccontext.VideoCodecContext)
-    context.options = {"max_pixels": str(settings.max_pixels)}
+    # pictures of HEVC and VVC may carry their checksums, and FFmpeg compares them when told to
+    context.options = {"max_pixels": str(settings.max_pixels), "err_detect": "crccheck"}
     if not context.name.startswith("lib"):
         context.thread_count = 1  # threads of FFmpeg's own report damage late, and not to the one that asks
     return context
