@@ -242,3 +242,16 @@ def test_names_longer_than_those_of_files(name):
             EditSettings.from_json({"prompt": "x", name: told})
     with pytest.raises(SettingsError, match=r"lora .*too long a name"):
         EditSettings.from_json({"prompt": "x", "lora": ["a", "é" * 128]})
+
+
+def test_an_adapter_as_published_is_what_its_paper_says():
+    told = {"prompt": "x", "adapter": "a", "adapter_as_published": True}
+    settings = read(EditSettings, told)
+    assert (settings.adapter.scale, settings.adapter.window, settings.inversion) == (
+        0.5,
+        "0.9:1",
+        "bilateral",
+    )
+    own = read(EditSettings, told | {"adapter_scale": 1.0, "inversion": "ddim"})
+    assert (own.adapter.scale, own.adapter.window, own.inversion) == (1.0, "0.9:1", "ddim")
+    assert read(EditSettings, settings.to_json()) == settings

@@ -144,7 +144,7 @@ def test_trainings_that_go_on(run, tiny_folder, tmp_path):
         "--accumulation",
         1,
     )
-    told = ("train", "adapter", tmp_path / "data", "-o", out, "--learn", "noise", "--decay", 0, *quick)
+    told = ("train", "adapter", tmp_path / "data", "-o", out, "--recipe", "noise", "--decay", 0, *quick)
     for steps in (2, 4, 6):
         said = run(*told, "--checkpoint-seconds", 0, "--steps", steps)
         assert "adapter.safetensors" in said

@@ -61,7 +61,7 @@ def learn(request):
 
 @pytest.fixture(scope="module")
 def command(shards, tiny_folder, learn):
-    told = ["train", "adapter", str(shards), "--model", str(tiny_folder), "--learn", learn, *QUICK]
+    told = ["train", "adapter", str(shards), "--model", str(tiny_folder), "--recipe", learn, *QUICK]
     return [*told, *(["--edit-steps", "6"] if learn == "edits" else [])]
 
 
@@ -201,21 +201,21 @@ def test_an_edit_with_it_records_it_and_off_is_off(whole, tiny_folder, clip_with
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--learn", "noise", "--temporal", "frames"], "frames 3"),
+        (["--recipe", "noise", "--temporal", "frames"], "frames 3"),
         (["--scope", "nothing.*"], "matches no attention layer"),
         (["--window", "1:0"], "window must be"),
         (["--licence", ""], "licence"),
-        (["--learn", "nothing"], "edits, noise"),
-        (["--learn", "edits", "--edit-guidance", "two"], "LOW:HIGH"),
-        (["--learn", "edits", "--edit-guidance", "4:2"], "LOW:HIGH"),
-        (["--learn", "edits", "--temporal", "frames"], "--temporal has no effect with --learn edits"),
-        (["--learn", "edits", "--unconditional", "0.2"], "--unconditional has no effect"),
-        (["--learn", "edits", "--shared-noise", "0.2"], "--shared-noise has no effect"),
-        (["--learn", "edits", "--weight-diffusion", "2"], "--weight-diffusion has no effect"),
-        (["--learn", "noise", "--edit-steps", "5"], "--edit-steps has no effect with --learn noise"),
-        (["--learn", "noise", "--edit-guidance", "2:3"], "--edit-guidance has no effect"),
-        (["--learn", "noise", "--edit-host", "frame"], "--edit-host has no effect"),
-        (["--learn", "edits", "--edit-host", "magic"], "there is no host 'magic'"),
+        (["--recipe", "nothing"], "edits, noise"),
+        (["--recipe", "edits", "--edit-guidance", "two"], "LOW:HIGH"),
+        (["--recipe", "edits", "--edit-guidance", "4:2"], "LOW:HIGH"),
+        (["--recipe", "edits", "--temporal", "frames"], "--temporal has no effect with --recipe edits"),
+        (["--recipe", "edits", "--unconditional", "0.2"], "--unconditional has no effect"),
+        (["--recipe", "edits", "--shared-noise", "0.2"], "--shared-noise has no effect"),
+        (["--recipe", "edits", "--weight-diffusion", "2"], "--weight-diffusion has no effect"),
+        (["--recipe", "noise", "--edit-steps", "5"], "--edit-steps has no effect with --recipe noise"),
+        (["--recipe", "noise", "--edit-guidance", "2:3"], "--edit-guidance has no effect"),
+        (["--recipe", "noise", "--edit-host", "frame"], "--edit-host has no effect"),
+        (["--recipe", "edits", "--edit-host", "magic"], "there is no host 'magic'"),
         (["--validate-prompt", "a star"], "is for a validation clip; name one with --validate"),
         (["--validate-every", "3"], "is for a validation clip; name one with --validate"),
     ],
@@ -232,7 +232,7 @@ class TestValidation:
     @pytest.fixture
     def told(self, shards, tiny_folder, tmp_path):
         quick = [
-            "--learn",
+            "--recipe",
             "noise",
             "--accumulation",
             "1",

@@ -49,6 +49,9 @@ WORDS = {
     "weight_diffusion": ("0.2", 0.2),
     "shared_noise": ("0.3", 0.3),
     "unconditional": ("0.4", 0.4),
+    "noise_levels": ("0.1:1", Window(0.1, 1.0)),
+    "gate": ("0.6", 0.6),
+    "control": ("depths", "depths"),
 }
 """By setting: a word on the command line, and the value that it is."""
 
@@ -83,7 +86,7 @@ def test_every_option_of_the_adapter_has_a_word_here():
 def test_the_command_line_trains_what_python_trains(learn, trained):
     own = told_of(recipes.adapter(learn))
     words = [part for name in own for part in (flag(name), WORDS[name][0])]
-    assert main(["train", "adapter", "data", "--learn", learn, *words, "-q"]) == 0
+    assert main(["train", "adapter", "data", "--recipe", learn, *words, "-q"]) == 0
     told = {name: WORDS[name][1] for name in own}
     settings, validation = trained[0]
     assert settings == recipes.adapter(learn, **told)
@@ -93,7 +96,7 @@ def test_the_command_line_trains_what_python_trains(learn, trained):
 
 @pytest.mark.parametrize("learn", recipes.NAMES)
 def test_nothing_told_is_the_recipe(learn, trained):
-    assert main(["train", "adapter", "data", "--learn", learn, "-q"]) == 0
+    assert main(["train", "adapter", "data", "--recipe", learn, "-q"]) == 0
     assert trained[0][0] == recipes.adapter(learn)
 
 
@@ -125,7 +128,7 @@ def test_tokens_that_are_none_and_some():
         ({"stepz": 3}, "has no setting stepz"),
         ({"steps": "many"}, "steps must be a whole number"),
         ({"rank": 0}, "rank must be from 1 to 1024"),
-        ({"temporal": "frames"}, "temporal has no effect with learn edits"),
+        ({"temporal": "frames"}, "temporal has no effect with recipe edits"),
     ],
 )
 def test_what_python_cannot_be_told(told, said):

@@ -214,7 +214,7 @@ def training_job(base: Path) -> Job:
         str(base / "shards"),
         "--model",
         str(base / "model"),
-        "--learn",
+        "--recipe",
         "noise",
         *QUICK,
     ]

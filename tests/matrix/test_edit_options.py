@@ -49,6 +49,7 @@ SHARED = {
     "adapter": ("adapter", {}),
     "adapter_scale": (0.2, {"adapter": "adapter"}),
     "adapter_window": ("0:0.4", {"adapter": "adapter"}),
+    "adapter_as_published": (True, {"adapter": "adapter"}),
     "dtype": ("bfloat16", {}),
     "batch": (1, {}),
 }
@@ -300,6 +301,7 @@ SWITCHED_OFF = {
     "adapter_scale": (0.3, {}),
     "adapter_window": ("0.99:1", {"adapter": "adapter"}),
     "adapter_fused": (True, {"adapter": "adapter", "adapter_scale": 0.0}),
+    "adapter_as_published": (True, {"adapter": "adapter", "adapter_scale": 0.0, "inversion": "ddim"}),
     "seed of 33 bits": (2**32 + 1, {}),
 }
 """Settings whose effect another value takes away: (value, what else is told)."""

@@ -12,14 +12,17 @@ from evenreel.adapters.settings import AdapterSettings, LoraSettings, PromptToke
 from evenreel.adapters.temporal_loss import noise_levels_loss
 from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
+from evenreel.backbones.control import load_control
 from evenreel.errors import SettingsError
 from evenreel.settings import read
+from evenreel.training.adapter import recipes
 from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.adapter.noise import prepare
 from evenreel.training.adapter.objective import training_in
 from evenreel.training.adapter.settings import LossSettings
 from evenreel.training.data.shards import Batch
 from hosts.jobs import Around
+from tiny import save_tiny_control
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +184,76 @@ def test_frozen_work_is_done_once(backbone):
 def test_settings_that_cannot_be(wrong):
     with pytest.raises(SettingsError):
         read(LossSettings, wrong, "a training")
+
+
+def test_the_published_loss_is_that_of_noise_levels_one_by_one(backbone):
+    """Eq. 4, 6 and 19: the LoRA rests below its window, and the temporal loss counts above the gate alone."""
+    settings = recipes.adapter("published").loss
+    batch, adapter = made_up(videos=4, frames=3), new_adapter(backbone, moved=True)
+    prepared = prepare(batch, Encoded(backbone, vision), settings)
+    above = prepared.timesteps >= 500
+    assert above.any()
+    assert not above.all()
+    with training_in(backbone, adapter, settings) as trainee:
+        loss, figures = trainee(prepared)
+        noise, errors, layers = iter(prepared.noise), [], []
+        with torch.no_grad():
+            for video in range(4):
+                text = backbone.embed([batch.captions[video]])
+                for level in range(2):
+                    timestep = int(prepared.timesteps[video, level])
+                    alpha = backbone.schedule.alpha(timestep)
+                    trainee._switch.turn(on=timestep >= 500)
+                    features = []
+                    for frame in range(3):
+                        picture, drawn = batch.frames[video, frame : frame + 1], next(noise)[None]
+                        noisy = alpha**0.5 * backbone.encode(picture) + (1 - alpha) ** 0.5 * drawn
+                        embeds = adapter.tokens.before(text, vision(picture))
+                        with features_collected(backbone.unet) as seen:
+                            errors.append((backbone.unet(noisy, timestep, embeds)[0] - drawn).square().mean())
+                            features.append([layer.flatten() for layer in seen.values()])
+                    if timestep >= 500:
+                        layers.append([torch.stack(layer) for layer in zip(*features, strict=True)])
+    squares = []
+    for clip in layers:
+        for first, second, third in clip:
+            one, two = (
+                functional.cosine_similarity(a, b, dim=0) for a, b in ((first, second), (second, third))
+            )
+            squares.append((two - one) ** 2)
+    temporal = torch.stack(squares).sum() / len(layers)
+    assert figures["diffusion"].item() == pytest.approx(torch.stack(errors).mean().item(), rel=1e-4)
+    assert figures["temporal"].item() == pytest.approx(temporal.item(), rel=1e-2)
+    assert loss.item() == pytest.approx(
+        0.01 * figures["diffusion"].item() + figures["temporal"].item(), rel=1e-4
+    )
+
+
+def test_below_its_window_only_tokens_learn(backbone):
+    settings = replace(recipes.adapter("published").loss, noise_levels=Window(0.0, 0.4))
+    adapter = new_adapter(backbone, moved=True)
+    with training_in(backbone, adapter, settings) as trainee:
+        loss, figures = trainee(prepare(made_up(frames=3), Encoded(backbone, vision), settings))
+        loss.backward()
+    assert figures["temporal"] == 0
+    assert all(value.grad is None or not value.grad.any() for value in adapter.lora.parameters())
+    assert adapter.tokens.shared.grad.any()
+
+
+def test_a_controlnet_for_depth_is_at_work_and_learns_nothing(backbone, tmp_path):
+    folder = save_tiny_control(tmp_path / "control")
+    control = load_control(str(folder), backbone)
+    settings = replace(recipes.adapter("published").loss, control=str(folder))
+    batch = made_up(frames=3)
+    depth = torch.rand(2, 3, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    batch = replace(batch, maps={"depth": depth})
+    losses = []
+    for shown in (batch, replace(batch, maps={"depth": 1 - depth})):
+        adapter = new_adapter(backbone, moved=True)
+        with training_in(backbone, adapter, settings, None, control) as trainee:
+            loss, _ = trainee(prepare(shown, Encoded(backbone, vision), settings))
+            loss.backward()
+        losses.append(loss.item())
+        assert adapter.tokens.shared.grad.any()
+        assert all(value.grad is None for value in control.net.parameters())
+    assert losses[0] != losses[1]

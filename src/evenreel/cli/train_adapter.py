@@ -28,24 +28,25 @@ def adapter(
             "--out", "-o", help="Folder for states, logs and the adapter; a training begun there goes on."
         ),
     ] = Path("runs/adapter"),
-    learn: Annotated[
+    recipe: Annotated[
         str,
         typer.Option(
-            metavar="edits|noise",
-            help="What the adapter learns from: `edits`, led towards right answers; or `noise` in clips, as published.",
+            metavar="|".join(recipes.NAMES),
+            help="What the adapter learns from, and how: `edits`, led towards right answers, as measured best; "
+            "`published`, the paper as printed; `published-code`, its authors' code; `noise`, the paper's with our loss.",
         ),
     ] = "edits",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Train an adapter that makes edits consistent; stopped at any moment, the same command goes on.
 
-    With `--learn edits`, the steps are rounded up to whole edits.
+    With `--recipe edits`, the steps are rounded up to whole edits.
 
     On several GPUs, or processes: `accelerate launch --multi_gpu -m evenreel train adapter DATA ...` (also on a CPU,
     with --device cpu at the end: accelerate's own --cpu starts one process only). OUT/log.jsonl and, where
     TensorBoard is installed, OUT/tensorboard hold the losses; OUT/adapter.safetensors is what comes out.
     """
-    settings = recipes.adapter(learn, **told)
+    settings = recipes.adapter(recipe, **told)
     from evenreel.workflows.training.adapter import train_adapter
 
     first = os.environ.get("LOCAL_RANK", "0") == "0"

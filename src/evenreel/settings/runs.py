@@ -126,9 +126,15 @@ class AdapterUse:
     """Use the adapter with a model, or a CLIP, that it was not made for."""
     fused: Annotated[bool, Option(ADAPTER)] = False
     """Add the adapter's LoRA to copies of the weights, which takes more memory and saves time."""
+    as_published: Annotated[bool, Option(ADAPTER, flags=("--as-published",))] = False
+    """Use the adapter as its paper does: at scale 0.5, in the window 0.9:1, and in edits with the inversion `bilateral`
+    in the place of `flow-edit`; a scale or window that is told counts."""
 
     def __post_init__(self) -> None:
         settle(self)
+        if self.as_published:
+            object.__setattr__(self, "scale", 0.5 if self.scale is None else self.scale)
+            object.__setattr__(self, "window", self.window or "0.9:1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,6 +284,8 @@ class EditSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.adapter is not None and self.adapter.as_published and self.inversion == "flow-edit":
+            object.__setattr__(self, "inversion", "bilateral")
         if self.inversion_steps is not None:
             check_range("inversion_steps", self.inversion_steps, self.steps, LARGEST_STEPS)
             if self.inversion_steps % self.steps:

@@ -6,9 +6,10 @@ and kept for the next time the same frames come.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,7 +18,9 @@ from evenreel.adapters.features import features_collected
 from evenreel.adapters.lora import LoraSwitch
 from evenreel.adapters.temporal_loss import temporal_loss
 from evenreel.backbones.base import Backbone
+from evenreel.backbones.control import ControlNet
 from evenreel.errors import SettingsError
+from evenreel.ops.nearness import nearness
 from evenreel.ops.token_motion import along_flow, grid_of
 from evenreel.ops.warp import visible_by_depth
 from evenreel.training.adapter.encoded import Encoded
@@ -45,14 +48,17 @@ class Prepared:
     """Prompt embeddings."""
     flow: tuple[Tensor, Tensor] | None
     """Flow from frame to frame and what stays visible, (videos frames-1) outermost, where they are known."""
+    maps: UInt8[Tensor, "rows 1 _ _"] | None = None
+    """Depths as a ControlNet is shown them, where one is at work."""
 
 
 def prepare(batch: Batch, encoded: Encoded, settings: LossSettings) -> Prepared:
     """A micro-batch for `AdapterTrainee`; noise and noise levels follow from the batch's own seeds."""
     schedule = encoded.backbone.schedule
-    allowed = settings.window.timesteps(len(schedule.alphas_cumprod))
+    drawn = settings.noise_levels or settings.window
+    allowed = drawn.timesteps(len(schedule.alphas_cumprod))
     if not allowed:
-        raise SettingsError(f"the training window {settings.window} holds no timestep; widen it.")
+        raise SettingsError(f"the training window {drawn} holds no timestep; widen it.")
     latents = encoded.latents(batch)
     frames = batch.frames.shape[1]
     noise, levels, captions = [], [], []
@@ -72,6 +78,7 @@ def prepare(batch: Batch, encoded: Encoded, settings: LossSettings) -> Prepared:
         vision=encoded.hidden(batch),
         text=encoded.text(captions),
         flow=_known_flow(batch, latents.device),
+        maps=None if settings.control is None else _depths(batch, latents.device),
     )
 
 
@@ -79,13 +86,19 @@ class AdapterTrainee(Trainee):
     """An adapter at work in a frozen UNet; its forward pass returns (loss, figures)."""
 
     def __init__(
-        self, backbone: Backbone, adapter: Adapter, switch: LoraSwitch | None, settings: LossSettings
+        self,
+        backbone: Backbone,
+        adapter: Adapter,
+        switch: LoraSwitch | None,
+        settings: LossSettings,
+        control: ControlNet | None = None,
     ) -> None:
-        """`switch` turns the LoRA off for the source's own features."""
+        """`switch` turns the LoRA off where it rests; `control` is at work all the time, and frozen."""
         super().__init__()
         self.adapter, self.settings = adapter, settings
         # In a list: the frozen network is no part of what is trained, synchronised or saved.
         self._frozen = [backbone]
+        self._control = [] if control is None else [control]
         self._switch = switch
 
     def forward(self, batch: Prepared) -> tuple[Tensor, dict[str, Tensor]]:
@@ -100,19 +113,68 @@ class AdapterTrainee(Trainee):
         )
         noisy = alphas.sqrt() * clean + (1 - alphas).sqrt() * batch.noise
         embeds = self._embeds(batch, frames)
-        with features_collected(backbone.unet) as features:
-            output = backbone.unet(
-                noisy.to(backbone.dtype),
-                timesteps,
-                encoder_hidden_states=_at_levels(embeds, videos).to(backbone.dtype),
-                return_dict=False,
-            )[0].float()
-            collected = list(features.values())
+        residuals = self._residuals(batch, noisy, timesteps, frames)
+        output, collected = self._predicted(noisy, timesteps, _at_levels(embeds, videos), residuals)
         wanted = _target(backbone.schedule.prediction_type, clean, batch.noise, alphas)
         diffusion = functional.mse_loss(output, wanted)
         temporal = self._temporal(batch, embeds, collected, frames)
         loss = settings.weight_diffusion * diffusion + settings.weight_temporal * temporal
         return loss, {"diffusion": diffusion.detach(), "temporal": temporal.detach()}
+
+    def _predicted(
+        self, noisy: Tensor, timesteps: Tensor, embeds: Tensor, residuals: dict[str, Any]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """What the network says, and its features; the LoRA rests in rows outside of its window."""
+        window, trained = self.settings.window, len(self._frozen[0].schedule.alphas_cumprod)
+        if self.settings.noise_levels is None or self._switch is None:
+            return self._called(noisy, timesteps, embeds, residuals)
+        working = torch.tensor([window.holds(timestep, trained) for timestep in timesteps.tolist()])
+        parts, places = [], []
+        for is_on in (True, False):
+            rows = (working == is_on).nonzero().flatten().to(noisy.device)
+            if len(rows):
+                self._switch.turn(on=is_on)
+                mine = {
+                    name: value[rows] if isinstance(value, Tensor) else [each[rows] for each in value]
+                    for name, value in residuals.items()
+                }
+                parts.append(self._called(noisy[rows], timesteps[rows], embeds[rows], mine))
+                places.append(rows)
+        self._switch.turn(on=True)
+        order = torch.cat(places).argsort()
+        outputs, features = zip(*parts, strict=True)
+        return torch.cat(outputs)[order], [torch.cat(layer)[order] for layer in zip(*features, strict=True)]
+
+    def _called(
+        self, noisy: Tensor, timesteps: Tensor, embeds: Tensor, residuals: dict[str, Any]
+    ) -> tuple[Tensor, list[Tensor]]:
+        backbone = self._frozen[0]
+        with features_collected(backbone.unet) as features:
+            output = backbone.unet(
+                noisy.to(backbone.dtype),
+                timesteps,
+                encoder_hidden_states=embeds.to(backbone.dtype),
+                return_dict=False,
+                **residuals,
+            )[0].float()
+            return output, list(features.values())
+
+    @torch.no_grad()
+    def _residuals(self, batch: Prepared, noisy: Tensor, timesteps: Tensor, frames: int) -> dict[str, Any]:
+        """What the ControlNet adds; it sees the prompt alone."""
+        if batch.maps is None or not self._control:
+            return {}
+        net, videos = self._control[0].net, len(batch.timesteps)
+        maps = _at_levels(batch.maps, videos).to(net.dtype) / 255
+        text = batch.text.repeat_interleave(LEVELS * frames, dim=0)
+        down, mid = net(
+            noisy.to(net.dtype),
+            timesteps,
+            encoder_hidden_states=text.to(net.dtype),
+            controlnet_cond=maps.expand(-1, 3, -1, -1),
+            return_dict=False,
+        )
+        return {"down_block_additional_residuals": list(down), "mid_block_additional_residual": mid}
 
     def _embeds(self, batch: Prepared, frames: int) -> Tensor:
         text = batch.text.repeat_interleave(frames, dim=0)
@@ -123,10 +185,16 @@ class AdapterTrainee(Trainee):
     def _temporal(self, batch: Prepared, embeds: Tensor, features: list[Tensor], frames: int) -> Tensor:
         settings, backbone = self.settings, self._frozen[0]
         trained = len(backbone.schedule.alphas_cumprod)
-        gated = batch.timesteps.amin(1) >= settings.gate * trained
+        above = batch.timesteps >= settings.gate * trained
+        # Eq. 4 looks at one noise level at a time; the other forms at both
+        gated = above.flatten() if settings.temporal == "frames" else above.all(1)
         if not settings.weight_temporal or not bool(gated.any()):
             return features[0].new_zeros(())
         rows = gated.nonzero().flatten().tolist()
+        if settings.temporal == "frames":
+            return temporal_loss(
+                "frames", [_of_videos(layer, rows, frames) for layer in features], frames=frames
+            )
         chosen = [_of_videos(layer, rows, LEVELS * frames) for layer in features]
         if settings.temporal != "source-anchored":
             return temporal_loss(settings.temporal, chosen, frames=frames, levels=LEVELS)
@@ -161,6 +229,11 @@ class AdapterTrainee(Trainee):
         finally:
             if self._switch is not None:
                 self._switch.turn(on=True)
+
+
+def _depths(batch: Batch, device: torch.device) -> Tensor:
+    shown = nearness(batch.maps["depth"].flatten(0, 1))
+    return (shown * 255).round().to(device, torch.uint8)
 
 
 def _known_flow(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor] | None:

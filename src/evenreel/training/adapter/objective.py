@@ -8,6 +8,7 @@ from torch import nn
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.lora import lora_attached
 from evenreel.backbones.base import Backbone
+from evenreel.backbones.control import ControlNet
 from evenreel.backbones.sharing import exclusive
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.motion.attach import motion_attached
@@ -30,11 +31,16 @@ def draws(
 
 @contextmanager
 def training_in(
-    backbone: Backbone, adapter: Adapter, settings: Objective, modules: MotionModules | None = None
+    backbone: Backbone,
+    adapter: Adapter,
+    settings: Objective,
+    modules: MotionModules | None = None,
+    control: ControlNet | None = None,
 ) -> Iterator[nn.Module]:
     """The adapter in the model's layers, with gradients, while inside; afterwards the model is as it was.
 
-    Motion `modules`, if there are some, are at work in the edits that it learns from.
+    Motion `modules`, if there are some, are at work in the edits that it learns from, a ControlNet where it learns from
+    noise.
     """
     with ExitStack() as stack:
         stack.enter_context(exclusive(backbone.unet, training=True))
@@ -42,7 +48,9 @@ def training_in(
         if adapter.lora is not None:
             switch = stack.enter_context(lora_attached(backbone.unet, adapter.lora, trainable=True))
         if not isinstance(settings, EditLossSettings):
-            yield AdapterTrainee(backbone, adapter, switch, settings)
+            if control is not None:
+                control.net.requires_grad_(False)
+            yield AdapterTrainee(backbone, adapter, switch, settings, control)
             return
         motion = None
         if modules is not None:

@@ -2,9 +2,10 @@
 
     settings = recipes.adapter("edits", steps=5000, rank=8)
 
-is what `evenreel train adapter --learn edits --steps 5000 --rank 8` trains.
+is what `evenreel train adapter --recipe edits --steps 5000 --rank 8` trains.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from evenreel.adapters.settings import AdapterSettings, LoraSettings, PromptTokenSettings
@@ -48,16 +49,41 @@ def _noise() -> AdapterTrainingSettings:
     )
 
 
-_RECIPES = {"edits": _edits, "noise": _noise}
+def _published() -> AdapterTrainingSettings:
+    """As printed: Eq. 2 to 6 and 13 to 20."""
+    ours = _noise()
+    loss = LossSettings(
+        temporal="frames",
+        weight_temporal=1.0,
+        weight_diffusion=0.01,
+        noise_levels=Window(0.0, 1.0),
+        unconditional=0.0,
+    )
+    return replace(ours, loss=loss)
+
+
+def _published_code() -> AdapterTrainingSettings:
+    """As the authors' code has it, but for the temporal loss of a single pair, which has no gradient there."""
+    ours = _noise()
+    adapter = replace(
+        ours.adapter, lora=LoraSettings(scope="all"), tokens=PromptTokenSettings(shared=4, select="stride")
+    )
+    loss = LossSettings(
+        temporal="noise-levels",
+        weight_temporal=0.01,
+        weight_diffusion=1.0,
+        noise_levels=Window(0.0, 1.0),
+        unconditional=0.0,
+    )
+    return replace(ours, adapter=adapter, loss=loss)
+
+
+_RECIPES = {"edits": _edits, "noise": _noise, "published": _published, "published-code": _published_code}
 NAMES = tuple(_RECIPES)
-"""`edits`: as measured best (docs/adapter.md). `noise`: as published (arXiv:2501.04606, section 4.1)."""
-_ONLY = {
-    "edits": {leaf.name for leaf in options(EditLossSettings)}
-    - {leaf.name for leaf in options(LossSettings)},
-    "noise": {leaf.name for leaf in options(LossSettings)}
-    - {leaf.name for leaf in options(EditLossSettings)},
-}
-"""Settings that one recipe has alone."""
+"""`edits`: as measured best (docs/adapter.md). `published`: the paper as printed (arXiv:2501.04606, section 4.1), and
+`published-code` what its authors' code does. `noise`: the paper's with our own temporal loss."""
+_LOSSES = {"edits": EditLossSettings, **dict.fromkeys(NAMES[1:], LossSettings)}
+"""What each minimises."""
 
 
 def adapter(name: str, **told: Any) -> AdapterTrainingSettings:
@@ -67,10 +93,11 @@ def adapter(name: str, **told: Any) -> AdapterTrainingSettings:
     """
     if name not in _RECIPES:
         raise SettingsError(f"recipe must be one of {', '.join(NAMES)}, got {name[:40]!r}.")
-    for other, only in _ONLY.items():
-        if other != name and (foreign := sorted(only & told.keys())):
+    mine = {leaf.name for leaf in options(_LOSSES[name])}
+    for other in (EditLossSettings, LossSettings):
+        if foreign := sorted(({leaf.name for leaf in options(other)} - mine) & told.keys()):
             raise SettingsError(
-                f"{argument(foreign[0])} has no effect with {argument('learn')} {name}; leave it out."
+                f"{argument(foreign[0])} has no effect with {argument('recipe')} {name}; leave it out."
             )
     if name == "edits" and "window" in told:
         told = {"inference_window": told["window"], **told}

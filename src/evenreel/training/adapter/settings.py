@@ -77,9 +77,18 @@ class LossSettings:
     window: Annotated[Window, Option(ADAPTER, name="window", metavar="START:END", parse=parse_window)] = (
         PUBLISHED_WINDOW
     )
-    """Noise levels that are drawn; an adapter learns nothing where it is not at work."""
-    gate: Annotated[float, Range(0.0, 1.0)] = 0.5
+    """Noise levels at which the LoRA is at work."""
+    noise_levels: Annotated[
+        Window | None, Option(NOISE, metavar="START:END", default="those of --window", parse=parse_window)
+    ] = None
+    """Noise levels that are drawn; at those outside of the window the LoRA rests, and prompt tokens learn alone."""
+    gate: Annotated[float, Range(0.0, 1.0), Option(NOISE)] = 0.5
     """Share of the noise from which on the temporal loss counts (Eq. 19)."""
+    control: Annotated[str | None, NotEmpty(), Option(NOISE, metavar="NAME|FOLDER|FILE", default="none")] = (
+        None
+    )
+    """ControlNet for depth that is at work while the adapter learns, as of `evenreel edit --control`; the data must
+    have depth maps."""
     shared_noise: Annotated[float, Range(0.0, 1.0), Option(NOISE)] = 0.0
     """Share of the noise's variance that all frames of a group have in common (mixed noise, arXiv:2305.10474); at 0
     each has its own, as in the paper, and as measured better (docs/adapter.md)."""

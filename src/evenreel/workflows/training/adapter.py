@@ -13,6 +13,7 @@ from evenreel.adapters.checkpoint import Origin
 from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import ClipModel, load_clip
+from evenreel.backbones.control import load_control
 from evenreel.errors import EvenreelError, SettingsError, argument
 from evenreel.hosts.base import create_host
 from evenreel.motion.modules import MotionModules
@@ -23,6 +24,7 @@ from evenreel.training.adapter.objective import draws, training_in
 from evenreel.training.adapter.settings import (
     AdapterTrainingSettings,
     EditLossSettings,
+    LossSettings,
     Objective,
     Validation,
 )
@@ -61,7 +63,10 @@ def train_adapter(
     adapter, vision = _new(backbone, settings)
     encoded = Encoded(backbone, vision.frame_tokens if vision else None, limit=settings.cache_bytes)
     modules = _moving(backbone, settings.loss)
-    with training_in(backbone, adapter.to(backbone.device), settings.loss, modules) as trainee:
+    control = None
+    if isinstance(settings.loss, LossSettings) and settings.loss.control is not None:
+        control = load_control(settings.loss.control, backbone)
+    with training_in(backbone, adapter.to(backbone.device), settings.loss, modules, control) as trainee:
         draw, unit = draws(
             lambda number: shards.batch(number, settings.pairs, seed=settings.seed),
             encoded,
@@ -114,6 +119,8 @@ def _shards(data: Path, loss: Objective) -> ShardedData:
             f"the temporal loss frames needs groups of 3 frames or more, {data} has {shards.settings.frames}; "
             f"build the data with {argument('frames')} 3."
         )
+    if loss.control is not None:
+        shards = ShardedData(data, maps=("depth",))  # which are there, or it says so
     maps = ("depth", "flow") if loss.temporal == "source-anchored" else ()
     return ShardedData(data, maps=maps) if maps and set(maps) <= set(shards.settings.maps) else shards
 
