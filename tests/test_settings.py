@@ -246,12 +246,12 @@ def test_names_longer_than_those_of_files(name):
 
 def test_an_adapter_as_published_is_what_its_paper_says():
     told = {"prompt": "x", "adapter": "a", "adapter_as_published": True}
-    settings = read(EditSettings, told)
+    settings = EditSettings.from_json(told)
     assert (settings.adapter.scale, settings.adapter.window, settings.inversion) == (
         0.5,
         "0.9:1",
         "bilateral",
     )
-    own = read(EditSettings, told | {"adapter_scale": 1.0, "inversion": "ddim"})
+    own = EditSettings.from_json(told | {"adapter_scale": 1.0, "inversion": "ddim"})
     assert (own.adapter.scale, own.adapter.window, own.inversion) == (1.0, "0.9:1", "ddim")
-    assert read(EditSettings, settings.to_json()) == settings
+    assert EditSettings.from_json(settings.to_json()) == settings

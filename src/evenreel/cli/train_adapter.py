@@ -33,7 +33,7 @@ def adapter(
         typer.Option(
             metavar="|".join(recipes.NAMES),
             help="What the adapter learns from, and how: `edits`, led towards right answers, as measured best; "
-            "`published`, the paper as printed; `published-code`, its authors' code; `noise`, the paper's with our loss.",
+            "`published`, as its paper has it; `published-code`, as its code has it; `noise`, with a loss of our own.",
         ),
     ] = "edits",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,

@@ -78,10 +78,9 @@ class LossSettings:
         PUBLISHED_WINDOW
     )
     """Noise levels at which the LoRA is at work."""
-    noise_levels: Annotated[
-        Window | None, Option(NOISE, metavar="START:END", default="those of --window", parse=parse_window)
-    ] = None
-    """Noise levels that are drawn; at those outside of the window the LoRA rests, and prompt tokens learn alone."""
+    noise_levels: Annotated[Window | None, Option(NOISE, metavar="START:END", parse=parse_window)] = None
+    """Noise levels that are drawn, by default those of the window; outside of it the LoRA rests, and prompt tokens
+    learn alone."""
     gate: Annotated[float, Range(0.0, 1.0), Option(NOISE)] = 0.5
     """Share of the noise from which on the temporal loss counts (Eq. 19)."""
     control: Annotated[str | None, NotEmpty(), Option(NOISE, metavar="NAME|FOLDER|FILE", default="none")] = (
