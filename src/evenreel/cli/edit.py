@@ -1,5 +1,6 @@
 """`evenreel edit` and `evenreel repeat`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ from evenreel.cli.console import complain, shown_progress, stdout
 from evenreel.cli.options import option, takes_settings
 from evenreel.errors import SettingsError, argument
 from evenreel.settings import EditSettings
-from evenreel.settings.runs import ALGORITHM
+from evenreel.settings.runs import ALGORITHM, REGION
 
 if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
     from evenreel.workflows.editing.record import FileResult
@@ -25,11 +26,18 @@ evenreel edit in.mp4 --prompt "..." --host frame --steps 20 --seed 7
 
 evenreel edit --prompt "..." -- -name-with-a-dash.mp4
 """
+MASK_EPILOG = """[bold]Examples[/]
+
+evenreel mask ball.mp4 --source-prompt "a red circle rolling over grass" --prompt "a blue star rolling over grass"
+
+evenreel edit ball.mp4 --source-prompt "..." --prompt "..." --mask ball-mask -o star.mp4
+"""
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     app.command("edit", epilog=EDIT_EPILOG)(edit)
+    app.command("mask", epilog=MASK_EPILOG)(mask)
     app.command("repeat")(repeat)
 
 
@@ -50,6 +58,9 @@ def edit(
             show_default="CLIP-edited.mp4",
         ),
     ] = None,
+    show_mask: Annotated[
+        bool, option(REGION, "Save a film strip of what is edited beside the result, as NAME-mask-strip.png.")
+    ] = False,
     download: Annotated[
         bool, option(ALGORITHM, "Fetch the model from the Hugging Face hub.", "--download")
     ] = False,
@@ -67,9 +78,43 @@ def edit(
 
     target = output if output is not None else clip.with_name(f"{clip.stem}-edited.mp4")
     with shown_progress(quiet) as progress:
-        result = edit_file(clip, target, settings, progress=progress, download=download)
+        result = edit_file(clip, target, settings, progress=progress, download=download, show_mask=show_mask)
     if not quiet:
         print_result(result)
+
+
+@takes_settings
+def mask(
+    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="Video or folder of images.")],
+    settings: EditSettings,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Where the mask goes: no suffix for a folder of PNGs, which is exact; or .mp4, .mov, .mkv, .webm, "
+            ".gif.",
+            show_default="CLIP-mask",
+        ),
+    ] = None,
+    download: Annotated[
+        bool, option(ALGORITHM, "Fetch the model from the Hugging Face hub.", "--download")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Write what `evenreel edit` with the same options would change of CLIP as a mask, white on black.
+
+    `evenreel edit --mask` takes it, as it is or painted over.
+    """
+    if output is None and clip.name in ("", ".."):
+        raise SettingsError(f"{str(clip)!r} gives the mask no name; choose one with {argument('output')}.")
+    from evenreel.workflows.editing.mask_file import mask_file
+
+    target = output if output is not None else clip.with_name(f"{clip.stem}-mask")
+    with shown_progress(quiet) as progress:
+        shares = mask_file(clip, target, settings, progress=progress, download=download)
+    if not quiet:
+        stdout().print(f"{target}: {len(shares)} frames; {said_of(shares)} is black", markup=False)
 
 
 def repeat(
@@ -104,6 +149,10 @@ def print_result(result: "FileResult") -> None:
     """One line that says where a result is, and what it took; before it what should be known of how it was made."""
     for notice in result.record.get("notices", ()):
         complain(f"note: {notice}")
+    if kept := result.record.get("kept"):
+        complain(
+            f"note: {said_of(kept['shares'])} is the source's own, but for an edge of {kept['feather']} pixels."
+        )
     seconds = sum(result.record["seconds"].values())
     count = result.record["frames"]["written"]
     stdout().print(
@@ -111,3 +160,9 @@ def print_result(result: "FileResult") -> None:
         f"settings and figures in {result.record_path}",
         markup=False,
     )
+
+
+def said_of(shares: Sequence[float]) -> str:
+    """Say how much of frames stays, from the share of each."""
+    least, most = (f"{100 * end(shares):.0f}%" for end in (min, max))
+    return f"{least} of each frame" if least == most else f"{least} to {most} of a frame"

@@ -15,6 +15,9 @@ PredictNoise = Callable[[Latents, int, int], Latents]
 AddedNoise = Callable[[int], Latents]
 """(timestep) -> what the step that leaves it adds to its mean."""
 
+PutBack = Callable[[Latents, int | None], Latents]
+"""(latents, timestep whose level they have, None where they are clean) -> what takes their place."""
+
 
 @torch.inference_mode()
 def sample(
@@ -25,11 +28,13 @@ def sample(
     *,
     added_noise: AddedNoise | None = None,
     eta: float = 1.0,
+    put_back: PutBack | None = None,
 ) -> Iterator[tuple[int, Latents]]:
     """Denoise `latents`, which have the noise level of the first of the descending `timesteps`.
 
     Steps are deterministic (DDIM); with `added_noise` they are those of DDPM (`eta` 1, DDIM's parameter), and it gives
-    what each adds to its mean, with the standard deviation that belongs there.
+    what each adds to its mean, with the standard deviation that belongs there. What a step reaches goes through
+    `put_back`, which may put parts of a source in the place of what was made (Blended Diffusion, arXiv:2111.14818).
     Yields, after each step, the timestep just left and the latents reached; the last ones are clean.
     Raises: WeightsError when the model returns NaN or infinity.
     """
@@ -43,6 +48,9 @@ def sample(
             latents = ddim.stochastic_mean(latents, noise_pred, here, below, eta=eta)
             latents = latents + added_noise(timestep)
         check_finite(latents, timestep)
+        if put_back is not None:
+            last = step_index + 1 == len(timesteps)
+            latents = put_back(latents, None if last else timesteps[step_index + 1])
         yield timestep, latents
 
 

@@ -33,9 +33,10 @@ LARGEST_STEPS = 1000
 LARGEST_GUIDANCE = 100.0
 LARGEST_RATE = 1000.0
 
-PROMPTS, ALGORITHM, FRAMES, SOUND, MOTION, CONTROL, ADAPTER, MACHINE = (
+PROMPTS, ALGORITHM, REGION, FRAMES, SOUND, MOTION, CONTROL, ADAPTER, MACHINE = (
     "Prompts",
     "Algorithm",
+    "Region",
     "Frames",
     "Sound",
     "Motion",
@@ -264,6 +265,13 @@ class EditSettings(RunSettings):
     """Setting of the inversion, by name; `evenreel inversions NAME` lists them with their defaults."""
     inversion_steps: Annotated[int | None, Option(ALGORITHM, default="as many as of denoising")] = None
     """Noising steps of `bilateral`, `ddim` and `null-text`: a multiple of the denoising steps."""
+    keep: Annotated[Literal["auto", "off"], Before("off"), Option(REGION, metavar="auto|off")] = "auto"
+    """What of the source stays as it is: `auto`, all that the change from the source prompt to the prompt does not
+    concern, as the model sees it; `off`, nothing. Without a source prompt, with a LoRA or with a ControlNet `auto`
+    keeps nothing, since the prompts do not say what changes."""
+    mask: Annotated[str | None, Place(), Option(REGION, metavar="FILE", default="none")] = None
+    """Picture, or clip with as many frames, as large as the source and white where it is to be edited; all else stays
+    the source, whatever `keep` says. `evenreel mask` makes one."""
     frames: Annotated[
         tuple[int, int | None], Option(FRAMES, metavar="START:END", default=":", parse=parse_frames)
     ] = (0, None)

@@ -18,11 +18,14 @@ from evenreel.outputs import Outputs
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings
 from evenreel.types import Pixels
-from evenreel.video import Clip, ReadSettings, VideoInfo, VideoWriter, WriteSettings, open_clip
+from evenreel.video import Clip, FrameStream, ReadSettings, VideoInfo, VideoWriter, WriteSettings, open_clip
 from evenreel.workflows.editing import record
 from evenreel.workflows.editing.callers import check_clip, own_numbers
+from evenreel.workflows.editing.keeping import region_of
+from evenreel.workflows.editing.mask_strip import save_strip, strip_path
 from evenreel.workflows.editing.pipeline import Pipeline, memory_errors_explained, model_size, window_length
 from evenreel.workflows.editing.record import FileResult, RecordedClip
+from evenreel.workflows.editing.regions import MaskClip, Region
 from evenreel.workflows.editing.rescue import with_pictures_kept
 from evenreel.workflows.editing.run_setup import (
     check_apart,
@@ -49,6 +52,7 @@ def edit_file(
     progress: Progress = silent,
     backbone: Backbone | None = None,
     download: bool = False,
+    show_mask: bool = False,
 ) -> EditResult:
     """Edit a video file or image folder into `output`, window by window, and write the record beside it.
 
@@ -61,26 +65,17 @@ def edit_file(
         ('star.mp4', 'star.json', 2)
 
     Both results appear whole at the end, in place of earlier ones, or not at all. `backbone` is a model that is loaded
-    already, in place of `settings.model`; `download` allows fetching one from the hub. Raises any EvenreelError.
+    already, in place of `settings.model`; `download` allows fetching one from the hub. With `show_mask` a film strip of
+    what was edited lies beside the result, as `strip_path` has it. Raises any EvenreelError.
     """
     target = Path(output)
     record_path = record.record_path(target)
-    start, end = settings.frames
-    stream = open_clip(
-        source,
-        start,
-        end,
-        allow_truncated=settings.allow_truncated,
-        allow_damaged=settings.allow_damaged,
-        settings=_reading(settings),
-    )
-    info = stream.info
-    if settings.fps is not None and not info.is_images:
-        raise SettingsError(
-            f"{argument('fps')} is for folders of images, and {shown(info.path)} has a rate of its own; leave it out."
-        )
-    check_apart((info, *control_clips(settings)), target, record_path)
-    stream.window = window_length(info.width, info.height, settings.batch)
+    stream = open_source(source, settings)
+    (start, end), info = settings.frames, stream.info
+    mask = None if settings.mask is None else MaskClip.opened(settings.mask, info.width, info.height)
+    others = () if mask is None else (mask.info,)
+    written = (target, record_path, *((strip_path(target),) if show_mask else ()))
+    check_apart((info, *others, *control_clips(settings)), *written)
     size = info.width, info.height
     with own_numbers(), memory_errors_explained(settings), Outputs(target) as outputs:
         writer = VideoWriter(
@@ -91,26 +86,33 @@ def edit_file(
             settings=_writing(settings),
             outputs=outputs,
         )
-        expected = _expected(info, start, end)
-        pipeline = _pipeline(settings, backbone, progress, expected, download=download)
+        expected = expected_frames(info, start, end)
+        pipeline = edit_pipeline(settings, backbone, progress, expected, download=download)
         with writer:
             described = _hashed(pipeline, info)
             working = model_size(*size, settings.size, pipeline.backbone)
             latents, times = pipeline.encode(stream, working, expected)
-            latents = pipeline.edit(latents, pipeline.control(working, start, len(latents)))
+            region = region_of(pipeline, latents, start, mask)
+            latents = pipeline.edit(latents, pipeline.control(working, start, len(latents)), region)
 
             def write(writer: VideoWriter) -> Path:
-                return _written(writer, pipeline.decode(latents, size), times, stream.end_time)
+                windows = pipeline.decode(latents, size)
+                if region is not None:
+                    source = (pixels for pixels, _ in stream)
+                    windows = region.put_back(windows, source, size, stream.window)
+                return _written(writer, windows, times, stream.end_time)
 
             try:
                 finished = write(writer)
             except OutputError as error:
                 raise with_pictures_kept(error, target, size, write) from error
-            values = _record(pipeline, described, working, len(times))
+            values = _record(pipeline, described, working, len(times), region)
             values["sound"] = record.plain(writer.sound)
             values["warnings"] += [*stream.warnings, *writer.warnings]
             values["output"] = described_output(target, finished)
             record.add_record(outputs, values)
+    if show_mask and region is not None:
+        save_strip(region, stream, target)
     return EditResult(target, outputs.paths[1], values)
 
 
@@ -132,8 +134,9 @@ def edit_clip(
     if start or (end is not None and end < len(clip.frames)):
         clip = _part(clip, start, len(clip.frames) if end is None else end)
     height, width = clip.frames.shape[1:3]
+    mask = None if settings.mask is None else MaskClip.opened(settings.mask, width, height)
     with own_numbers(), memory_errors_explained(settings):
-        pipeline = _pipeline(settings, backbone, progress, len(clip.frames), download=download)
+        pipeline = edit_pipeline(settings, backbone, progress, len(clip.frames), download=download)
         working = model_size(width, height, settings.size, pipeline.backbone)
         length = window_length(width, height, settings.batch)
         windows = (
@@ -144,9 +147,13 @@ def edit_clip(
             _ = pipeline.backbone.fingerprint  # kept by the model
             described, changed = record.source_of(clip)
         latents, _ = pipeline.encode(windows, working, len(clip.frames))
-        latents = pipeline.edit(latents, pipeline.control(working, clip.start, len(latents)))
-        frames = torch.cat(list(pipeline.decode(latents, (width, height))))
-    values = _record(pipeline, described, working, len(frames))
+        region = region_of(pipeline, latents, clip.start, mask)
+        latents = pipeline.edit(latents, pipeline.control(working, clip.start, len(latents)), region)
+        edited = pipeline.decode(latents, (width, height))
+        if region is not None:
+            edited = region.put_back(edited, clip.frames.split(length), (width, height), length)
+        frames = torch.cat(list(edited))
+    values = _record(pipeline, described, working, len(frames), region)
     # The record counts from the start of the file, as `repeat` will.
     values["settings"]["frames"] = [clip.start, None if clip.is_tail else clip.end]
     values["frames"]["first"] = clip.start
@@ -190,6 +197,24 @@ def save_clip(clip: Clip, output: str | os.PathLike[str]) -> None:
             record.add_record(outputs, values)
 
 
+def open_source(source: str | os.PathLike[str], settings: EditSettings) -> FrameStream:
+    """Open the frames that are to be edited. Raises: ClipError, SettingsError."""
+    stream = open_clip(
+        source,
+        *settings.frames,
+        allow_truncated=settings.allow_truncated,
+        allow_damaged=settings.allow_damaged,
+        settings=_reading(settings),
+    )
+    info = stream.info
+    if settings.fps is not None and not info.is_images:
+        raise SettingsError(
+            f"{argument('fps')} is for folders of images, and {shown(info.path)} has a rate of its own; leave it out."
+        )
+    stream.window = window_length(info.width, info.height, settings.batch)
+    return stream
+
+
 def _reading(settings: EditSettings) -> ReadSettings:
     return ReadSettings() if settings.fps is None else ReadSettings(image_rate=Fraction(str(settings.fps)))
 
@@ -198,7 +223,7 @@ def _writing(settings: EditSettings) -> WriteSettings:
     return WriteSettings(sound=settings.sound, sound_track=settings.sound_track)
 
 
-def _pipeline(
+def edit_pipeline(
     settings: EditSettings,
     backbone: Backbone | None,
     progress: Progress,
@@ -206,6 +231,7 @@ def _pipeline(
     *,
     download: bool,
 ) -> Pipeline:
+    """Open all that an edit needs, and check it. Raises any EvenreelError."""
     inversion = create_inversion(settings)  # wrong options fail before weights load
     prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
     pipeline = opened(
@@ -239,7 +265,11 @@ def _hashed(pipeline: Pipeline, info: VideoInfo) -> dict[str, Any]:
 
 
 def _record(
-    pipeline: Pipeline, source: dict[str, Any], working: tuple[int, int], written: int
+    pipeline: Pipeline,
+    source: dict[str, Any],
+    working: tuple[int, int],
+    written: int,
+    region: Region | None,
 ) -> dict[str, Any]:
     settings = pipeline.settings
     return {
@@ -247,11 +277,14 @@ def _record(
         "command": "edit",
         "source": source,
         "inversion": {"name": settings.inversion, "settings": record.plain(pipeline.inversion)},
+        "kept": None if region is None else region.described((source["width"], source["height"])),
+        "mask": None if region is None or region.mask is None else region.mask.described,
         "frames": {"first": settings.frames[0], "written": written},
     }
 
 
-def _expected(info: VideoInfo, start: int, end: int | None) -> int | None:
+def expected_frames(info: VideoInfo, start: int, end: int | None) -> int | None:
+    """Count the frames that a range of a clip holds, as far as known."""
     count = info.estimated_frame_count
     if end is not None:
         return end - start

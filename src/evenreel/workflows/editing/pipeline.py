@@ -34,6 +34,7 @@ from evenreel.workflows.editing.adapter_use import AdapterInUse
 from evenreel.workflows.editing.control_use import Conditions
 from evenreel.workflows.editing.model_additions import Additions
 from evenreel.workflows.editing.motion_use import MotionInUse
+from evenreel.workflows.editing.regions import Region
 from evenreel.workflows.editing.resource_use import Stopwatch
 
 log = logging.getLogger(__name__)
@@ -137,7 +138,12 @@ class Stages:
             yield windows
 
     def sample(
-        self, job: EditJob, stage: str, added_noise: sampling.AddedNoise | None = None, eta: float = 1.0
+        self,
+        job: EditJob,
+        stage: str,
+        added_noise: sampling.AddedNoise | None = None,
+        eta: float = 1.0,
+        put_back: sampling.PutBack | None = None,
     ) -> Latents:
         """Clean latents of a whole clip."""
         with ExitStack() as stack:
@@ -151,6 +157,7 @@ class Stages:
                 timesteps,
                 added_noise=added_noise,
                 eta=eta,
+                put_back=put_back,
             )
             for _, clean in tracked(steps, self.progress, stage, len(timesteps)):  # noqa: B007 - the last counts
                 pass
@@ -208,19 +215,28 @@ class Pipeline(Stages):
             self.progress("read and encode", len(times), len(times))
         return torch.cat(latents), times
 
-    def edit(self, latents: Latents, control: AnyControl | None = None) -> Latents:
-        """Latents of the edited clip."""
-        with self.completed():
-            return self._edited(latents, control)
+    @property
+    def frames_apart(self) -> frozenset[int]:
+        """Frames of one colour, which motion modules do not see among the others."""
+        return frozenset(number for number, plain in enumerate(self.plain) if plain)
 
-    def _edited(self, latents: Latents, control: AnyControl | None) -> Latents:
+    def edit(
+        self, latents: Latents, control: AnyControl | None = None, region: Region | None = None
+    ) -> Latents:
+        """Latents of the clip, edited in a region; None is everywhere."""
+        if region is not None and region.is_empty:
+            return latents
+        with self.completed():
+            return self._edited(latents, control, region)
+
+    def _edited(self, latents: Latents, control: AnyControl | None, region: Region | None) -> Latents:
         settings, backbone = self.settings, self.backbone
         prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
         prompt, negative, source = backbone.embed(prompts).split(1)
         frames, channels, height, width = latents.shape
         with (
             exclusive(backbone.unet),
-            self.moved(frozenset(number for number, plain in enumerate(self.plain) if plain)) as motion,
+            self.moved(self.frames_apart) as motion,
             self._prepared(latents, source, negative, motion) as (prefix, inverted),
         ):
             job = EditJob(
@@ -241,7 +257,9 @@ class Pipeline(Stages):
                 prefix=prefix,
                 motion=motion,
             )
-            return self.sample(job, "edit", inverted.noise_on(backbone.device), inverted.eta)
+            added = inverted.noise_on(backbone.device)
+            put_back = None if region is None else region.putting_back(inverted.trajectory, latents)
+            return self.sample(job, "edit", added, inverted.eta, put_back)
 
     @contextmanager
     def _prepared(

@@ -62,6 +62,7 @@ class _Record(_Part):
 
     command: str | None = None
     source: _File | None = None
+    mask: _File | None = None
     control: list[_Control] | _Control | None = None
     motion: _Model | None = None
     output: _Output
@@ -109,6 +110,7 @@ def repeat_edit(
     told = _told(values, Path(path))
     from_text = told.command == "generate"
     clips = [] if told.source is None else [told.source]
+    clips.extend([] if told.mask is None else [told.mask])
     clips.extend(control.clip for control in told.controls if control.clip is not None)
     settings = settings_of_then(values, from_text=from_text)
     for clip in clips:

@@ -127,16 +127,23 @@ def control_clips(settings: RunSettings) -> tuple[VideoInfo, ...]:
     return tuple(probe(use.clip) for use in settings.control or () if use.clip is not None)
 
 
-def check_apart(sources: Sequence[VideoInfo], target: Path, record_path: Path) -> None:
-    """Refuse to write over a source, under whatever name, or over a JSON file that is not ours."""
+def check_apart(
+    sources: Sequence[VideoInfo], target: Path, record_path: Path | None = None, *others: Path
+) -> None:
+    """Refuse to write over a source, under whatever name, or over a JSON file that is not ours.
+
+    `record_path` is None where there is no record; `others` are what else is written.
+    """
+    every = [path for path in (target, record_path, *others) if path is not None]
     for info in sources:
         for source in (info.path, *info.images):
-            for written in (target, record_path):
+            for written in every:
                 if _same_place(source, written):
                     raise OutputError(f"{written} is the source itself; choose another {argument('output')}.")
         if info.is_images and _same_place(info.path, target.parent) and not target.suffix:
             raise OutputError(f"{target} lies inside the source folder; choose another {argument('output')}.")
-    record.check_record_place(record_path)
+    if record_path is not None:
+        record.check_record_place(record_path)
 
 
 def _loaded(settings: RunSettings, *, download: bool) -> Backbone:

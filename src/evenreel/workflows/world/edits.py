@@ -34,6 +34,7 @@ from evenreel.progress import silent
 from evenreel.settings import EditSettings
 from evenreel.types import Frames, Latents
 from evenreel.workflows.editing.adapter_use import AdapterInUse
+from evenreel.workflows.editing.keeping import region_of
 from evenreel.workflows.editing.motion_use import MotionInUse, chosen_host
 from evenreel.workflows.editing.pipeline import Pipeline
 from evenreel.workflows.editing.resource_use import Stopwatch
@@ -164,7 +165,10 @@ def edit_frames(
     pipeline = Pipeline(
         backbone, host, settings, silent, Stopwatch(backbone.device), adapter=adapter, motion=motion
     )
-    return backbone.decode(pipeline.edit(backbone.encode(frames))).cpu()
+    latents = backbone.encode(frames)
+    region = region_of(pipeline, latents)
+    edited = backbone.decode(pipeline.edit(latents, region=region)).cpu()
+    return edited if region is None else region.put_back_whole(edited, frames)
 
 
 @dataclass(frozen=True)

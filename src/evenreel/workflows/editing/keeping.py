@@ -1,0 +1,119 @@
+"""Where an edit is needed: the places at which the model sees a difference between the two prompts.
+
+The source is noised, and its noise is predicted once for each prompt; where the predictions agree, the prompts ask for
+the same (DiffEdit, arXiv:2210.11427). What counts as a difference is an absolute threshold, learnt on clips whose right
+answer is known (benchmarks/regions.py), and so is when everything is meant (docs/regions.md).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own habit
+from jaxtyping import Float
+from torch import Tensor
+
+from evenreel import random
+from evenreel.backbones.sharing import exclusive
+from evenreel.diffusion import ddim
+from evenreel.hosts.base import EditJob, moving, predict_in_windows
+from evenreel.hosts.motion_windows import MotionWindows
+from evenreel.ops.regions import Part, grown
+from evenreel.types import Latents
+from evenreel.workflows.editing.pipeline import Pipeline, window_length
+from evenreel.workflows.editing.regions import MaskClip, Region
+
+Difference = Float[Tensor, "frames height width"]
+"""Root of the mean square, over channels, of the difference of two noise predictions."""
+
+TIMESTEPS = (400, 600)
+"""Training timesteps at which predictions are compared, of 1000."""
+SMALLEST = 0.1
+"""Difference from which a place is meant."""
+GLOBAL = 0.1
+"""Median difference of a clip from which all of it is meant."""
+
+
+def region_of(
+    pipeline: Pipeline, latents: Latents, first: int = 0, mask: MaskClip | None = None
+) -> Region | None:
+    """Find where a clip is to be edited, as its mask says or else the prompts; None is everywhere.
+
+    `latents` are the clip's without noise, `first` is the number of the first one in the source. Raises: SettingsError
+    for a mask that does not suit the clip.
+    """
+    settings = pipeline.settings
+    frames, _, height, width = latents.shape
+    if mask is not None:
+        window = window_length(mask.info.width, mask.info.height, settings.batch)
+        whole = settings.frames == (0, None)
+        return Region(mask.cells(first, frames, window, (height, width), whole=whole), first, mask)
+    words, source_words = settings.prompt.split(), settings.source_prompt.split()
+    if settings.keep == "off" or not source_words or settings.lora or settings.control:
+        return None
+    if words == source_words:
+        pipeline.notice(
+            "prompt and source prompt are the same, so nothing changes and the result is the source"
+        )
+        return Region(torch.zeros(frames, height, width, dtype=torch.bool), first)
+    with pipeline.stopwatch.stage("compare"):
+        cells = concerned(prompt_difference(pipeline, latents))
+    return None if cells is None else Region(cells, first)
+
+
+def prompt_difference(pipeline: Pipeline, latents: Latents) -> Difference:
+    """Compare what a model makes of a noised clip with the one prompt and with the other, in all its cells.
+
+    The noise follows from the seed; hosts, adapters and the inversion have no part in it.
+    """
+    settings, backbone = pipeline.settings, pipeline.backbone
+    with pipeline.completed(), exclusive(backbone.unet), pipeline.moved(pipeline.frames_apart) as motion:
+        prompts = backbone.embed([settings.source_prompt, settings.prompt])
+        total = torch.zeros(len(latents), *latents.shape[2:])
+        pipeline.progress("compare prompts", 0, len(TIMESTEPS))
+        for done, timestep in enumerate(TIMESTEPS, 1):
+            difference = _difference(pipeline, latents, prompts, timestep, motion)
+            total += difference.float().square().mean(1).sqrt().cpu()
+            pipeline.progress("compare prompts", done, len(TIMESTEPS))
+    return total / len(TIMESTEPS)
+
+
+@torch.inference_mode()
+def _difference(
+    pipeline: Pipeline, latents: Latents, prompts: Tensor, timestep: int, motion: MotionWindows | None
+) -> Latents:
+    backbone, settings = pipeline.backbone, pipeline.settings
+    frames, channels, height, width = latents.shape
+    source, edit = prompts.split(1)
+    job = EditJob(
+        shape=(frames, channels, height, width),
+        timesteps=(timestep,),
+        prompt_embeds=edit,
+        negative_prompt_embeds=source,
+        source_prompt_embeds=source,
+        batch=settings.batch,
+        motion=motion,
+    )
+    noise = torch.stack(
+        [
+            torch.randn(channels, height, width, generator=random.generator(settings.seed, timestep, frame))
+            for frame in range(frames)
+        ]
+    )
+    noisy = ddim.add_noise(latents, noise.to(latents), backbone.schedule.alpha(timestep))
+
+    def predict(chosen: Sequence[int]) -> Latents:
+        rows = noisy[list(chosen)]
+        with moving(job, len(chosen)):
+            before, after = backbone.predict_noise(torch.cat([rows, rows]), timestep, prompts).chunk(2)
+        return after - before
+
+    return predict_in_windows(job, noisy, timestep, predict)
+
+
+def concerned(difference: Difference) -> Part | None:
+    """Return the cells that a change is about; None where it is about all of them, or no place stands out."""
+    if float(difference.median()) > GLOBAL:
+        return None
+    near = F.avg_pool3d(difference[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+    cells = grown(near > SMALLEST, 1)
+    return cells if bool(cells.any()) and not bool(cells.all()) else None

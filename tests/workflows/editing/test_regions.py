@@ -1,0 +1,198 @@
+"""What an edit leaves alone: masks of the user's, and what the prompts say."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+import evenreel
+from evenreel import EditSettings, edit_file
+from evenreel.backbones import load_backbone
+from evenreel.errors import EvenreelError, SettingsError
+from evenreel.ops.regions import grown
+from evenreel.video import load
+from evenreel.workflows.editing import keeping
+from evenreel.workflows.editing.regions import Queue, feather_of
+from evenreel.workflows.editing.repeat import repeat_edit
+from video.making import moving, write_clip
+
+SIZE = (96, 64)
+"""Width and height of the clip with sound."""
+FEATHER = feather_of(*SIZE)
+
+
+@pytest.fixture(scope="module")
+def backbone(tiny_folder):
+    return load_backbone(str(tiny_folder), device="cpu")
+
+
+@pytest.fixture
+def settings(tiny_folder):
+    def make(**changes) -> EditSettings:
+        quick = {"prompt": "a star", "source_prompt": "a ball", "steps": 2, "model": str(tiny_folder)}
+        return EditSettings(**{**quick, "device": "cpu", "batch": 3, "host": "frame", **changes})
+
+    return make
+
+
+def picture(path, box=(8, 8, 32, 40), size=SIZE):
+    """A mask that is white in a box (left, top, right, bottom)."""
+    image = Image.new("L", size, 0)
+    if box is not None:
+        image.paste(255, box)
+    image.save(path)
+    return path
+
+
+def white(path):
+    return (torch.tensor(list(Image.open(path).getdata())) > 127).view(1, SIZE[1], SIZE[0])
+
+
+def differing(one, other):
+    return (one.frames.int() - other.frames.int()).abs().amax(-1) > 0
+
+
+@pytest.mark.parametrize("host", ["frame", "vidtome", "tokenflow", "text2video_zero", "vid2vid_zero"])
+@pytest.mark.parametrize("inversion", ["flow-edit", "ddim"])
+def test_outside_a_mask_and_its_soft_edge_the_source_stays_bit_for_bit(
+    host, inversion, clip_with_sound, tmp_path, settings
+):
+    mask = picture(tmp_path / "mask.png")
+    result = edit_file(
+        clip_with_sound, tmp_path / "out", settings(mask=str(mask), host=host, inversion=inversion)
+    )
+    changed = differing(load(result.path), load(clip_with_sound))
+    assert not (changed & ~grown(white(mask), FEATHER)).any()
+    assert (changed & white(mask)).float().sum() > 0.5 * 7 * white(mask).sum()
+
+
+def test_inside_a_mask_pixels_are_those_of_an_edit_whose_latents_were_put_back(
+    clip_with_sound, tmp_path, settings, backbone
+):
+    """With a mask that covers all cells but is black in places, the inside is what an edit without mask gives."""
+    mask = Image.new("L", SIZE, 255)
+    mask.putpixel((95, 63), 0)
+    mask.save(tmp_path / "mask.png")
+    clip = load(clip_with_sound)
+    masked = evenreel.edit(clip, settings(mask=str(tmp_path / "mask.png")), backbone=backbone)
+    whole = evenreel.edit(clip, settings(keep="off"), backbone=backbone)
+    far = ~grown(~white(tmp_path / "mask.png"), FEATHER + 1)
+    assert not (differing(masked, whole) & far).any()
+
+
+def test_a_clip_is_a_mask_frame_by_frame_and_may_be_numbered_as_the_source(
+    clip_with_sound, tmp_path, settings, backbone
+):
+    (tmp_path / "mask").mkdir()
+    for number in range(7):
+        picture(tmp_path / "mask" / f"{number}.png", (8 * number, 0, 8 * number + 24, 64) if number else None)
+    clip = load(clip_with_sound)
+    told = settings(mask=str(tmp_path / "mask"), batch=2)
+    whole = evenreel.edit(clip, told, backbone=backbone)
+    changed = differing(whole, clip)
+    assert not changed[0].any()
+    parts = torch.cat([white(tmp_path / "mask" / f"{number}.png") for number in range(7)])
+    assert not (changed & ~grown(parts, FEATHER)).any()
+    part = evenreel.edit(load(clip_with_sound, 2, 5), told, backbone=backbone)
+    changed = differing(part, load(clip_with_sound, 2, 5))
+    assert not (changed & ~grown(parts[2:5], FEATHER)).any()
+    assert (changed & parts[2:5]).any()
+
+
+def test_the_record_says_what_was_kept_and_it_is_repeated(clip_with_sound, tmp_path, settings):
+    mask = picture(tmp_path / "mask.png", (0, 0, 48, 64))
+    record = edit_file(clip_with_sound, tmp_path / "out.mkv", settings(mask=str(mask))).record
+    assert record["kept"] == {"share": 0.5, "shares": [0.5] * 7, "feather": FEATHER}
+    assert record["settings"]["mask"] == str(mask)
+    assert record["mask"]["sha256"]
+    again = repeat_edit(tmp_path / "out.json")
+    assert torch.equal(load(again.path).frames, load(tmp_path / "out.mkv").frames)
+    picture(mask, (0, 0, 24, 64))
+    with pytest.raises(EvenreelError, match="no longer the clip that was used"):
+        repeat_edit(tmp_path / "out.json")
+
+
+def test_records_of_before_keep_nothing(clip_with_sound, tmp_path, settings):
+    before = edit_file(clip_with_sound, tmp_path / "out.mkv", settings(keep="off"))
+    values = json.loads(before.record_path.read_text(encoding="utf-8"))
+    del values["settings"]["keep"], values["settings"]["mask"], values["kept"], values["mask"]
+    before.record_path.write_text(json.dumps(values), encoding="utf-8")
+    assert repeat_edit(before.record_path).record["settings"]["keep"] == "off"
+
+
+class TestMasksThatCannotBe:
+    @pytest.mark.parametrize(
+        ("box", "size", "said"),
+        [
+            (None, SIZE, "is black throughout"),
+            ((0, 0, *SIZE), SIZE, "is white throughout"),
+            ((0, 0, 8, 8), (64, 64), "is 64 x 64 and the clip is 96 x 64"),
+        ],
+    )
+    def test_pictures(self, box, size, said, clip_with_sound, tmp_path, settings):
+        mask = picture(tmp_path / "mask.png", box, size)
+        with pytest.raises(SettingsError, match=said):
+            edit_file(clip_with_sound, tmp_path / "out.mp4", settings(mask=str(mask)))
+        assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]
+
+    def test_clips_of_another_length(self, clip_with_sound, tmp_path, settings):
+        mask = write_clip(tmp_path / "mask.mkv", moving(5, *SIZE))
+        with pytest.raises(SettingsError, match="has 5 frames and the clip has 7"):
+            edit_file(clip_with_sound, tmp_path / "out.mp4", settings(mask=str(mask)))
+        with pytest.raises(SettingsError, match="has 5 frames and 3 are edited, from 4 on"):
+            edit_file(clip_with_sound, tmp_path / "out.mp4", settings(mask=str(mask), frames=(4, 7)))
+
+    def test_what_is_not_a_picture(self, clip_with_sound, tmp_path, settings):
+        (tmp_path / "mask.png").write_text("white")
+        with pytest.raises(EvenreelError, match=r"mask\.png"):
+            edit_file(clip_with_sound, tmp_path / "out.mp4", settings(mask=str(tmp_path / "mask.png")))
+
+
+class TestWhatThePromptsSay:
+    def test_equal_prompts_give_the_source_and_a_sentence(self, clip_with_sound, tmp_path, settings):
+        result = edit_file(
+            clip_with_sound, tmp_path / "out", settings(prompt="a  star", source_prompt="a star")
+        )
+        assert torch.equal(load(result.path).frames, load(clip_with_sound).frames)
+        assert any("are the same" in warning for warning in result.record["warnings"])
+
+    @pytest.mark.parametrize("changes", [{"source_prompt": ""}, {"keep": "off"}])
+    def test_nothing_is_kept_where_nothing_says_what_changes(
+        self, changes, clip_with_sound, settings, backbone
+    ):
+        told = settings(**changes)
+        edited = evenreel.edit(load(clip_with_sound), told, backbone=backbone)
+        assert edited.record["kept"] is None
+
+    def test_cells_that_stand_out_are_found_and_the_rest_stays(
+        self, clip_with_sound, settings, backbone, monkeypatch
+    ):
+        def difference(pipeline, latents):
+            found = torch.zeros(len(latents), *latents.shape[2:])
+            found[:, :, :3] = 10.0
+            return found
+
+        monkeypatch.setattr(keeping, "prompt_difference", difference)
+        clip = load(clip_with_sound)
+        edited = evenreel.edit(clip, settings(), backbone=backbone)
+        changed = differing(edited, clip)
+        assert changed[:, :, :20].float().mean() > 0.5
+        assert not changed[:, :, -16:].any()
+        assert 0 < edited.record["kept"]["share"] < 1
+
+    def test_predictions_for_equal_words_do_not_differ(
+        self, clip_with_sound, settings, backbone, monkeypatch
+    ):
+        found = []
+        monkeypatch.setattr(keeping, "concerned", lambda difference: found.append(difference))
+        evenreel.edit(load(clip_with_sound), settings(), backbone=backbone)
+        assert found[0].shape == (7, 8, 12)
+        assert (found[0] > 0).all()
+
+
+def test_rows_are_taken_in_any_lengths():
+    queue = Queue(torch.arange(10).split(3))
+    assert [queue.take(count).tolist() for count in (1, 4, 5)] == [[0], [1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    with pytest.raises(EvenreelError, match="changed while it was edited"):
+        queue.take(1)
