@@ -6,7 +6,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 Part = Bool[Tensor, "frames height width"]
-"""What belongs to it, of pixels or of cells."""
+"""What belongs to it, of the pixels or cells of pictures."""
+Cells = Bool[Tensor, "frames rows columns"]
+"""The same, where it stands beside another grid."""
 Weights = Float[Tensor, "frames height width"]
 
 
@@ -34,7 +36,7 @@ def feathered(part: Part, width: int) -> Weights:
     return (F.avg_pool2d(across, (side, 1), 1, divisor_override=1) / side**2)[:, 0]
 
 
-def cells_of(part: Part, size: tuple[int, int]) -> Part:
+def cells_of(part: Part, size: tuple[int, int]) -> Cells:
     """Return the cells, of a grid of (height, width) `size` laid over the picture, that hold some of a part's pixels.
 
     Where cells are smaller than pixels, those under a pixel of the part. `pixels_of` of the cells of some pixels holds
@@ -52,7 +54,7 @@ def cells_of(part: Part, size: tuple[int, int]) -> Part:
     return part
 
 
-def pixels_of(cells: Part, size: tuple[int, int]) -> Part:
+def pixels_of(cells: Cells, size: tuple[int, int]) -> Part:
     """Return the pixels, of a picture of (height, width) `size`, whose centres lie in cells of a grid over it."""
     height, width = size
     rows = _centres(height, cells.shape[1])

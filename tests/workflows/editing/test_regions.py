@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -46,7 +47,8 @@ def picture(path, box=(8, 8, 32, 40), size=SIZE):
 
 
 def white(path):
-    return (torch.tensor(list(Image.open(path).getdata())) > 127).view(1, SIZE[1], SIZE[0])
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image) > 127)[None]
 
 
 def differing(one, other):

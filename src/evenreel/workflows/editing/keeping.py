@@ -5,6 +5,7 @@ the same (DiffEdit, arXiv:2210.11427). What counts as a difference is an absolut
 answer is known (benchmarks/regions.py), and so is when everything is meant (docs/regions.md).
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +18,7 @@ from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import ddim
 from evenreel.hosts.base import EditJob, moving, predict_in_windows
 from evenreel.hosts.motion_windows import MotionWindows
-from evenreel.ops.regions import Part, grown
+from evenreel.ops.regions import Part
 from evenreel.types import Latents
 from evenreel.workflows.editing.pipeline import Pipeline, window_length
 from evenreel.workflows.editing.regions import MaskClip, Region
@@ -25,12 +26,15 @@ from evenreel.workflows.editing.regions import MaskClip, Region
 Difference = Float[Tensor, "frames height width"]
 """Root of the mean square, over channels, of the difference of two noise predictions."""
 
-TIMESTEPS = (400, 600)
-"""Training timesteps at which predictions are compared, of 1000."""
-SMALLEST = 0.1
-"""Difference from which a place is meant."""
-GLOBAL = 0.1
-"""Median difference of a clip from which all of it is meant."""
+TIMESTEPS = (300, 700)
+"""Training timesteps, of 1000, at whose noise levels the prompts are compared."""
+CALM, ALL = 0.2, 0.044
+"""Share of a clip's cells that differ least, and the difference up to which the calmest of them may go, or else
+everything is meant: a change of style or background is one of all places."""
+SMALLEST = 0.08
+"""Difference from which a place is meant, where not everything is."""
+NEARLY_ALL = 0.9
+"""Share of a clip's cells from which leaving the others alone is not worth a seam."""
 
 
 def region_of(
@@ -111,9 +115,13 @@ def _difference(
 
 
 def concerned(difference: Difference) -> Part | None:
-    """Return the cells that a change is about; None where it is about all of them, or no place stands out."""
-    if float(difference.median()) > GLOBAL:
-        return None
+    """Return the cells that a change is about; None where it is about all of them, or where no place stands out.
+
+    Differences are averaged over three neighbours each way, in place and time, and what is found is grown by a cell and
+    by a frame: what moves, and what takes another shape, is covered where it was and where it will be.
+    """
     near = F.avg_pool3d(difference[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
-    cells = grown(near > SMALLEST, 1)
-    return cells if bool(cells.any()) and not bool(cells.all()) else None
+    if float(near.flatten().kthvalue(math.ceil(CALM * near.numel())).values) > ALL:
+        return None
+    cells = F.max_pool3d((near > SMALLEST)[None, None].float(), 3, 1, 1)[0, 0] > 0
+    return cells if 0 < float(cells.float().mean()) < NEARLY_ALL else None

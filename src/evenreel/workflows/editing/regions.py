@@ -12,7 +12,7 @@ from evenreel.diffusion.sampling import PutBack
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import ClipError, SettingsError, argument
 from evenreel.files import shown
-from evenreel.ops.regions import Part, Weights, cells_of, feathered, pixels_of
+from evenreel.ops.regions import Cells, Part, Weights, cells_of, feathered, pixels_of
 from evenreel.types import Frames, Latents, Pixels
 from evenreel.video import VideoInfo, open_clip, probe
 from evenreel.workflows.editing import record
@@ -72,7 +72,7 @@ class MaskClip:
         for pixels, _ in open_clip(self.info.path, begin, begin + count, window=window):
             yield _white(pixels)
 
-    def cells(self, first: int, count: int, window: int, size: tuple[int, int], *, whole: bool) -> Part:
+    def cells(self, first: int, count: int, window: int, size: tuple[int, int], *, whole: bool) -> Cells:
         """Find the cells, of a grid of (height, width) `size`, that hold white.
 
         The frames are as for `parts`; of the whole clip, the mask must have just as many. Raises: SettingsError, also
@@ -105,7 +105,7 @@ class MaskClip:
 class Region:
     """Where a clip is edited."""
 
-    cells: Part
+    cells: Cells
     """Of the latents, those that the edit makes; the others are the source's at every step."""
     first: int = 0
     """Number, in the source, of the first frame."""
