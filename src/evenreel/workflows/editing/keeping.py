@@ -114,14 +114,24 @@ def _difference(
     return predict_in_windows(job, noisy, timestep, predict)
 
 
-def concerned(difference: Difference) -> Part | None:
+def averaged(difference: Difference) -> Difference:
+    """Average over three neighbours each way, in place and time, or as many as there are."""
+    return F.avg_pool3d(difference[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+
+
+def calmest(difference: Difference) -> float:
+    """Return how much those places of a clip differ, at most, that differ least: a share of CALM of all."""
+    return float(difference.flatten().kthvalue(math.ceil(CALM * difference.numel())).values)
+
+
+def concerned(difference: Difference, everything: float = ALL, smallest: float = SMALLEST) -> Part | None:
     """Return the cells that a change is about; None where it is about all of them, or where no place stands out.
 
-    Differences are averaged over three neighbours each way, in place and time, and what is found is grown by a cell and
-    by a frame: what moves, and what takes another shape, is covered where it was and where it will be.
+    What is found is grown by a cell and by a frame: what moves, and what takes another shape, is covered where it was
+    and where it will be.
     """
-    near = F.avg_pool3d(difference[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
-    if float(near.flatten().kthvalue(math.ceil(CALM * near.numel())).values) > ALL:
+    near = averaged(difference)
+    if calmest(near) > everything:
         return None
-    cells = F.max_pool3d((near > SMALLEST)[None, None].float(), 3, 1, 1)[0, 0] > 0
+    cells = F.max_pool3d((near > smallest)[None, None].float(), 3, 1, 1)[0, 0] > 0
     return cells if 0 < float(cells.float().mean()) < NEARLY_ALL else None

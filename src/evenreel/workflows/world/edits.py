@@ -149,10 +149,8 @@ def _other_value(rng: random.Random, scene: Scene, name: str) -> str:
     return rng.choice([value for value in ATTRIBUTES[name] if value != scene.attribute(name)])
 
 
-def edit_frames(
-    backbone: Backbone, frames: Frames, settings: EditSettings, watch: Watch | None = None
-) -> Frames:
-    """Edit frames that have the model's own size already."""
+def edit_pipeline(backbone: Backbone, settings: EditSettings, watch: Watch | None = None) -> Pipeline:
+    """Open an edit with a model that is there already; LoRAs, embeddings and ControlNets have no part in it."""
     chosen = chosen_host(settings.host, settings.motion, backbone.name, settings.usual_host)
     settings = replace(settings, host=chosen)
     host = create_host(settings.host, settings.host_options)
@@ -160,11 +158,17 @@ def edit_frames(
     if watch is not None:
         host = _Watched(host, watch)
     adapter = AdapterInUse.opened(settings.adapter, backbone, with_source=True)
-    if adapter is not None:
-        adapter.see(frames)
-    pipeline = Pipeline(
-        backbone, host, settings, silent, Stopwatch(backbone.device), adapter=adapter, motion=motion
-    )
+    stopwatch = Stopwatch(backbone.device)
+    return Pipeline(backbone, host, settings, silent, stopwatch, adapter=adapter, motion=motion)
+
+
+def edit_frames(
+    backbone: Backbone, frames: Frames, settings: EditSettings, watch: Watch | None = None
+) -> Frames:
+    """Edit frames that have the model's own size already."""
+    pipeline = edit_pipeline(backbone, settings, watch)
+    if pipeline.adapter is not None:
+        pipeline.adapter.see(frames)
     latents = backbone.encode(frames)
     region = region_of(pipeline, latents)
     edited = backbone.decode(pipeline.edit(latents, region=region)).cpu()

@@ -1,0 +1,163 @@
+"""What the prompts say of where an edit is needed, against the exact region of change; thresholds learnt from it.
+
+    python benchmarks/regions.py --clips 60                    # figures with the thresholds in use, by kind of change
+    python benchmarks/regions.py --clips 60 --learn            # and the thresholds that these clips would choose
+
+Clips are rendered from 60000 on, those that defaults are chosen on. A place changes where the right answer differs from
+the source by more than 8 levels of 255 in a colour. Differences are kept in --out, so that a run that was cut goes on;
+for other weights they are found anew. With --learn, ALL is chosen halfway (in ratio) between the clips of which a part
+changes and those of which all does, and SMALLEST is the largest that loses no more than --lost of the changed pixels of
+any clip.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from evenreel.backbones import load_backbone
+from evenreel.ops.regions import pixels_of
+from evenreel.workflows.editing import keeping
+from evenreel.workflows.world.edits import WorldEdit, edit_pipeline
+
+FIRST = 60_000
+LEVELS = 8 / 255
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A clip, and what the model sees of its change."""
+
+    number: int
+    change: dict[str, str]
+    difference: Tensor
+    changed: Tensor
+    """The pixels that the right answer changes: frames, height, width."""
+
+    @property
+    def kind(self) -> str:
+        """The attribute that changes, or how many do; `all` where background or style are among several."""
+        names = sorted(self.change)
+        if len(names) == 1:
+            return names[0]
+        return "several, of all" if {"background", "style"} & set(names) else "several, of the object"
+
+    @property
+    def near(self) -> Tensor:
+        """Differences averaged over neighbours, as they are judged."""
+        return keeping.averaged(self.difference)
+
+    @property
+    def calm(self) -> float:
+        """The difference that says whether everything is meant."""
+        return keeping.calmest(self.near)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a part changes by what was asked for."""
+        return not {"background", "style"} & set(self.change)
+
+    def figures(self, cells: Tensor | None) -> dict[str, float]:
+        """Recall, precision and the share kept; None is everywhere."""
+        if cells is None:
+            cells = torch.ones_like(self.difference, dtype=torch.bool)
+        part = pixels_of(cells, (self.changed.shape[1], self.changed.shape[2]))
+        both = float((part & self.changed).sum())
+        return {
+            "recall": both / max(1.0, float(self.changed.sum())),
+            "precision": both / max(1.0, float(part.sum())),
+            "kept": 1 - float(part.float().mean()),
+        }
+
+
+def compared(number: int, options: argparse.Namespace, backbone) -> Compared:
+    """The differences of one clip, found or read."""
+    edit = WorldEdit.drawn(number, options.frames, options.most)
+    name = f"{number}-{options.frames}-{options.most}-{options.motion}-{backbone.fingerprint[:12]}"
+    path = options.out / f"{name}-{'-'.join(map(str, keeping.TIMESTEPS))}.safetensors"
+    if not path.is_file():
+        pipeline = edit_pipeline(backbone, edit.settings(motion=options.motion))
+        save_file(
+            {"difference": keeping.prompt_difference(pipeline, backbone.encode(edit.source.frames))}, path
+        )
+    changed = (edit.truth.frames - edit.source.frames).abs().amax(1) > LEVELS
+    return Compared(number, edit.change, load_file(path)["difference"], changed)
+
+
+def learnt(clips: Sequence[Compared], lost: float) -> tuple[float, float]:
+    """ALL and SMALLEST as these clips would have them."""
+    local, every = [c for c in clips if c.is_local], [c for c in clips if not c.is_local]
+    most, least = max(c.calm for c in local), min(c.calm for c in every)
+    print(f"calmest fifth: at most {most:.4f} where a part changes, at least {least:.4f} where all does")
+    everything = (most * least) ** 0.5
+    smallest = 0.0
+    for step in range(2, 40):
+        value = step / 200
+        recalls = [c.figures(keeping.concerned(c.difference, everything, value))["recall"] for c in local]
+        if min(recalls) < 1 - lost:
+            break
+        smallest = value
+    return everything, smallest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--first", type=int, default=FIRST)
+    parser.add_argument("--clips", type=int, default=60)
+    parser.add_argument("--frames", type=int, default=4)
+    parser.add_argument("--most", type=int, default=2, help="attributes changed at most")
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--motion", default="auto")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--learn", action="store_true")
+    parser.add_argument("--lost", type=float, default=0.02)
+    parser.add_argument("--out", type=Path, default=Path("runs/regions"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    backbone = load_backbone(options.model, device=options.device)
+    clips = []
+    for number in range(options.first, options.first + options.clips):
+        clips.append(compared(number, options, backbone))
+        print(f"\r{len(clips)}/{options.clips}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    everything, smallest = keeping.ALL, keeping.SMALLEST
+    show(clips, everything, smallest)
+    if options.learn:
+        everything, smallest = learnt(clips, options.lost)
+        print(f"ALL {everything:.4f}, SMALLEST {smallest:.3f}")
+        show(clips, everything, smallest)
+
+
+def show(clips: Sequence[Compared], everything: float, smallest: float) -> None:
+    """Mean figures by kind of change, and the lines that they are made from."""
+    table = Table("change", "clips", "recall %", "least", "precision %", "kept %", box=None)
+    found = {c.number: c.figures(keeping.concerned(c.difference, everything, smallest)) for c in clips}
+    for kind in sorted({c.kind for c in clips}):
+        some = [found[c.number] for c in clips if c.kind == kind]
+        least = min(one["recall"] for one in some)
+        cells = [100 * fmean(one[name] for one in some) for name in ("recall", "precision", "kept")]
+        table.add_row(
+            kind,
+            str(len(some)),
+            f"{cells[0]:.1f}",
+            f"{100 * least:.1f}",
+            *(f"{cell:.0f}" for cell in cells[1:]),
+        )
+    Console(width=120).print(f"thresholds: all {everything:.4f}, place {smallest:.3f}", table)
+    for c in clips:
+        print(json.dumps({"clip": c.number, "change": c.change, "calm": round(c.calm, 4), **found[c.number]}))
+
+
+if __name__ == "__main__":
+    main()
