@@ -1,6 +1,8 @@
 """What an edit leaves alone: masks of the user's, and what the prompts say."""
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ from PIL import Image
 import evenreel
 from evenreel import EditSettings, edit_file
 from evenreel.backbones import load_backbone
+from evenreel.cli import main
 from evenreel.errors import EvenreelError, SettingsError
 from evenreel.ops.regions import grown
 from evenreel.video import load
 from evenreel.workflows.editing import keeping
+from evenreel.workflows.editing.mask_file import mask_file
 from evenreel.workflows.editing.regions import Queue, feather_of
 from evenreel.workflows.editing.repeat import repeat_edit
 from video.making import moving, write_clip
@@ -55,8 +59,17 @@ def differing(one, other):
     return (one.frames.int() - other.frames.int()).abs().amax(-1) > 0
 
 
-@pytest.mark.parametrize("host", ["frame", "vidtome", "tokenflow", "text2video_zero", "vid2vid_zero"])
-@pytest.mark.parametrize("inversion", ["flow-edit", "ddim"])
+@pytest.mark.parametrize(
+    ("host", "inversion"),
+    [
+        ("frame", "flow-edit"),
+        ("frame", "ddim"),
+        ("vidtome", "ddpm"),
+        ("tokenflow", "flow-edit"),
+        ("text2video_zero", "flow-edit"),
+        ("vid2vid_zero", "fixed-point"),
+    ],
+)
 def test_outside_a_mask_and_its_soft_edge_the_source_stays_bit_for_bit(
     host, inversion, clip_with_sound, tmp_path, settings
 ):
@@ -191,6 +204,97 @@ class TestWhatThePromptsSay:
         evenreel.edit(load(clip_with_sound), settings(), backbone=backbone)
         assert found[0].shape == (7, 8, 12)
         assert (found[0] > 0).all()
+
+
+class TestMaskOfItsOwn:
+    """`evenreel mask`, with a difference that is given."""
+
+    @pytest.fixture(autouse=True)
+    def difference(self, monkeypatch):
+        def moving_box(pipeline, latents):
+            found = torch.zeros(len(latents), *latents.shape[2:])
+            for frame in range(len(latents)):
+                found[frame, 2:5, frame % 4 : frame % 4 + 3] = 10.0
+            return found
+
+        monkeypatch.setattr(keeping, "prompt_difference", moving_box)
+
+    @pytest.mark.parametrize("size", [None, 48])
+    def test_an_edit_with_the_mask_is_the_edit_without(
+        self, size, clip_with_sound, tmp_path, settings, backbone
+    ):
+        told = settings(size=size)
+        shares = mask_file(clip_with_sound, tmp_path / "mask", told, backbone=backbone)
+        assert all(0 < share < 1 for share in shares)
+        clip = load(clip_with_sound)
+        without = evenreel.edit(clip, told, backbone=backbone)
+        masked = evenreel.edit(
+            clip, replace(told, mask=str(tmp_path / "mask"), keep="off"), backbone=backbone
+        )
+        assert torch.equal(masked.frames, without.frames)
+        assert masked.record["kept"] == without.record["kept"]
+
+    def test_the_command_line_says_what_was_kept_and_shows_it(
+        self, clip_with_sound, tiny_folder, tmp_path, capsys
+    ):
+        quick = (
+            "--source-prompt",
+            "a ball",
+            "--prompt",
+            "a star",
+            "--model",
+            str(tiny_folder),
+            "--device",
+            "cpu",
+        )
+        told = (str(clip_with_sound), *quick, "--steps", "1", "--host", "frame", "-o")
+        assert main(["mask", *told, str(tmp_path / "mask")]) == 0
+        assert re.search(
+            r"mask: 7 frames; \d+% (of each|to \d+% of a) frame is black", capsys.readouterr().out
+        )
+        assert main(["edit", *told, str(tmp_path / "out.mp4"), "--show-mask"]) == 0
+        assert "is the source's own, but for an edge of 4 pixels" in capsys.readouterr().err
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "mask",
+            "out-mask-strip.png",
+            "out.json",
+            "out.mp4",
+        ]
+
+    @pytest.mark.parametrize("changes", [{"keep": "off"}, {"source_prompt": " "}])
+    def test_nothing_to_compare_is_an_error(self, changes, clip_with_sound, tmp_path, settings, backbone):
+        with pytest.raises(SettingsError, match="found by comparing prompt and source_prompt"):
+            mask_file(clip_with_sound, tmp_path / "mask", settings(**changes), backbone=backbone)
+
+    def test_prompts_that_change_nothing_have_no_mask(self, clip_with_sound, tmp_path, settings, backbone):
+        with pytest.raises(SettingsError, match="change nothing of"):
+            mask_file(clip_with_sound, tmp_path / "mask", settings(prompt="a ball"), backbone=backbone)
+        assert not list(tmp_path.iterdir())
+
+
+class TestConcerned:
+    """What differences mean, on made ones: frames, rows and columns of cells."""
+
+    def test_a_part(self):
+        difference = torch.full((4, 12, 12), keeping.ALL / 4)
+        difference[:, 4:8, 4:8] = 10 * keeping.SMALLEST
+        cells = keeping.concerned(difference)
+        assert cells[:, 3:9, 3:9].all()
+        assert not cells[:, :2].any()
+        assert not cells[:, :, 10:].any()
+
+    def test_all(self):
+        assert keeping.concerned(torch.full((4, 12, 12), 2 * keeping.ALL)) is None
+
+    def test_no_place(self):
+        assert keeping.concerned(torch.full((4, 12, 12), keeping.ALL / 4)) is None
+
+    def test_what_moves_is_covered_in_the_frames_beside_it(self):
+        difference = torch.zeros(5, 12, 12)
+        difference[2, 4:8, 4:8] = 10
+        cells = keeping.concerned(difference)
+        assert cells[:, 5, 5].tolist() == [True] * 5  # averaged over one frame, and grown by one
+        assert torch.equal(cells, cells.flip(0))
 
 
 def test_rows_are_taken_in_any_lengths():

@@ -156,6 +156,7 @@ def _settings(
     context: Context, item: Item, world: WorldEdit, options: Mapping[str, Any] | None = None
 ) -> EditSettings:
     told = {
+        "keep": "off",  # what a host does is measured everywhere
         "steps": item.steps,
         "seed": item.seed,
         "inversion": item.inversion,

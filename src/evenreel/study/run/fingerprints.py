@@ -23,6 +23,7 @@ def fingerprints(settings: StudySettings, backbone: Backbone, clip: ClipModel) -
     defaults = {
         name: value for name, value in EditSettings(prompt="-").to_json().items() if value is not None
     }
+    del defaults["keep"]  # off in every item whose condition does not name it
     usual = {**defaults, "guidance": backbone.guidance}
     prints = {
         # of the weights alone: the configurations of the packaged model are known by its checksums

@@ -28,7 +28,7 @@ Difference = Float[Tensor, "frames height width"]
 
 TIMESTEPS = (300, 700)
 """Training timesteps, of 1000, at whose noise levels the prompts are compared."""
-CALM, ALL = 0.2, 0.044
+CALM, ALL = 0.2, 0.05
 """Share of a clip's cells that differ least, and the difference up to which the calmest of them may go, or else
 everything is meant: a change of style or background is one of all places."""
 SMALLEST = 0.08
