@@ -92,7 +92,7 @@ def edit_file(
             described = _hashed(pipeline, info)
             working = model_size(*size, settings.size, pipeline.backbone)
             latents, times = pipeline.encode(stream, working, expected)
-            region = region_of(pipeline, latents, start, mask)
+            region = region_of(pipeline, latents, start, mask, whole=settings.frames == (0, None))
             latents = pipeline.edit(latents, pipeline.control(working, start, len(latents)), region)
 
             def write(writer: VideoWriter) -> Path:
@@ -147,7 +147,7 @@ def edit_clip(
             _ = pipeline.backbone.fingerprint  # kept by the model
             described, changed = record.source_of(clip)
         latents, _ = pipeline.encode(windows, working, len(clip.frames))
-        region = region_of(pipeline, latents, clip.start, mask)
+        region = region_of(pipeline, latents, clip.start, mask, whole=clip.start == 0 and clip.is_tail)
         latents = pipeline.edit(latents, pipeline.control(working, clip.start, len(latents)), region)
         edited = pipeline.decode(latents, (width, height))
         if region is not None:

@@ -38,18 +38,22 @@ NEARLY_ALL = 0.9
 
 
 def region_of(
-    pipeline: Pipeline, latents: Latents, first: int = 0, mask: MaskClip | None = None
+    pipeline: Pipeline,
+    latents: Latents,
+    first: int = 0,
+    mask: MaskClip | None = None,
+    *,
+    whole: bool = True,
 ) -> Region | None:
     """Find where a clip is to be edited, as its mask says or else the prompts; None is everywhere.
 
-    `latents` are the clip's without noise, `first` is the number of the first one in the source. Raises: SettingsError
-    for a mask that does not suit the clip.
+    `latents` are the clip's without noise, `first` is the number of the first one in the source, and `whole` says
+    whether they are all of it. Raises: SettingsError for a mask that does not suit the clip.
     """
     settings = pipeline.settings
     frames, _, height, width = latents.shape
     if mask is not None:
         window = window_length(mask.info.width, mask.info.height, settings.batch)
-        whole = settings.frames == (0, None)
         return Region(mask.cells(first, frames, window, (height, width), whole=whole), first, mask)
     words, source_words = settings.prompt.split(), settings.source_prompt.split()
     if settings.keep == "off" or not source_words or settings.lora or settings.control:
