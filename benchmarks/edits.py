@@ -38,6 +38,8 @@ MEASURED = (
     "kept",
     "truth_psnr",
     "object_truth_psnr",
+    "ring_truth_psnr",
+    "rest_truth_psnr",
     "object_motion_iou",
     "sharpness_ratio",
     "saturation_ratio",
@@ -50,6 +52,8 @@ COLUMNS: Mapping[str, tuple[str, int]] = {
     "kept": ("kept %", 0),
     "truth_psnr": ("PSNR dB", 1),
     "object_truth_psnr": ("object dB", 1),
+    "ring_truth_psnr": ("ring dB", 1),
+    "rest_truth_psnr": ("rest dB", 1),
     "object_warp": ("warp x object", 1),
     "ring_warp": ("x ring", 1),
     "rest_warp": ("x rest", 1),
@@ -144,6 +148,7 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", default=["default"])
     parser.add_argument("--clips", type=int, default=12)
     parser.add_argument("--first", type=int, default=FIRST)
+    parser.add_argument("--numbers", type=int, nargs="+", help="clips, in place of --first and --clips")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--most", type=int, default=3, help="attributes changed at most")
     parser.add_argument("--model", default="mini")
@@ -160,7 +165,8 @@ def main() -> None:
     if record.exists():
         done = {item["key"]: item for item in map(json.loads, record.read_text().splitlines())}
     items: list[dict[str, Any]] = []
-    for number in range(options.first, options.first + options.clips):
+    numbers = options.numbers or range(options.first, options.first + options.clips)
+    for count, number in enumerate(numbers, 1):
         edit = WorldEdit.drawn(number, options.frames, options.most)
         made: dict[str, tuple[Frames, float]] = {}  # rows that differ in the control alone share an edit
         strips: dict[str, Frames] = {}
@@ -187,7 +193,7 @@ def main() -> None:
         if strips:
             name = f"clip-{number}-{backbone.fingerprint[:6]}" + ("" if len(strips) == len(rows) else "-more")
             strip(edit, strips, options.out / f"{name}.png")
-        print(f"\r{number - options.first + 1}/{options.clips}", end="", file=sys.stderr, flush=True)
+        print(f"\r{count}/{len(numbers)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     show(rows, items)
     print(f"strips and items: {options.out}")
