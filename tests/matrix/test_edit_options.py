@@ -89,6 +89,8 @@ ELSEWHERE = {
     "embedding": "workflows/editing/test_model_additions.py",
     "prompt_syntax": "workflows/editing/test_model_additions.py",
     "adapter_clip": "adapters/test_checkpoint.py",
+    "keep": "workflows/editing/test_regions.py",
+    "mask": "workflows/editing/test_regions.py",
     "motion": "workflows/editing/test_motion_use.py",
     "motion_window": "workflows/editing/test_motion_use.py",
     "sound": "workflows/editing/test_edit_results.py",
