@@ -113,5 +113,13 @@ def test_what_cannot_be_trained_is_a_sentence(data, tmp_path, settings):
     )
     with pytest.raises(DataError, match="holds no pose maps"):
         train_control(odd, tmp_path / "a", settings)
+    edges = dataclasses.replace(settings, kind="canny")
     with pytest.raises(SettingsError, match=r"72 x 64 px do not fit .* multiples of 16"):
-        train_control(odd, tmp_path / "b", dataclasses.replace(settings, kind="canny"))
+        train_control(odd, tmp_path / "b", edges)
+    large = tmp_path / "large"
+    source = world_source(1, first_seed=0, objects=None, frame_count=8)
+    build(source, large, DataSettings(size=(144, 128), per_clip=1), workers=1)
+    with pytest.raises(
+        SettingsError, match=r"144 x 128 px are far larger .* 64 x 64; build the data with size 64"
+    ):
+        train_control(large, tmp_path / "c", edges)

@@ -35,7 +35,7 @@ from evenreel.video import Clip, load, probe
 from evenreel.video.strip import film_strip
 from evenreel.workflows.editing.edit import edit_clip
 from evenreel.workflows.editing.motion_use import MotionInUse
-from evenreel.workflows.training.going_on import check_same, make
+from evenreel.workflows.training.going_on import check_fits, check_same, make
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ def train_adapter(
     harmless = ("device", "cache_bytes")
     check_same(out, "adapter", settings, shards, harmless=harmless, write=processes.is_main)
     backbone = load_backbone(settings.model, device=settings.device, dtype="float32")
+    check_fits(shards, backbone)
     looked_at = None if validation is None else checked(validation, settings, backbone)
     adapter, vision = _new(backbone, settings)
     encoded = Encoded(backbone, vision.frame_tokens if vision else None, limit=settings.cache_bytes)

@@ -18,7 +18,7 @@ from evenreel.training.control.trainee import ControlTrainee, begun
 from evenreel.training.data.shards import ShardedData
 from evenreel.training.loop import Training
 from evenreel.training.processes import Processes
-from evenreel.workflows.training.going_on import check_same, make
+from evenreel.workflows.training.going_on import check_fits, check_same, make
 from evenreel.workflows.training.motion import check_epsilon, levels_of
 
 NAME = "control"
@@ -111,17 +111,6 @@ def report_control(
                 sums[row] += torch.stack([each.mean().cpu() for each in errors]) / batches
             progress("measure control", number + 1, batches)
         return [LevelErrors(level, *values) for level, values in zip(LEVELS, sums.tolist(), strict=True)]
-
-
-def check_fits(shards: ShardedData, backbone: Backbone) -> None:
-    """Raise SettingsError for data of a size that the model does not take."""
-    width, height = shards.settings.size
-    unit = backbone.size_multiple
-    if width % unit or height % unit:
-        raise SettingsError(
-            f"frames of {width} x {height} px do not fit model {backbone.name}, whose sides are multiples of {unit}; "
-            f"build the data with {argument('size')} {backbone.native_size}."
-        )
 
 
 def _shards(data: Path, settings: ControlTrainingSettings) -> ShardedData:

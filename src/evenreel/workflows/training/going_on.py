@@ -1,4 +1,4 @@
-"""A training's folder: made, and taken up again only by the training that began in it."""
+"""What trainings ask first: a folder, the training that began in it, data that fit the model."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,12 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from evenreel.backbones import Backbone
 from evenreel.errors import OutputError, SettingsError, argument
 from evenreel.files import write_atomically
 from evenreel.settings.changes import places
 from evenreel.training.data.shards import ShardedData
 from evenreel.training.loop_settings import FREE
 from evenreel.training.states import recorded_step
+
+LARGER = 4
+"""Data of more than so many times the area that a model was trained at are refused: each step would take long, and the
+model would see nothing that it knows."""
 
 
 def make(out: Path) -> None:
@@ -22,6 +27,23 @@ def make(out: Path) -> None:
         raise OutputError(
             f"{out} cannot be made ({error.strerror}); choose another {argument('output')}."
         ) from error
+
+
+def check_fits(shards: ShardedData, backbone: Backbone) -> None:
+    """Raise SettingsError for data of a size that the model does not take, or that is far larger than its own."""
+    (width, height), own = shards.settings.size, backbone.native_size
+    unit = backbone.size_multiple
+    advice = f"build the data with {argument('size')} {own}."
+    if width % unit or height % unit:
+        raise SettingsError(
+            f"frames of {width} x {height} px do not fit model {backbone.name}, whose sides are multiples of {unit}; "
+            f"{advice}"
+        )
+    if width * height > LARGER * own**2:
+        raise SettingsError(
+            f"frames of {width} x {height} px are far larger than those of model {backbone.name}, which works at "
+            f"{own} x {own}; {advice}"
+        )
 
 
 def check_same(

@@ -19,7 +19,7 @@ from evenreel.training.motion.settings import MotionTrainingSettings
 from evenreel.training.motion.trainee import MotionTrainee
 from evenreel.training.processes import Processes
 from evenreel.workflows.editing.motion_use import folder_of
-from evenreel.workflows.training.going_on import check_same, make
+from evenreel.workflows.training.going_on import check_fits, check_same, make
 
 NAME = "motion"
 
@@ -35,6 +35,7 @@ def train_motion(
     make(out)
     shards = ShardedData(data)
     backbone = load_backbone(settings.model, device=settings.device, dtype="float32")
+    check_fits(shards, backbone)
     check_epsilon(backbone)
     with exclusive(backbone.unet, training=True):
         modules = _modules(backbone, settings)
