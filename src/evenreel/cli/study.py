@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     group.command("report")(report)
     group.command("table")(table)
     group.command("rate")(rate)
+    group.command("merge")(merge)
     group.command("list")(list_experiments)
     app.add_typer(group, name="study")
 
@@ -91,11 +92,37 @@ def rate(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")
     ] = 8317,
+    experiment: Annotated[
+        str | None,
+        typer.Option(
+            help="Experiment whose clips are compared; `evenreel study list` lists them.", show_default="all"
+        ),
+    ] = None,
 ) -> None:
     """Serve a page on which a person compares clips blindly; answers are kept, and the report shows them."""
     from evenreel.study.rating.server import serve
 
-    serve(out, rater, port, lambda address: stdout().print(f"Open {address} (Ctrl-C ends)", markup=False))
+    def ready(address: str) -> None:
+        stdout().print(f"Open {address} (Ctrl-C ends)", markup=False)
+
+    serve(out, rater, port, ready, experiment)
+
+
+def merge(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="Files of answers that came back: each rater's ratings.sqlite."
+        ),
+    ],
+    out: Folder = DEFAULT_FOLDER,
+) -> None:
+    """Take the answers of other people's files into the study's own; what was answered twice counts once."""
+    from evenreel.study.rating.ratings import Ratings
+
+    ratings = Ratings(out / "ratings.sqlite")
+    taken = sum(ratings.merge(file) for file in files)
+    stdout().print(f"{taken} answers; {ratings.raters()} people have answered in all.", markup=False)
 
 
 def list_experiments(

@@ -15,7 +15,7 @@ import urllib.request
 import pytest
 import torch
 
-from evenreel.errors import SettingsError
+from evenreel.errors import OutputError, SettingsError
 from evenreel.study import item_log, study_record
 from evenreel.study.experiments.catalogue import experiments
 from evenreel.study.items import Item
@@ -108,6 +108,17 @@ class TestPairs:
         with pytest.raises(SettingsError, match="no pairs"):
             pairs(SETTINGS, {}, PRINTS, "ann")
 
+    def test_one_experiment_alone_and_no_clips_that_are_the_same(self, study):
+        known = item_log.read(study / "items.jsonl")
+        assert {pair.name.partition(":")[0] for pair in pairs(SETTINGS, known, PRINTS, "ann", "hosts")} == {
+            "hosts"
+        }
+        with pytest.raises(SettingsError, match="no pairs of clips to compare in 'theory'"):
+            pairs(SETTINGS, known, PRINTS, "ann", "theory")
+        same = {key: line | {"picture": "one.jpg"} for key, line in known.items()}
+        with pytest.raises(SettingsError, match="no pairs"):
+            pairs(SETTINGS, same, PRINTS, "ann")
+
 
 class TestRatings:
     def test_answers_are_kept_and_the_last_counts(self, tmp_path):
@@ -120,6 +131,22 @@ class TestRatings:
         assert again.raters() == 2
         shares = {(one, q): estimate.mean for one, _, q, estimate in again.preferences([("b", "a")])}
         assert shares == {("b", question): 0.75 for question in QUESTIONS}
+
+    def test_files_that_come_back_are_merged(self, tmp_path):
+        ours, theirs = Ratings(tmp_path / "ours.sqlite"), Ratings(tmp_path / "theirs.sqlite")
+        ours.add("ann", PAIR, dict.fromkeys(QUESTIONS, "left"), 1.0)
+        theirs.add("ann", PAIR, dict.fromkeys(QUESTIONS, "right"), 1.0)  # later: it counts
+        theirs.add("bob", PAIR, dict.fromkeys(QUESTIONS, "right"), 1.0)
+        for _ in range(2):  # a second time changes nothing
+            assert ours.merge(tmp_path / "theirs.sqlite") == 6
+            assert ours.raters() == 2
+            assert {e.mean for *_, e in ours.preferences([(PAIR.right, PAIR.left)])} == {1.0}
+        assert theirs.merge(tmp_path / "ours.sqlite") == 6
+        with pytest.raises(OutputError, match="there is no such file of ratings"):
+            ours.merge(tmp_path / "none.sqlite")
+        (tmp_path / "odd.sqlite").write_text("no database" * 200)
+        with pytest.raises(OutputError, match="cannot be used for ratings"):
+            ours.merge(tmp_path / "odd.sqlite")
 
     @pytest.mark.parametrize("answers", [{}, dict.fromkeys(QUESTIONS, "middle"), {"text": "left"}])
     def test_answers_that_are_none(self, tmp_path, answers):

@@ -37,14 +37,15 @@ HEADERS = {
 }
 
 
-def rating_app(folder: Path, rater: str) -> Starlette:
-    """The page for one rater of the study in a folder; answers go to `folder`/ratings.sqlite.
+def rating_app(folder: Path, rater: str, experiment: str | None = None) -> Starlette:
+    """The page for one rater of the study in a folder, or of one experiment; answers go to `folder`/ratings.sqlite.
 
     Raises: SettingsError where there is nothing to compare, OutputError where answers cannot be kept.
     """
     record = read_record(folder)
     settings = settings_of(record)
-    pairs = pairs_of(settings, item_log.read(folder / "items.jsonl"), record["fingerprints"], rater)
+    known = item_log.read(folder / "items.jsonl")
+    pairs = pairs_of(settings, known, record["fingerprints"], rater, experiment)
     ratings = Ratings(folder / "ratings.sqlite")
     pictures = {picture for pair in pairs for picture in (pair.left_picture, pair.right_picture)}
     token = secrets.token_urlsafe(16)  # so that no other page can answer

@@ -41,15 +41,22 @@ class Pair:
 
 
 def pairs(
-    settings: StudySettings, known: Mapping[str, Mapping], prints: Mapping[str, str], rater: str
+    settings: StudySettings,
+    known: Mapping[str, Mapping],
+    prints: Mapping[str, str],
+    rater: str,
+    only: str | None = None,
 ) -> list[Pair]:
     """All pairs of which both clips were kept, in an order and with sides that follow from the rater's name.
 
-    Raises: SettingsError where there are none.
+    Clips that several experiments compare are shown once, in the first of them. `only` names one experiment.
+    Raises: SettingsError where there are no pairs.
     """
     rng = random.Random(f"evenreel rater {rater}")
     found: list[Pair] = []
-    for experiment in experiments(settings):
+    seen: set[frozenset[str]] = set()
+    chosen = [experiment for experiment in experiments(settings) if only in (None, experiment.name)]
+    for experiment in chosen:
         conditions = {condition.name: condition for condition in experiment.conditions}
         for one, other in experiment.pairs:
             shown = []
@@ -59,7 +66,9 @@ def pairs(
                 strict=True,
             ):
                 lines_of = known.get(ours.key(prints), {}), known.get(theirs.key(prints), {})
-                if all("picture" in line for line in lines_of):
+                clips = frozenset(line["picture"] for line in lines_of if "picture" in line)
+                if len(clips) == 2 and clips not in seen:
+                    seen.add(clips)
                     name = f"{experiment.name}: {one} | {other}, clip {ours.clip}, seed {ours.seed}"
                     sides = [(one, lines_of[0]), (other, lines_of[1])]
                     if rng.random() < 0.5:
@@ -69,8 +78,9 @@ def pairs(
             rng.shuffle(shown)
             found += shown[:PAIRS]
     if not found:
+        where = f" in {only[:40]!r}" if only else ""
         raise SettingsError(
-            "the study has no pairs of clips to compare; run it with experiments that compare some."
+            f"the study has no pairs of clips to compare{where}; run it with experiments that compare some."
         )
     rng.shuffle(found)
     return found
@@ -122,6 +132,32 @@ class Ratings:
                     for question, choice in answers.items()
                 ],
             )
+
+    def merge(self, other: Path) -> int:
+        """Take in the answers of another file, and return how many there were; to a pair that the same rater has
+        answered in both, the later ones count.
+
+        Raises: OutputError for a file that is absent or holds no ratings.
+        """
+        if not other.is_file():
+            raise OutputError(
+                f"{other}: there is no such file of ratings; name one that `evenreel study rate` made."
+            )
+        rows = Ratings(other).rows()
+        with self._connected() as database:
+            database.executemany(
+                "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET choice = excluded.choice,"
+                " left = excluded.left, right = excluded.right, seconds = excluded.seconds, at = excluded.at"
+                " WHERE excluded.at > answers.at",
+                rows,
+            )
+        return len(rows)
+
+    def rows(self) -> list[tuple]:
+        """All answers, as the file holds them."""
+        with self._connected() as database:
+            return database.execute("SELECT * FROM answers").fetchall()
 
     def answered(self, rater: str) -> set[str]:
         """Names of the pairs that a rater is done with."""

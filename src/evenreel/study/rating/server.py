@@ -7,8 +7,13 @@ from pathlib import Path
 from evenreel.errors import OutputError, SettingsError, argument
 
 
-def serve(folder: Path, rater: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve the rating page of a study; `ready` is told its address once it answers. Raises any EvenreelError."""
+def serve(
+    folder: Path, rater: str, port: int, ready: Callable[[str], None], experiment: str | None = None
+) -> None:
+    """Serve the rating page of a study, or of one experiment; `ready` is told its address once it answers.
+
+    Raises any EvenreelError.
+    """
     try:
         import uvicorn
 
@@ -17,7 +22,7 @@ def serve(folder: Path, rater: str, port: int, ready: Callable[[str], None]) -> 
         raise SettingsError(
             f"the rating page needs {error.name}, which is not installed; pip install 'evenreel[web]'."
         ) from error
-    app = rating_app(folder, rater)
+    app = rating_app(folder, rater, experiment)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
