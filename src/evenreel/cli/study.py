@@ -111,9 +111,7 @@ def rate(
 def merge(
     files: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="FILE...", help="Files of answers that came back: each rater's ratings.sqlite."
-        ),
+        typer.Argument(metavar="FILE", help="Files of answers that came back: each rater's ratings.sqlite."),
     ],
     out: Folder = DEFAULT_FOLDER,
 ) -> None:
