@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -335,6 +336,37 @@ class TestServer:
             head = "POST /answer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000000\r\n\r\n"
             client.sendall(head.encode() + b"x" * 1000)
             assert client.recv(12) == b"HTTP/1.1 403"
+
+    def test_people_who_leave_in_the_middle_leave_nothing_behind(self, address, study):
+        """A browser that is closed while it sends, or while it is answered: no answer is kept, and others go on."""
+        host, port = address.removeprefix("http://").rstrip("/").split(":")
+        with urllib.request.urlopen(address) as page:  # noqa: S310 - ours
+            text = page.read().decode()
+        token = re.search(r'answer\?token=([^"]+)"', text)[1]
+        shown = re.search(r'name="shown" value="([^"]+)"', text)[1]
+        body = urllib.parse.urlencode(
+            {"number": "1", "shown": shown} | dict.fromkeys(QUESTIONS, "left")
+        ).encode()
+        post = f"POST /answer?token={token} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        post += "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+        halves = (
+            post.encode() + body[: len(body) // 2],
+            post.encode(),
+            post.encode()[:40],
+            b"GET / HTTP/1.1\r\n",
+        )
+        for begun in (*halves, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+            for abrupt in (False, True):
+                client = socket.create_connection((host, int(port)), timeout=10)
+                client.sendall(begun)
+                if abrupt:  # a reset, in the place of a farewell
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+        assert self.status(address) == 200
+        assert Ratings(study / "ratings.sqlite").raters() == 0
+        form = dict(urllib.parse.parse_qsl(body.decode()))
+        assert self.status(f"{address}answer?token={token}", form) == 200
+        assert Ratings(study / "ratings.sqlite").raters() == 1
 
     def test_the_address_is_told_once_it_answers(self, study):
         pytest.importorskip("uvicorn", reason="needs the extra web")
