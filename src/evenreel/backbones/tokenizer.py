@@ -27,7 +27,9 @@ def open_tokenizer(folder: Path, vocabulary: int) -> Any:
                 raise ValueError(str(error)) from error
             raise
     # A tokenizer without its vocabulary loads silently, and turns every prompt into the same two tokens.
-    if not 256 < len(tokenizer) <= vocabulary:
+    # numbers may have gaps, and those of the marks around a prompt stand elsewhere in the file
+    numbers = (*tokenizer.get_vocab().values(), *tokenizer("").input_ids)
+    if not 256 < len(tokenizer) <= vocabulary or max(numbers) >= vocabulary:
         raise WeightsError(f"{folder}: does not fit the text encoder; fetch the model again.")
     marks = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     if not all(isinstance(mark, int) for mark in marks) or not isinstance(
