@@ -1,6 +1,6 @@
 """Train what an edit with the packaged model needs, within a time limit, from the packaged weights on.
 
-    scripts/train-all --minutes 9 --device cuda --out DIR      # UNet, then motion modules, then a report
+    scripts/train-all --minutes 9 --device cuda --out DIR      # UNet and motion modules together, an adapter, a report
     scripts/train-all --minutes 9 --controls control --out DIR # and one ControlNet for depth, edges and poses
     scripts/train-all --minutes 1 --device cpu --out DIR       # the same in small, to rehearse it
     scripts/train-all --join DIR --model FOLDER                # what DIR holds, as a model to look at and measure
@@ -16,6 +16,7 @@ import shutil
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,24 +24,33 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import torch
 
+from evenreel.adapters.window import Window
+from evenreel.backbones import load_backbone
 from evenreel.files import write_atomically
 from evenreel.motion.attach import motion_attached
-from evenreel.motion.folder import save_motion
+from evenreel.motion.folder import load_motion, save_motion
 from evenreel.motion.modules import MotionModules
 from evenreel.training import parcels
 from evenreel.training.loop import Training
 from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.mini import control, samples
+from evenreel.training.mini.adapter import settings_for, world_adapter
 from evenreel.training.mini.latents import SceneData
 from evenreel.training.mini.pack import write_sums
-from evenreel.training.mini.recipe import MiniRecipe, PartRecipe
+from evenreel.training.mini.recipe import EDITS_FROM, MiniRecipe, PartRecipe
 from evenreel.training.mini.start import StartFolder
 from evenreel.training.mini.train import MiniTraining
+from evenreel.training.trainee import Draw
 
 PACKAGED = Path(__file__).resolve().parents[1] / "src" / "evenreel" / "weights" / "mini"
-PREFIX = {"unet": "unet.", "motion": "modules_trained.", **dict.fromkeys(control.PARTS, "net.")}
-SHARES = {"unet": 0.55, "motion": 0.345}
-"""Of the time; the rest is for the start and the report."""
+PREFIXES = {
+    "unet": {"unet": "unet."},
+    "motion": {"unet": "unet.", "motion": "modules_trained."},
+    **{name: {name: "net."} for name in control.PARTS},
+}
+"""By what is trained: how the weights' names begin of each model that it gives."""
+SHARES = {"unet": 0.2, "motion": 0.7, "adapter": 0.22}
+"""Of the time; the rest is for the start and the report. The UNet learns with `motion`; by itself only where told."""
 
 
 class Clock:
@@ -66,6 +76,9 @@ def recipe_for(device: str, scale: float, told: argparse.Namespace) -> MiniRecip
     clips = SceneData(count=25_600, begin=1024, frames=16, strides=(1, 1, 2), chunk=16)
     if not large:
         clips = replace(clips, count=16, begin=16)
+    edits = SceneData(count=8192, begin=64, frames=16, captions=2, chunk=8, edited=True, first=EDITS_FROM)
+    if not large:
+        edits = replace(edits, count=8, begin=8)
     loop = LoopSettings(
         minutes=1.0,
         learning_rate=told.rate,
@@ -84,42 +97,83 @@ def recipe_for(device: str, scale: float, told: argparse.Namespace) -> MiniRecip
         timed = replace(loop, minutes=told.control_seconds / 60, warmup=50 if large else 2, decay=0.4)
         parts[name] = PartRecipe(loop=timed, batch=told.batch if large else 8, seed=told.seed)
     clips = replace(clips, controls=bool(told.controls))  # of which the most are rendered
-    return MiniRecipe(parts=parts, scenes=scenes, clips=clips)
+    return MiniRecipe(parts=parts, scenes=scenes, clips=clips, edits=edits, joint=True)
 
 
 def export(training: Training, out: Path) -> None:
     """The averaged weights so far."""
-    prefix = PREFIX[training.name]
-    tensors = {name.removeprefix(prefix): value for name, value in training.averaged.items()}
-    parcels.pack(tensors, out, training.name)
+    for name, prefix in PREFIXES[training.name].items():
+        tensors = {
+            key.removeprefix(prefix): value
+            for key, value in training.averaged.items()
+            if key.startswith(prefix)
+        }
+        if tensors:
+            parcels.pack(tensors, out, name)
 
 
-def train(mini: MiniTraining, part: str, out: Path, clock: Clock) -> None:
-    """One part, exported every minute and at its end."""
-    training = mini.training(part)
+def followed(
+    training: Training, draw: Draw, rows: int, clock: Clock, save: Callable[[], None], scenes: MiniTraining
+) -> None:
+    """Train to the end: a line every ten seconds, what was learnt every minute. `rows`: pictures of a step."""
     saved = said = time.monotonic()
-    seen, rows = 0, mini.recipe.parts[part].batch * (mini.recipe.clips.frames if part == "motion" else 1)
-    draw = mini.draw(part, training.module)
-    clock.say(f"{part}: begins with {next(iter(mini._scenes.values())).ready} scenes")
+    seen = 0
     for step, figures in training.run(draw):
         if not figures:
             continue
         now = time.monotonic()
         if now - said > 10 or step <= 20:
-            ready = [f"{data.frames}: {made.ready}" for data, made in mini._scenes.items()]
+            ready = [f"{data.frames}: {made.ready}" for data, made in scenes._scenes.items()]
             told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
             speed = (step - seen) * rows / (now - said)
-            clock.say(f"{part} {step}/{training.length}: {told}; {speed:.0f} a second; scenes {ready}")
+            clock.say(
+                f"{training.name} {step}/{training.length}: {told}; {speed:.0f} a second; scenes {ready}"
+            )
             said, seen = now, step
         if now - saved > 60:
-            export(training, out)
+            save()
             saved = now
-    export(training, out)
-    print(
-        json.dumps(
-            {"part": part, "steps": training.step, "choice": training.choice and training.choice.described()}
-        )
+    save()
+    choice = training.choice and training.choice.described()
+    print(json.dumps({"part": training.name, "steps": training.step, "choice": choice}), flush=True)
+
+
+def train(mini: MiniTraining, part: str, out: Path, clock: Clock) -> None:
+    """One part, exported every minute and at its end."""
+    training, recipe = mini.training(part), mini.recipe
+    rows = recipe.parts[part].batch
+    if part == "motion":
+        rows = rows * recipe.clips.frames + (recipe.parts["unet"].batch if recipe.joint else 0)
+    draw = mini.draw(part, training.module, following=recipe.edits if part == "motion" else None)
+    clock.say(f"{part}: begins with {next(iter(mini._scenes.values())).ready} scenes")
+    followed(training, draw, rows, clock, lambda: export(training, out), mini)
+
+
+def train_adapter(
+    mini: MiniTraining, out: Path, scratch: Path, told: argparse.Namespace, clock: Clock
+) -> None:
+    """An adapter for what was trained so far."""
+    joined(out, told.start, scratch / "model")
+    backbone = load_backbone(str(scratch / "model"), device=str(mini.device), dtype="float32")
+    modules = load_motion(scratch / "model-motion").to(mini.device)
+    large = mini.device.type == "cuda"
+    loop = LoopSettings(
+        minutes=SHARES["adapter"] * told.minutes,
+        learning_rate=told.adapter_rate,
+        warmup=30 if large else 1,
+        decay=0.6,
+        average=0.98 if large else 0.5,
+        dtype="float32",
     )
+    settings = settings_for(loop, rank=told.rank, window=Window(told.window, 1.0), seed=told.seed)
+    scenes = mini.scenes(mini.recipe.edits)
+    batch = told.edits if large else 2
+    made = world_adapter(backbone, modules, scenes, settings, scratch, mini.processes, batch=batch)
+    with made as adapter:
+        clock.say(f"adapter: begins with {scenes.ready} scenes")
+        path = out / "adapter.safetensors"
+        rows = batch * scenes.data.shown
+        followed(adapter.training, adapter.draw, rows, clock, lambda: adapter.save(path, backbone), mini)
 
 
 def report(mini: MiniTraining, out: Path, count: int, clock: Clock) -> None:
@@ -180,18 +234,9 @@ def sheet(pictures: torch.Tensor, path: Path, columns: int) -> None:
 def join(told: argparse.Namespace) -> None:
     """Put weights that were brought back into a copy of the packaged model, with motion modules beside it."""
     model = Path(told.model)
-    shutil.copytree(
-        PACKAGED, model, dirs_exist_ok=True, ignore=shutil.ignore_patterns("README.md", "report.json")
-    )
-    network = StartFolder(PACKAGED).load("unet", _unet())
-    network.load_state_dict(parcels.joined(told.join, "unet"))
-    network.half().save_pretrained(model / "unet", safe_serialization=True)
+    joined(told.join, PACKAGED, model)
     record(told.join, model)
     write_sums(model)
-    if (told.join / "motion.0").exists():
-        modules = MotionModules.for_unet(_unet())
-        modules.load_state_dict(modules.state_dict() | parcels.joined(told.join, "motion"))
-        save_motion(modules, model.with_name(f"{model.name}-motion"), torch.float16)
     for part in control.PARTS:
         if (told.join / f"{part}.0").exists():
             net = control.build(_unet())
@@ -200,12 +245,30 @@ def join(told: argparse.Namespace) -> None:
     print(f"{model} is ready")
 
 
+def joined(parts: Path, start: Path, model: Path) -> None:
+    """A copy of the model `start` with the weights that lie in `parts`; motion modules beside it."""
+    shutil.copytree(
+        start, model, dirs_exist_ok=True, ignore=shutil.ignore_patterns("README.md", "report.json")
+    )
+    network = StartFolder(start).load("unet", _unet())
+    if (parts / "unet.0").exists():
+        network.load_state_dict(parcels.joined(parts, "unet"))
+    network.half().save_pretrained(model / "unet", safe_serialization=True)
+    write_sums(model)
+    beside = model.with_name(f"{model.name}-motion")
+    shutil.copytree(start.with_name(f"{start.name}-motion"), beside, dirs_exist_ok=True)
+    if (parts / "motion.0").exists():
+        modules = MotionModules.for_unet(_unet())
+        modules.load_state_dict(modules.state_dict() | parcels.joined(parts, "motion"))
+        save_motion(modules, beside, torch.float16)
+
+
 def record(folder: Path, model: Path) -> None:
     """Put what the logs say of the training into the model's own record, with what it went on from."""
     path = model / "training.json"
     made = json.loads(path.read_text(encoding="utf-8"))
     with zipfile.ZipFile(folder / "report.zip") as report:
-        for part in SHARES:
+        for part in (part for part in ("unet", "motion") if f"{part}.log.jsonl" in report.namelist()):
             lines = [json.loads(line) for line in report.read(f"{part}.log.jsonl").decode().splitlines()]
             begun, ended = lines[0], lines[-1]
             made["parts"][part] = {
@@ -236,8 +299,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/train-all"))
     parser.add_argument("--scratch", type=Path, default=None, help="where states go (default: beside --out)")
     parser.add_argument("--start", type=Path, default=PACKAGED, help="the model to go on from")
-    parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--clips", type=int, default=32)
+    parser.add_argument("--parts", default="motion,adapter", help="of unet, motion (with the UNet), adapter")
+    parser.add_argument("--batch", type=int, default=256, help="pictures of a step")
+    parser.add_argument("--clips", type=int, default=32, help="clips of a step")
+    parser.add_argument("--edits", type=int, default=16, help="edits of a step of the adapter")
+    parser.add_argument("--rank", type=int, default=16, help="of the adapter")
+    parser.add_argument(
+        "--window", type=float, default=0.3, help="noise level from which on the adapter works"
+    )
+    parser.add_argument("--adapter-rate", type=float, default=1e-3)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--scenes", type=int, default=262_144)
     parser.add_argument("--controls", nargs="*", default=[], choices=control.PARTS, metavar="PART")
@@ -265,8 +335,11 @@ def main() -> None:
     )
     clock.say(f"{torch.__version__} on {mini.device}")
     try:
-        for part in (*SHARES, *told.controls):
-            train(mini, part, told.out, clock)
+        for part in (*filter(None, told.parts.split(",")), *told.controls):
+            if part == "adapter":
+                train_adapter(mini, told.out, scratch, told, clock)
+            else:
+                train(mini, part, told.out, clock)
         for part in told.controls:
             control_report(mini, part, extras, 64 if told.device != "cpu" else 2, clock)
         report(mini, extras, told.prompts if told.device != "cpu" else 8, clock)

@@ -1,5 +1,6 @@
 """Prompt-to-prompt (arXiv:2208.01626): the edit attends where the source does."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +25,18 @@ Probabilities = Float[Tensor, "*rows tokens"]
 class PromptMap:
     """How attention to the source's prompt becomes attention to the edit's."""
 
-    taken: Float[Tensor, "source target"]
+    taken: Float[Tensor, "*rows source target"]
     """Share of the attention to each source token that each token of the edit's prompt takes over."""
-    kept: Float[Tensor, "target"]
+    kept: Float[Tensor, "*rows target"]
     """Share of its own attention that each of them keeps."""
 
     def apply(self, source: Probabilities, target: Probabilities) -> Probabilities:
         """The attention of the edit. Not normalised: its rows need not sum to 1, as published."""
         return source @ self.taken + target * self.kept
+
+    def to(self, device: torch.device) -> "PromptMap":
+        """The same on a device."""
+        return PromptMap(taken=self.taken.to(device), kept=self.kept.to(device))
 
     def behind(self, tokens: int) -> "PromptMap":
         """The same for prompts with `tokens` in front that both share: attention to these comes from the source."""
@@ -41,6 +46,12 @@ class PromptMap:
         return PromptMap(
             taken=torch.block_diag(same, self.taken), kept=torch.cat([self.kept.new_zeros(tokens), self.kept])
         )
+
+
+def side_by_side(maps: Sequence[PromptMap], frames: int) -> PromptMap:
+    """The map of several clips of `frames` frames that follow each other: rows for each frame."""
+    taken, kept = (torch.stack(parts) for parts in zip(*((one.taken, one.kept) for one in maps), strict=True))
+    return PromptMap(taken=taken.repeat_interleave(frames, 0), kept=kept.repeat_interleave(frames, 0))
 
 
 def is_replacement(source: PromptTokens, target: PromptTokens) -> bool:
@@ -218,9 +229,9 @@ class _TextOfSource(_OfSource):
     def to_v(self, encoder_hidden_states: Tensor) -> Tensor:
         *others, _ = encoder_hidden_states.chunk(self._groups)
         *others, edit = self._attn.to_v(torch.cat(others)).chunk(len(others))
-        prompts = self._prompts.behind(edit.shape[1] - len(self._prompts.kept))
+        prompts = self._prompts.behind(edit.shape[1] - self._prompts.kept.shape[-1])
         kept, taken = prompts.kept.to(edit), prompts.taken.to(edit)
-        return torch.cat([*others, kept[:, None] * edit, taken @ edit])
+        return torch.cat([*others, kept[..., None] * edit, taken @ edit])
 
     @property
     def to_out(self) -> tuple[Any, ...]:

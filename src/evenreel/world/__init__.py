@@ -2,7 +2,7 @@
 
 from evenreel.world.captions import caption, captions
 from evenreel.world.render import Rendering, keypoints, main_flow, main_mask, render
-from evenreel.world.sampling import HELD_OUT, random_scene
+from evenreel.world.sampling import HELD_OUT, random_change, random_scene
 from evenreel.world.scene import ATTRIBUTES, Camera, Motion, Scene, SceneObject
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "keypoints",
     "main_flow",
     "main_mask",
+    "random_change",
     "random_scene",
     "render",
 ]

@@ -4,6 +4,7 @@ import math
 import random
 
 from evenreel.world.scene import (
+    ATTRIBUTES,
     BACKGROUNDS,
     COLOURS,
     MOTIONS,
@@ -82,4 +83,15 @@ def random_scene(seed: int, *, objects: int | None = None) -> Scene:
             zoom=rng.choice((0.0, rng.uniform(-0.004, 0.004))),
         ),
         seed=rng.randrange(1 << 31),
+    )
+
+
+def random_change(scene: Scene, rng: random.Random) -> Scene:
+    """The scene with one to three of its attributes changed: what an edit may ask for."""
+    names = rng.sample(list(ATTRIBUTES), rng.randint(1, 3))
+    return scene.edited(
+        **{
+            name: rng.choice([value for value in ATTRIBUTES[name] if value != scene.attribute(name)])
+            for name in names
+        }
     )

@@ -12,8 +12,8 @@ is the clip itself, under a caption of its own: an edit that asks for nothing mu
 """
 
 import random
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,8 +26,11 @@ from evenreel.backbones.base import Backbone
 from evenreel.diffusion import ddim
 from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import SettingsError
+from evenreel.hosts import motion_windows
 from evenreel.hosts.base import EditJob, PrefixOf, Prompts, create_host
+from evenreel.hosts.frame import FrameHost, FrameSession
 from evenreel.hosts.motion_windows import MotionWindows
+from evenreel.hosts.prompt_to_prompt import TextPlan, map_prompts, side_by_side
 from evenreel.inversions.base import SourceClip
 from evenreel.inversions.flow_edit import FlowEditInversion
 from evenreel.training.adapter.encoded import Encoded
@@ -35,7 +38,7 @@ from evenreel.training.adapter.settings import EditLossSettings
 from evenreel.training.data.shards import Batch
 from evenreel.training.trainee import Trainee
 from evenreel.types import Frames, Latents
-from evenreel.world import ATTRIBUTES, Scene, caption, render
+from evenreel.world import Scene, caption, random_change, render
 
 DrawBatch = Callable[[int], Batch]
 """The samples of a number: always the same ones."""
@@ -146,20 +149,14 @@ def prepare(batch: Batch, encoded: Encoded, settings: EditLossSettings, slot: in
 def _changed(facts: dict, rng: random.Random, size: tuple[int, int]) -> tuple[str, str, Frames]:
     """A scene's caption, the caption after one to three changes, and what it then shows."""
     scene = Scene.from_json(facts["scene"])
-    names = rng.sample(list(ATTRIBUTES), rng.randint(1, 3))
-    changed = scene.edited(
-        **{
-            name: rng.choice([value for value in ATTRIBUTES[name] if value != scene.attribute(name)])
-            for name in names
-        }
-    )
+    changed = random_change(scene, rng)
     shown = render(changed, facts["frames"], (size[0], size[1]), maps=False)
     return caption(scene), caption(changed, rng), shown.frames
 
 
 @dataclass
 class _Edit:
-    """An edit of one group of frames under way."""
+    """An edit of one group of frames under way, or of several side by side: their frames follow each other."""
 
     job: EditJob
     inverted: Inverted
@@ -167,6 +164,27 @@ class _Edit:
     vision: Float[Tensor, "frames _ _"] | None
     noisy: Latents
     """Where the edit is."""
+    groups: int
+    """How many groups it is of."""
+    text: TextPlan | None
+    """How each group attends to its words, where there are several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SideBySide(MotionWindows):
+    """Motion modules that see several groups of frames in one network call, each by itself."""
+
+    groups: int
+
+    def cut(self, frames: int, timestep: int) -> list[motion_windows.Window]:
+        """All at once."""
+        return [motion_windows.Window(tuple(range(frames)), (1.0,) * frames)]
+
+    @contextmanager
+    def passing(self, frames: int) -> Iterator[None]:
+        """Let the modules work inside."""
+        with super().passing(frames // self.groups):
+            yield
 
 
 class EditTrainee(Trainee):
@@ -187,6 +205,8 @@ class EditTrainee(Trainee):
         self._frozen = [backbone]
         self._switch, self._motion = switch, motion
         self._host = create_host(settings.host, settings.host_options)
+        # Where no frame of one group sees another's, all groups pass through the model in one call.
+        self._side_by_side = isinstance(self._host, FrameHost) and adapter.tokens is None
         self._before, self._inside = timesteps_of(settings, backbone)
         self._edits: dict[int, tuple[list[_Edit], ExitStack]] = {}
 
@@ -208,10 +228,11 @@ class EditTrainee(Trainee):
         """Edits of a batch's groups up to the window, by the model as it is."""
         if batch.slot in self._edits:
             self._edits[batch.slot][1].close()
-        stack, groups = ExitStack(), len(batch.text)
+        stack, all_groups = ExitStack(), range(len(batch.text))
+        together = [all_groups] if self._side_by_side else [[group] for group in all_groups]
         self._turn(on=False)
         try:
-            edits = [self._begun(batch, group, stack) for group in range(groups)]
+            edits = [self._begun(batch, groups, stack) for groups in together]
             for edit in edits:
                 for index in range(len(self._before)):
                     self._taken(edit, index, with_tokens=False)
@@ -219,40 +240,68 @@ class EditTrainee(Trainee):
             self._turn(on=True)
         self._edits[batch.slot] = edits, stack
 
-    def _begun(self, batch: PreparedEdit, group: int, stack: ExitStack) -> _Edit:
-        backbone = self._frozen[0]
-        latents, answers = (rows.chunk(len(batch.text))[group] for rows in (batch.latents, batch.answers))
-        source_text, text = (rows[group : group + 1] for rows in (batch.source_text, batch.text))
+    def _begun(self, batch: PreparedEdit, groups: Sequence[int], stack: ExitStack) -> _Edit:
+        backbone, settings, first = self._frozen[0], self.settings, groups[0]
+        count = len(batch.text)
+
+        def of_groups(rows: Tensor) -> Tensor:
+            return torch.cat([rows.chunk(count)[group] for group in groups])
+
+        latents, answers = of_groups(batch.latents), of_groups(batch.answers)
+        frames = len(latents) // len(groups)
+        # A row for each prompt, or where there are several, for each frame.
+        repeats = frames if len(groups) > 1 else 1
+        source_text, text = (
+            rows[list(groups)].repeat_interleave(repeats, 0) for rows in (batch.source_text, batch.text)
+        )
+        motion, plan = self._motion, None
+        if len(groups) > 1:
+            motion = motion and _SideBySide(
+                switch=motion.switch, most=motion.most, timesteps=motion.timesteps, groups=len(groups)
+            )
+            plan = self._plan(batch, groups, frames)
         source = SourceClip(
             backbone=backbone,
             latents=latents,
-            timesteps=backbone.schedule.timesteps(self.settings.steps),
+            timesteps=backbone.schedule.timesteps(settings.steps),
             prompt_embeds=source_text,
             negative_prompt_embeds=batch.negative_text,
-            guidance_scale=batch.guidance_scales[group],
-            seed=batch.seeds[group],
+            guidance_scale=batch.guidance_scales[first],
+            seed=batch.seeds[first],
             batch=len(latents),
-            motion=self._motion,
+            motion=motion,
         )
         inverted = stack.enter_context(FlowEditInversion().inverted(source))
-        frames, channels, height, width = latents.shape
+        _, channels, height, width = latents.shape
         job = EditJob(
-            shape=(frames, channels, height, width),
+            shape=(len(latents), channels, height, width),
             timesteps=inverted.timesteps,
             prompt_embeds=text,
             negative_prompt_embeds=batch.negative_text,
             source_prompt_embeds=source_text,
-            prompts=batch.prompts[group],
+            prompts=batch.prompts[first],
             source=inverted.trajectory,
             clean=latents,
-            guidance_scale=batch.guidance_scales[group],
-            seed=batch.seeds[group],
-            batch=frames,
-            motion=self._motion,
+            guidance_scale=batch.guidance_scales[first],
+            seed=batch.seeds[first],
+            batch=len(latents),
+            motion=motion,
         )
-        vision = None if batch.vision is None else batch.vision.chunk(len(batch.text))[group]
+        vision = None if batch.vision is None else of_groups(batch.vision)
         begins = inverted.trajectory.read(inverted.timesteps[0]).to(latents)
-        return _Edit(job, inverted, answers, vision, begins.clone())  # a copy leaves inference mode behind
+        # a copy leaves inference mode behind
+        return _Edit(job, inverted, answers, vision, begins.clone(), len(groups), plan)
+
+    def _plan(self, batch: PreparedEdit, groups: Sequence[int], frames: int) -> TextPlan:
+        """Attention to words of several groups, each to its own."""
+        assert isinstance(self._host, FrameHost), "the host whose groups pass side by side"
+        backbone, length = self._frozen[0], batch.text.shape[1]
+        maps = [
+            map_prompts(*(backbone.tokens(prompt).padded(length) for prompt in batch.prompts[group]))
+            for group in groups
+        ]
+        steps = int(self._host.p2p_cross * self.settings.steps)
+        return TextPlan(prompts=side_by_side(maps, frames).to(batch.text.device), steps=steps)
 
     def _taken(self, edit: _Edit, index: int, *, with_tokens: bool) -> tuple[Tensor, Tensor]:
         """Take a step of an edit; the errors of the frames that it leads to, and of how these change."""
@@ -261,6 +310,9 @@ class EditTrainee(Trainee):
         clean, timestep = edit.job.clean, source.timesteps[index]
         job = replace(edit.job, prefix=self._prefix(edit)) if with_tokens else edit.job
         with self._host.attach(backbone, job) as session:
+            if edit.text is not None:
+                assert isinstance(session, FrameSession)
+                session.text = edit.text
             session.start()
             noise_pred = session.predict_noise(latents, index, timestep)
         added = source.noise_on(backbone.device)
@@ -280,8 +332,8 @@ class EditTrainee(Trainee):
         leads_to = clean + change + (changed - change) * (noise / (noise - left))
         edit.noisy = following.detach()
         error, weight = leads_to - edit.answers, _weight(here)
-        changes = error.diff(dim=0)
-        temporal = weight * changes.square().mean() if len(changes) else error.new_zeros(())
+        changes = error.unflatten(0, (edit.groups, -1)).diff(dim=1)
+        temporal = weight * changes.square().mean() if changes.numel() else error.new_zeros(())
         return weight * error.square().mean(), temporal
 
     def _prefix(self, edit: _Edit) -> PrefixOf | None:

@@ -10,6 +10,8 @@ POOL_SIZE = 30_000
 CONTROLS = ("control", "control-depth", "control-canny", "control-pose")
 """ControlNets: one for all kinds of maps, and one for each, which is trained only where it is named."""
 BETAS = (0.9, 0.99)
+EDITS_FROM = 1 << 32
+"""Seed of the first scene that is edited in a training."""
 
 
 def _loop(steps: int, **changes: object) -> LoopSettings:
@@ -64,6 +66,14 @@ class MiniRecipe:
     """What motion modules are trained on."""
     pool: int = POOL_SIZE
     """Rendered pictures for all other parts."""
+    edits: SceneData = field(
+        default_factory=lambda: SceneData(
+            count=512, begin=512, frames=16, captions=2, chunk=8, edited=True, first=EDITS_FROM
+        )
+    )
+    """What an adapter for the model is trained on: scenes before and after a change."""
+    joint: bool = False
+    """Whether the UNet learns together with its motion modules, from clips: part `motion` then trains both."""
 
     @property
     def controlled(self) -> SceneData:

@@ -13,7 +13,7 @@ import numpy as np
 
 from evenreel.training.mini.control_maps import ControlSlots
 from evenreel.training.mini.pictures import CLIP_FRAMES, SIZE, as_bytes, frame_of
-from evenreel.world import caption, random_scene, render
+from evenreel.world import Scene, caption, random_change, random_scene, render
 
 TOKENS = 77
 
@@ -38,16 +38,31 @@ class SceneData:
     """Scenes that a worker renders at a time."""
     controls: bool = False
     """Whether depth, edges and joints are kept too, for ControlNets: 33 KB a picture."""
+    edited: bool = False
+    """Whether the second half of `frames` shows the first half's frames with the scene changed (`edit_of`); the first
+    caption is then of the scene as it is, the second of the changed one."""
+
+    @property
+    def shown(self) -> int:
+        """Different frames of each scene."""
+        return self.frames // 2 if self.edited else self.frames
 
 
 def frames_of(seed: int, data: SceneData) -> list[int]:
     """Which frames of its scene are shown."""
-    if data.frames == 1:
+    if data.shown == 1:
         return [frame_of(seed)]
     rng = random.Random(f"evenreel clip {seed}")
     stride = rng.choice(data.strides)
-    first = rng.randint(0, max(0, CLIP_FRAMES + 8 - data.frames * stride))
-    return [first + stride * number for number in range(data.frames)]
+    first = rng.randint(0, max(0, CLIP_FRAMES + 8 - data.shown * stride))
+    return [first + stride * number for number in range(data.shown)]
+
+
+def edit_of(seed: int) -> tuple[Scene, Scene, tuple[str, str]]:
+    """A scene, the same with one to three attributes changed, and a caption of each; two in three the plainest."""
+    scene, rng = random_scene(seed), random.Random(f"evenreel edit {seed}")
+    changed = random_change(scene, rng)
+    return scene, changed, (caption(scene), caption(changed, rng if rng.random() < 1 / 3 else None))
 
 
 def captions_of(seed: int, count: int) -> list[str]:
@@ -93,10 +108,14 @@ class Chunk:
         pictures, tokens = np.load(self.pictures, mmap_mode="r+"), np.load(self.tokens, mmap_mode="r+")
         for index in range(data.chunk):
             seed = data.first + number * data.chunk + index
-            scene, frames = random_scene(seed), frames_of(seed, data)
-            shown = render(scene, frames, SIZE, maps=False)
-            pictures[slot, index] = as_bytes(shown.frames)
-            if self.controls is not None:
-                self.controls.write(slot, index, scene, frames, shown.depth)
-            tokens[slot, index] = self.tokens_of(captions_of(seed, data.captions))
+            scenes, texts = [random_scene(seed)], captions_of(seed, data.captions)
+            if data.edited:
+                *scenes, texts = edit_of(seed)
+            frames = frames_of(seed, data)
+            for part, scene in enumerate(scenes):
+                shown = render(scene, frames, SIZE, maps=False)
+                pictures[slot, index, part * data.shown : (part + 1) * data.shown] = as_bytes(shown.frames)
+                if self.controls is not None:
+                    self.controls.write(slot, index, scene, frames, shown.depth)
+            tokens[slot, index] = self.tokens_of(texts)
         return number

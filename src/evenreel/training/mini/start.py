@@ -17,6 +17,8 @@ FOLDERS = {"vae": "vae", "decoder": "vae", "vision": "clip", "text": "text_encod
 """Where the parts lie in a packed model; the judge is a file."""
 BESIDE = ("motion", *CONTROLS)
 """Parts that lie in folders beside it."""
+NEEDED = ("vae", "text_encoder", "unet", "judge.safetensors")
+"""Without which a folder is not a mini model; nothing but CLIP and the vision tower needs CLIP's folder."""
 
 
 class StartFolder:
@@ -25,16 +27,16 @@ class StartFolder:
     def __init__(self, folder: Path) -> None:
         """Raises: WeightsError for a folder that holds no mini model."""
         self.folder = folder
-        if lacking := [
-            name for name in (*FOLDERS.values(), "judge.safetensors") if not (folder / name).exists()
-        ]:
+        if lacking := [name for name in NEEDED if not (folder / name).exists()]:
             raise WeightsError(
                 f"{folder} is not a mini model (it lacks {lacking[0]}); name one to start from."
             )
 
     def holds(self, part: str) -> bool:
         """Whether it has weights of a part. (Of `text`, only the tower is kept, so it cannot be trained on.)"""
-        return part in (*FOLDERS, "judge") or (part in BESIDE and self._beside(part) is not None)
+        if part in BESIDE:
+            return self._beside(part) is not None
+        return part == "judge" or (part in FOLDERS and (self.folder / FOLDERS[part]).exists())
 
     def _beside(self, part: str) -> Path | None:
         """The folder of a part that was trained with the model and lies beside it."""

@@ -17,6 +17,7 @@ from evenreel.motion.modules import MotionModules
 from evenreel.training.control.trainee import ControlTrainee
 from evenreel.training.loop import Figures, Training
 from evenreel.training.mini import clip, control, judge, tokenizer, unet, vae
+from evenreel.training.mini.joint import DrawnJoint, JointTrainee
 from evenreel.training.mini.latents import SceneData, SceneLatents
 from evenreel.training.mini.motion import DrawnClips
 from evenreel.training.mini.pack import pack
@@ -73,9 +74,14 @@ class MiniTraining:
 
     def finished(self, part: str) -> nn.Module:
         """A trained part, or that of the model to start from. Raises: SettingsError when it is neither."""
-        if recorded_step(self.folder, part) == 0 and self.start is not None:
+        together = self.recipe.joint and part == "unet" and recorded_step(self.folder, "motion") > 0
+        return self._finished(part, "motion" if together else part)
+
+    def _finished(self, part: str, trained_as: str) -> nn.Module:
+        """A part out of the training that it had, maybe together with another."""
+        if recorded_step(self.folder, trained_as) == 0 and self.start is not None:
             return self._trained(part, self.start.load(part, self._built(part)))
-        training = self.training(part)
+        training = self.training(trained_as)
         if not training.done:
             raise SettingsError(
                 f"{self.folder}: {part} is trained for {training.step} steps and not finished; train it first."
@@ -85,7 +91,9 @@ class MiniTraining:
     def _trained(self, part: str, model: nn.Module) -> nn.Module:
         model = model.model if isinstance(model, (vae.VaeTrainee, vae.DecoderTrainee)) else model
         model = model.unet if isinstance(model, unet.UNetTrainee) else model
-        model = model.modules_trained if isinstance(model, MotionTrainee) else model
+        if isinstance(model, MotionTrainee):
+            model.detach()
+            model = model.unet if part == "unet" else model.modules_trained
         model = model.net if isinstance(model, ControlTrainee) else model
         return model.to(self.device).eval().requires_grad_(False)
 
@@ -107,7 +115,7 @@ class MiniTraining:
             case "unet":
                 return unet.build(clip.WIDTH)
             case "motion":
-                return MotionModules.for_unet(self.finished("unet"))
+                return MotionModules.for_unet(unet.build(clip.WIDTH))
             case _ if part in control.PARTS:
                 return control.build(self._unet())
         raise SettingsError(
@@ -129,9 +137,10 @@ class MiniTraining:
                 return unet.UNetTrainee(model)
             case "motion":
                 assert isinstance(model, MotionModules)
-                base = self.finished("unet")
+                base = self._finished("unet", "unet")
                 base.set_attn_processor(AttnProcessor() if self.device.type == "cpu" else AttnProcessor2_0())
-                return MotionTrainee(base, model, unet.scheduler().alphas_cumprod)
+                trainee = JointTrainee if self.recipe.joint else MotionTrainee
+                return trainee(base, model, unet.scheduler().alphas_cumprod)
             case _ if part in control.PARTS:
                 base = self._unet()
                 for network in (base, model):
@@ -191,9 +200,12 @@ class MiniTraining:
             self._scenes[data] = SceneLatents(data, encode, self.device, cached)
         return self._scenes[data]
 
-    def draw(self, part: str, module: nn.Module) -> Draw:
-        """Micro-batches of a part by number."""
+    def draw(self, part: str, module: nn.Module, *, following: SceneData | None = None) -> Draw:
+        """Micro-batches of a part by number. `following`: what is rendered as soon as its own scenes are there."""
         recipe = self.recipe.parts[part]
+        if following is None and part == "unet":
+            following = self.recipe.clips
+        after = self._store(following) if following is not None and self.device.type == "cuda" else None
         told = {"seed": recipe.seed, "batch": recipe.batch}
         match part:
             case "vae":
@@ -210,16 +222,17 @@ class MiniTraining:
                 )
                 return vae.drawn_latents(module.model, self.pool, scenes, self.device, **told)
             case "motion":
-                return DrawnClips(
+                clips = DrawnClips(
                     self.scenes(self.recipe.clips), self.text_encoder(), dtype=self._fast, **told
                 )
+                clips.following = after
+                return DrawnJoint(clips, self.recipe.parts["unet"].batch) if self.recipe.joint else clips
             case _ if part in control.PARTS:
                 scenes = self.scenes(self.recipe.controlled)
                 kinds = control.PARTS[part]
                 return control.DrawnControls(scenes, self.text_encoder(), kinds, dtype=self._fast, **told)
         drawn = unet.Drawn(self.scenes(self.recipe.scenes), self.text_encoder(), dtype=self._fast, **told)
-        if self.device.type == "cuda":
-            drawn.following = self._store(self.recipe.clips)
+        drawn.following = after
         return drawn
 
     @property

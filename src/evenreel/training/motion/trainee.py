@@ -58,7 +58,11 @@ class MotionTrainee(Trainee):
         Figures: `mse` without weights; `mse_high` the same where the signal is weaker than the noise (SNR < 1), where
         place and shape are decided (0 when the batch has no such clip).
         """
-        error = self.errors(batch)
+        return self.weighted(batch)
+
+    def weighted(self, batch: MotionBatch, *, with_motion: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `forward`; without modules, of the base alone."""
+        error = self.errors(batch, with_motion=with_motion)
         snr = self._snr(batch.timesteps)
         loss = (snr.clamp(max=self.snr_cap) / snr * error).mean()
         high = (snr < 1).float()
