@@ -78,7 +78,7 @@ def recipe_for(device: str, scale: float, told: argparse.Namespace) -> MiniRecip
         clips = replace(clips, count=16, begin=16)
     edits = SceneData(count=8192, begin=64, frames=16, captions=2, chunk=8, edited=True, first=EDITS_FROM)
     if not large:
-        edits = replace(edits, count=8, begin=8)
+        edits = replace(edits, count=told.edited, begin=told.edited)
     loop = LoopSettings(
         minutes=1.0,
         learning_rate=told.rate,
@@ -158,16 +158,16 @@ def train_adapter(
     modules = load_motion(scratch / "model-motion").to(mini.device)
     large = mini.device.type == "cuda"
     loop = LoopSettings(
-        minutes=SHARES["adapter"] * told.minutes,
+        minutes=(SHARES["adapter"] if "motion" in told.parts else 1.0) * told.minutes,
         learning_rate=told.adapter_rate,
-        warmup=30 if large else 1,
+        warmup=30 if large or told.minutes > 20 else 1,
         decay=0.6,
-        average=0.98 if large else 0.5,
-        dtype="float32",
+        average=0.99 if told.minutes > 20 else 0.98 if large else 0.5,
+        dtype="float32" if large else "auto",
     )
     settings = settings_for(loop, rank=told.rank, window=Window(told.window, 1.0), seed=told.seed)
     scenes = mini.scenes(mini.recipe.edits)
-    batch = told.edits if large else 2
+    batch = told.edits if large else min(2, told.edits)
     made = world_adapter(backbone, modules, scenes, settings, scratch, mini.processes, batch=batch)
     with made as adapter:
         clock.say(f"adapter: begins with {scenes.ready} scenes")
@@ -303,11 +303,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256, help="pictures of a step")
     parser.add_argument("--clips", type=int, default=32, help="clips of a step")
     parser.add_argument("--edits", type=int, default=16, help="edits of a step of the adapter")
+    parser.add_argument(
+        "--edited", type=int, default=8, help="edited scenes that are rendered first, on a CPU"
+    )
     parser.add_argument("--rank", type=int, default=16, help="of the adapter")
     parser.add_argument(
         "--window", type=float, default=0.3, help="noise level from which on the adapter works"
     )
-    parser.add_argument("--adapter-rate", type=float, default=1e-3)
+    parser.add_argument("--adapter-rate", type=float, default=6e-4)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--scenes", type=int, default=262_144)
     parser.add_argument("--controls", nargs="*", default=[], choices=control.PARTS, metavar="PART")

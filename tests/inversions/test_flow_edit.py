@@ -10,10 +10,14 @@ from closeness import assert_close
 from evenreel.diffusion import ddim
 from evenreel.diffusion.sampling import sample
 from evenreel.errors import SettingsError
+from evenreel.hosts.base import create_host
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.inversions.base import SourceClip, create_inversion
+from evenreel.progress import silent
 from evenreel.random import generator
 from evenreel.settings import EditSettings
+from evenreel.workflows.editing.pipeline import Pipeline
+from evenreel.workflows.editing.resource_use import Stopwatch
 from hosts.jobs import Around, random_latents
 from inversions.test_inversions import source_of
 
@@ -112,3 +116,52 @@ def test_frames_have_noise_of_their_own_where_motion_modules_make_them_agree(mov
         assert torch.equal(told.trajectory.read(timesteps[0]), noisy)
     with created(shared_noise=moving).inverted(source) as other:
         assert not torch.equal(other.trajectory.read(timesteps[0]), noisy)
+
+
+HOSTS = ("frame", "tokenflow", "vid2vid_zero", "vidtome", "text2video_zero")
+
+
+def edited(backbone, latents, **told):
+    settings = EditSettings(**{"prompt": "a red ball", "motion": "off", "steps": 4, "batch": 2, **told})
+    host = create_host(settings.host)
+    return Pipeline(backbone, host, settings, silent, Stopwatch(backbone.device)).edit(latents)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@torch.inference_mode()
+def test_where_prompts_agree_every_host_leaves_the_clip(host, tiny):
+    latents = random_latents(4)
+    told = {"host": host, "source_prompt": "a red ball", "guidance_scale": 1.0}
+    assert_close(edited(tiny, latents, **told), latents)
+
+
+@torch.inference_mode()
+def test_the_source_beside_the_edit_is_the_source_by_itself(tiny):
+    """In a host that changes nothing for the source: only what is computed together differs."""
+    latents = random_latents(4)
+    ways = [
+        edited(
+            tiny,
+            latents,
+            host="frame",
+            source_prompt="a blue cube",
+            guidance_scale=3.0,
+            inversion_options={"beside": beside},
+        )
+        for beside in (True, False)
+    ]
+    assert_close(*ways)
+    assert (ways[0] - latents).abs().max() > 0.1
+
+
+@torch.inference_mode()
+def test_beside_the_edit_no_call_is_made_before_it(tiny):
+    rows = []
+
+    class Watches(Around):
+        def predict_noise(self, latents, *args, **kwargs):
+            rows.append(len(latents))
+            return tiny.predict_noise(latents, *args, **kwargs)
+
+    edited(Watches(tiny), random_latents(2), host="frame", source_prompt="a blue cube")
+    assert rows == [6] * 4

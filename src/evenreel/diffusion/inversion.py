@@ -35,6 +35,8 @@ class Inverted:
     """What a step adds to its mean on leaving each of `timesteps`; None where steps are deterministic."""
     eta: float = 1.0
     """DDIM's parameter of the steps that add something: 1 has the mean of DDPM's, 0 that of a deterministic one."""
+    relative: bool = False
+    """Whether sampling must take predictions relative to the source's (`EditJob.relative`)."""
 
     def noise_on(self, device: torch.device) -> AddedNoise | None:
         """Return what `sampling.sample` takes as its `added_noise`."""

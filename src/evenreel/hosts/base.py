@@ -67,6 +67,9 @@ class EditJob:
     """ControlNets that see a condition of every frame; None without one."""
     prefix: PrefixOf | None = None
     """An adapter's tokens, which go in front of the prompt in every branch; None without an adapter."""
+    relative: bool = False
+    """Whether predictions are told relative to the source's: what the same network call predicts for the source, under
+    the source's prompt, is taken away. Then every call has a source branch."""
     motion: MotionWindows | None = None
     """Motion modules that were at work when the source was inverted, and are in every network call; None without."""
 
@@ -169,6 +172,14 @@ class TakesMotion(Protocol):
 
 
 @runtime_checkable
+class TellsRelative(Protocol):
+    """A host that says whether it can tell predictions relative to the source's, as the job's `relative` asks."""
+
+    tells_relative: ClassVar[bool]
+    """Whether all its predictions come from `predict_guided`, with a source in each where the job is `relative`."""
+
+
+@runtime_checkable
 class HasSourcelessDefaults(Protocol):
     """A host's class that has other defaults where there is no source to edit."""
 
@@ -228,7 +239,9 @@ def predict_guided(
 
     Branches are stacked in the order (source, uncond, cond). Without guidance the uncond branch is left out. The
     source's is left alone by the job's control: it was inverted without. Motion modules see these frames as one clip.
+    Where the job is `relative`, the source's prediction is taken away from the guided one.
     """
+    assert with_source or not job.relative, "relative to a source that is not there"
     parts, embeds = [latents], [_select(job.prompt_embeds, frames)]
     if job.guidance_scale != 1:
         parts.insert(0, latents)
@@ -249,8 +262,11 @@ def predict_guided(
         noise_pred = backbone.predict_noise(
             guidance.stack(parts), timestep, guidance.joined(embeds, len(frames)), **added
         )
-    uncond, cond = guidance.split(noise_pred, len(parts))[-2:] if len(parts) > 1 else (noise_pred, noise_pred)
-    return cond if job.guidance_scale == 1 else guidance.combine(uncond, cond, job.guidance_scale)
+    predicted = guidance.split(noise_pred, len(parts))
+    guided = predicted[-1]
+    if job.guidance_scale != 1:
+        guided = guidance.combine(*predicted[-2:], job.guidance_scale)
+    return guided - predicted[0] if job.relative else guided
 
 
 def moving(job: EditJob, frames: int) -> AbstractContextManager[None]:

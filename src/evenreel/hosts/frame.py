@@ -32,6 +32,7 @@ class FrameHost:
 
     name: ClassVar[str] = "frame"
     with_motion: ClassVar[bool] = True
+    tells_relative: ClassVar[bool] = True
     without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0, "p2p_cross": 0.0}
 
     pnp_attn: Annotated[float, Range(0.0, 1.0)] = 0.5
@@ -84,7 +85,12 @@ class FrameSession:
         """Guided noise prediction, some frames at a time; the source takes part only while it is injected."""
         self.state.attention, self.state.features = self.plan.at(step_index)
         self.text_state.prompts = self.text.at(step_index)
-        with_source = self.state.attention or self.state.features or self.text_state.prompts is not None
+        with_source = (
+            self.state.attention
+            or self.state.features
+            or self.text_state.prompts is not None
+            or self.job.relative
+        )
         self.state.branches = self.text_state.branches = branches(self.job, with_source=with_source)
 
         def predict(frames: Sequence[int]) -> Latents:

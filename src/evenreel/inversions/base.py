@@ -43,6 +43,8 @@ class SourceClip:
     """Frames that are inverted together."""
     together: bool = False
     """Whether they see each other, so that none may be left out."""
+    may_be_relative: bool = False
+    """Whether sampling can take predictions relative to the source's, which then need not be known before."""
     motion: MotionWindows | None = None
     """Motion modules, which the clip is sampled with too; None without. Then the whole clip is inverted together, and
     its windows pass through the model one by one."""

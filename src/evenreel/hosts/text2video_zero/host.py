@@ -44,6 +44,7 @@ class Text2VideoZeroHost:
 
     name: ClassVar[str] = "text2video_zero"
     with_motion: ClassVar[bool] = True
+    tells_relative: ClassVar[bool] = True
     without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0}
 
     motion_x: Annotated[float, Range(-LARGEST_MOTION, LARGEST_MOTION)] = 12.0
@@ -175,11 +176,12 @@ class Text2VideoZeroSession:
         return self._predict(shown, (0, *range(len(latents))), timestep)[1:]
 
     def _predict(self, latents: Latents, frames: Sequence[int], timestep: int) -> Latents:
-        with_source = self.injection.attention or self.injection.features
+        with_source = self.injection.attention or self.injection.features or self.job.relative
         self.injection.branches = self.first_frame_state.branches = branches(
             self.job, with_source=with_source
         )
-        self.first_frame_state.with_source = with_source
+        # A source that predictions are relative to is seen as the edit is: where both ask for the same, nothing changes.
+        self.first_frame_state.with_source = with_source and not self.job.relative
 
         # the frame that all look at, in the first call of the step
         anchor = self._anchor if tuple(frames) == tuple(range(self.job.shape[0])) else 0

@@ -45,6 +45,7 @@ class TokenFlowHost:
 
     name: ClassVar[str] = "tokenflow"
     with_motion: ClassVar[bool] = True
+    tells_relative: ClassVar[bool] = True
 
     mode: Literal["pnp", "sdedit"] = "pnp"
     """`pnp`: from the inverted source, with plug-and-play injection. `sdedit`: from the source with less noise, without
@@ -131,7 +132,7 @@ class TokenFlowSession:
         injected = (host.pnp_attn, host.pnp_conv) if host.mode == "pnp" else (0.0, 0.0)
         self.plan = InjectionPlan.of(job, *injected)
         self.injection = InjectionState(branches=branches(job, with_source=True))
-        self.state = PropagationState(self.injection, matcher, source_takes=self.variant.source_takes)
+        self.state = PropagationState(self.injection, matcher, source_takes=self.variant.source_takes or job.relative)
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
         """At the source with the noise that its inversion found, at the first timestep taken."""

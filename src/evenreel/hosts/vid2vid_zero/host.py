@@ -28,6 +28,7 @@ class Vid2VidZeroHost:
 
     name: ClassVar[str] = "vid2vid_zero"
     with_motion: ClassVar[bool] = True
+    tells_relative: ClassVar[bool] = True
     without_source: ClassVar[Mapping[str, float]] = {"cross": 0.0, "self_attention": 0.0}
 
     window: Annotated[int, Range(1)] = 8

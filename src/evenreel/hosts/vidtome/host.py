@@ -31,6 +31,7 @@ class VidToMeHost:
 
     name: ClassVar[str] = "vidtome"
     with_motion: ClassVar[bool] = True
+    tells_relative: ClassVar[bool] = True
     without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0}
 
     chunk_size: Annotated[int, Range(1)] = 4
@@ -99,7 +100,7 @@ class VidToMeSession:
         self.backbone, self.job, self.planner = backbone, job, planner
         self.plan = InjectionPlan.of(job, host.pnp_attn, host.pnp_conv)
         # The source takes part in every step, also when nothing is injected any more: it sways which tokens merge.
-        self.with_source = self.plan.steps > 0
+        self.with_source = self.plan.steps > 0 or job.relative
         self.injection = InjectionState(branches=branches(job, with_source=self.with_source))
         settings = MergeSettings(
             local_ratio=host.local_merge_ratio,

@@ -22,7 +22,7 @@ from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import sampling
 from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import ResourceError, argument
-from evenreel.hosts.base import EditJob, Host, PrefixOf, Prompts, inverting
+from evenreel.hosts.base import EditJob, Host, PrefixOf, Prompts, TellsRelative, inverting
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.inversions.base import Inversion, SourceClip, create_inversion
 from evenreel.ops.number_types import is_slow
@@ -255,6 +255,7 @@ class Pipeline(Stages):
                 anchor=self.plain.index(False) if False in self.plain else 0,
                 control=control,
                 prefix=prefix,
+                relative=inverted.relative,
                 motion=motion,
             )
             added = inverted.noise_on(backbone.device)
@@ -304,6 +305,9 @@ class Pipeline(Stages):
                     seed=settings.seed,
                     batch=together or settings.batch,
                     together=together is not None,
+                    may_be_relative=isinstance(self.host, TellsRelative)
+                    and self.host.tells_relative
+                    and (self.adapter is None or self.adapter.adapter.settings.in_inversion),
                     motion=motion,
                     progress=self.progress,
                 )
