@@ -180,7 +180,7 @@ class Text2VideoZeroSession:
         self.injection.branches = self.first_frame_state.branches = branches(
             self.job, with_source=with_source
         )
-        # A source that predictions are relative to is seen as the edit is: where both ask for the same, nothing changes.
+        # Seen as the edit is where predictions are relative to it: prompts that agree then change nothing.
         self.first_frame_state.with_source = with_source and not self.job.relative
 
         # the frame that all look at, in the first call of the step
