@@ -1,6 +1,7 @@
 """What an adapter learns from edits, against an edit computed step by step here, on a tiny model."""
 
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -13,7 +14,9 @@ from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
 from evenreel.diffusion import ddim
 from evenreel.errors import SettingsError
+from evenreel.hosts.base import Prompts
 from evenreel.random import generator
+from evenreel.training.adapter import edits
 from evenreel.training.adapter.edits import EditDraws, prepare, timesteps_of
 from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.adapter.objective import training_in
@@ -79,7 +82,7 @@ def test_the_loss_is_that_of_an_edit_step_by_step(backbone):
     empty = backbone.embed([""])
     with training_in(backbone, adapter, PLAIN) as trainee, torch.no_grad():
         clips = begun.latents.chunk(2)
-        edits = [clip.clone() for clip in clips]
+        made = [clip.clone() for clip in clips]
         for timestep, (here, below) in zip(told, pairwise(levels), strict=True):
             if timestep < inside[-1]:
                 break
@@ -87,18 +90,18 @@ def test_the_loss_is_that_of_an_edit_step_by_step(backbone):
             if timestep in inside:  # the trainee is a step ahead: what it does to the model counts for both
                 loss, figures = trainee(replace(begun, step=inside.index(timestep)))
             for group, clip in enumerate(clips):
-                noise = torch.randn(clip.shape[1:], generator=generator(begun.seeds[group], timestep, 0))
+                noise = torch.randn(clip.shape[1:], generator=generator(begun.seeds[0], timestep, 0))
                 seen = ddim.add_noise(clip, noise[None], here)
-                noisy = seen + here**0.5 * (edits[group] - clip)
+                noisy = seen + here**0.5 * (made[group] - clip)
                 text = begun.text[group : group + 1]
                 trainee._turn(on=False)
                 of_source = backbone.predict_noise(seen, timestep, begun.source_text[group : group + 1])
                 trainee._turn(on=timestep in inside)
                 uncond, cond = (backbone.predict_noise(noisy, timestep, rows) for rows in (empty, text))
-                guided = uncond + begun.guidance_scales[group] * (cond - uncond)
+                guided = uncond + begun.guidance_scales[0] * (cond - uncond)
                 left, lower = ((1 / level - 1) ** 0.5 for level in (here, below))
-                leads_to = edits[group] - left * (guided - of_source)
-                edits[group] = edits[group] + (lower - left) * (guided - of_source)
+                leads_to = made[group] - left * (guided - of_source)
+                made[group] = made[group] + (lower - left) * (guided - of_source)
                 error = leads_to - begun.answers.chunk(2)[group]
                 parts.append((error.square().mean(), (error[1:] - error[:-1]).square().mean()))
             trainee._turn(on=True)
@@ -110,6 +113,44 @@ def test_the_loss_is_that_of_an_edit_step_by_step(backbone):
             assert figures["edit"].item() == pytest.approx(edit.item(), rel=1e-3)
             assert figures["temporal"].item() == pytest.approx(temporal.item(), rel=1e-3)
             assert loss.item() == pytest.approx((edit + 0.5 * temporal).item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("moving", [True, False])
+def test_groups_side_by_side_are_what_each_is_by_itself(moving, backbone, monkeypatch):
+    """Each has words, motion and changes from frame to frame of its own; only the noise is drawn along all frames."""
+    told = partial(edits.FlowEditInversion, shared_noise=True)
+    monkeypatch.setattr(edits, "FlowEditInversion", told)
+    modules = random_motion(backbone.unet) if moving else None
+    batch, adapter = made_up(groups=3), new_adapter(backbone, moved=True)
+    batch = replace(batch, seeds=(5, 5, 5))
+    captions = [("a ball", "a red ball"), ("two balls", "two cubes"), ("a ball on a lawn", "a cube on snow")]
+    encoded = Encoded(backbone, None)
+
+    def begun(groups):
+        chosen = replace(
+            batch,
+            frames=batch.frames[groups],
+            captions=batch.captions[: len(groups)],
+            seeds=batch.seeds[: len(groups)],
+            keys=tuple(batch.keys[group] for group in groups),
+        )
+        sources, prompts = zip(*(captions[group] for group in groups), strict=True)
+        prepared = prepare(chosen, encoded, SETTINGS)
+        return replace(
+            prepared,
+            answers=prepared.latents.roll(1, 2),
+            source_text=encoded.text(sources),
+            text=encoded.text(prompts),
+            prompts=tuple(Prompts(source, prompt) for source, prompt in zip(sources, prompts, strict=True)),
+        )
+
+    def losses(groups):
+        with training_in(backbone, adapter, SETTINGS, modules) as trainee, torch.no_grad():
+            steps = [trainee(replace(begun(groups), step=step))[1] for step in range(2)]
+        return torch.tensor([[step["edit"], step["temporal"]] for step in steps])
+
+    together, apart = losses([0, 1, 2]), torch.stack([losses([group]) for group in range(3)]).mean(0)
+    assert_close(together, apart, within=1e-4)
 
 
 @pytest.mark.parametrize("host", ["frame", "vidtome", "tokenflow"])

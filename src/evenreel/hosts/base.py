@@ -265,7 +265,7 @@ def predict_guided(
     predicted = guidance.split(noise_pred, len(parts))
     guided = predicted[-1]
     if job.guidance_scale != 1:
-        guided = guidance.combine(*predicted[-2:], job.guidance_scale)
+        guided = guidance.combine(predicted[-2], predicted[-1], job.guidance_scale)
     return guided - predicted[0] if job.relative else guided
 
 

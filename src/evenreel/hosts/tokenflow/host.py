@@ -132,7 +132,9 @@ class TokenFlowSession:
         injected = (host.pnp_attn, host.pnp_conv) if host.mode == "pnp" else (0.0, 0.0)
         self.plan = InjectionPlan.of(job, *injected)
         self.injection = InjectionState(branches=branches(job, with_source=True))
-        self.state = PropagationState(self.injection, matcher, source_takes=self.variant.source_takes or job.relative)
+        self.state = PropagationState(
+            self.injection, matcher, source_takes=self.variant.source_takes or job.relative
+        )
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
         """At the source with the noise that its inversion found, at the first timestep taken."""

@@ -205,7 +205,8 @@ class EditTrainee(Trainee):
         self._frozen = [backbone]
         self._switch, self._motion = switch, motion
         self._host = create_host(settings.host, settings.host_options)
-        # Where no frame of one group sees another's, all groups pass through the model in one call.
+        # Where no frame of one group sees another's, all groups pass through the model in one call, with the first
+        # one's guidance scale and seed.
         self._side_by_side = isinstance(self._host, FrameHost) and adapter.tokens is None
         self._before, self._inside = timesteps_of(settings, backbone)
         self._edits: dict[int, tuple[list[_Edit], ExitStack]] = {}

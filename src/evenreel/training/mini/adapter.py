@@ -9,15 +9,15 @@ from evenreel import random
 from evenreel.adapters import checkpoint
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.checkpoint import Origin
-from evenreel.adapters.lora import LoraSettings
+from evenreel.adapters.settings import LoraSettings
 from evenreel.adapters.window import Window
 from evenreel.backbones.base import Backbone, known_as
 from evenreel.motion.modules import MotionModules
 from evenreel.training.adapter import recipes
-from evenreel.training.adapter.edits import EditLossSettings
 from evenreel.training.adapter.objective import training_in
-from evenreel.training.adapter.settings import AdapterTrainingSettings
-from evenreel.training.loop import LoopSettings, Training
+from evenreel.training.adapter.settings import AdapterTrainingSettings, EditLossSettings
+from evenreel.training.loop import Training
+from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.mini.edits import DrawnEdits
 from evenreel.training.mini.latents import SceneLatents
 from evenreel.training.processes import Processes

@@ -6,7 +6,8 @@ import torch
 
 from evenreel.backbones.base import Backbone
 from evenreel.hosts.base import Prompts
-from evenreel.training.adapter.edits import EditLossSettings, PreparedEdit
+from evenreel.training.adapter.edits import PreparedEdit, timesteps_of
+from evenreel.training.adapter.settings import EditLossSettings
 from evenreel.training.mini.drawing import generator_of
 from evenreel.training.mini.latents import SceneLatents
 from evenreel.training.mini.rendering import edit_of
@@ -21,7 +22,7 @@ class DrawnEdits:
         """`scenes` are of edited data: frames before the change, then after it. `batch` counts clips."""
         self.scenes, self.backbone, self.settings = scenes, backbone, settings
         self.batch, self.seed = batch, seed
-        self.length = len(settings.timesteps(backbone)[1])
+        self.length = len(timesteps_of(settings, backbone)[1])
         """Steps of training that an edit takes."""
         self._kept: tuple[int, PreparedEdit] | None = None
         self._nothing = backbone.embed([""]).clone()
