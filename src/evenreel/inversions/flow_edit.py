@@ -22,7 +22,7 @@ import torch
 from evenreel.diffusion.inversion import Inverted
 from evenreel.inversions import ddpm
 from evenreel.inversions.base import SourceClip
-from evenreel.settings import Range, settle
+from evenreel.settings import Before, Range, settle
 from evenreel.settings.runs import LARGEST_GUIDANCE
 from evenreel.types import Latents
 
@@ -39,7 +39,7 @@ class FlowEditInversion:
     """Share of the steps, the noisiest ones, that the edit leaves out: the more, the closer to the source it stays."""
     guidance_scale: Annotated[float, Range(0, LARGEST_GUIDANCE)] = 1.0
     """How strongly the source prompt pulls; 1 is no guidance, and half the work."""
-    beside: bool = True
+    beside: Annotated[bool, Before(False)] = True
     """Whether the noise of the source is predicted in the same network calls as that of the edit, by the model as the
     host has changed it. Otherwise, with a guidance scale that is not 1, and with an adapter that learnt from edits, the
     model alone predicts it before, which takes a third longer."""
