@@ -6,7 +6,7 @@
     scripts/train-all --join DIR --model FOLDER                # what DIR holds, as a model to look at and measure
 
 Made for a machine that is lent for minutes and keeps nothing: it begins with a smoke test of every part, writes what it
-has learnt every minute (weights in files of at most 15 MiB with checksums, `parcel.json`), and the report last. Needs
+has learnt every minute (weights in files of less than 16 MiB with checksums, `parcel.json`), and the report last. Needs
 neither PyAV nor a network.
 """
 

@@ -15,14 +15,16 @@ from safetensors.torch import load_file
 from evenreel.backbones import load_backbone, mini
 from evenreel.errors import ResourceError, SettingsError, WeightsError
 from evenreel.motion.folder import load_motion
+from evenreel.motion.modules import MotionModules
 from evenreel.training import parcels
 from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.mini.latents import tokens_of, word_tokens
-from evenreel.training.mini.pictures import in_order
+from evenreel.training.mini.pictures import as_bytes, in_order
 from evenreel.training.mini.recipe import MiniRecipe, PartRecipe
-from evenreel.training.mini.rendering import SceneData, captions_of, frames_of
+from evenreel.training.mini.rendering import Chunk, SceneData, captions_of, edit_of, frames_of
 from evenreel.training.mini.start import StartFolder
 from evenreel.training.mini.train import MiniTraining, train_mini
+from evenreel.world import ATTRIBUTES, render
 
 QUICK = LoopSettings(steps=2, warmup=1, optimizer="muon", average=0.5, dtype="float32")
 
@@ -180,3 +182,32 @@ def test_workers_import_the_world_alone():
     script = "import sys, evenreel.training.mini.rendering; print({'diffusers', 'transformers'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"
+
+
+def test_edited_scenes_are_shown_before_and_after_the_change(tmp_path):
+    data = SceneData(count=2, begin=2, frames=6, captions=2, chunk=2, edited=True, first=40)
+    made = Chunk(tmp_path, data, 1, word_tokens())
+    made.make()
+    made(0)
+    pictures, tokens = np.load(made.pictures)[0], np.load(made.tokens)[0]
+    for index in range(2):
+        scene, changed, texts = edit_of(40 + index)
+        assert 1 <= sum(scene.attribute(name) != changed.attribute(name) for name in ATTRIBUTES) <= 3
+        frames = frames_of(40 + index, data)
+        assert len(frames) == data.shown == 3
+        for part, one in enumerate((scene, changed)):
+            shown = as_bytes(render(one, frames, 128, maps=False).frames)
+            assert np.array_equal(pictures[index, 3 * part : 3 * part + 3], shown)
+        assert torch.equal(torch.from_numpy(tokens[index]), tokens_of(texts))
+
+
+def test_the_unet_that_learnt_with_motion_modules_comes_out_of_their_training(tmp_path):
+    together = dataclasses.replace(recipe(unet=1, motion=1), joint=True)
+    train_mini(tmp_path, ["motion"], recipe=together, device="cpu", start=mini.FOLDER)
+    training = MiniTraining(tmp_path, recipe=together, device="cpu", start=StartFolder(mini.FOLDER))
+    before = StartFolder(mini.FOLDER).load("unet", training._built("unet")).state_dict()
+    after = training.finished("unet")
+    assert not any(module._forward_hooks for module in after.modules())
+    changed = [name for name, value in after.state_dict().items() if not torch.equal(value, before[name])]
+    assert len(changed) > len(before) / 2
+    assert isinstance(training.finished("motion"), MotionModules)

@@ -5,7 +5,9 @@ import torch
 
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.modules import MotionModules
+from evenreel.training.mini.joint import JointBatch, JointTrainee
 from evenreel.training.motion.trainee import MotionBatch, MotionTrainee
+from motion.moving import random_motion
 from tiny import WIDTH, tiny_unet
 
 LEVELS = torch.linspace(0.999, 0.01, 1000)
@@ -100,3 +102,35 @@ def test_the_unet_is_free_again(trainee):
     assert not any(module._forward_hooks for module in trainee.unet.modules())
     with motion_attached(trainee.unet, trainee.modules_trained):
         pass
+
+
+def joint_batch_of(clips=2, pictures=3):
+    shape = (pictures, 1, 4, 8, 8)
+    generator = torch.Generator().manual_seed(7)
+    return JointBatch(
+        *batch_of(clips),
+        picture_latents=torch.randn(shape, generator=generator),
+        picture_noise=torch.randn(shape, generator=generator),
+        picture_timesteps=torch.tensor([50, 400, 950])[:pictures],
+        picture_prompt_embeds=torch.randn(pictures, 5, WIDTH, generator=generator),
+    )
+
+
+def test_together_clips_pass_with_the_modules_and_pictures_without():
+    unet, batch = tiny_unet(), joint_batch_of()
+    modules = random_motion(unet)
+    alone = MotionTrainee(tiny_unet(), modules, LEVELS)
+    together = JointTrainee(unet, modules, LEVELS)
+    with torch.no_grad():
+        clips, _ = alone(MotionBatch(*batch[:4]))
+        pictures, seen = alone.weighted(MotionBatch(*batch[4:]), with_motion=False)
+        loss, figures = together(batch)
+    assert float(loss) == pytest.approx(float(clips + pictures), rel=1e-5)
+    assert float(figures["mse_pictures"]) == pytest.approx(float(seen["mse"]), rel=1e-5)
+    loss, _ = together(batch)
+    loss.backward()
+    assert all(bool(weight.grad.abs().sum() > 0) for weight in together.unet.parameters())
+    assert any(bool(weight.grad.abs().sum() > 0) for weight in together.modules_trained.parameters())
+    alone.detach()
+    together.detach()
+    assert not any(module._forward_hooks for module in unet.modules())
