@@ -120,7 +120,10 @@ def _difference(
 
 def averaged(difference: Difference) -> Difference:
     """Average over three neighbours each way, in place and time, or as many as there are."""
-    return F.avg_pool3d(difference[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+    # Padded before: pooling refuses clips of fewer frames than it looks at.
+    both = F.pad(torch.stack([difference, torch.ones_like(difference)])[:, None], (1,) * 6)
+    sums, counts = F.avg_pool3d(both, 3, 1)[:, 0]
+    return sums / counts
 
 
 def calmest(difference: Difference) -> float:
