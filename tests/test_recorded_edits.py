@@ -103,3 +103,12 @@ def test_what_docs_inversions_says_of_hosts():
     assert f"nearer to the right answer in {sum(gain > 0 for gain in every)} of {len(every)} pairs" in page
     for host, some in gains.items():
         assert f"`{host}` {fmean(some):.1f}" in page
+    beside = [
+        line["truth_psnr"] - by_way[host, clip, "flow-edit"]["truth_psnr"]
+        for (host, clip, inversion), line in by_way.items()
+        if inversion == "flow-edit, beside"
+    ]
+    assert (
+        f"nearer in {sum(gain > 0 for gain in beside)} of {len(beside)} pairs, by {fmean(beside):.2f} dB on average "
+        f"({median(beside):.2f} in the median) and at worst {-min(beside):.2f} dB farther" in page
+    )
