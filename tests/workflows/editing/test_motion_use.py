@@ -278,21 +278,41 @@ def test_what_does_not_go_together_is_refused(tiny, motion_folder, tmp_path):
         opened(motion="somebody/motion-modules")
 
 
-@pytest.mark.parametrize("host", ["frame", "text2video_zero", "vid2vid_zero"])
-@pytest.mark.parametrize("place", [0, 2])
-def test_a_black_frame_leaves_the_others_alone(host, place, tmp_path):
-    """With the motion modules of `mini`: it says nothing of how things move, and passes by itself."""
+@pytest.fixture
+def with_flat(tmp_path):
+    """Edits four frames with the motion modules of `mini`, those of some colours put before them."""
     backbone = load_backbone("mini", device="cpu")
     frames = render(random_scene(5), range(4), (64, 64), maps=False).frames
-    settings = {"prompt": "a blue star", "steps": 3, "size": 64, "host": host, "inversion": "ddim"}
 
-    def edited(frames, name):
+    def run(host, name, colour=None, place=0):
+        flat = [] if colour is None else [torch.full_like(frames[:1], colour)]
         (tmp_path / name).mkdir()
-        for number, frame in enumerate((frames * 255).round().to(torch.uint8).permute(0, 2, 3, 1)):
+        clip = torch.cat([frames[:place], *flat, frames[place:]])
+        for number, frame in enumerate((clip * 255).round().to(torch.uint8).permute(0, 2, 3, 1)):
             Image.fromarray(frame.numpy()).save(tmp_path / name / f"{number}.png")
-        return edit_clip(load(tmp_path / name), EditSettings(**settings), backbone=backbone).frames
+        told = {"prompt": "a blue star", "steps": 3, "size": 64, "host": host, "inversion": "ddim"}
+        return edit_clip(load(tmp_path / name), EditSettings(**told), backbone=backbone).frames
 
-    black = torch.cat([frames[:place], torch.zeros_like(frames[:1]), frames[place:]])
-    found, wanted = edited(black, "black"), edited(frames, "plain")
+    return run
+
+
+@pytest.mark.parametrize("host", ["frame", "text2video_zero", "vid2vid_zero"])
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_black_frame_leaves_the_others_alone(host, place, with_flat):
+    """It says nothing of how things move, and passes by itself."""
+    found, wanted = with_flat(host, "black", 0.0, place), with_flat(host, "plain")
     rest = [number for number in range(5) if number != place]
     assert torch.equal(found[rest], wanted)
+
+
+@pytest.mark.parametrize("host", ["tokenflow", "vidtome"])
+def test_a_frame_of_one_colour_keeps_it_where_frames_share_tokens(host, with_flat):
+    """One more frame changes the others where they share keyframes or tokens; its colour must not go over to them."""
+    black, white = with_flat(host, "black", 0.0), with_flat(host, "white", 1.0)
+    assert black[0].float().mean() < 32
+    assert white[0].float().mean() > 223
+    if host == "tokenflow":  # its keyframes among the flat are not looked at by the others
+        assert torch.equal(black[1:], white[1:])
+    else:  # tokens that are alike merge; 31 dB were measured
+        error = (black[1:].float() - white[1:].float()).square().mean()
+        assert 10 * torch.log10(255**2 / error) > 25
