@@ -6,9 +6,15 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import tempfile
+
 import hypothesis
 import pytest
 import torch
+
+# Edits from the command line keep jobs; those of tests shall not lie among the user's.
+_CACHE = tempfile.TemporaryDirectory(prefix="evenreel-cache-")
+os.environ["EVENREEL_CACHE"] = _CACHE.name
 
 torch.set_num_threads(1)
 

@@ -102,7 +102,7 @@ def test_lowest_versions_are_the_bounds_that_are_declared():
         if "==" in line
     )
     extras = project["optional-dependencies"]
-    for line in (*project["dependencies"], *extras["metrics"], *extras["test"], *extras["web"]):
+    for line in (*project["dependencies"], *extras["metrics"], *extras["test"], *extras["rating"]):
         name, _, bound = line.partition(">=")
         parts, wanted = pinned[name].split("."), bound.split(".")
         assert parts[: len(wanted)] == wanted, line

@@ -24,12 +24,12 @@ def silent(stage: str, done: int, total: int | None) -> None:
 
 
 def tracked(
-    items: Iterable[Item], progress: Progress, stage: str, total: int | None = None
+    items: Iterable[Item], progress: Progress, stage: str, total: int | None = None, done: int = 0
 ) -> Iterator[Item]:
-    """Pass items on, reporting each when the consumer comes back for the next."""
+    """Pass items on, reporting each when the consumer comes back for the next; `done` of them came before."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    progress(stage, 0, total)
-    for done, item in enumerate(items, 1):
+    progress(stage, done, total)
+    for done, item in enumerate(items, done + 1):  # noqa: B020 - counted on
         yield item
         progress(stage, done, total)

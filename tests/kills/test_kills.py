@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from evenreel.video import load
 from video.making import moving, write_clip
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+HOSTS = ("frame", "text2video_zero", "tokenflow", "vid2vid_zero", "vidtome")
 ZYGOTE = Path(__file__).with_name("zygote.py")
 QUICK = [
     "--warmup",
@@ -265,14 +267,29 @@ def study_job(base: Path) -> Job:
     return Job(told, lambda folder: None, results, whole)
 
 
+def hosted_job(base: Path, host: str) -> Job:
+    """An edit whose kills fall into its inversion and its sampling, and that goes on from there."""
+    job = edit_job(base, "out.mp4")
+    told = [*job.argv[:-2], "--host", host, "--steps", "4", "--batch", "2", "--prompt", "after"]
+    return Job(told, job.prepare, job.results, job.whole)
+
+
 JOBS = {
+    **{f"edit by {host}": partial(hosted_job, host=host) for host in HOSTS},
     "edit": lambda base: edit_job(base, "out.mp4"),
     "edit to a folder": lambda base: edit_job(base, "out"),
     "data": data_job,
     "training": training_job,
     "study": study_job,
 }
-FEW = {"edit": 1, "edit to a folder": 1, "data": 2, "training": 0, "study": 0}
+FEW = {
+    **dict.fromkeys((f"edit by {host}" for host in HOSTS), 0),
+    "edit": 1,
+    "edit to a folder": 1,
+    "data": 2,
+    "training": 0,
+    "study": 0,
+}
 """Points of the default run; trainings and studies are slow."""
 
 

@@ -17,6 +17,7 @@ import evenreel.workflows.training.adapter
 import evenreel.workflows.training.data_build
 from evenreel.backbones import load_backbone
 from evenreel.cli import main
+from evenreel.jobs import pace
 from evenreel.study.run import actions
 
 CALLS = ("fsync", "replace", "rename")
@@ -44,6 +45,8 @@ def job(argv: list[str], folder: Path, point: int) -> None:
     with (folder.parent / "said.txt").open("a") as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
+    os.environ["EVENREEL_CACHE"] = str(folder / ".cache")
+    pace.LEAST = 0  # jobs keep everything at once
     # the figures of a study take ten seconds an item, and are of no concern here
     actions.measured = lambda world, frames, clip: {"asked": float(frames.mean()), "kept": 1.0}
     count = counted(point)

@@ -10,8 +10,22 @@ from typing import Annotated, Any
 import typer
 
 from evenreel._version import __version__
-from evenreel.cli import adapter, data, demo, edit, evaluate, generate, inspect, study, theory, train
-from evenreel.cli.console import complain, escape_unprintable, show_warnings
+from evenreel.cli import (
+    adapter,
+    batch,
+    data,
+    demo,
+    edit,
+    evaluate,
+    generate,
+    inspect,
+    jobs,
+    study,
+    theory,
+    train,
+    web,
+)
+from evenreel.cli.console import StoppedError, complain, escape_unprintable, show_warnings
 from evenreel.cli.options import spelled
 from evenreel.errors import EvenreelError, PluginError, WeightsError
 from evenreel.installed import suspect, suspected
@@ -29,7 +43,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (adapter, edit, generate, evaluate, demo, inspect, train, data, study, theory):
+for module in (
+    adapter,
+    edit,
+    batch,
+    jobs,
+    web,
+    generate,
+    evaluate,
+    demo,
+    inspect,
+    train,
+    data,
+    study,
+    theory,
+):
     module.register(app)
 
 
@@ -60,10 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = os.environ.get("EVENREEL_DEBUG", "") not in ("", "0")
     before = _interrupted_by_signals()
     status: object = 0
+    stopped = "interrupted; what was finished stands, and nothing partial is left."
     try:
         status = app(given or ["--help"], standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
+    except StoppedError as stop:
+        status, stopped = INTERRUPTED, str(stop)
     except EvenreelError as error:
         if debug:
             raise
@@ -103,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     if status == INTERRUPTED:  # typer too turns Ctrl-C into this status
-        complain("interrupted; what was finished stands, and nothing partial is left.")
+        complain(stopped)
     return status if isinstance(status, int) else 0
 
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 UNBOUNDED = 10_000  # columns
 
 
+class StoppedError(Exception):
+    """A command was interrupted, and has something of its own to say of it."""
+
+
 def stdout() -> Console:
     """Return where results go: as wide as the terminal; into a pipe or a file, as wide as the longest line."""
     wide = None if sys.stdout.isatty() else UNBOUNDED  # nothing is cut in a pipe

@@ -1,16 +1,17 @@
 """`evenreel edit` and `evenreel repeat`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evenreel.cli.console import complain, shown_progress, stdout
+from evenreel.cli.console import StoppedError, complain, shown_progress, stdout
 from evenreel.cli.options import option, takes_settings
 from evenreel.errors import SettingsError, argument
 from evenreel.settings import EditSettings
-from evenreel.settings.runs import ALGORITHM, REGION
+from evenreel.settings.runs import ALGORITHM, MACHINE, REGION
 
 if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
     from evenreel.workflows.editing.record import FileResult
@@ -64,6 +65,16 @@ def edit(
     download: Annotated[
         bool, option(ALGORITHM, "Fetch the model from the Hugging Face hub.", "--download")
     ] = False,
+    job: Annotated[
+        str,
+        option(
+            MACHINE,
+            "Folder that keeps what is done, so that the same command goes on where one was stopped: `auto`, one of "
+            "its own in the cache, `off`, or a folder of your choice. See `evenreel jobs`.",
+            "--job",
+            metavar="auto|off|FOLDER",
+        ),
+    ] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Edit CLIP with text.
@@ -77,8 +88,10 @@ def edit(
     from evenreel.workflows.editing.edit import edit_file
 
     target = output if output is not None else clip.with_name(f"{clip.stem}-edited.mp4")
-    with shown_progress(quiet) as progress:
-        result = edit_file(clip, target, settings, progress=progress, download=download, show_mask=show_mask)
+    with going_on() if job != "off" else nullcontext(), shown_progress(quiet) as progress:
+        result = edit_file(
+            clip, target, settings, progress=progress, download=download, show_mask=show_mask, job=job
+        )
     if not quiet:
         print_result(result)
 
@@ -115,6 +128,16 @@ def mask(
         shares = mask_file(clip, target, settings, progress=progress, download=download)
     if not quiet:
         stdout().print(f"{target}: {len(shares)} frames; {said_of(shares)} is black", markup=False)
+
+
+@contextmanager
+def going_on() -> Iterator[None]:
+    """Say of a job that is interrupted inside how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        said = "interrupted; the same command, or `evenreel jobs resume`, goes on from here."
+        raise StoppedError(said) from stop
 
 
 def repeat(

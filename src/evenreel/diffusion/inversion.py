@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 
 import torch
 
@@ -17,8 +18,10 @@ PredictNoise = Callable[[Latents, int], Latents]
 Prefilter = Callable[[Latents, int], Latents]
 """(latents, timestep) -> what takes their place before the step to that timestep."""
 
-Invert = Callable[[Latents, PredictNoise, NoiseSchedule, Sequence[int]], Iterator[tuple[int, Latents]]]
-"""(latents, predict_noise, schedule, timesteps) -> each timestep, from the lowest, with the latents at its level."""
+Invert = Callable[..., Iterator[tuple[int, Latents]]]
+"""(latents, predict_noise, schedule, timesteps) -> each timestep, from the lowest, with the latents at its level.
+
+One that takes `reached`, a timestep, goes on from latents of that level; others begin anew where a run was stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +57,18 @@ def invert(
     prefilter: Prefilter | None = None,
     eta: float = 0.0,
     added_noise: AddedNoise | None = None,
+    reached: int | None = None,
 ) -> Iterator[tuple[int, Latents]]:
     """Add noise to clean `latents`, along the (descending) `timesteps` read backwards.
 
     At each step the network is told the timestep it moves to, though the latents still have the level before it
     (arXiv:2105.05233, appendix F): exact in the limit of small steps. A `prefilter` comes first; the network sees what
     it gives, and the step starts there (arXiv:2501.04606, eq. 12). Steps are deterministic; with `eta` above 0 they add
-    some of the noise of unit deviation that `added_noise` gives for each timestep.
+    some of the noise of unit deviation that `added_noise` gives for each timestep. `latents` may have the level of a
+    timestep below the others, `reached`, where such a run was stopped.
     Yields each timestep with the latents at its level. Raises: WeightsError on NaN or infinity.
     """
-    alpha = schedule.final_alpha_cumprod
+    alpha = schedule.final_alpha_cumprod if reached is None else schedule.alpha(reached)
     for timestep in reversed(timesteps):
         if prefilter is not None:
             latents = prefilter(latents, timestep)
@@ -73,7 +78,7 @@ def invert(
             latents = ddim.noising_step(latents, noise_pred, added_noise(timestep), alpha, alpha_to, eta=eta)
         else:
             latents = ddim.step(latents, noise_pred, alpha, alpha_to)
-        alpha = alpha_to
+        alpha, latents = alpha_to, latents.contiguous()
         check_finite(latents, timestep)
         yield timestep, latents
 
@@ -87,17 +92,38 @@ def record(
     *,
     batch: int = 8,
     method: Invert = invert,
+    done: int = 0,
 ) -> Iterator[int]:
     """Invert a clip `batch` frames at a time by a `method` and keep what `trajectory` has room for.
 
-    Frames do not see each other here, so the order does not matter and memory stays bounded by the batch.
+    Frames do not see each other here, so the order does not matter and memory stays bounded by the batch. Of a run that
+    was stopped, `done` frames' steps are in `trajectory` already, and it goes on there.
     Yields the number of frames' steps done, which ends at frames * len(timesteps).
     """
-    done = 0
     for start in range(0, len(latents), batch):
         window = latents[start : start + batch]
-        for timestep, noisy in method(window, predict_noise, schedule, timesteps):
+        before = start * len(timesteps)
+        count = _kept_steps(trajectory, timesteps, (done - before) // len(window))
+        if count == len(timesteps):
+            continue
+        left, further = timesteps[: len(timesteps) - count], {}
+        if count and _takes_reached(method):
+            further["reached"] = timesteps[-count]
+            window = trajectory.read(timesteps[-count], range(start, start + len(window))).to(window)
+        else:
+            left, count = timesteps, 0
+        for timestep, noisy in method(window, predict_noise, schedule, left, **further):
             if timestep in trajectory:
                 trajectory.write(timestep, noisy, start=start)
-            done += len(window)
-            yield done
+            count += 1
+            yield before + count * len(window)
+
+
+def _kept_steps(trajectory: Trajectory, timesteps: Sequence[int], done: int) -> int:
+    """Of the steps of a window that were done, up to the last one whose latents are kept, how many there are."""
+    steps = min(max(done, 0), len(timesteps))
+    return next((count for count in range(steps, 0, -1) if timesteps[-count] in trajectory), 0)
+
+
+def _takes_reached(method: Invert) -> bool:
+    return "reached" in signature(method).parameters

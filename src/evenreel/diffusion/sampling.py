@@ -29,17 +29,19 @@ def sample(
     added_noise: AddedNoise | None = None,
     eta: float = 1.0,
     put_back: PutBack | None = None,
+    first: int = 0,
 ) -> Iterator[tuple[int, Latents]]:
     """Denoise `latents`, which have the noise level of the first of the descending `timesteps`.
 
     Steps are deterministic (DDIM); with `added_noise` they are those of DDPM (`eta` 1, DDIM's parameter), and it gives
     what each adds to its mean, with the standard deviation that belongs there. What a step reaches goes through
     `put_back`, which may put parts of a source in the place of what was made (Blended Diffusion, arXiv:2111.14818).
+    `first` is the step to begin with, where a run was stopped; `latents` then have the level of its timestep.
     Yields, after each step, the timestep just left and the latents reached; the last ones are clean.
     Raises: WeightsError when the model returns NaN or infinity.
     """
     levels = [schedule.alpha(timestep) for timestep in timesteps] + [schedule.final_alpha_cumprod]
-    for step_index, timestep in enumerate(timesteps):
+    for step_index, timestep in enumerate(timesteps[first:], first):
         noise_pred = predict_noise(latents, step_index, timestep)
         here, below = levels[step_index], levels[step_index + 1]
         if added_noise is None:
@@ -51,6 +53,7 @@ def sample(
         if put_back is not None:
             last = step_index + 1 == len(timesteps)
             latents = put_back(latents, None if last else timesteps[step_index + 1])
+        latents = latents.contiguous()  # in one layout, as they are when they were kept and a run goes on
         yield timestep, latents
 
 

@@ -33,20 +33,23 @@ class Trajectory:
         dtype: torch.dtype = torch.float32,
         memory_limit: int = DEFAULT_MEMORY_LIMIT,
         directory: Path | None = None,
+        latents: Tensor | None = None,
     ) -> None:
         """Make room for latents of `shape` (frames, channels, height, width) at each of `timesteps`.
 
-        `directory` holds the scratch file; None means `scratch_folder()`.
+        `directory` holds the scratch file; None means `scratch_folder()`. `latents` is room that there is already.
         Raises: OutputError when the disk has no room.
         """
         self._row = {timestep: row for row, timestep in enumerate(timesteps)}
         self._resources = ExitStack()
         full = (len(self._row), *shape)
         size = torch.Size(full).numel() * dtype.itemsize
-        self.on_disk = size > memory_limit
-        if self.on_disk:
+        self.on_disk = latents is None and size > memory_limit
+        if latents is not None:
+            self._latents: Tensor | None = latents
+        elif self.on_disk:
             try:
-                self._latents: Tensor | None = self._scratch(size, directory).view(dtype).view(full)
+                self._latents = self._scratch(size, directory).view(dtype).view(full)
             except OSError as error:
                 self._resources.close()
                 where = directory or scratch_folder()
@@ -56,6 +59,12 @@ class Trajectory:
                 ) from error
         else:
             self._latents = torch.empty(full, dtype=dtype)
+
+    @classmethod
+    def over(cls, timesteps: Sequence[int], latents: Tensor) -> "Trajectory":
+        """A trajectory whose latents lie in a tensor of shape (timesteps, frames, channels, height, width)."""
+        frames, channels, height, width = latents.shape[1:]
+        return cls(timesteps, (frames, channels, height, width), dtype=latents.dtype, latents=latents)
 
     @classmethod
     def of(cls, latents_by_timestep: dict[int, Latents]) -> "Trajectory":
@@ -106,7 +115,7 @@ class Trajectory:
     def _scratch(self, size: int, directory: Path | None) -> Tensor:
         scratch = tempfile.TemporaryFile(dir=directory or scratch_folder())  # noqa: SIM115 - lives as long as the trajectory
         file = self._resources.enter_context(scratch)
-        _reserve(file, size)
+        reserve(file, size)
         # The mapping goes when its last tensor does; closing it here would fail while one is alive.
         return torch.frombuffer(mmap.mmap(file.fileno(), size), dtype=torch.uint8)
 
@@ -119,12 +128,14 @@ def scratch_folder() -> str:
     return tempfile.gettempdir()
 
 
-def _reserve(file: IO[bytes], size: int) -> None:
+def reserve(file: IO[bytes], size: int) -> None:
+    """Make a file at least that large. Raises: OSError when the disk has no room."""
     # A sparse file would kill the process with SIGBUS when the disk fills; reserving fails here, politely.
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, size)
         return
     block = bytes(2**20)
-    for start in range(0, size, len(block)):
+    file.seek(0, os.SEEK_END)
+    for start in range(file.tell(), size, len(block)):
         file.write(block[: size - start])
     file.flush()

@@ -110,6 +110,19 @@ class Session(Protocol):
 
 
 @runtime_checkable
+class Carries(Protocol):
+    """A session that takes something along from step to step, which a run that was stopped needs to go on."""
+
+    def carried(self) -> Mapping[str, torch.Tensor]:
+        """What the next step needs of those before it, beside the latents."""
+        ...
+
+    def carry_on(self, carried: Mapping[str, torch.Tensor]) -> None:
+        """Take up what another session had `carried`, before a step that is not the first."""
+        ...
+
+
+@runtime_checkable
 class Host(Protocol):
     """A frozen dataclass whose fields are the host's settings, found through the `evenreel.hosts` entry points."""
 

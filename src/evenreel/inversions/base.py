@@ -19,6 +19,24 @@ from evenreel.settings import EditSettings, read
 from evenreel.types import Latents, PromptRows
 
 
+@runtime_checkable
+class Kept(Protocol):
+    """Keeps what an inversion has done so far, so that one that was stopped goes on."""
+
+    @property
+    def done(self) -> int:
+        """Frames' steps that need not be done again."""
+        ...
+
+    def room(self, name: str, timesteps: tuple[int, ...]) -> Trajectory | None:
+        """Return room for the clip at each of `timesteps`, with what is there already; None where a name is taken."""
+        ...
+
+    def mark(self, done: int, *, last: bool = False) -> None:
+        """Hear how many frames' steps are done; keeps them now and then, and the last time."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceClip:
     """A clip to be inverted, and what its edit will be sampled with."""
@@ -50,6 +68,8 @@ class SourceClip:
     its windows pass through the model one by one."""
     progress: Progress = silent
     """Told how far the inversion is."""
+    kept: Kept | None = None
+    """What is kept of the inversion; None where nothing is."""
 
     @property
     def stretch(self) -> int:
@@ -102,15 +122,27 @@ class SourceClip:
 
         return predict_fused(latents, motion.cut(len(latents), timestep), of_window)
 
-    def room(self, timesteps: tuple[int, ...]) -> Trajectory:
-        """Make room for the clip at each of `timesteps`, on disk when that is much."""
+    @property
+    def done(self) -> int:
+        """Frames' steps that are in the rooms already, of an inversion that was stopped."""
+        return 0 if self.kept is None else self.kept.done
+
+    def room(self, timesteps: tuple[int, ...], name: str = "trajectory") -> Trajectory:
+        """Make room for the clip at each of `timesteps`, on disk when that is much; a second one takes another name.
+
+        Where the inversion is kept, what is there of it is in it; `follow` keeps what comes.
+        """
+        if self.kept is not None and (found := self.kept.room(name, timesteps)) is not None:
+            return found
         frames, channels, height, width = self.latents.shape
         return Trajectory(timesteps, (frames, channels, height, width), dtype=self.latents.dtype)
 
     def follow(self, run: Iterator[int], total: int) -> None:
         """Run to the end and show how far it is."""
-        self.progress("invert", 0, total)
+        self.progress("invert", self.done, total)
         for done in run:
+            if self.kept is not None:
+                self.kept.mark(done, last=done == total)
             self.progress("invert", done, total)
 
     @contextmanager
@@ -126,6 +158,7 @@ class SourceClip:
                 timesteps,
                 batch=self.batch,
                 method=method,
+                done=self.done,
             )
             self.follow(run, len(self.latents) * len(timesteps))
             yield trajectory
@@ -140,7 +173,9 @@ def _rows(embeds: PromptRows, frames: Sequence[int] | None) -> PromptRows:
 class Inversion(Protocol):
     """A frozen dataclass whose fields are settings: a way from a clip to what its edit starts from.
 
-    One that draws nothing says so with `is_random = False`, so that a seed without effect is spoken of.
+    One that draws nothing says so with `is_random = False`, so that a seed without effect is spoken of. One that takes
+    no notice of the edit's guidance and negative prompt says so with `guided = False`, so that edits that differ in
+    these share it.
     """
 
     name: ClassVar[str]

@@ -35,6 +35,7 @@ class BilateralInversion:
 
     name: ClassVar[str] = "bilateral"
     refines: ClassVar[bool] = True
+    guided: ClassVar[bool] = False
 
     mode: Literal["latent", "feature-time"] = "latent"
     """`latent` (the noisy latents, in space) or `feature-time` (two self-attentions, along the frames)."""
@@ -112,7 +113,11 @@ def bilateral_method(settings: BilateralInversion, *, seed: int = 0) -> inversio
     """
 
     def method(
-        latents: Latents, predict_noise: inversion.PredictNoise, schedule: NoiseSchedule, timesteps: Any
+        latents: Latents,
+        predict_noise: inversion.PredictNoise,
+        schedule: NoiseSchedule,
+        timesteps: Any,
+        reached: int | None = None,
     ) -> Iterator[tuple[int, Latents]]:
         trained = len(schedule.alphas_cumprod)
 
@@ -127,6 +132,7 @@ def bilateral_method(settings: BilateralInversion, *, seed: int = 0) -> inversio
             prefilter=prefilter if settings.mode == "latent" else None,
             eta=settings.eta,
             added_noise=partial(_drawn, like=latents, seed=seed),
+            reached=reached,
         )
 
     return method

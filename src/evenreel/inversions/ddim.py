@@ -17,6 +17,7 @@ class DdimInversion:
     name: ClassVar[str] = "ddim"
     refines: ClassVar[bool] = True
     is_random: ClassVar[bool] = False
+    guided: ClassVar[bool] = False
 
     @contextmanager
     def inverted(self, source: SourceClip) -> Iterator[Inverted]:

@@ -33,6 +33,7 @@ def invert(
     draw: Draw,
     *,
     eta: float = 1.0,
+    noisy: Latents | None = None,
 ) -> Iterator[tuple[int, Latents, Latents]]:
     """Noise clean `latents` anew at each of the descending `timesteps`, and find what leads from one to the next.
 
@@ -41,13 +42,14 @@ def invert(
     level below (eq. 5). Here it keeps its standard deviation sigma_t: where sigma_t is 0, at a last step that ends
     without noise, what the prediction lacks is recorded too. So sampling with the same predictions comes back exactly;
     they are the same with the host `frame` without injection alone.
-    With another `eta` (DDIM's) the mean is that of such a step: 0 is a deterministic one's.
+    With another `eta` (DDIM's) the mean is that of such a step: 0 is a deterministic one's. `noisy` is the clip at the
+    first of the timesteps, where a run that was stopped had got to.
 
     Yields each timestep, the latents at its level, and what the step from there adds. Raises: WeightsError on NaN or
     infinity.
     """
     levels = [schedule.alpha(timestep) for timestep in timesteps] + [schedule.final_alpha_cumprod]
-    noisy = ddim.add_noise(latents, draw(timesteps[0]), levels[0])
+    noisy = ddim.add_noise(latents, draw(timesteps[0]), levels[0]) if noisy is None else noisy
     for index, timestep in enumerate(timesteps):
         mean = ddim.stochastic_mean(
             noisy, predict_noise(noisy, timestep), levels[index], levels[index + 1], eta=eta
@@ -58,7 +60,7 @@ def invert(
         check_finite(added, timestep)
         yield timestep, noisy, added
         # What sampling will compute, so that rounding does not add up over the steps.
-        noisy = mean + added
+        noisy = (mean + added).contiguous()
 
 
 def record(
@@ -72,15 +74,23 @@ def record(
     shared_noise: bool = True,
     batch: int = 8,
     eta: float = 1.0,
+    done: int = 0,
 ) -> Iterator[int]:
     """Invert a clip `batch` frames at a time, at the timesteps of `trajectory` and `added_noise`.
 
-    With `shared_noise` all frames get the same noise, so that equal places of a clip stay equal.
+    With `shared_noise` all frames get the same noise, so that equal places of a clip stay equal. Of a run that was
+    stopped, `done` frames' steps are in `trajectory` and `added_noise` already; it goes on there, with the last of them
+    once more.
     Yields the number of frames' steps done, which ends at frames * len(trajectory).
     """
-    done = 0
+    timesteps = trajectory.timesteps
     for start in range(0, len(latents), batch):
         window = latents[start : start + batch]
+        before = start * len(timesteps)
+        steps = (done - before) // len(window)
+        if steps >= len(timesteps):
+            continue
+        count = max(0, steps - 1)
         frames = range(1) if shared_noise else range(start, start + len(window))
 
         def draw(timestep: int, frames: range = frames) -> Noise:
@@ -90,13 +100,15 @@ def record(
             ]
             return torch.stack(rows).to(latents)
 
+        rows = range(start, start + len(window))
+        reached = trajectory.read(timesteps[count], rows).to(window) if count else None
         for timestep, noisy, added in invert(
-            window, predict_noise, schedule, trajectory.timesteps, draw, eta=eta
+            window, predict_noise, schedule, timesteps[count:], draw, eta=eta, noisy=reached
         ):
             trajectory.write(timestep, noisy, start=start)
             added_noise.write(timestep, added, start=start)
-            done += len(window)
-            yield done
+            count += 1
+            yield before + count * len(window)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +133,7 @@ class DdpmInversion:
     def inverted(self, source: SourceClip) -> Iterator[Inverted]:
         """At the timesteps that are left; `source.seed` decides the noise."""
         timesteps = source.timesteps[int(self.skip * len(source.timesteps)) :]
-        with source.room(timesteps) as trajectory, source.room(timesteps) as added_noise:
+        with source.room(timesteps) as trajectory, source.room(timesteps, "added_noise") as added_noise:
             run = record(
                 trajectory,
                 added_noise,
@@ -131,6 +143,7 @@ class DdpmInversion:
                 seed=source.seed,
                 shared_noise=self.shared_noise,
                 batch=source.batch,
+                done=source.done,
             )
             source.follow(run, len(source.latents) * len(timesteps))
             yield Inverted(timesteps=timesteps, trajectory=trajectory, added_noise=added_noise)

@@ -90,6 +90,7 @@ class FixedPointInversion:
     name: ClassVar[str] = "fixed-point"
     refines: ClassVar[bool] = False
     is_random: ClassVar[bool] = False
+    guided: ClassVar[bool] = False
 
     budget: Annotated[float, Range(1)] = 1.0
     """Noise predictions for each step on average, at most: hard steps, which come first, take what others leave."""

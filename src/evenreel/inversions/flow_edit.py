@@ -50,6 +50,11 @@ class FlowEditInversion:
     def __post_init__(self) -> None:
         settle(self, f"{self.name}.")
 
+    @property
+    def guided(self) -> bool:
+        """Whether the negative prompt has a part in it."""
+        return self.guidance_scale != 1
+
     @contextmanager
     def inverted(self, source: SourceClip) -> Iterator[Inverted]:
         """At the timesteps that are left; `source.seed` decides the noise."""
@@ -62,7 +67,7 @@ class FlowEditInversion:
         else:
             predict_noise = partial(source.predict_guided, guidance_scale=self.guidance_scale)
         shared_noise = source.motion is None if self.shared_noise is None else self.shared_noise
-        with source.room(timesteps) as trajectory, source.room(timesteps) as added_noise:
+        with source.room(timesteps) as trajectory, source.room(timesteps, "added_noise") as added_noise:
             run = ddpm.record(
                 trajectory,
                 added_noise,
@@ -73,6 +78,7 @@ class FlowEditInversion:
                 shared_noise=shared_noise,
                 batch=source.batch,
                 eta=0.0,
+                done=source.done,
             )
             source.follow(run, len(source.latents) * len(timesteps))
             yield Inverted(

@@ -26,6 +26,7 @@ from evenreel.settings.kinds import (
     parse_size,
 )
 from evenreel.settings.reader import plain, read, settle
+from evenreel.settings.schedule import Schedule
 
 LARGEST_SEED = 2**32 - 1
 """PyTorch's generator on a CPU, which all noise is drawn with, takes no more bits: larger seeds would repeat others."""
@@ -150,7 +151,10 @@ class RunSettings:
     prompt: Annotated[
         str, NotEmpty("say what the clip shows, for example 'a blue car'"), Option(flags=("--prompt", "-p"))
     ]
-    """What the clip shows."""
+    """What the clip shows. It may change along the clip, as in "0: a red circle | 24: a blue star", where frames are
+    counted from the first one of the result."""
+    prompt_glide: Annotated[int, Range(0, 100_000), Option(PROMPTS)] = 0
+    """Frames before each change of the prompt in which the earlier one gives way to the later one."""
     negative_prompt: Annotated[str, Option(PROMPTS)] = ""
     """What the clip must not show."""
     guidance_scale: Annotated[
@@ -221,6 +225,12 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         settle(self)
+        _ = self.schedule
+
+    @property
+    def schedule(self) -> Schedule:
+        """What the clip shows, from which frame on. Raises: SettingsError."""
+        return Schedule.of(self.prompt, self.prompt_glide, self.prompt_syntax)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON values, flat."""
@@ -272,6 +282,9 @@ class EditSettings(RunSettings):
     mask: Annotated[str | None, Place(), Option(REGION, metavar="FILE", default="none")] = None
     """Picture, or clip with as many frames, as large as the source and white where it is to be edited; all else stays
     the source, whatever `keep` says. `evenreel mask` makes one."""
+    strength: Annotated[float, Range(0.0, 1.0), Option(PROMPTS)] = 1.0
+    """How far the edit may go from the source, as the share of the denoising steps that it takes, the least noisy ones:
+    at 0 the source stays, as the model's autoencoder shows it."""
     frames: Annotated[
         tuple[int, int | None], Option(FRAMES, metavar="START:END", default=":", parse=parse_frames)
     ] = (0, None)

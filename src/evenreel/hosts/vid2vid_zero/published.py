@@ -88,6 +88,14 @@ class PublishedSession(Vid2VidZeroSession):
         self.source = ddim.step(self.source, source, schedule.alpha(timestep), below)
         return edit
 
+    def carried(self) -> Mapping[str, torch.Tensor]:
+        """The source as it was sampled so far."""
+        return {"source": self.source}
+
+    def carry_on(self, carried: Mapping[str, torch.Tensor]) -> None:
+        """Take the source as a session that was stopped had sampled it."""
+        self.source = carried["source"].to(self.backbone.device)
+
     def _guided(self, parts: tuple[Latents, ...]) -> tuple[Latents, ...]:
         """Source and edit."""
         if len(parts) == 2:

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,13 +15,17 @@ from evenreel.backbones import Backbone
 from evenreel.errors import OutputError, SettingsError, argument
 from evenreel.files import shown
 from evenreel.inversions.base import create_inversion
+from evenreel.jobs import inversions
+from evenreel.jobs.job import Job, forget_oldest
 from evenreel.outputs import Outputs
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings
 from evenreel.types import Pixels
 from evenreel.video import Clip, FrameStream, ReadSettings, VideoInfo, VideoWriter, WriteSettings, open_clip
-from evenreel.workflows.editing import record
+from evenreel.video.hashing import hash_of
+from evenreel.workflows.editing import job_use, record
 from evenreel.workflows.editing.callers import check_clip, own_numbers
+from evenreel.workflows.editing.job_use import Keeping
 from evenreel.workflows.editing.keeping import region_of
 from evenreel.workflows.editing.mask_strip import save_strip, strip_path
 from evenreel.workflows.editing.pipeline import Pipeline, memory_errors_explained, model_size, window_length
@@ -53,6 +58,7 @@ def edit_file(
     backbone: Backbone | None = None,
     download: bool = False,
     show_mask: bool = False,
+    job: str | os.PathLike[str] | Job | None = None,
 ) -> EditResult:
     """Edit a video file or image folder into `output`, window by window, and write the record beside it.
 
@@ -66,9 +72,36 @@ def edit_file(
 
     Both results appear whole at the end, in place of earlier ones, or not at all. `backbone` is a model that is loaded
     already, in place of `settings.model`; `download` allows fetching one from the hub. With `show_mask` a film strip of
-    what was edited lies beside the result, as `strip_path` has it. Raises any EvenreelError.
+    what was edited lies beside the result, as `strip_path` has it. `job` is a folder that keeps what is done, so that
+    the same call goes on where one was stopped, with the same result; "auto" is one of its own in the cache, None keeps
+    nothing. Raises any EvenreelError.
     """
-    target = Path(output)
+    kept = job_use.opened(job, Path(source), Path(output), settings, download=download)
+    if kept is None:
+        return _edited(
+            source, Path(output), settings, progress, backbone, None, download=download, show_mask=show_mask
+        )
+    with kept.held():
+        told = job_use.both(kept.follow, progress)
+        result = _edited(
+            source, Path(output), settings, told, backbone, kept, download=download, show_mask=show_mask
+        )
+    inversions.prune()
+    forget_oldest()
+    return result
+
+
+def _edited(
+    source: str | os.PathLike[str],
+    target: Path,
+    settings: EditSettings,
+    progress: Progress,
+    backbone: Backbone | None,
+    job: Job | None,
+    *,
+    download: bool,
+    show_mask: bool,
+) -> EditResult:
     record_path = record.record_path(target)
     stream = open_source(source, settings)
     (start, end), info = settings.frames, stream.info
@@ -77,7 +110,7 @@ def edit_file(
     written = (target, record_path, *((strip_path(target),) if show_mask else ()))
     check_apart((info, *others, *control_clips(settings)), *written)
     size = info.width, info.height
-    with own_numbers(), memory_errors_explained(settings), Outputs(target) as outputs:
+    with own_numbers(), memory_errors_explained(settings), Outputs(target) as outputs, ExitStack() as stack:
         writer = VideoWriter(
             target,
             *size,
@@ -91,6 +124,14 @@ def edit_file(
         with writer:
             described = _hashed(pipeline, info)
             working = model_size(*size, settings.size, pipeline.backbone)
+            if job is not None:
+                so_far = {
+                    **recorded(pipeline, working),
+                    "mask": None if mask is None else hash_of(mask.info.images or (mask.info.path,)),
+                }
+                kept = Keeping.begun(job, pipeline.stopwatch, so_far, described, pipeline.backbone)
+                stack.callback(kept.close)
+                pipeline = dataclasses.replace(pipeline, kept=kept)
             latents, times = pipeline.encode(stream, working, expected)
             region = region_of(pipeline, latents, start, mask, whole=settings.frames == (0, None))
             latents = pipeline.edit(latents, pipeline.control(working, start, len(latents)), region)
@@ -107,6 +148,8 @@ def edit_file(
             except OutputError as error:
                 raise with_pictures_kept(error, target, size, write) from error
             values = _record(pipeline, described, working, len(times), region)
+            if job is not None:
+                values["job"] = job.state.task.name
             values["sound"] = record.plain(writer.sound)
             values["warnings"] += [*stream.warnings, *writer.warnings]
             values["output"] = described_output(target, finished)
@@ -233,7 +276,9 @@ def edit_pipeline(
 ) -> Pipeline:
     """Open all that an edit needs, and check it. Raises any EvenreelError."""
     inversion = create_inversion(settings)  # wrong options fail before weights load
-    prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
+    if frames is not None:
+        settings.schedule.check(frames)
+    prompts = [*settings.schedule.texts, settings.negative_prompt, settings.source_prompt]
     pipeline = opened(
         Pipeline,
         settings,

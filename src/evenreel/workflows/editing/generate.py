@@ -11,7 +11,7 @@ import torch
 from evenreel.backbones import Backbone
 from evenreel.backbones.sharing import exclusive
 from evenreel.errors import OutputError, argument
-from evenreel.hosts.base import EditJob, Prompts
+from evenreel.hosts.base import EditJob
 from evenreel.outputs import Outputs
 from evenreel.progress import Progress, silent
 from evenreel.settings import GenerateSettings
@@ -61,7 +61,7 @@ class Generation(Stages):
 
     def _made(self, size: tuple[int, int]) -> Latents:
         settings, backbone = self.settings, self.backbone
-        prompt, negative = backbone.embed([settings.prompt, settings.negative_prompt]).split(1)
+        prompt, negative = self.embedded(settings.frames, settings.negative_prompt)
         # The model says itself what its latents are like.
         channels, height, width = backbone.encode(torch.zeros(1, 3, size[1], size[0])).shape[1:]
         with exclusive(backbone.unet), self.moved() as motion, self.adapted() as prefix:
@@ -71,7 +71,7 @@ class Generation(Stages):
                 prompt_embeds=prompt,
                 negative_prompt_embeds=negative,
                 source_prompt_embeds=negative,
-                prompts=Prompts(source="", edit=settings.prompt),
+                prompts=self.written(""),
                 guidance_scale=self.guidance_scale,
                 seed=settings.seed,
                 batch=settings.batch,
@@ -175,7 +175,8 @@ def generate_clip(
 def _opened(
     settings: GenerateSettings, backbone: Backbone | None, progress: Progress, *, download: bool
 ) -> Generation:
-    prompts = [settings.prompt, settings.negative_prompt]
+    settings.schedule.check(settings.frames)
+    prompts = [*settings.schedule.texts, settings.negative_prompt]
     return opened(
         Generation,
         settings,

@@ -43,6 +43,10 @@ def notices(
             yield "guidance_scale 1 switches guidance off, so that the negative prompt does not count"
         if occasion.null_texts:
             yield "guidance_scale 1 leaves no null text to find: the inversion is that of ddim"
+    if not settings.schedule.is_constant and occasion.with_source_prompt:
+        yield "a prompt that changes along the clip switches off what compares its words with the source's"
+    if isinstance(settings, EditSettings) and not round(settings.strength * settings.steps):
+        yield f"strength {settings.strength:g} of {settings.steps} steps is none: the source stays"
     for control in settings.control or ():
         if control.scale == 0:
             which = (

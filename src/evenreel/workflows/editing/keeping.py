@@ -55,7 +55,9 @@ def region_of(
     if mask is not None:
         window = window_length(mask.info.width, mask.info.height, settings.batch)
         return Region(mask.cells(first, frames, window, (height, width), whole=whole), first, mask)
-    words, source_words = settings.prompt.split(), settings.source_prompt.split()
+    if not settings.schedule.is_constant:
+        return None  # what changes with the prompt is another place at each frame
+    words, source_words = settings.schedule.texts[0].split(), settings.source_prompt.split()
     if settings.keep == "off" or not source_words or settings.lora or settings.control:
         return None
     if words == source_words:
@@ -75,7 +77,7 @@ def prompt_difference(pipeline: Pipeline, latents: Latents) -> Difference:
     """
     settings, backbone = pipeline.settings, pipeline.backbone
     with pipeline.completed(), exclusive(backbone.unet), pipeline.moved(pipeline.frames_apart) as motion:
-        prompts = backbone.embed([settings.source_prompt, settings.prompt])
+        prompts = backbone.embed([settings.source_prompt, settings.schedule.texts[0]])
         total = torch.zeros(len(latents), *latents.shape[2:])
         pipeline.progress("compare prompts", 0, len(TIMESTEPS))
         for done, timestep in enumerate(TIMESTEPS, 1):

@@ -6,12 +6,12 @@ when it is large.
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 
@@ -22,9 +22,10 @@ from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import sampling
 from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import ResourceError, argument
-from evenreel.hosts.base import EditJob, Host, PrefixOf, Prompts, TellsRelative, inverting
+from evenreel.hosts.base import Carries, EditJob, Host, PrefixOf, Prompts, Session, TellsRelative, inverting
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.inversions.base import Inversion, SourceClip, create_inversion
+from evenreel.jobs.reached import Reached
 from evenreel.ops.number_types import is_slow
 from evenreel.progress import Progress, tracked
 from evenreel.settings import EditSettings, RunSettings
@@ -49,6 +50,37 @@ WINDOW_PIXELS = 2**23
 """Source pixels read at once (four frames of full HD), which cost about 30 bytes each while they are resized."""
 
 
+@runtime_checkable
+class Keeper(Protocol):
+    """Keeps what a run has done, and knows what one that was stopped had done; see `job_use`."""
+
+    def encoded(self, start: int, count: int) -> Latents | None:
+        """Return latents of frames from `start` on, where all of them are there."""
+        ...
+
+    def encode(self, start: int, latents: Latents) -> None:
+        """Keep latents of frames from `start` on."""
+        ...
+
+    def encode_to(self, count: int) -> None:
+        """Hear that so many frames are encoded."""
+        ...
+
+    def reached(self, device: torch.device) -> Reached | None:
+        """Return where sampling has got to."""
+        ...
+
+    def reach(self, steps: int, latents: Latents, session: Session, *, last: bool) -> None:
+        """Keep latents after a step."""
+        ...
+
+    def inverted(
+        self, source: SourceClip, inversion: Inversion, host: Host, decides: Mapping[str, Any]
+    ) -> AbstractContextManager[Inverted]:
+        """Invert a clip, or find that done; `decides` is what else it depends on."""
+        ...
+
+
 @dataclass(frozen=True)
 class Stages:
     """A model, a host and settings, and what edits and clips made from text do with them alike."""
@@ -69,6 +101,9 @@ class Stages:
     """LoRAs, embeddings, and how prompts are read."""
     motion: MotionInUse | None = None
     """Motion modules; None without."""
+
+    kept: Keeper | None = None
+    """What is kept of the run, so that one that was stopped goes on; None where nothing is."""
 
     notices: list[str] = field(default_factory=list)
     """What of the settings has no effect, or less of one than may be thought; a sentence each, for the record."""
@@ -125,6 +160,28 @@ class Stages:
         """Those of the run, descending."""
         return self.backbone.schedule.timesteps(self.settings.steps)
 
+    def embedded(self, frames: int, *others: str) -> tuple[torch.Tensor, ...]:
+        """The prompt, a row for all frames or one for each where it changes; then a row for each of `others`."""
+        schedule = self.settings.schedule
+        schedule.check(frames)
+        rows = self.backbone.embed([*schedule.texts, *others]).split(1)
+        texts = dict(zip(schedule.texts, rows, strict=False))
+        if schedule.is_constant:
+            return rows
+        mixed = [
+            sum(
+                (texts[text] * share for text, share in schedule.shares(frame).items()),
+                torch.zeros_like(rows[0]),
+            )
+            for frame in range(frames)
+        ]
+        return torch.cat(mixed), *rows[len(texts) :]
+
+    def written(self, source: str) -> Prompts | None:
+        """The prompts as they were written; None where one changes, so that no words are compared."""
+        schedule = self.settings.schedule
+        return Prompts(source=source, edit=schedule.texts[0]) if schedule.is_constant else None
+
     @contextmanager
     def moved(self, apart: frozenset[int] = frozenset()) -> Iterator[MotionWindows | None]:
         """The motion modules, if there are some, in the model while inside: in the inversion and the sampling.
@@ -150,6 +207,7 @@ class Stages:
             stack.enter_context(self.stopwatch.stage("sample"))
             session = stack.enter_context(self.host.attach(self.backbone, job))
             clean, timesteps = session.start()
+            clean, first = self._taken_up(session, clean)
             steps = sampling.sample(
                 clean,
                 session.predict_noise,
@@ -158,10 +216,22 @@ class Stages:
                 added_noise=added_noise,
                 eta=eta,
                 put_back=put_back,
+                first=first,
             )
-            for _, clean in tracked(steps, self.progress, stage, len(timesteps)):  # noqa: B007 - the last counts
-                pass
+            total = len(timesteps)
+            for step, (_, clean) in enumerate(tracked(steps, self.progress, stage, total, first), first + 1):
+                if self.kept is not None:
+                    self.kept.reach(step, clean, session, last=step == total)
         return clean
+
+    def _taken_up(self, session: Session, start: Latents) -> tuple[Latents, int]:
+        """Latents to begin with, and the step: those of a run that was stopped, or the start."""
+        reached = None if self.kept is None else self.kept.reached(self.backbone.device)
+        if reached is None:
+            return start, 0
+        if isinstance(session, Carries):
+            session.carry_on(reached.carried)
+        return reached.latents, reached.steps
 
     def decode(self, latents: Latents, size: tuple[int, int]) -> Iterator[Pixels]:
         """Frames of the source's size, window by window."""
@@ -190,6 +260,12 @@ class Pipeline(Stages):
     """The inversion, where it is made already."""
 
     @cached_property
+    def timesteps(self) -> tuple[int, ...]:
+        """Those of the run, descending: the last ones, as many as `strength` has it."""
+        timesteps = self.backbone.schedule.timesteps(self.settings.steps)
+        return timesteps[len(timesteps) - round(self.settings.strength * len(timesteps)) :]
+
+    @cached_property
     def inversion(self) -> Inversion:
         """The way to noise: as made, else as the settings say. Raises: SettingsError for wrong options."""
         return self.made or create_inversion(self.settings)
@@ -204,16 +280,29 @@ class Pipeline(Stages):
         with self.stopwatch.stage("encode"):
             for pixels, timestamps in windows:
                 frames = to_model(pixels, size)
-                latents.append(self.backbone.encode(frames))
+                latents.append(self._encoded(frames, len(times)))
                 self.plain.extend(of_one_colour(frames))
                 for watching in (self.conditions, self.adapter):
                     if watching is not None:
                         watching.see(frames)
                 times.extend(timestamps)
                 self.progress("read and encode", len(times), total)
+        if self.kept is not None:
+            self.kept.encode_to(len(times))
         if len(times) != total:
             self.progress("read and encode", len(times), len(times))
-        return torch.cat(latents), times
+        # autoencoders give another layout in memory, in which the network's last digits differ
+        return torch.cat(latents).contiguous(), times
+
+    def _encoded(self, frames: Frames, start: int) -> torch.Tensor:
+        if self.kept is None:
+            return self.backbone.encode(frames)
+        found = self.kept.encoded(start, len(frames))
+        if found is not None:
+            return found.to(self.backbone.device)
+        latents = self.backbone.encode(frames)
+        self.kept.encode(start, latents)
+        return latents
 
     @property
     def frames_apart(self) -> frozenset[int]:
@@ -224,15 +313,19 @@ class Pipeline(Stages):
         self, latents: Latents, control: AnyControl | None = None, region: Region | None = None
     ) -> Latents:
         """Latents of the clip, edited in a region; None is everywhere."""
-        if region is not None and region.is_empty:
+        if not self.timesteps or (region is not None and region.is_empty):
             return latents
+        reached = None if self.kept is None else self.kept.reached(self.backbone.device)
+        if reached is not None and reached.last:
+            return reached.latents
         with self.completed():
             return self._edited(latents, control, region)
 
     def _edited(self, latents: Latents, control: AnyControl | None, region: Region | None) -> Latents:
         settings, backbone = self.settings, self.backbone
-        prompts = [settings.prompt, settings.negative_prompt, settings.source_prompt]
-        prompt, negative, source = backbone.embed(prompts).split(1)
+        prompt, negative, source = self.embedded(
+            len(latents), settings.negative_prompt, settings.source_prompt
+        )
         frames, channels, height, width = latents.shape
         with (
             exclusive(backbone.unet),
@@ -246,7 +339,7 @@ class Pipeline(Stages):
                 negative_prompt_embeds=negative,
                 null_embeds=inverted.null_embeds,
                 source_prompt_embeds=source,
-                prompts=Prompts(source=settings.source_prompt, edit=settings.prompt),
+                prompts=self.written(settings.source_prompt),
                 source=inverted.trajectory,
                 clean=latents,
                 guidance_scale=self.guidance_scale,
@@ -311,8 +404,20 @@ class Pipeline(Stages):
                     motion=motion,
                     progress=self.progress,
                 )
-                inverted = stack.enter_context(self.inversion.inverted(source))
+                inverted = stack.enter_context(self._found_or_made(source))
             yield inverted
+
+    def _found_or_made(self, source: SourceClip) -> AbstractContextManager[Inverted]:
+        if self.kept is None:
+            return self.inversion.inverted(source)
+        adapter = self.adapter
+        in_inversion = adapter is not None and adapter.adapter.settings.in_inversion
+        decides = {
+            "additions": None if self.additions is None else self.additions.described(),
+            "adapter": adapter.described() if adapter is not None and in_inversion else None,
+            "motion modules": None if self.motion is None else self.motion.described(),
+        }
+        return self.kept.inverted(source, self.inversion, self.host, decides)
 
 
 def of_one_colour(frames: Frames) -> list[bool]:

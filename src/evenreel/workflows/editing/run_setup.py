@@ -91,7 +91,7 @@ def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
     """What records of edits and of clips made from text have in common; `working` is the model's (width, height)."""
     backbone, settings = stages.backbone, stages.settings
     conditions, motion = stages.conditions, stages.motion
-    found = {**_found_again(settings), "motion": OFF if motion is None else motion.name}
+    found = {**found_again(settings), "motion": OFF if motion is None else motion.name}
     return {
         "record_version": record.RECORD_VERSION,
         "made": record.now(),
@@ -193,7 +193,7 @@ def _settings_of(backbone: Backbone, settings: Run) -> Run:
     )
 
 
-def _found_again(settings: RunSettings) -> dict[str, Any]:
+def found_again(settings: RunSettings) -> dict[str, Any]:
     """Settings as plain values, with names of folders and files that hold from another working directory too."""
     values = settings.to_json()
     for leaf in leaves(type(settings)):

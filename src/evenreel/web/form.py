@@ -1,0 +1,100 @@
+"""What the page's form says, as settings, and settings as the form shows them."""
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from evenreel import registry
+from evenreel.errors import SettingsError
+from evenreel.settings import ControlUse, EditSettings
+from evenreel.settings.fields import hints, leaves, split
+from evenreel.settings.kinds import parse_frames, parse_size
+
+PRESETS = {"quick look": 8, "as usual": 25, "careful": 50}
+"""Steps, by what people call them."""
+NAMES = (
+    "prompt",
+    "source_prompt",
+    "negative_prompt",
+    "steps",
+    "strength",
+    "prompt_glide",
+    "frames",
+    "model",
+    "host",
+    "inversion",
+    "guidance_scale",
+    "seed",
+    "size",
+    "adapter",
+    "control",
+    "control_kind",
+    "control_clip",
+    "motion",
+    "batch",
+)
+"""Settings that the form shows, in the order of its fields."""
+KINDS = get_args(split(hints(ControlUse)["kind"])[0])
+"""What a ControlNet may be shown."""
+DEFAULTS = {
+    "frames": ":",
+    "size": "",
+    "guidance_scale": None,
+    "adapter": "",
+    "control": "",
+    "control_clip": "",
+}
+"""What fields show at first where that is not the setting's own default."""
+
+
+def described(name: str) -> str:
+    """Return the line that `--help` says of a setting."""
+    return next(leaf.help for leaf in leaves(EditSettings) if leaf.name == name)
+
+
+def start() -> dict[str, Any]:
+    """Return what each field shows at first."""
+    known = {leaf.name: leaf.default for leaf in leaves(EditSettings)}
+    return {name: DEFAULTS.get(name, "" if name == "prompt" else known[name]) for name in NAMES}
+
+
+def settings_of(values: Sequence[Any]) -> EditSettings:
+    """Make settings from what the fields hold, in the order of NAMES. Raises: SettingsError."""
+    told = dict(zip(NAMES, values, strict=True))
+    told["frames"] = parse_frames("frames", str(told["frames"] or ":"))
+    told["size"] = parse_size("size", str(told["size"])) if str(told["size"] or "").strip() else None
+    for name in ("steps", "prompt_glide", "seed", "batch"):
+        told[name] = _whole(name, told[name])
+    if not told["control"]:
+        for name in ("control", "control_kind", "control_clip"):
+            del told[name]
+    else:
+        told["control_clip"] = told["control_clip"] or None
+    if not told.get("adapter"):
+        del told["adapter"]
+    return EditSettings.from_json({name: value for name, value in told.items() if value is not None})
+
+
+def values_of(settings: EditSettings) -> list[Any]:
+    """Return what the fields show for some settings."""
+    plain = {**start(), **{name: value for name, value in settings.to_json().items() if name in NAMES}}
+    first, end = settings.frames
+    plain["frames"] = f"{first or ''}:{'' if end is None else end}"
+    size = settings.size
+    plain["size"] = "" if size is None else "x".join(map(str, size)) if isinstance(size, tuple) else str(size)
+    return [plain[name] for name in NAMES]
+
+
+def hosts() -> list[str]:
+    """Return the hosts there are, the default first."""
+    return ["auto", *registry.names(registry.HOSTS)]
+
+
+def inversions() -> list[str]:
+    """Return the inversions there are."""
+    return list(registry.names(registry.INVERSIONS))
+
+
+def _whole(name: str, value: Any) -> int:
+    if value is None or int(value) != value:
+        raise SettingsError(f"{name} must be a whole number, got {value}.")
+    return int(value)

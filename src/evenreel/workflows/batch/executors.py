@@ -1,0 +1,165 @@
+"""Where rows are made: here, in processes, or on Ray. A worker that dies costs its row nothing but time.
+
+A row's job keeps what was done, so that the row goes on with another worker, to the same result.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+
+from evenreel.errors import PluginError
+from evenreel.progress import Progress
+from evenreel.workflows.batch.table import Row
+from evenreel.workflows.batch.worker import Outcome, Worker
+
+TRIES = 3
+"""Workers that may die of a row before it counts as failed."""
+POLL_SECONDS = 0.5
+DIED = (
+    "its worker was killed {} times, most likely for want of memory; run it alone, or with a smaller batch."
+)
+
+Heard = Callable[[Row], Progress]
+"""Who listens to a row."""
+Watch = Callable[[Sequence[Row]], None]
+"""Called now and then with the rows that are being made."""
+
+
+def inline(rows: Sequence[Row], heard: Heard) -> Iterator[Outcome]:
+    """Make rows one after the other in this process."""
+    worker = Worker()
+    for row in rows:
+        yield worker.make(row, heard(row))
+
+
+class _Process:
+    """A worker in a process of its own, and the row that it has."""
+
+    def __init__(self, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, threads), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.row: Row | None = None
+
+    def take(self, row: Row) -> None:
+        self.row = row
+        self.pipe.send(row)
+
+    def end(self) -> None:
+        self.pipe.close()
+        self.process.terminate()
+        self.process.join()
+
+
+def serve(pipe: Connection, threads: int) -> None:
+    """Make the rows that come through a pipe, until it is closed."""
+    torch.set_num_threads(threads)
+    worker = Worker()
+    while True:
+        try:
+            row = pipe.recv()
+        except (EOFError, OSError):
+            return
+        pipe.send(worker.make(row))
+
+
+def processes(rows: Sequence[Row], workers: int, watch: Watch) -> Iterator[Outcome]:
+    """Make rows in so many processes, each with a model of its own; all compute on as many threads as this one does."""
+    waiting, tries = list(rows), dict.fromkeys((row.number for row in rows), 0)
+    threads = torch.get_num_threads()
+    busy: dict[Any, _Process] = {}
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < workers:
+                one = _Process(threads)
+                one.take(waiting.pop(0))
+                busy[one.pipe] = one
+            watch([one.row for one in busy.values() if one.row is not None])
+            for pipe in wait(list(busy), POLL_SECONDS):
+                one = busy[pipe]
+                assert one.row is not None, "it has one until it answers"
+                try:
+                    yield one.pipe.recv()
+                    if waiting:
+                        one.take(waiting.pop(0))
+                        continue
+                except (EOFError, OSError):
+                    tries[one.row.number] += 1
+                    if tries[one.row.number] < TRIES:
+                        waiting.insert(0, one.row)
+                    else:
+                        yield Outcome(one.row.number, str(one.row.output), error=DIED.format(TRIES))
+                del busy[pipe]
+                one.end()
+    finally:
+        for one in busy.values():
+            one.end()
+
+
+def on_ray(rows: Sequence[Row], workers: int | None, watch: Watch) -> Iterator[Outcome]:
+    """Make rows on Ray: one actor for each GPU of the cluster, else `workers` on CPUs, each holding the model.
+
+    The cluster is that of RAY_ADDRESS, else one on this machine. All nodes must see the same cache (EVENREEL_CACHE),
+    and the clips and results under the same paths. Raises: PluginError where Ray is not installed.
+    """
+    try:
+        import ray  # pyright: ignore[reportMissingImports]
+        from ray.exceptions import RayError, RayTaskError  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise PluginError(
+            "the executor ray needs Ray; install evenreel[ray], or choose processes."
+        ) from error
+
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    actor = ray.remote(num_gpus=1 if gpus else 0, num_cpus=1)(_Actor)
+    count = workers or gpus or int(ray.cluster_resources().get("CPU", 1))
+    waiting, tries = list(rows), dict.fromkeys((row.number for row in rows), 0)
+    threads, busy = torch.get_num_threads(), {}
+    idle: list[Any] = []
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < count:
+                one = idle.pop() if idle else actor.remote(threads)
+                row = waiting.pop(0)
+                busy[one.make.remote(row)] = (one, row)
+            watch([row for _, row in busy.values()])
+            done, _ = ray.wait(list(busy), timeout=POLL_SECONDS)
+            for reference in done:
+                one, row = busy.pop(reference)
+                try:
+                    yield replace(ray.get(reference), number=row.number)
+                    idle.append(one)
+                except RayTaskError:
+                    raise  # a fault of ours
+                except RayError:  # the actor, its process or its node is gone
+                    tries[row.number] += 1
+                    if tries[row.number] < TRIES:
+                        waiting.insert(0, row)
+                    else:
+                        yield Outcome(row.number, str(row.output), error=DIED.format(TRIES))
+    finally:
+        for one in [*idle, *(one for one, _ in busy.values())]:
+            ray.kill(one)
+        if ours:
+            ray.shutdown()
+
+
+class _Actor:
+    """A worker on a node."""
+
+    def __init__(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.worker = Worker()
+
+    def make(self, row: Row) -> Outcome:
+        """Make a row."""
+        return self.worker.make(row)

@@ -1,0 +1,104 @@
+"""The page's queue, without a browser: what it makes is what the command line makes."""
+
+import json
+import shlex
+import time
+
+import pytest
+
+from evenreel import EditSettings, edit_file
+from evenreel.cli.options import parsed
+from evenreel.errors import ClipError, SettingsError
+from evenreel.settings.words import words
+from evenreel.web import form, queue
+from evenreel.web.queue import Queue, page_jobs, waiting
+from video.making import moving, write_clip
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVENREEL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def settings(tiny_folder):
+    return EditSettings(prompt="a star", model=str(tiny_folder), device="cpu", host="frame", steps=1)
+
+
+def test_it_makes_what_the_command_line_makes_and_goes_on_after_a_restart(settings, tmp_path):
+    clip = write_clip(tmp_path / "in.mp4", moving(2, 64, 64), audio="aac")
+    first = Queue()
+    job = first.submit(clip, settings)
+    assert first.submit(clip, settings).name == job.name  # the same twice is one job
+    clip.unlink()  # an upload that its browser takes back
+    assert [one.name for one in waiting()] == [job.name]
+    second = Queue()
+    second.start()
+    deadline = time.monotonic() + 120
+    while page_jobs()[0].status != "done" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    second.stop()
+    (done,) = page_jobs()
+    assert done.status == "done", done.state.error
+    alone = edit_file(done.state.task.source, tmp_path / "alone.mp4", settings)
+    assert (tmp_path / "alone.mp4").read_bytes() == alone.path.read_bytes()
+    with open(done.state.task.output, "rb") as made:  # noqa: PTH123
+        assert made.read() == alone.path.read_bytes()
+
+
+def test_jobs_that_wait_can_be_cancelled_and_are_bounded(settings, tmp_path, monkeypatch):
+    clip = write_clip(tmp_path / "in.mp4", moving(2, 64, 64))
+    one = Queue()
+    job = one.submit(clip, settings)
+    one.cancel(job)
+    assert (page_jobs()[0].status, waiting()) == ("cancelled", [])
+    monkeypatch.setattr(queue, "MOST", 0)
+    with pytest.raises(SettingsError, match="0 jobs wait already; wait for some of them, or cancel some"):
+        one.submit(clip, settings)
+
+
+def test_what_is_no_clip_is_refused(settings, tmp_path):
+    (tmp_path / "in.mp4").write_bytes(b"<script>alert(1)</script>")
+    with pytest.raises(ClipError):
+        Queue().submit(tmp_path / "in.mp4", settings)
+    assert page_jobs() == []
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {
+            "frames": (2, 8),
+            "size": (64, 96),
+            "host": "vidtome",
+            "host_options": {"chunk_size": 2, "merge_global": False},
+        },
+        {"lora": ("a.safetensors:0.5", "b.safetensors"), "allow_truncated": True, "guidance_scale": 3.5},
+        {"control": "c.safetensors", "control_kind": "as-is", "adapter": "mini", "strength": 0.5},
+    ],
+)
+def test_words_say_the_same_as_settings(told):
+    import typer
+
+    from evenreel.cli.app import app
+
+    settings = EditSettings.from_json({"prompt": "0: it's | 4: (a star:1.3)", **told})
+    command = typer.main.get_command(app).commands["edit"]
+    line = shlex.split(shlex.join(["in.mp4", *words(settings)]))
+    values = command.make_context("edit", line).params
+    for name in ("clip", "output", "download", "quiet", "job"):
+        values.pop(name, None)
+    values.pop("as_json", None)
+    assert EditSettings.from_json(parsed(EditSettings, values)) == settings
+
+
+def test_the_form_says_what_settings_say(settings):
+    assert form.settings_of(list(_filled("a star"))) == EditSettings(prompt="a star")
+    back = form.settings_of(form.values_of(settings))
+    assert json.dumps(back.to_json()) == json.dumps({**settings.to_json(), "device": "auto"})
+
+
+def _filled(prompt):
+    return ({**form.start(), "prompt": prompt}).values()
