@@ -1,5 +1,6 @@
 """An edit that was stopped goes on, and ends with the bytes of one that never was."""
 
+import dataclasses
 import json
 import resource
 
@@ -7,7 +8,9 @@ import pytest
 
 from evenreel import EditSettings, edit_file
 from evenreel.backbones import load_backbone
+from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import OutputError, SettingsError
+from evenreel.inversions.base import SourceClip
 from evenreel.jobs import inversions, pace, places
 from evenreel.jobs.job import Job, all_jobs
 from video.making import moving, write_clip
@@ -125,9 +128,27 @@ def test_an_inversion_that_is_halfway_is_not_begun_anew(make, counted):
     assert counted.frames == cost
 
 
-@pytest.mark.parametrize("inversion", ["ddim", "flow-edit"])
-def test_a_second_edit_of_a_clip_finds_its_inversion(inversion, make, counted):
-    told = {"inversion": inversion, "source_prompt": "a ball"}
+def test_all_that_an_inversion_is_and_follows_from_is_kept():
+    """A new field must be kept too, and be part of the key: then it is added here."""
+    kept = {"timesteps", "trajectory", "null_embeds", "added_noise", "eta", "relative"}
+    assert {one.name for one in dataclasses.fields(Inverted)} == kept
+    decides = {
+        "backbone",
+        "latents",
+        "timesteps",
+        "prompt_embeds",
+        "negative_prompt_embeds",
+        "guidance_scale",
+    }
+    decides |= {"refinement", "seed", "batch", "together", "may_be_relative", "motion"}
+    assert {one.name for one in dataclasses.fields(SourceClip)} == decides | {"progress", "kept"}
+
+
+@pytest.mark.parametrize(
+    ("inversion", "options"), [("ddim", {}), ("flow-edit", {"inversion_options": {"beside": False}})]
+)
+def test_a_second_edit_of_a_clip_finds_its_inversion(inversion, options, make, counted):
+    told = {"inversion": inversion, "source_prompt": "a ball", "keep": "off", **options}
     make("one.mp4", host="frame", **told)
     counted.frames = 0
     alone = make("alone.mp4", job=None, host="vidtome", prompt="a cube", **told)

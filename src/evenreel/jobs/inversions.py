@@ -40,6 +40,7 @@ class _State(BaseModel):
     rooms: dict[str, list[int]] = {}
     """Of each file, the timesteps of its rows."""
     eta: float = 1.0
+    relative: bool = False
     timesteps: list[int] = []
 
 
@@ -90,11 +91,8 @@ class KeptInversion:
             held = {str(key): rows.detach().cpu().contiguous() for key, rows in inverted.null_embeds.items()}
             write_atomically(self.folder / NULL_EMBEDS, lambda path: save_file(held, path))
         self._flush()
-        self._state.eta, self._state.timesteps, self._state.whole = (
-            inverted.eta,
-            list(inverted.timesteps),
-            True,
-        )
+        self._state.eta, self._state.relative = inverted.eta, inverted.relative
+        self._state.timesteps, self._state.whole = list(inverted.timesteps), True
         self._write()
 
     def inverted(self, device: torch.device) -> Inverted:
@@ -111,6 +109,7 @@ class KeptInversion:
             null_embeds={int(key): rows.to(device) for key, rows in texts.items()},
             added_noise=None if added is None else self.room("added_noise", added),
             eta=self._state.eta,
+            relative=self._state.relative,
         )
 
     def close(self) -> None:

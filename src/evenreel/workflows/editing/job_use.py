@@ -181,6 +181,7 @@ def decided(source: SourceClip, inversion: Inversion, host: Host) -> dict[str, A
         else None,
         "seed": source.seed if getattr(inversion, "is_random", True) else None,
         "batch": [source.batch, source.together],
+        "relative": source.may_be_relative,
         "host": [host.name, record.plain(host)] if isinstance(host, AttachesInversion) else None,
         "motion": None
         if source.motion is None
