@@ -16,9 +16,10 @@ from evenreel.cli import main
 from evenreel.errors import EvenreelError, SettingsError
 from evenreel.ops.regions import grown
 from evenreel.video import load
-from evenreel.workflows.editing import keeping
+from evenreel.workflows.editing import keeping, regions
 from evenreel.workflows.editing.mask_file import mask_file
-from evenreel.workflows.editing.regions import Queue, feather_of
+from evenreel.workflows.editing.pipeline import Pipeline
+from evenreel.workflows.editing.regions import Queue, changed, feather_of
 from evenreel.workflows.editing.repeat import repeat_edit
 from video.making import moving, write_clip
 
@@ -82,10 +83,11 @@ def test_outside_a_mask_and_its_soft_edge_the_source_stays_bit_for_bit(
     assert (changed & white(mask)).float().sum() > 0.5 * 7 * white(mask).sum()
 
 
-def test_inside_a_mask_pixels_are_those_of_an_edit_whose_latents_were_put_back(
-    clip_with_sound, tmp_path, settings, backbone
+def test_inside_a_mask_what_changed_is_what_an_edit_without_mask_makes(
+    clip_with_sound, tmp_path, settings, backbone, monkeypatch
 ):
-    """With a mask that covers all cells but is black in places, the inside is what an edit without mask gives."""
+    """With a mask that covers all cells but is black in places, where any change counts as one."""
+    monkeypatch.setattr(regions, "CHANGED", 1e-9)
     mask = Image.new("L", SIZE, 255)
     mask.putpixel((95, 63), 0)
     mask.save(tmp_path / "mask.png")
@@ -295,6 +297,32 @@ class TestConcerned:
         cells = keeping.concerned(difference)
         assert cells[:, 5, 5].tolist() == [True] * 5  # averaged over one frame, and grown by one
         assert torch.equal(cells, cells.flip(0))
+
+
+class TestChanged:
+    """How much of a pixel an edit changed: frames, colours, rows and columns."""
+
+    def test_nothing_and_all(self):
+        rebuilt = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        assert not changed(rebuilt, rebuilt).any()
+        assert (changed(rebuilt, rebuilt + 2 * regions.CHANGED) == 1).all()
+
+    def test_one_colour_is_enough_and_small_changes_count_in_part(self):
+        rebuilt, edited = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
+        edited[:, 2] = regions.CHANGED / 4
+        assert torch.allclose(changed(edited, rebuilt), torch.full((1, 32, 32), 0.25))
+
+    def test_a_clip_that_the_edit_left_alone_is_the_source_bit_for_bit(
+        self, clip_with_sound, tmp_path, settings, backbone, monkeypatch
+    ):
+        """Whatever the autoencoder loses."""
+        monkeypatch.setattr(Pipeline, "_edited", lambda self, latents, control, region: latents.clone())
+        mask = picture(tmp_path / "mask.png")
+        clip = load(clip_with_sound)
+        edited = evenreel.edit(clip, settings(mask=str(mask)), backbone=backbone)
+        assert torch.equal(edited.frames, clip.frames)
+        without = evenreel.edit(clip, settings(keep="off"), backbone=backbone)
+        assert not torch.equal(without.frames, clip.frames)
 
 
 def test_rows_are_taken_in_any_lengths():

@@ -134,13 +134,15 @@ def _edited(
                 pipeline = dataclasses.replace(pipeline, kept=kept)
             latents, times = pipeline.encode(stream, working, expected)
             region = region_of(pipeline, latents, start, mask, whole=settings.frames == (0, None))
+            clean = latents
             latents = pipeline.edit(latents, pipeline.control(working, start, len(latents)), region)
 
             def write(writer: VideoWriter) -> Path:
                 windows = pipeline.decode(latents, size)
                 if region is not None:
                     source = (pixels for pixels, _ in stream)
-                    windows = region.put_back(windows, source, size, stream.window)
+                    both = pipeline.decode_beside(latents, clean, size)
+                    windows = region.put_back(both, source, size, stream.window)
                 return _written(writer, windows, times, stream.end_time)
 
             try:
@@ -191,10 +193,12 @@ def edit_clip(
             described, changed = record.source_of(clip)
         latents, _ = pipeline.encode(windows, working, len(clip.frames))
         region = region_of(pipeline, latents, clip.start, mask, whole=clip.start == 0 and clip.is_tail)
+        clean = latents
         latents = pipeline.edit(latents, pipeline.control(working, clip.start, len(latents)), region)
         edited = pipeline.decode(latents, (width, height))
         if region is not None:
-            edited = region.put_back(edited, clip.frames.split(length), (width, height), length)
+            both = pipeline.decode_beside(latents, clean, (width, height))
+            edited = region.put_back(both, clip.frames.split(length), (width, height), length)
         frames = torch.cat(list(edited))
     values = _record(pipeline, described, working, len(frames), region)
     # The record counts from the start of the file, as `repeat` will.

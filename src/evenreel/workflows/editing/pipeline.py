@@ -6,14 +6,15 @@ when it is large.
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
+from torch.nn.functional import interpolate
 
 from evenreel.backbones import Backbone
 from evenreel.backbones.control import AnyControl
@@ -27,6 +28,7 @@ from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.inversions.base import Inversion, SourceClip, create_inversion
 from evenreel.jobs.reached import Reached
 from evenreel.ops.number_types import is_slow
+from evenreel.ops.regions import Weights
 from evenreel.progress import Progress, tracked
 from evenreel.settings import EditSettings, RunSettings
 from evenreel.types import Frames, Latents, Pixels, PromptEmbeds
@@ -35,8 +37,10 @@ from evenreel.workflows.editing.adapter_use import AdapterInUse
 from evenreel.workflows.editing.control_use import Conditions
 from evenreel.workflows.editing.model_additions import Additions
 from evenreel.workflows.editing.motion_use import MotionInUse
-from evenreel.workflows.editing.regions import Region
+from evenreel.workflows.editing.regions import Region, changed
 from evenreel.workflows.editing.resource_use import Stopwatch
+
+Made = TypeVar("Made")
 
 log = logging.getLogger(__name__)
 
@@ -235,16 +239,36 @@ class Stages:
 
     def decode(self, latents: Latents, size: tuple[int, int]) -> Iterator[Pixels]:
         """Frames of the source's size, window by window."""
-        stage, total = "decode and write", len(latents)
+
+        def pixels(part: slice) -> Pixels:
+            return from_model(self.backbone.decode(latents[part]), size).cpu()
+
+        return self._in_windows(len(latents), size, pixels)
+
+    def decode_beside(
+        self, latents: Latents, clean: Latents, size: tuple[int, int]
+    ) -> Iterator[tuple[Pixels, Weights]]:
+        """The same, each with how much an edit changed every pixel; `clean` are the source's latents."""
+
+        def both(part: slice) -> tuple[Pixels, Weights]:
+            edited = self.backbone.decode(latents[part])
+            weights = changed(edited, self.backbone.decode(clean[part]))
+            width, height = size
+            weights = interpolate(weights[:, None], (height, width), mode="bilinear", align_corners=False)
+            return from_model(edited, size).cpu(), weights[:, 0].cpu()
+
+        return self._in_windows(len(latents), size, both)
+
+    def _in_windows(self, total: int, size: tuple[int, int], made: Callable[[slice], Made]) -> Iterator[Made]:
+        """What is made of windows of `total` frames of a size, which are written before the next."""
+        stage, window = "decode and write", window_length(*size, self.settings.batch)
         self.progress(stage, 0, total)
-        done = 0
-        for window in latents.split(window_length(*size, self.settings.batch)):
+        for start in range(0, total, window):
             with self.stopwatch.stage("decode"):
-                pixels = from_model(self.backbone.decode(window), size).cpu()
+                found = made(slice(start, start + window))
             with self.stopwatch.stage("write"):
-                yield pixels
-            done += len(window)
-            self.progress(stage, done, total)
+                yield found
+            self.progress(stage, min(total, start + window), total)
 
 
 @dataclass(frozen=True)

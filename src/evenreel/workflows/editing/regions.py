@@ -12,6 +12,7 @@ from evenreel.diffusion.sampling import PutBack
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import ClipError, SettingsError, argument
 from evenreel.files import shown
+from evenreel.ops.edges import blurred
 from evenreel.ops.regions import Cells, Part, Weights, cells_of, feathered, pixels_of
 from evenreel.types import Frames, Latents, Pixels
 from evenreel.video import VideoInfo, open_clip, probe
@@ -19,6 +20,10 @@ from evenreel.workflows.editing import record
 
 FEATHER = 1 / 16
 """Width of the soft edge, in shorter sides of a frame: a cell of the packaged model's latents."""
+CHANGED = 0.1
+"""Difference of a colour, of 1, from which a pixel is an edit's alone; below it is in part the source's own."""
+BLUR = 1.5 / 128
+"""Standard deviation of the blur of such differences, in shorter sides of a frame."""
 WHITE = 127.5
 """Mean of red, green and blue above which a pixel of a mask is white."""
 
@@ -121,22 +126,27 @@ class Region:
             yield pixels_of(cells, (size[1], size[0]))
 
     def put_back(
-        self, edited: Iterable[Pixels], source: Iterable[Pixels], size: tuple[int, int], window: int
+        self,
+        edited: Iterable[tuple[Pixels, Weights]],
+        source: Iterable[Pixels],
+        size: tuple[int, int],
+        window: int,
     ) -> Iterator[Pixels]:
-        """Windows of edited frames of (width, height) `size`, with the source's own pixels outside.
+        """Yield windows of edited frames of (width, height) `size`, with the source's own pixels where nothing changed.
 
+        That is outside the region, and inside it by how much of each pixel is `changed`, which comes with the windows.
         Raises: ClipError where the source has fewer frames than it had.
         """
         kept, parts = Queue(source), Queue(self.parts(size, window))
-        for pixels in edited:
-            weights = feathered(parts.take(len(pixels)), feather_of(*size))
+        for pixels, weights in edited:
+            weights = weights * feathered(parts.take(len(pixels)), feather_of(*size))
             yield mixed(pixels, kept.take(len(pixels)), weights)
 
-    def put_back_whole(self, edited: Frames, source: Frames) -> Frames:
+    def put_back_whole(self, edited: Frames, rebuilt: Frames, source: Frames) -> Frames:
         """The same for a whole clip that is in memory as the model has it, with colours in [0, 1]."""
         height, width = edited.shape[2:]
         part = pixels_of(self.cells, (height, width))
-        weights = feathered(part, feather_of(width, height))[:, None].to(edited)
+        weights = (feathered(part, feather_of(width, height)).to(edited) * changed(edited, rebuilt))[:, None]
         return torch.where(weights > 0, source + weights * (edited - source), source)
 
     def putting_back(self, trajectory: Trajectory, clean: Latents) -> PutBack:
@@ -169,6 +179,15 @@ class Region:
             "shares": [round(share, 4) for share in shares],
             "feather": feather_of(*size),
         }
+
+
+def changed(edited: Frames, rebuilt: Frames) -> Weights:
+    """Return how much of each pixel an edit changed, from 0 to 1, where CHANGED or more is all.
+
+    It is compared with what the autoencoder makes of the source, so that its own loss does not count.
+    """
+    sigma = BLUR * min(edited.shape[2:])
+    return (blurred((edited - rebuilt).abs().amax(1), sigma) / CHANGED).clamp(0, 1)
 
 
 def mixed(edited: Pixels, source: Pixels, weights: Weights) -> Pixels:

@@ -172,7 +172,9 @@ def edit_frames(
     latents = backbone.encode(frames)
     region = region_of(pipeline, latents)
     edited = backbone.decode(pipeline.edit(latents, region=region)).cpu()
-    return edited if region is None else region.put_back_whole(edited, frames)
+    if region is None:
+        return edited
+    return region.put_back_whole(edited, backbone.decode(latents).cpu(), frames)
 
 
 @dataclass(frozen=True)
