@@ -28,13 +28,14 @@ Difference = Float[Tensor, "frames height width"]
 
 TIMESTEPS = (300, 700)
 """Training timesteps, of 1000, at whose noise levels the prompts are compared."""
-CALM, ALL = 0.2, 0.05
+CALM, ALL = 0.2, 0.036
 """Share of a clip's cells that differ least, and the difference up to which the calmest of them may go, or else
 everything is meant: a change of style or background is one of all places."""
 SMALLEST = 0.08
 """Difference from which a place is meant, where not everything is."""
-NEARLY_ALL = 0.9
-"""Share of a clip's cells from which leaving the others alone is not worth a seam."""
+MOST = 0.62
+"""Share of a clip's cells from which everything is meant. Both limits lie nearer to what changes of a part have: to edit
+too much costs little, and to keep what should change costs all."""
 
 
 def region_of(
@@ -143,4 +144,4 @@ def concerned(difference: Difference, everything: float = ALL, smallest: float =
     if calmest(near) > everything:
         return None
     cells = F.max_pool3d((near > smallest)[None, None].float(), 3, 1, 1)[0, 0] > 0
-    return cells if 0 < float(cells.float().mean()) < NEARLY_ALL else None
+    return cells if 0 < float(cells.float().mean()) <= MOST else None
