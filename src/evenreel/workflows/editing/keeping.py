@@ -34,8 +34,8 @@ everything is meant: a change of style or background is one of all places."""
 SMALLEST = 0.08
 """Difference from which a place is meant, where not everything is."""
 MOST = 0.62
-"""Share of a clip's cells from which everything is meant. Both limits lie nearer to what changes of a part have: to edit
-too much costs little, and to keep what should change costs all."""
+"""Share of a clip's cells beyond which everything is meant. This and ALL lie nearer to what changes of a part have: to
+edit too much costs little, and to keep what should change costs all."""
 
 
 def region_of(
