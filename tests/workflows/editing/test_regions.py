@@ -276,8 +276,9 @@ class TestMaskOfItsOwn:
 class TestConcerned:
     """What differences mean, on made ones: frames, rows and columns of cells."""
 
-    def test_a_part(self):
-        difference = torch.full((4, 12, 12), keeping.ALL / 4)
+    @pytest.mark.parametrize("frames", [1, 2, 4])
+    def test_a_part(self, frames):
+        difference = torch.full((frames, 12, 12), keeping.ALL / 4)
         difference[:, 4:8, 4:8] = 10 * keeping.SMALLEST
         cells = keeping.concerned(difference)
         assert cells[:, 3:9, 3:9].all()
