@@ -198,7 +198,7 @@ def edit_clip(
         edited = pipeline.decode(latents, (width, height))
         if region is not None:
             both = pipeline.decode_beside(latents, clean, (width, height))
-            edited = region.put_back(both, clip.frames.split(length), (width, height), length)
+            edited = region.put_back(both, iter(clip.frames.split(length)), (width, height), length)
         frames = torch.cat(list(edited))
     values = _record(pipeline, described, working, len(frames), region)
     # The record counts from the start of the file, as `repeat` will.

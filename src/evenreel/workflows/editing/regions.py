@@ -127,8 +127,8 @@ class Region:
 
     def put_back(
         self,
-        edited: Iterable[tuple[Pixels, Weights]],
-        source: Iterable[Pixels],
+        edited: Iterator[tuple[Pixels, Weights]],
+        source: Iterator[Pixels],
         size: tuple[int, int],
         window: int,
     ) -> Iterator[Pixels]:
