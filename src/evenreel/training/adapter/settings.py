@@ -41,7 +41,7 @@ class EditLossSettings:
     host: Annotated[str, NotEmpty(), Option(EDITS, name="edit_host")] = "frame"
     """Host in which the edits that the adapter learns from are made; `evenreel hosts` lists them. What a host keeps
     from step to step begins anew at each of them."""
-    host_options: Mapping[str, OptionValue] = field(default_factory=dict)
+    host_options: Mapping[str, OptionValue] = field(default_factory=dict[str, OptionValue])
     """Settings of the host that are not its defaults."""
     motion: Annotated[str, NotEmpty(), Option(EDITS, name="edit_motion")] = "auto"
     """Motion modules at work in the edits that the adapter learns from: `auto` (those packaged with the model), a

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from evenreel.errors import DataError, SettingsError, argument
 from evenreel.settings import NotEmpty, Option, Range, plain, read, settle
@@ -147,7 +147,7 @@ class DataSettings:
     @classmethod
     def from_json(cls, values: object) -> "DataSettings":
         """Settings from what `to_json` gave. Raises DataError for anything else."""
-        found = _as_today(values) if isinstance(values, Mapping) else {}
+        found = _as_today(cast("Mapping[str, Any]", values)) if isinstance(values, Mapping) else {}
         if found.keys() != {field.name for field in dataclasses.fields(cls)}:
             raise DataError("its settings are not those that this evenreel knows")
         try:
@@ -158,9 +158,9 @@ class DataSettings:
 
 def _as_today(values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of earlier data sets under the names of today."""
-    found = {"allow_damaged": False, **values}
+    found: dict[str, Any] = {"allow_damaged": False, **values}
     if isinstance(found.get("maps"), list):
-        maps = found.pop("maps")
+        maps: list[Any] = found.pop("maps")
         found |= {"control": [name for name in maps if name != "flow"], "flow": "flow" in maps}
     if found.get("image_format") in ("png", "jpeg"):
         found["jpeg"] = found.pop("image_format") == "jpeg"

@@ -8,7 +8,7 @@ give another value, the recorded one is told. A setting that is newer than the r
 import dataclasses
 import logging
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, cast
 
 from evenreel.errors import SettingsError
 from evenreel.hosts.base import create_host, idle_settings
@@ -20,7 +20,6 @@ from evenreel.settings.kinds import Before
 from evenreel.workflows.editing.idle import occasion_of
 
 logger = logging.getLogger(__name__)
-Run = TypeVar("Run", bound=RunSettings)
 
 
 def settings_of_then(values: Mapping[str, Any], *, from_text: bool) -> EditSettings | GenerateSettings:
@@ -60,19 +59,24 @@ def _recorded(part: object, name: str) -> Mapping[str, Any] | None:
     """The settings that a record's part lists; None where it lists none, as records of other tools may."""
     if not isinstance(part, Mapping):
         return None
-    found: Mapping[str, Any] = part
+    found = cast("Mapping[str, Any]", part)
     settings = found.get("settings")
-    return settings if isinstance(settings, Mapping) and found.get("name", name) == name else None
+    if not isinstance(settings, Mapping) or found.get("name", name) != name:
+        return None
+    return cast("Mapping[str, Any]", settings)
 
 
 def _other_than(
     today: Any, recorded: Mapping[str, Any], whose: str, values: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What must be told so that settings are those recorded."""
-    now = {leaf.name: (leaf, plain(leaf.of(today))) for leaf in leaves(type(today))}
+    kind: type[object] = type(today)
+    now = {leaf.name: (leaf, plain(leaf.of(today))) for leaf in leaves(kind)}
     if gone := sorted(recorded.keys() - now.keys()):
         versions = values.get("versions")
-        made_by = versions.get("evenreel") if isinstance(versions, Mapping) else None
+        made_by = (
+            cast("Mapping[str, Any]", versions).get("evenreel") if isinstance(versions, Mapping) else None
+        )
         raise SettingsError(
             f"the record's {whose} had a setting {gone[0][:40]}, which this evenreel does not have; repeat it with "
             f"evenreel {made_by or 'of then'!s:.20}."
