@@ -111,6 +111,7 @@ def test_the_same_prompt_without_guidance_reconstructs(tmp_path):
         "steps": 20,
         "guidance_scale": 1.0,
         "source_prompt": "a star",
+        "keep": "off",
         "host": "frame",
         "backbone": backbone,
     }
