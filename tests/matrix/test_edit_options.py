@@ -93,6 +93,7 @@ ELSEWHERE = {
     "mask": "workflows/editing/test_regions.py",
     "motion": "workflows/editing/test_motion_use.py",
     "motion_window": "workflows/editing/test_motion_use.py",
+    "prompt_glide": "workflows/editing/test_schedule.py",
     "strength": "workflows/editing/test_schedule.py",
     "sound": "workflows/editing/test_edit_results.py",
     "sound_track": "video/test_sound.py",
