@@ -48,6 +48,17 @@ def test_an_interrupted_edit_says_how_it_goes_on_and_does(told, tmp_path, monkey
     assert list((tmp_path / "cache" / "inversions").iterdir()) == []
 
 
+def test_programs_get_lines_of_json(told, tmp_path, capsys):
+    assert main([*told, "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"event": "progress", "stage": "edit", "done": 1, "total": 1} in lines
+    assert lines[-1] == {
+        "event": "result",
+        "path": str(tmp_path / "out.mp4"),
+        "record": str(tmp_path / "out.json"),
+    }
+
+
 @pytest.mark.parametrize("command", ["show", "resume", "clean"])
 def test_a_job_that_is_not_there_is_one_sentence(command, told, capsys):
     assert main(["jobs", command, "nothing"]) == 2

@@ -4,11 +4,12 @@
 # (contextlib.contextmanager over Iterator, as everywhere here)
 
 import io
+import json
 import logging
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -72,10 +73,31 @@ def _without_warnings() -> Iterator[None]:
         library.setLevel(before)
 
 
+class JsonLines:
+    """A line of JSON on stdout whenever a stage begins, moves on (ten times a second at most) or ends."""
+
+    def __init__(self) -> None:
+        self.stage, self.told = "", 0.0
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if stage != self.stage or done == total or now - self.told >= 0.1:
+            self.stage, self.told = stage, now
+            print_json({"event": "progress", "stage": stage, "done": done, "total": total})
+
+
+def print_json(values: Mapping[str, object]) -> None:
+    """Print one line of JSON at once, for a program that listens."""
+    sys.stdout.write(json.dumps(values, ensure_ascii=True) + "\n")
+    sys.stdout.flush()
+
+
 @contextmanager
-def shown_progress(quiet: bool) -> Iterator[Progress]:
+def shown_progress(quiet: bool, as_json: bool = False) -> Iterator[Progress]:
     """Bars with the time left on a terminal, one plain line for each finished stage elsewhere, nothing when quiet."""
-    if quiet:
+    if as_json:
+        yield JsonLines()
+    elif quiet:
         with _without_warnings():  # records keep them
             yield silent
     elif sys.stderr.isatty():

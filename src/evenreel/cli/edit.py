@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evenreel.cli.console import StoppedError, complain, shown_progress, stdout
+from evenreel.cli.console import StoppedError, complain, print_json, shown_progress, stdout
 from evenreel.cli.options import option, takes_settings
 from evenreel.errors import SettingsError, argument
 from evenreel.settings import EditSettings
@@ -75,6 +75,9 @@ def edit(
             metavar="auto|off|FOLDER",
         ),
     ] = "auto",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print progress and the result as lines of JSON, for programs.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Edit CLIP with text.
@@ -88,11 +91,13 @@ def edit(
     from evenreel.workflows.editing.edit import edit_file
 
     target = output if output is not None else clip.with_name(f"{clip.stem}-edited.mp4")
-    with going_on() if job != "off" else nullcontext(), shown_progress(quiet) as progress:
+    with going_on() if job != "off" else nullcontext(), shown_progress(quiet, as_json) as progress:
         result = edit_file(
             clip, target, settings, progress=progress, download=download, show_mask=show_mask, job=job
         )
-    if not quiet:
+    if as_json:
+        print_json({"event": "result", "path": str(result.path), "record": str(result.record_path)})
+    elif not quiet:
         print_result(result)
 
 
