@@ -46,7 +46,7 @@ def browser():
     driver.quit()
 
 
-def until(what, seconds=180):
+def until(what, seconds=600):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := what():

@@ -64,6 +64,7 @@ def settings_of(values: Sequence[Any]) -> EditSettings:
     told["size"] = parse_size("size", str(told["size"])) if str(told["size"] or "").strip() else None
     for name in ("steps", "prompt_glide", "seed", "batch"):
         told[name] = _whole(name, told[name])
+    told["guidance_scale"] = told["guidance_scale"] or None  # a field that is empty says 0
     if not told["control"]:
         for name in ("control", "control_kind", "control_clip"):
             del told[name]
