@@ -112,3 +112,18 @@ def test_what_docs_inversions_says_of_hosts():
         f"nearer in {sum(gain > 0 for gain in beside)} of {len(beside)} pairs, by {fmean(beside):.2f} dB on average "
         f"({median(beside):.2f} in the median) and at worst {-min(beside):.2f} dB farther" in page
     )
+
+
+def test_what_docs_adapter_says_of_the_one_that_is_not_packaged():
+    lines = [json.loads(line) for line in (DOCS / "edits" / "adapter.jsonl").read_text("utf-8").splitlines()]
+    errors = [1 - line["with"] / line["without"] for line in lines if "training_error" in line]
+    ways = [{line["clip"]: line for line in lines if line.get("adapter", 0) == scale} for scale in (None, 1.0)]
+    gains = [ways[1][clip]["truth_psnr"] - line["truth_psnr"] for clip, line in ways[0].items()]
+    paler = [ways[1][clip]["saturation_ratio"] < line["saturation_ratio"] for clip, line in ways[0].items()]
+    page = " ".join((DOCS / "adapter.md").read_text(encoding="utf-8").split())
+    assert f"by {100 * min(errors):.0f} to {100 * max(errors):.0f}%" in page
+    assert sorted(ways[0]) == [60_003, 60_004, 60_005, 60_006]
+    nearer = sum(gain > 0 for gain in gains)
+    assert f"{nearer} are nearer to the right answer and {len(gains) - nearer} farther" in page
+    assert f"by {fmean(gains):.2f} dB on average ({median(gains):.2f} in the median)" in page
+    assert f"in {sum(paler)} of the 4 colours are paler" in page

@@ -1,6 +1,6 @@
 """`evenreel edit` and `evenreel repeat`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -136,7 +136,7 @@ def mask(
 
 
 @contextmanager
-def going_on() -> Iterator[None]:
+def going_on() -> Generator[None]:
     """Say of a job that is interrupted inside how it goes on."""
     try:
         yield
