@@ -5,6 +5,7 @@ from closeness import assert_close
 from evenreel.adapters.prompt_tokens import PromptTokens, prepended, selected
 from evenreel.adapters.settings import PromptTokenSettings
 from evenreel.errors import SettingsError, WeightsError
+from evenreel.settings import read
 
 
 def made(seed=0, width=6, vision_width=5, **settings):
@@ -89,8 +90,14 @@ def test_weights_go_there_and_back():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"shared": -1}, {"select": "all"}, {"weight": float("nan")}, {"shared": 0, "select": "none"}]
+    ("settings", "words"),
+    [
+        ({"shared": -1}, "shared must be from 0 to 1024, got -1"),
+        ({"select": "all"}, "select must be one of average, stride, none, got 'all'"),
+        ({"weight": float("nan")}, "weight must be at least 0, got nan"),
+        ({"shared": 0, "select": "none"}, "prompt tokens need some that are shared"),
+    ],
 )
-def test_settings_check_themselves(settings):
-    with pytest.raises(SettingsError, match="prompt tokens"):
-        PromptTokenSettings(**settings)
+def test_settings_check_themselves(settings, words):
+    with pytest.raises(SettingsError, match=words):
+        read(PromptTokenSettings, settings, "prompt tokens")
