@@ -107,7 +107,7 @@ class VidToMeSession:
             global_ratio=host.global_merge_ratio,
             global_rand=host.global_rand,
             merge_global=host.merge_global,
-            aligned=host.align_branches or self.with_source,
+            aligned=host.align_branches or self.plan.steps > 0,
             max_downsample=host.max_downsample,
         )
         self.merging = MergingState(settings, branches=self.injection.branches)
