@@ -117,7 +117,9 @@ def test_what_docs_inversions_says_of_hosts():
 def test_what_docs_adapter_says_of_the_one_that_is_not_packaged():
     lines = [json.loads(line) for line in (DOCS / "edits" / "adapter.jsonl").read_text("utf-8").splitlines()]
     errors = [1 - line["with"] / line["without"] for line in lines if "training_error" in line]
-    ways = [{line["clip"]: line for line in lines if line.get("adapter", 0) == scale} for scale in (None, 1.0)]
+    ways = [
+        {line["clip"]: line for line in lines if line.get("adapter", 0) == scale} for scale in (None, 1.0)
+    ]
     gains = [ways[1][clip]["truth_psnr"] - line["truth_psnr"] for clip, line in ways[0].items()]
     paler = [ways[1][clip]["saturation_ratio"] < line["saturation_ratio"] for clip, line in ways[0].items()]
     page = " ".join((DOCS / "adapter.md").read_text(encoding="utf-8").split())

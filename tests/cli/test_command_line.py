@@ -111,7 +111,7 @@ def test_no_command_shows_the_help(run):
             "name a clip with --control-clip",
         ),
         (["generate", "--prompt", "x", "-o", "out.mp4", "--host", "tokenflow"], "cannot work without one"),
-        (["edit", "in.mp4", "--prompt", "x", "--control-kind", "pose"], "--control-kind must be one of"),
+        (["edit", "in.mp4", "--prompt", "x", "--control-kind", "smoke"], "--control-kind must be one of"),
         (["edit", "in.mp4", "--prompt", "x", "--control-clip", "a.mp4"], "name one with --control"),
         (["train", "mini", "--parts", "vae,nose"], "--parts must name"),
     ],
@@ -261,7 +261,9 @@ class TestProcess:
         assert (
             (tmp_path / "errors")
             .read_text()
-            .endswith("evenreel: interrupted; what was finished stands, and nothing partial is left.\n")
+            .endswith(
+                "evenreel: interrupted; the same command, or `evenreel jobs resume`, goes on from here.\n"
+            )
         )
         assert list((tmp_path / "work").iterdir()) == []
 
