@@ -102,7 +102,7 @@ def _told(known: Iterable[Leaf], values: Mapping[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for leaf in known:
         value = values[leaf.name]
-        if value is not None and value != []:
+        if value is not None and value not in ([], ()):
             told[leaf.name] = leaf.option.parse(leaf.name, value) if leaf.option.parse else value
     return told
 

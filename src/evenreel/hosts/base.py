@@ -216,6 +216,11 @@ def inverting(host: Host, backbone: Backbone, frames: int) -> AbstractContextMan
     return host.attach_inversion(backbone, frames) if isinstance(host, AttachesInversion) else nullcontext()
 
 
+def tells_relative(host: Host) -> bool:
+    """Return whether a host can tell predictions relative to the source's."""
+    return isinstance(host, TellsRelative) and host.tells_relative
+
+
 def idle_settings(host: Host, occasion: Occasion) -> Mapping[str, str]:
     """Return settings of a host, and `seed`, that have no effect in a run, with the reason.
 

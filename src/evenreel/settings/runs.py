@@ -282,7 +282,7 @@ class EditSettings(RunSettings):
     mask: Annotated[str | None, Place(), Option(REGION, metavar="FILE", default="none")] = None
     """Picture, or clip with as many frames, as large as the source and white where it is to be edited; all else stays
     the source, whatever `keep` says. `evenreel mask` makes one."""
-    strength: Annotated[float, Range(0.0, 1.0), Option(PROMPTS)] = 1.0
+    strength: Annotated[float, Range(0.0, 1.0), Before(1.0), Option(PROMPTS)] = 1.0
     """How far the edit may go from the source, as the share of the denoising steps that it takes, the least noisy ones:
     at 0 the source stays, as the model's autoencoder shows it."""
     frames: Annotated[

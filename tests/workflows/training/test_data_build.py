@@ -410,7 +410,7 @@ def test_maps_that_need_a_model(details, words, tmp_path):
         {"per_clip": 0},
         {"variations": -1},
         {"jpeg": "tiff"},
-        {"control": ("pose",)},
+        {"control": ("smoke",)},
         {"control": ("canny", "canny")},
         {"captioner": "  "},
         {"clips_per_shard": 0},

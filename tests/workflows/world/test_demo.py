@@ -35,6 +35,7 @@ def test_everything_is_made(tiny_folder, tmp_path):
         "render the source",
         "load model",
         "read and encode",
+        "compare prompts",
         "invert",
         "edit",
         "decode and write",

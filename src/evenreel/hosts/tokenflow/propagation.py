@@ -84,13 +84,12 @@ class PropagatedAttention:
         tokens = rearrange(hidden_states, "(b f) l c -> b f l c", b=state.injection.branches)
         if state.flows is None:
             output = self._of_keyframes(attn, tokens, state.frames)
-        elif state.source_takes:
-            output = propagate(self.name, tokens[0], state.flows, state)
         else:
             if rows := list(state.keyframe_rows):
                 self._of_keyframes(attn, tokens[:, rows], [state.frames[row] for row in rows])
-            alone = self.inner(attn, tokens[0])[None]
-            output = torch.cat([alone, propagate(self.name, tokens[0], state.flows, state)])
+            output = propagate(self.name, tokens[0], state.flows, state)
+            if not state.source_takes:
+                output = torch.cat([self.inner(attn, tokens[0])[None], output])
         return output.flatten(0, 1)
 
     def _of_keyframes(self, attn: Any, tokens: BranchTokens, frames: Sequence[int]) -> BranchTokens:

@@ -23,7 +23,7 @@ from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import sampling
 from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import ResourceError, argument
-from evenreel.hosts.base import Carries, EditJob, Host, PrefixOf, Prompts, Session, TellsRelative, inverting
+from evenreel.hosts.base import Carries, EditJob, Host, PrefixOf, Prompts, Session, inverting, tells_relative
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.inversions.base import Inversion, SourceClip, create_inversion
 from evenreel.jobs.reached import Reached
@@ -422,8 +422,7 @@ class Pipeline(Stages):
                     seed=settings.seed,
                     batch=together or settings.batch,
                     together=together is not None,
-                    may_be_relative=isinstance(self.host, TellsRelative)
-                    and self.host.tells_relative
+                    may_be_relative=tells_relative(self.host)
                     and (self.adapter is None or self.adapter.adapter.settings.in_inversion),
                     motion=motion,
                     progress=self.progress,

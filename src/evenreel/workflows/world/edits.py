@@ -11,7 +11,7 @@ import torch
 
 from evenreel.backbones import Backbone
 from evenreel.backbones.clip import ClipModel
-from evenreel.hosts.base import EditJob, Host, Session, create_host, inverting
+from evenreel.hosts.base import EditJob, Host, Session, create_host, inverting, tells_relative
 from evenreel.metrics import (
     appearance,
     attributes,
@@ -185,6 +185,10 @@ class _Watched:
 
     host: Host
     watch: Watch
+
+    @property
+    def tells_relative(self) -> bool:
+        return tells_relative(self.host)
 
     @contextmanager
     def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:
