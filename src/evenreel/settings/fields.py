@@ -156,6 +156,7 @@ def field_docs(kind: type) -> dict[str, str]:
     return docs
 
 
+@cache  # the source is read and parsed; callers only read what comes back
 def _own_docs(kind: type) -> dict[str, str]:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
