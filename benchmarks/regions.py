@@ -1,13 +1,13 @@
-"""What the prompts say of where an edit is needed, against the exact region of change; thresholds learnt from it.
+"""What the prompts say of where an edit is needed, against the exact region of change.
 
     python benchmarks/regions.py --clips 60                    # figures with the thresholds in use, by kind of change
-    python benchmarks/regions.py --clips 60 --learn            # and the thresholds that these clips would choose
+    python benchmarks/regions.py --clips 60 --learn            # and the thresholds beside what these clips have
 
 Clips are rendered from 60000 on, those that defaults are chosen on. A place changes where the right answer differs from
 the source by more than 8 levels of 255 in a colour. Differences are kept in --out, so that a run that was cut goes on;
-for other weights they are found anew. With --learn, ALL is chosen halfway (in ratio) between the clips of which a part
-changes and those of which all does, and SMALLEST is the largest that loses no more than --lost of the changed pixels of
-any clip.
+for other weights they are found anew. With --learn, clips of which a part changes and clips of which all does are told
+apart by what PART, ALL and EVEN (evenreel.workflows.editing.keeping) must lie between, and SMALLEST is the largest that
+loses no more than --lost of the changed pixels of any clip.
 """
 
 import argparse
@@ -62,6 +62,11 @@ class Compared:
         return keeping.calmest(self.near)
 
     @property
+    def busy(self) -> float:
+        """The difference beside which the calm one is seen."""
+        return keeping.busiest(self.near)
+
+    @property
     def is_local(self) -> bool:
         """Whether a part changes by what was asked for."""
         return not {"background", "style"} & set(self.change)
@@ -93,20 +98,28 @@ def compared(number: int, options: argparse.Namespace, backbone) -> Compared:
     return Compared(number, edit.change, load_file(path)["difference"], changed)
 
 
-def learnt(clips: Sequence[Compared], lost: float) -> tuple[float, float]:
-    """ALL and SMALLEST as these clips would have them."""
+def learnt(clips: Sequence[Compared], lost: float) -> float:
+    """SMALLEST as these clips would have it; the limits of what is everywhere are shown, with what they lie between."""
     local, every = [c for c in clips if c.is_local], [c for c in clips if not c.is_local]
-    most, least = max(c.calm for c in local), min(c.calm for c in every)
-    print(f"calmest fifth: at most {most:.4f} where a part changes, at least {least:.4f} where all does")
-    everything = (most * least) ** 0.5
+    print(
+        f"ALL {keeping.ALL}: where a part changes the calmest fifth differs by at most {max(c.calm for c in local):.4f}"
+    )
+    print(f"PART {keeping.PART}: where all changes by at least {min(c.calm for c in every):.4f}")
+    between = [
+        [c.calm / c.busy for c in some if keeping.PART < c.calm < keeping.ALL] for some in (local, every)
+    ]
+    least, most = max(between[0], default=0.0), min(between[1], default=1.0)
+    print(
+        f"EVEN {keeping.EVEN}: between them at most {least:.3f} of the busiest where a part changes, else {most:.3f}"
+    )
     smallest = 0.0
     for step in range(2, 40):
         value = step / 200
-        recalls = [c.figures(keeping.concerned(c.difference, everything, value))["recall"] for c in local]
+        recalls = [c.figures(keeping.concerned(c.difference, value))["recall"] for c in local]
         if min(recalls) < 1 - lost:
             break
         smallest = value
-    return everything, smallest
+    return smallest
 
 
 def main() -> None:
@@ -131,18 +144,17 @@ def main() -> None:
         clips.append(compared(number, options, backbone))
         print(f"\r{len(clips)}/{options.clips}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    everything, smallest = keeping.ALL, keeping.SMALLEST
-    show(clips, everything, smallest)
+    show(clips, keeping.SMALLEST)
     if options.learn:
-        everything, smallest = learnt(clips, options.lost)
-        print(f"ALL {everything:.4f}, SMALLEST {smallest:.3f}")
-        show(clips, everything, smallest)
+        smallest = learnt(clips, options.lost)
+        print(f"SMALLEST {smallest:.3f}")
+        show(clips, smallest)
 
 
-def show(clips: Sequence[Compared], everything: float, smallest: float) -> None:
+def show(clips: Sequence[Compared], smallest: float) -> None:
     """Mean figures by kind of change, and the lines that they are made from."""
     table = Table("change", "clips", "recall %", "least", "precision %", "kept %", box=None)
-    found = {c.number: c.figures(keeping.concerned(c.difference, everything, smallest)) for c in clips}
+    found = {c.number: c.figures(keeping.concerned(c.difference, smallest)) for c in clips}
     for kind in sorted({c.kind for c in clips}):
         some = [found[c.number] for c in clips if c.kind == kind]
         least = min(one["recall"] for one in some)
@@ -154,9 +166,10 @@ def show(clips: Sequence[Compared], everything: float, smallest: float) -> None:
             f"{100 * least:.1f}",
             *(f"{cell:.0f}" for cell in cells[1:]),
         )
-    Console(width=120).print(f"thresholds: all {everything:.4f}, place {smallest:.3f}", table)
+    Console(width=120).print(f"place: {smallest:.3f}", table)
     for c in clips:
-        print(json.dumps({"clip": c.number, "change": c.change, "calm": round(c.calm, 4), **found[c.number]}))
+        seen = {"calm": round(c.calm, 4), "busy": round(c.busy, 4)}
+        print(json.dumps({"clip": c.number, "change": c.change, **seen, **found[c.number]}))
 
 
 if __name__ == "__main__":

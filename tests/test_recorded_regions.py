@@ -24,10 +24,16 @@ def test_what_tells_a_change_of_all_from_one_of_a_part():
     calm = [min(line["calm"] for line in LOCAL), max(line["calm"] for line in LOCAL)]
     of_all = [min(line["calm"] for line in WHOLE), max(line["calm"] for line in WHOLE)]
     assert f"by {calm[0]:.3f} to {calm[1]:.3f} in the calmest fifth" in PAGE
-    assert f"by {of_all[0]:.3f} to {of_all[1]:.2f} in the calmest fifth" in PAGE
-    most = [min(line["most"] for line in LOCAL), max(line["most"] for line in LOCAL)]
-    assert f"up to {most[0]:.2f} to {most[1]:.2f} where it differs most" in PAGE
-    assert of_all[0] > keeping.ALL
+    assert f"style, by {of_all[0]:.3f} to {of_all[1]:.2f}" in PAGE
+    assert of_all[0] > keeping.PART
+    assert calm[1] < keeping.ALL
+    part, whole = (
+        [line["calm"] / line["busy"] for line in some if keeping.PART < line["calm"] < keeping.ALL]
+        for some in (LOCAL, WHOLE)
+    )
+    assert f"fifth has at most {max(part):.3f} of the busiest" in PAGE
+    assert f"and at least {min(whole):.3f} where all does" in PAGE
+    assert max(part) < keeping.EVEN < min(whole)
 
 
 def test_figures_of_regions():

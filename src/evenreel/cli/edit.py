@@ -181,6 +181,8 @@ def print_result(result: "FileResult") -> None:
         complain(
             f"note: {said_of(kept['shares'])} is the source's own, but for an edge of {kept['feather']} pixels."
         )
+    elif "compare" in result.record["seconds"]:
+        complain("note: the prompts differ everywhere in the clip, so nothing of the source is kept.")
     seconds = sum(result.record["seconds"].values())
     count = result.record["frames"]["written"]
     stdout().print(

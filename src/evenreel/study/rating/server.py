@@ -20,7 +20,7 @@ def serve(
         from evenreel.study.rating.page import rating_app
     except ImportError as error:
         raise SettingsError(
-            f"the rating page needs {error.name}, which is not installed; pip install 'evenreel[web]'."
+            f"the rating page needs {error.name}, which is not installed; pip install 'evenreel[rating]'."
         ) from error
     app = rating_app(folder, rater, experiment)
     with socket.socket() as listener:

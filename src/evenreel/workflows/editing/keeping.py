@@ -28,14 +28,18 @@ Difference = Float[Tensor, "frames height width"]
 
 TIMESTEPS = (300, 700)
 """Training timesteps, of 1000, at whose noise levels the prompts are compared."""
-CALM, ALL = 0.2, 0.036
-"""Share of a clip's cells that differ least, and the difference up to which the calmest of them may go, or else
-everything is meant: a change of style or background is one of all places."""
+CALM, BUSY = 0.2, 0.95
+"""Shares of a clip's cells: by how much the calmest of them differ, at most, and by how much all but the busiest."""
+PART, ALL = 0.022, 0.065
+"""Differences of the calmest cells below which a part is meant, and above which everything is: a change of style or
+background is one of all places."""
+EVEN = 0.12
+"""Between these, the share of the busiest cells' difference beyond which the calmest mean everything."""
 SMALLEST = 0.08
 """Difference from which a place is meant, where not everything is."""
-MOST = 0.62
-"""Share of a clip's cells beyond which everything is meant. This and ALL lie nearer to what changes of a part have: to
-edit too much costs little, and to keep what should change costs all."""
+MOST = 0.8
+"""Share of a clip's cells beyond which everything is meant. To edit too much costs little, and to keep what should
+change costs all."""
 
 
 def region_of(
@@ -134,14 +138,25 @@ def calmest(difference: Difference) -> float:
     return float(difference.flatten().kthvalue(math.ceil(CALM * difference.numel())).values)
 
 
-def concerned(difference: Difference, everything: float = ALL, smallest: float = SMALLEST) -> Part | None:
+def busiest(difference: Difference) -> float:
+    """Return how much those places of a clip differ, at least, that differ most: all but a share of BUSY."""
+    return float(difference.flatten().kthvalue(math.ceil(BUSY * difference.numel())).values)
+
+
+def is_everywhere(difference: Difference) -> bool:
+    """Whether a difference, averaged already, is one of all places: by itself, or beside that of the busiest ones."""
+    calm = calmest(difference)
+    return calm > ALL or calm > max(PART, EVEN * busiest(difference))
+
+
+def concerned(difference: Difference, smallest: float = SMALLEST) -> Part | None:
     """Return the cells that a change is about; None where it is about all of them, or where no place stands out.
 
     What is found is grown by a cell and by a frame: what moves, and what takes another shape, is covered where it was
     and where it will be.
     """
     near = averaged(difference)
-    if calmest(near) > everything:
+    if is_everywhere(near):
         return None
     cells = F.max_pool3d((near > smallest)[None, None].float(), 3, 1, 1)[0, 0] > 0
     return cells if 0 < float(cells.float().mean()) <= MOST else None
