@@ -22,7 +22,7 @@ PORT = 17860
 @pytest.fixture
 def page(tmp_path):
     """The page's address, and the cache that it works in."""
-    pytest.importorskip("gradio", reason="needs evenreel[web]")
+    pytest.importorskip("gradio", reason="needs the extra web")
     told = {"EVENREEL_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-m", "evenreel", "web", "--port", str(PORT), "--upload-limit", "1"]
     with subprocess.Popen(command, env=os.environ | told, stdout=subprocess.PIPE, text=True) as process:
@@ -100,6 +100,7 @@ def test_upload_edit_close_the_tab_come_back_and_download(page, browser, tmp_pat
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"{page}gradio_api/file={path}")  # noqa: S310
         assert refused.value.code in (403, 404)
+        refused.value.close()
 
 
 def test_another_address_needs_a_password(capsys):

@@ -157,7 +157,7 @@ class TestRatings:
 
 @pytest.fixture
 def address(study):
-    uvicorn = pytest.importorskip("uvicorn", reason="needs the extra web")
+    uvicorn = pytest.importorskip("uvicorn", reason="needs the extra rating")
     from evenreel.study.rating.page import rating_app
 
     server = uvicorn.Server(uvicorn.Config(rating_app(study, "ann"), port=0, log_level="error"))
@@ -369,7 +369,7 @@ class TestServer:
         assert Ratings(study / "ratings.sqlite").raters() == 1
 
     def test_the_address_is_told_once_it_answers(self, study):
-        pytest.importorskip("uvicorn", reason="needs the extra web")
+        pytest.importorskip("uvicorn", reason="needs the extra rating")
         code = (
             "import sys, pathlib; from evenreel.study.rating.server import serve\n"
             "serve(pathlib.Path(sys.argv[1]), 'ann', 0, lambda address: print(address, flush=True))"
