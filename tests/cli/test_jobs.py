@@ -5,7 +5,7 @@ import json
 import pytest
 
 from evenreel.cli import main
-from evenreel.workflows.editing import pipeline
+from evenreel.workflows.editing import stages
 from video.making import moving, write_clip
 
 
@@ -18,12 +18,12 @@ def told(tmp_path, tiny_folder, monkeypatch):
 
 
 def test_an_interrupted_edit_says_how_it_goes_on_and_does(told, tmp_path, monkeypatch, capsys):
-    decode = pipeline.Stages.decode
+    decode = stages.Stages.decode
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline.Stages, "decode", interrupted)
+    monkeypatch.setattr(stages.Stages, "decode", interrupted)
     assert main([*told, "-q"]) == 130
     said = capsys.readouterr().err
     assert said == "evenreel: interrupted; the same command, or `evenreel jobs resume`, goes on from here.\n"
@@ -35,7 +35,7 @@ def test_an_interrupted_edit_says_how_it_goes_on_and_does(told, tmp_path, monkey
     assert (job["status"], job["settings"]["prompt"]) == ("stopped", "a star")
     assert main(["jobs", "list"]) == 0
     assert "stopped: edit 1 of 1" in capsys.readouterr().out
-    monkeypatch.setattr(pipeline.Stages, "decode", decode)
+    monkeypatch.setattr(stages.Stages, "decode", decode)
     assert main(["jobs", "resume", job["name"][:5], "-q"]) == 0
     assert (tmp_path / "out.mp4").is_file()
     assert main(["jobs", "show", job["name"]]) == 0

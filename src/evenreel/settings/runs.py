@@ -69,8 +69,8 @@ class ControlUse:
     noun: ClassVar[str] = "a ControlNet"
 
     model: Annotated[str, NotEmpty(), Place(), Option(CONTROL, metavar="NAME|FOLDER|FILE", default="none")]
-    """ControlNet made for the model: a diffusers folder, one safetensors file, a name on the Hugging Face hub, or the
-    packaged `mini-canny`, `mini-depth`, `mini-pose`; may be told several times."""
+    """ControlNet made for the model: a diffusers folder, one safetensors file, or a name on the Hugging Face hub; may
+    be told several times."""
     kind: Annotated[
         Literal["canny", "depth", "pose", "as-is"],
         Formerly({"none": "as-is"}),
@@ -78,7 +78,7 @@ class ControlUse:
     ] = "canny"
     """What the ControlNet is shown of every frame: `canny`, its edges; `as-is`, the frame itself, where frames are maps
     already; `depth` and `pose`, the same, for maps that evenreel does not make. Told once for all, or once for each, in
-    their order; a packaged ControlNet's name says it."""
+    their order."""
     scale: Annotated[float, Range(0.0, 10.0), Option(CONTROL, metavar="NUMBER")] = 1.0
     """How much the ControlNet counts; 0 is not at all. Told once for all, or once for each, in their order."""
     clip: Annotated[str | None, Place(), Option(CONTROL, metavar="CLIP", default="the source")] = None

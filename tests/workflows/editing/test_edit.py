@@ -19,10 +19,11 @@ from evenreel.backbones.base import Guidance
 from evenreel.errors import ClipError, EvenreelError, OutputError, ResourceError, SettingsError, WeightsError
 from evenreel.ops import number_types
 from evenreel.video import load, probe
-from evenreel.workflows.editing import pipeline
+from evenreel.workflows.editing import sizes
 from evenreel.workflows.editing.edit import EditedClip, edit_clip
-from evenreel.workflows.editing.pipeline import memory_errors_explained, model_size
+from evenreel.workflows.editing.memory_errors import memory_errors_explained
 from evenreel.workflows.editing.repeat import repeat_edit
+from evenreel.workflows.editing.sizes import model_size
 from hosts import golden
 from tiny import save_tiny
 from video.making import audio_packets, moving, write_clip
@@ -97,7 +98,7 @@ def test_windows_change_nothing(clip_with_sound, tmp_path, settings, monkeypatch
     """Frames pass one by one or all at once: nothing is seen of it in the result."""
     frames = []
     for pixels in (1, 2**30):
-        monkeypatch.setattr(pipeline, "WINDOW_PIXELS", pixels)
+        monkeypatch.setattr(sizes, "WINDOW_PIXELS", pixels)
         edit_file(clip_with_sound, tmp_path / "pictures", settings(batch=7, host="frame"))
         frames.append(load(tmp_path / "pictures").frames)
     assert (frames[0].int() - frames[1].int()).abs().max() <= 1
@@ -343,7 +344,7 @@ class TestModelSize:
         for width, height in np.exp(rng.uniform(0, np.log(8192), (500, 2))).astype(int) + 1:
             across, down = model_size(int(width), int(height), 128, backbone)
             assert across % 16 == down % 16 == 0
-            assert across * down <= 2 * pipeline.LARGEST_ASPECT * 128**2
+            assert across * down <= 2 * sizes.LARGEST_ASPECT * 128**2
 
 
 @pytest.mark.parametrize(
@@ -369,15 +370,14 @@ def test_running_out_of_memory_comes_with_advice(error):
         ("auto", "ddim", "may change the result"),
     ],
 )
-def test_advice_on_memory_says_what_changes_the_result(settings, host, inversion, said):
-    told = settings(host=host, inversion=inversion, inversion_options={}, host_options={})
-    with pytest.raises(ResourceError, match=said), memory_errors_explained(told):
+def test_advice_on_memory_says_what_changes_the_result(host, inversion, said):
+    with pytest.raises(ResourceError, match=said), memory_errors_explained(host, inversion):
         raise MemoryError
 
 
-def test_advice_on_memory_names_bfloat16_only_where_it_helps(monkeypatch, settings):
+def test_advice_on_memory_names_bfloat16_only_where_it_helps(monkeypatch):
     def advice(**options):
-        with pytest.raises(ResourceError) as caught, memory_errors_explained(settings(**options)):
+        with pytest.raises(ResourceError) as caught, memory_errors_explained("frame", **options):
             raise MemoryError
         return str(caught.value)
 

@@ -9,7 +9,7 @@ import pytest
 from evenreel.settings import EditSettings
 from evenreel.workflows.editing.edit import edit_file
 
-MOST = 9
+MOST = 8
 PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))
 LAYERS = PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
 
@@ -21,7 +21,9 @@ def floor(module):
 
 
 def module_of(frame):
-    return frame.f_globals.get("__name__", "")
+    """The module of a call; the settings' own package is one room."""
+    name = frame.f_globals.get("__name__", "")
+    return "evenreel.settings" if name.startswith("evenreel.settings.") else name
 
 
 def is_given_settings(frame):
@@ -59,6 +61,6 @@ def walked(clip_with_sound, tiny_folder, tmp_path):
 def test_few_modules_see_all_settings_and_none_hands_them_up(walked):
     rooms = {called for _, called in walked}
     assert "evenreel.workflows.editing.pipeline" in rooms
-    assert len(rooms) <= MOST, sorted(rooms)
+    assert len(rooms) <= MOST, "\n".join(sorted(rooms))
     climbs = [(caller, called) for caller, called in walked if caller and floor(called) < floor(caller)]
     assert not climbs

@@ -28,7 +28,8 @@ from evenreel.workflows.editing.callers import check_clip, own_numbers
 from evenreel.workflows.editing.job_use import Keeping
 from evenreel.workflows.editing.keeping import region_of
 from evenreel.workflows.editing.mask_strip import save_strip, strip_path
-from evenreel.workflows.editing.pipeline import Pipeline, memory_errors_explained, model_size, window_length
+from evenreel.workflows.editing.memory_errors import memory_errors_explained
+from evenreel.workflows.editing.pipeline import Pipeline
 from evenreel.workflows.editing.record import FileResult, RecordedClip
 from evenreel.workflows.editing.regions import MaskClip, Region
 from evenreel.workflows.editing.rescue import with_pictures_kept
@@ -39,6 +40,7 @@ from evenreel.workflows.editing.run_setup import (
     opened,
     recorded,
 )
+from evenreel.workflows.editing.sizes import model_size, window_length
 
 EditResult: TypeAlias = FileResult
 """What `edit_file` wrote."""
@@ -110,7 +112,12 @@ def _edited(
     written = (target, record_path, *((strip_path(target),) if show_mask else ()))
     check_apart((info, *others, *control_clips(settings)), *written)
     size = info.width, info.height
-    with own_numbers(), memory_errors_explained(settings), Outputs(target) as outputs, ExitStack() as stack:
+    with (
+        own_numbers(),
+        memory_errors_explained(settings.host, settings.inversion, settings.dtype, settings.device),
+        Outputs(target) as outputs,
+        ExitStack() as stack,
+    ):
         writer = VideoWriter(
             target,
             *size,
@@ -180,7 +187,10 @@ def edit_clip(
         clip = _part(clip, start, len(clip.frames) if end is None else end)
     height, width = clip.frames.shape[1:3]
     mask = None if settings.mask is None else MaskClip.opened(settings.mask, width, height)
-    with own_numbers(), memory_errors_explained(settings):
+    with (
+        own_numbers(),
+        memory_errors_explained(settings.host, settings.inversion, settings.dtype, settings.device),
+    ):
         pipeline = edit_pipeline(settings, backbone, progress, len(clip.frames), download=download)
         working = model_size(width, height, settings.size, pipeline.backbone)
         length = window_length(width, height, settings.batch)

@@ -19,7 +19,7 @@ from evenreel.types import Latents
 from evenreel.video import VideoInfo, VideoWriter
 from evenreel.workflows.editing import record
 from evenreel.workflows.editing.callers import own_numbers
-from evenreel.workflows.editing.pipeline import Stages, memory_errors_explained, model_size
+from evenreel.workflows.editing.memory_errors import memory_errors_explained
 from evenreel.workflows.editing.record import FileResult, RecordedClip
 from evenreel.workflows.editing.rescue import with_pictures_kept
 from evenreel.workflows.editing.run_setup import (
@@ -29,6 +29,8 @@ from evenreel.workflows.editing.run_setup import (
     opened,
     recorded,
 )
+from evenreel.workflows.editing.sizes import model_size
+from evenreel.workflows.editing.stages import Stages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +114,7 @@ def generate_file(
     check_apart(control_clips(settings), target, record_path)
     if not overwrite:
         _check_free(target, record_path)
-    with own_numbers(), memory_errors_explained(settings):
+    with own_numbers(), memory_errors_explained(settings.host, None, settings.dtype, settings.device):
         stages = _opened(settings, backbone, progress, download=download)
         working, size = stages.sizes()
         if not target.suffix and settings.fps != GenerateSettings.fps:
@@ -145,7 +147,7 @@ def generate_clip(
     download: bool = False,
 ) -> GeneratedClip:
     """Make a clip from text in memory. Raises any EvenreelError."""
-    with own_numbers(), memory_errors_explained(settings):
+    with own_numbers(), memory_errors_explained(settings.host, None, settings.dtype, settings.device):
         stages = _opened(settings, backbone, progress, download=download)
         working, size = stages.sizes()
         frames = torch.cat(list(stages.decode(stages.latents(working), size)))

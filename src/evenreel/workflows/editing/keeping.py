@@ -20,8 +20,9 @@ from evenreel.hosts.base import EditJob, moving, predict_in_windows
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.ops.regions import Part
 from evenreel.types import Latents
-from evenreel.workflows.editing.pipeline import Pipeline, window_length
+from evenreel.workflows.editing.pipeline import Pipeline
 from evenreel.workflows.editing.regions import MaskClip, Region
+from evenreel.workflows.editing.sizes import window_length
 
 Difference = Float[Tensor, "frames height width"]
 """Root of the mean square, over channels, of the difference of two noise predictions."""

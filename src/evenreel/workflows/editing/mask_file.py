@@ -15,9 +15,10 @@ from evenreel.video import VideoWriter
 from evenreel.workflows.editing.callers import own_numbers
 from evenreel.workflows.editing.edit import edit_pipeline, expected_frames, open_source
 from evenreel.workflows.editing.keeping import region_of
-from evenreel.workflows.editing.pipeline import memory_errors_explained, model_size
+from evenreel.workflows.editing.memory_errors import memory_errors_explained
 from evenreel.workflows.editing.regions import Region
 from evenreel.workflows.editing.run_setup import check_apart
+from evenreel.workflows.editing.sizes import model_size
 
 
 def mask_file(
@@ -45,7 +46,11 @@ def mask_file(
     info = stream.info
     size = info.width, info.height
     check_apart((info,), target)
-    with own_numbers(), memory_errors_explained(settings), Outputs(target) as outputs:
+    with (
+        own_numbers(),
+        memory_errors_explained(settings.host, settings.inversion, settings.dtype, settings.device),
+        Outputs(target) as outputs,
+    ):
         writer = VideoWriter(target, *size, outputs=outputs)
         expected = expected_frames(info, *settings.frames)
         pipeline = edit_pipeline(settings, backbone, progress, expected, download=download)

@@ -23,8 +23,8 @@ from evenreel.workflows.editing.callers import check_backbone
 from evenreel.workflows.editing.control_use import Conditions
 from evenreel.workflows.editing.model_additions import Additions
 from evenreel.workflows.editing.motion_use import OFF, MotionInUse, chosen_host
-from evenreel.workflows.editing.pipeline import Stages
 from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.workflows.editing.stages import Stages
 
 Opened = TypeVar("Opened", bound=Stages)
 

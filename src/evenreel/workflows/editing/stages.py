@@ -1,0 +1,256 @@
+"""What edits and clips made from text do alike: prompts, additions, sampling, and decoding window by window."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch.nn.functional import interpolate
+
+from evenreel.backbones import Backbone
+from evenreel.backbones.control import AnyControl
+from evenreel.diffusion import sampling
+from evenreel.diffusion.inversion import Inverted
+from evenreel.hosts.base import Carries, EditJob, Host, PrefixOf, Prompts, Session
+from evenreel.hosts.motion_windows import MotionWindows
+from evenreel.inversions.base import Inversion, SourceClip
+from evenreel.jobs.reached import Reached
+from evenreel.ops.regions import Weights
+from evenreel.progress import Progress, tracked
+from evenreel.settings import EditSettings, RunSettings
+from evenreel.types import Latents, Pixels
+from evenreel.video import VideoInfo, from_model
+from evenreel.workflows.editing.adapter_use import AdapterInUse
+from evenreel.workflows.editing.control_use import Conditions
+from evenreel.workflows.editing.model_additions import Additions
+from evenreel.workflows.editing.motion_use import MotionInUse
+from evenreel.workflows.editing.regions import changed
+from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.workflows.editing.sizes import window_length
+
+log = logging.getLogger(__name__)
+Made = TypeVar("Made")
+
+SAME_SHAPE = 0.1
+"""Logarithm of the ratio of two aspects that count as one: frames of models have sides of certain multiples only."""
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """Keeps what a run has done, and knows what one that was stopped had done; see `job_use`."""
+
+    def encoded(self, start: int, count: int) -> Latents | None:
+        """Return latents of frames from `start` on, where all of them are there."""
+        ...
+
+    def encode(self, start: int, latents: Latents) -> None:
+        """Keep latents of frames from `start` on."""
+        ...
+
+    def encode_to(self, count: int) -> None:
+        """Hear that so many frames are encoded."""
+        ...
+
+    def reached(self, device: torch.device) -> Reached | None:
+        """Return where sampling has got to."""
+        ...
+
+    def reach(self, steps: int, latents: Latents, session: Session, *, last: bool) -> None:
+        """Keep latents after a step."""
+        ...
+
+    def inverted(
+        self, source: SourceClip, inversion: Inversion, host: Host, decides: Mapping[str, Any]
+    ) -> AbstractContextManager[Inverted]:
+        """Invert a clip, or find that done; `decides` is what else it depends on."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A model, a host and settings, and what edits and clips made from text do with them alike."""
+
+    kind: ClassVar[str]
+    """`edit` or `generate`."""
+
+    backbone: Backbone
+    host: Host
+    settings: RunSettings
+    progress: Progress
+    stopwatch: Stopwatch
+    conditions: Conditions | None = None
+    """ControlNets and what they are shown; None without one."""
+    adapter: AdapterInUse | None = None
+    """None without one."""
+    additions: Additions | None = None
+    """LoRAs, embeddings, and how prompts are read."""
+    motion: MotionInUse | None = None
+    """Motion modules; None without."""
+
+    kept: Keeper | None = None
+    """What is kept of the run, so that one that was stopped goes on; None where nothing is."""
+
+    notices: list[str] = field(default_factory=list)
+    """What of the settings has no effect, or less of one than may be thought; a sentence each, for the record."""
+
+    @contextmanager
+    def completed(self) -> Iterator[None]:
+        """The model with its LoRAs and embeddings while inside."""
+        with nullcontext() if self.additions is None else self.additions.at_work(self.backbone):
+            yield
+
+    def notice(self, text: str) -> None:
+        """Log a warning of something that has no effect, and keep it for the record."""
+        log.warning("%s.", text)
+        self.notices.append(f"{text}.")
+
+    @property
+    def guidance_scale(self) -> float:
+        """As the settings have it, else the model."""
+        told = self.settings.guidance_scale
+        return getattr(self.backbone.guidance, self.kind) if told is None else told
+
+    def control(self, size: tuple[int, int], first: int, count: int) -> AnyControl | None:
+        """What the ControlNets see of frames from `first` on, at (width, height) `size`."""
+        if self.conditions is None:
+            return None
+        self._compare(self.conditions.clip, size, count)
+        with self.stopwatch.stage("control"):
+            return self.conditions.control(size, first, count, self.progress)
+
+    def _compare(self, clip: VideoInfo | None, size: tuple[int, int], count: int) -> None:
+        """Warn of a control's clip of another shape, or of which only a part is shown."""
+        if clip is None:
+            return
+        if abs(math.log(clip.width * size[1] / (clip.height * size[0]))) > SAME_SHAPE:
+            self.notice(
+                f"the control's clip is {clip.width} x {clip.height} and is stretched to {size[0]} x {size[1]}"
+            )
+        there = clip.estimated_frame_count
+        whole = not isinstance(self.settings, EditSettings) or self.settings.frames == (0, None)
+        if whole and there is not None and there > count:
+            self.notice(f"of the control's {there} frames, the first {count} are shown")
+
+    @contextmanager
+    def adapted(self) -> Iterator[PrefixOf | None]:
+        """The adapter, if there is one, at work in the model while inside; yields what goes in front of prompts."""
+        if self.adapter is None:
+            yield None
+            return
+        with self.adapter.attached(self.backbone) as prefix:
+            yield prefix
+
+    @cached_property
+    def timesteps(self) -> tuple[int, ...]:
+        """Those of the run, descending."""
+        return self.backbone.schedule.timesteps(self.settings.steps)
+
+    def embedded(self, frames: int, *others: str) -> tuple[torch.Tensor, ...]:
+        """The prompt, a row for all frames or one for each where it changes; then a row for each of `others`."""
+        schedule = self.settings.schedule
+        schedule.check(frames)
+        rows = self.backbone.embed([*schedule.texts, *others]).split(1)
+        texts = dict(zip(schedule.texts, rows, strict=False))
+        if schedule.is_constant:
+            return rows
+        mixed = [
+            sum(
+                (texts[text] * share for text, share in schedule.shares(frame).items()),
+                torch.zeros_like(rows[0]),
+            )
+            for frame in range(frames)
+        ]
+        return torch.cat(mixed), *rows[len(texts) :]
+
+    def written(self, source: str) -> Prompts | None:
+        """The prompts as they were written; None where one changes, so that no words are compared."""
+        schedule = self.settings.schedule
+        return Prompts(source=source, edit=schedule.texts[0]) if schedule.is_constant else None
+
+    @contextmanager
+    def moved(self, apart: frozenset[int] = frozenset()) -> Iterator[MotionWindows | None]:
+        """The motion modules, if there are some, in the model while inside: in the inversion and the sampling.
+
+        Frames in `apart` pass by themselves.
+        """
+        if self.motion is None:
+            yield None
+            return
+        with self.motion.attached(self.backbone, self.timesteps, apart) as windows:
+            yield windows
+
+    def sample(
+        self,
+        job: EditJob,
+        stage: str,
+        added_noise: sampling.AddedNoise | None = None,
+        eta: float = 1.0,
+        put_back: sampling.PutBack | None = None,
+    ) -> Latents:
+        """Clean latents of a whole clip."""
+        with ExitStack() as stack:
+            stack.enter_context(self.stopwatch.stage("sample"))
+            session = stack.enter_context(self.host.attach(self.backbone, job))
+            clean, timesteps = session.start()
+            clean, first = self._taken_up(session, clean)
+            steps = sampling.sample(
+                clean,
+                session.predict_noise,
+                self.backbone.schedule,
+                timesteps,
+                added_noise=added_noise,
+                eta=eta,
+                put_back=put_back,
+                first=first,
+            )
+            total = len(timesteps)
+            for step, (_, clean) in enumerate(tracked(steps, self.progress, stage, total, first), first + 1):
+                if self.kept is not None:
+                    self.kept.reach(step, clean, session, last=step == total)
+        return clean
+
+    def _taken_up(self, session: Session, start: Latents) -> tuple[Latents, int]:
+        """Latents to begin with, and the step: those of a run that was stopped, or the start."""
+        reached = None if self.kept is None else self.kept.reached(self.backbone.device)
+        if reached is None:
+            return start, 0
+        if isinstance(session, Carries):
+            session.carry_on(reached.carried)
+        return reached.latents, reached.steps
+
+    def decode(self, latents: Latents, size: tuple[int, int]) -> Iterator[Pixels]:
+        """Frames of the source's size, window by window."""
+
+        def pixels(part: slice) -> Pixels:
+            return from_model(self.backbone.decode(latents[part]), size).cpu()
+
+        return self._in_windows(len(latents), size, pixels)
+
+    def decode_beside(
+        self, latents: Latents, clean: Latents, size: tuple[int, int]
+    ) -> Iterator[tuple[Pixels, Weights]]:
+        """The same, each with how much an edit changed every pixel; `clean` are the source's latents."""
+
+        def both(part: slice) -> tuple[Pixels, Weights]:
+            edited = self.backbone.decode(latents[part])
+            weights = changed(edited, self.backbone.decode(clean[part]))
+            width, height = size
+            weights = interpolate(weights[:, None], (height, width), mode="bilinear", align_corners=False)
+            return from_model(edited, size).cpu(), weights[:, 0].cpu()
+
+        return self._in_windows(len(latents), size, both)
+
+    def _in_windows(self, total: int, size: tuple[int, int], made: Callable[[slice], Made]) -> Iterator[Made]:
+        """What is made of windows of `total` frames of a size, which are written before the next."""
+        stage, window = "decode and write", window_length(*size, self.settings.batch)
+        self.progress(stage, 0, total)
+        for start in range(0, total, window):
+            with self.stopwatch.stage("decode"):
+                found = made(slice(start, start + window))
+            with self.stopwatch.stage("write"):
+                yield found
+            self.progress(stage, min(total, start + window), total)
