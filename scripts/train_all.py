@@ -35,9 +35,9 @@ from evenreel.training.loop import Training
 from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.mini import control, samples
 from evenreel.training.mini.adapter import settings_for, world_adapter
-from evenreel.training.mini.latents import SceneData
 from evenreel.training.mini.pack import write_sums
 from evenreel.training.mini.recipe import EDITS_FROM, MiniRecipe, PartRecipe
+from evenreel.training.mini.scene_data import SceneData
 from evenreel.training.mini.start import StartFolder
 from evenreel.training.mini.train import MiniTraining
 from evenreel.training.trainee import Draw

@@ -8,12 +8,14 @@ import sys
 import pytest
 
 from evenreel.adapters.window import Window
+from evenreel.backbones import mini
 from evenreel.cli import main
 from evenreel.errors import SettingsError
 from evenreel.settings.changes import changed, options, told_of
 from evenreel.training.adapter import recipes
 from evenreel.training.adapter.settings import AdapterTrainingSettings, Validation, Watching
 from evenreel.training.data.settings import DataSettings, SourceSettings
+from evenreel.training.mini.recipe import MiniRecipe
 from evenreel.training.motion.settings import MotionTrainingSettings
 
 WORDS = {
@@ -188,6 +190,37 @@ def test_motion(trained):
         middle=True,
         loop=dataclasses.replace(own.loop, steps=None, minutes=2.0, decay=0.0),
     )
+
+
+def test_mini(monkeypatch, tmp_path):
+    seen = {}
+
+    def train(folder, parts, **told):
+        seen.update(told, folder=folder, parts=parts)
+
+    monkeypatch.setattr("evenreel.training.mini.train.train_mini", train)
+    words = [
+        "--parts",
+        "vae, unet",
+        "--from",
+        "mini",
+        "--minutes",
+        "2",
+        "--learning-rate",
+        "0.01",
+        "--device",
+        "cpu",
+    ]
+    assert main(["train", "mini", *words, "--out", str(tmp_path), "-q"]) == 0
+    assert (seen["folder"], seen["parts"], seen["start"]) == (tmp_path, ("vae", "unet"), mini.FOLDER)
+    assert seen["recipe"] == MiniRecipe().told(minutes=2, learning_rate=0.01)
+    own = MiniRecipe().parts["text"]
+    told = dataclasses.replace(own.loop, steps=None, minutes=2.0, learning_rate=0.01)
+    assert seen["recipe"].parts["text"] == dataclasses.replace(own, loop=told)
+
+    assert main(["train", "mini", "-q"]) == 0
+    assert (seen["recipe"], seen["start"]) == (MiniRecipe(), None)
+    assert seen["parts"] == ("vae", "text", "vision", "decoder", "judge", "unet", "motion", "control")
 
 
 def test_data(monkeypatch, tmp_path):

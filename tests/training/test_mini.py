@@ -21,7 +21,8 @@ from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.mini.latents import tokens_of, word_tokens
 from evenreel.training.mini.pictures import as_bytes, in_order
 from evenreel.training.mini.recipe import MiniRecipe, PartRecipe
-from evenreel.training.mini.rendering import Chunk, SceneData, captions_of, edit_of, frames_of
+from evenreel.training.mini.rendering import Chunk, captions_of, edit_of, frames_of
+from evenreel.training.mini.scene_data import SceneData
 from evenreel.training.mini.start import StartFolder
 from evenreel.training.mini.train import MiniTraining, train_mini
 from evenreel.world import ATTRIBUTES, render
@@ -103,7 +104,7 @@ def test_memory_that_is_too_small_halves_the_batch(tmp_path, monkeypatch):
 
 
 def test_minutes_in_which_no_step_fits_are_refused(tmp_path):
-    short = recipe().with_loop(minutes=1e-6)
+    short = recipe().told(minutes=1e-6)
     with pytest.raises(SettingsError, match=r"minutes 1e-06 is less than one step of judge takes"):
         train_mini(tmp_path, ["judge"], recipe=short, device="cpu", start=mini.FOLDER)
 

@@ -53,15 +53,19 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def takes_changes(
-    kind: type, recipes: Mapping[str, object], *, only: Collection[str] | None = None
+    kind: type,
+    recipes: Mapping[str, object],
+    *,
+    only: Collection[str] | None = None,
+    together: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace the parameter `told` of a command by an option for all (or `only` some) that can be told of settings.
 
         @takes_changes(AdapterTrainingSettings, {"edits": recipes.adapter("edits")})
         def adapter(data: Annotated[Path, typer.Argument()], told: Mapping[str, Any]) -> None: ...
 
-    The command gets what was told, by name. As defaults the help page shows what the recipes say; where they differ,
-    those of the others by their names.
+    The command gets what was told, by name. As defaults the help page shows what the first recipe says, or, where the
+    recipes are those of parts that are trained `together`, what most of them say; those that differ follow by name.
     """
     chosen = [leaf for leaf in options(kind) if only is None or leaf.name in only]
     says = {name: told_of(recipe) for name, recipe in recipes.items()}
@@ -71,7 +75,7 @@ def takes_changes(
         parameters: list[inspect.Parameter] = []
         for parameter in inspect.signature(command).parameters.values():
             if parameter.name == "told":
-                parameters.extend(_change(leaf, says) for leaf in chosen)
+                parameters.extend(_change(leaf, says, together) for leaf in chosen)
             else:
                 parameters.append(parameter.replace(annotation=hints[parameter.name]))
 
@@ -114,14 +118,14 @@ def spelled(name: str) -> str:
     return _FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
-def _change(leaf: Leaf, says: Mapping[str, Mapping[str, Any]]) -> inspect.Parameter:
+def _change(leaf: Leaf, says: Mapping[str, Mapping[str, Any]], together: bool) -> inspect.Parameter:
     """The option for a setting whose default is the recipe's."""
     details = typer.Option(
         *_flags(leaf),
         help=escape(leaf.help),
         rich_help_panel=leaf.option.panel,
         metavar=leaf.option.metavar,
-        show_default=_by_recipe(leaf, says),
+        show_default=_by_recipe(leaf, says, together),
     )
     return inspect.Parameter(
         leaf.name,
@@ -131,16 +135,17 @@ def _change(leaf: Leaf, says: Mapping[str, Mapping[str, Any]]) -> inspect.Parame
     )
 
 
-def _by_recipe(leaf: Leaf, says: Mapping[str, Mapping[str, Any]]) -> str | bool:
+def _by_recipe(leaf: Leaf, says: Mapping[str, Mapping[str, Any]], together: bool) -> str | bool:
     """The default of a setting as the help page shows it."""
     shown = {
         name: leaf.option.default or _in_a_word(values[leaf.name])
         for name, values in says.items()
         if leaf.name in values
     }
-    first, *others = shown.items()
-    differing = [f"of {name} {word}" for name, word in others if word != first[1]]
-    return "; ".join([first[1], *differing]) if first[1] else False
+    words = list(shown.values())
+    usual = max(words, key=words.count) if together else words[0]
+    differing = [f"of {name} {word}" for name, word in shown.items() if word != usual]
+    return "; ".join([usual, *differing]) if usual else False
 
 
 def _in_a_word(value: Any) -> str:

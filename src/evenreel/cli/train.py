@@ -1,16 +1,22 @@
 """`evenreel train mini`: the packaged model; and the group that all other trainings are in too."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from evenreel.cli.console import shown_progress, stdout
+from evenreel.cli.options import takes_changes, takes_settings
 from evenreel.cli.train_adapter import adapter
 from evenreel.cli.train_control import control
 from evenreel.cli.train_motion import motion
-from evenreel.errors import SettingsError, WeightsError
+from evenreel.cli.training import training_shown
+from evenreel.errors import SettingsError
+from evenreel.training.loop_settings import LoopSettings
+from evenreel.training.mini.recipe import MiniRecipe
+from evenreel.training.mini.settings import TRAINED, MiniTrainingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,19 +36,18 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="train")
 
 
+@takes_settings
+@takes_changes(LoopSettings, {part: MiniRecipe().parts[part].loop for part in TRAINED}, together=True)
 def mini(
+    settings: MiniTrainingSettings,
+    told: Mapping[str, Any],
     out: Annotated[
         Path | None,
         typer.Option(
+            "--out",
+            "-o",
             help="Folder for states, logs and, in OUT/model, the finished model; with --report, the model to measure.",
             show_default="runs/mini; with --report the packaged model",
-        ),
-    ] = None,
-    parts: Annotated[
-        str | None,
-        typer.Option(
-            help="Parts to train, comma-separated; each needs those before it.",
-            show_default="vae,text,vision,decoder,judge,unet,motion,control",
         ),
     ] = None,
     report: Annotated[
@@ -62,72 +67,46 @@ def mini(
             help="Folder for contact sheets of --report: 64 drawings of each shape, worst outlines first."
         ),
     ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="Finished model to go on from, a folder or `mini`; its weights are taken, the optimizer begins anew.",
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Optimizer steps of each part, in place of its own number.")
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="Minutes of training for each part, which ends within them.")
-    ] = None,
-    warmup: Annotated[
-        int | None,
-        typer.Option(min=0, help="Steps over which the learning rate of each part rises from zero."),
-    ] = None,
-    dtype: Annotated[
-        str,
-        typer.Option(
-            help="Number type of the matrix products: auto (the faster one, measured), float32, bfloat16 or float16."
-        ),
-    ] = "auto",
-    device: Annotated[
-        str,
-        typer.Option(
-            help="Device to train on, or with --report to measure on: auto, cpu, cuda, cuda:1 or mps."
-        ),
-    ] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Train the packaged `mini` model from nothing; started again, it goes on where it stopped.
 
-    It takes hours on two cores and minutes on a GPU (docs/training.md). Seeds and settings are recorded in
-    OUT/model/training.json. Several processes: `accelerate launch --multi_gpu -m evenreel train mini`.
+    Each part has steps and rates of its own; what is told holds for all parts that are trained. It takes hours on two
+    cores and minutes on a GPU (docs/training.md). Seeds and settings are recorded in OUT/model/training.json.
+    Several processes: `accelerate launch --multi_gpu -m evenreel train mini`.
     """
     if sheets is not None and not report:
         raise SettingsError("--sheets shows what a finished model draws; give it with --report.")
+    from evenreel.backbones.mini import FOLDER as PACKAGED
+
+    if report:
+        _measured(out or PACKAGED, settings.device, first_seed, sheets, quiet)
+        return
+    from evenreel.training.mini.train import train_mini
+
+    with training_shown(quiet) as progress:
+        train_mini(
+            out or DEFAULT_FOLDER,
+            settings.parts,
+            recipe=MiniRecipe().told(**told),
+            device=settings.device,
+            start=None
+            if settings.start is None
+            else PACKAGED
+            if settings.start == "mini"
+            else Path(settings.start),
+            progress=lambda part, done, total, _: progress(part, done, total),
+        )
+
+
+def _measured(folder: Path, device: str, first_seed: int, sheets: Path | None, quiet: bool) -> None:
+    """Measure a finished model, write its card, and print the figures."""
+    from evenreel.workflows.world.mini_report import report
+
+    folder = folder / "model" if (folder / "model").is_dir() else folder
+    kept = first_seed == 0  # the card speaks of one set of scenes; others are for a second opinion
     with shown_progress(quiet) as progress:
-        if not report:
-            from evenreel.backbones import mini as own
-            from evenreel.training.mini.recipe import MiniRecipe
-            from evenreel.training.mini.train import train_mini
-
-            recipe = MiniRecipe().with_loop(steps=steps, minutes=minutes, warmup=warmup, dtype=dtype)
-            chosen = None if parts is None else _chosen(parts, tuple(recipe.parts))
-            folder = None if start is None else own.FOLDER if start == "mini" else Path(start)
-            try:
-                train_mini(
-                    out or DEFAULT_FOLDER,
-                    chosen,
-                    recipe=recipe,
-                    device=device,
-                    start=folder,
-                    progress=lambda part, done, total, _: progress(part, done, total),
-                )
-            except FloatingPointError as error:
-                raise WeightsError(str(error)) from error
-            return
-        from evenreel.backbones import mini as packaged
-        from evenreel.workflows.world.mini_report import report as measure
-
-        folder = out or packaged.FOLDER
-        folder = folder / "model" if (folder / "model").is_dir() else folder
-        kept = first_seed == 0  # the card speaks of one set of scenes; others are for a second opinion
-        figures = measure(
+        figures = report(
             folder, first=first_seed, device=device, write=kept, sheets=sheets, progress=progress
         )
     if quiet:
@@ -135,13 +114,6 @@ def mini(
     _print(figures)
     if kept:
         stdout().print(f"Model card: {folder / 'README.md'}", markup=False)
-
-
-def _chosen(parts: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    chosen = tuple(part.strip() for part in parts.split(",") if part.strip())
-    if not chosen or any(part not in known for part in chosen):
-        raise SettingsError(f"--parts must name some of {', '.join(known)}, comma-separated, got {parts!r}.")
-    return chosen
 
 
 def _print(figures: "Sequence[Figure]") -> None:

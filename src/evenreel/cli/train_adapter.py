@@ -1,15 +1,14 @@
 """`evenreel train adapter`."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from evenreel.cli.console import shown_progress, stdout
+from evenreel.cli.console import stdout
 from evenreel.cli.options import takes_changes, takes_settings
-from evenreel.errors import WeightsError
+from evenreel.cli.training import is_first, training_shown
 from evenreel.training.adapter import recipes
 from evenreel.training.adapter.settings import AdapterTrainingSettings, Watching
 
@@ -49,11 +48,7 @@ def adapter(
     settings = recipes.adapter(recipe, **told)
     from evenreel.workflows.training.adapter import train_adapter
 
-    first = os.environ.get("LOCAL_RANK", "0") == "0"
-    with shown_progress(quiet or not first) as progress:
-        try:
-            path = train_adapter(data, out, settings, validation=watching.validate, progress=progress)
-        except FloatingPointError as error:
-            raise WeightsError(str(error)) from error
-    if not quiet and first:
+    with training_shown(quiet) as progress:
+        path = train_adapter(data, out, settings, validation=watching.validate, progress=progress)
+    if not quiet and is_first():
         stdout().print(f"Adapter: {path}", markup=False)

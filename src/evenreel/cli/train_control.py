@@ -1,16 +1,14 @@
 """`evenreel train control`."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from evenreel.cli.console import shown_progress, stdout
+from evenreel.cli.console import stdout
 from evenreel.cli.options import takes_changes
-from evenreel.errors import WeightsError
+from evenreel.cli.training import is_first, print_levels, training_shown
 from evenreel.training.control.settings import ControlTrainingSettings
 
 
@@ -42,24 +40,14 @@ def control(
     settings = ControlTrainingSettings.told(**told)
     from evenreel.workflows.training.control import report_control, train_control
 
-    first = os.environ.get("LOCAL_RANK", "0") == "0"
-    with shown_progress(quiet or not first) as progress:
-        if report:
-            figures = report_control(data, out, settings, progress=progress)
-        else:
-            figures = []
-            try:
-                train_control(data, out, settings, progress=progress)
-            except FloatingPointError as error:
-                raise WeightsError(str(error)) from error
-    if quiet or not first:
+    with training_shown(quiet) as progress:
+        figures = report_control(data, out, settings, progress=progress) if report else []
+        if not report:
+            train_control(data, out, settings, progress=progress)
+    if quiet or not is_first():
         return
-    if figures:
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in ("noise level", "without", "with", "another's map"):
-            table.add_column(column, justify="right")
-        for each in figures:
-            table.add_row(f"{each.level:g}", f"{each.base:.4f}", f"{each.control:.4f}", f"{each.other:.4f}")
-        stdout().print(table)
+    if report:
+        rows = ((each.level, each.base, each.control, each.other) for each in figures)
+        print_levels(("without", "with", "another's map"), rows)
     else:
         stdout().print(f"ControlNet: {out / 'control'}", markup=False)

@@ -1,16 +1,14 @@
 """`evenreel train motion`."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from evenreel.cli.console import shown_progress, stdout
+from evenreel.cli.console import stdout
 from evenreel.cli.options import takes_changes
-from evenreel.errors import WeightsError
+from evenreel.cli.training import is_first, print_levels, training_shown
 from evenreel.training.motion.settings import MotionTrainingSettings
 
 
@@ -48,22 +46,14 @@ def motion(
     from evenreel.workflows.training.motion import train_motion
     from evenreel.workflows.training.motion_report import report_motion
 
-    first = os.environ.get("LOCAL_RANK", "0") == "0"
-    with shown_progress(quiet or not first) as progress:
+    with training_shown(quiet) as progress:
         if report:
             path, figures = report_motion(data, out, settings, progress=progress)
         else:
-            try:
-                path, figures = train_motion(data, out, settings, progress=progress), []
-            except FloatingPointError as error:
-                raise WeightsError(str(error)) from error
-    if quiet or not first:
+            path, figures = train_motion(data, out, settings, progress=progress), []
+    if quiet or not is_first():
         return
     if figures:
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in ("noise level", "without", "with", "shuffled"):
-            table.add_column(column, justify="right")
-        for each in figures:
-            table.add_row(f"{each.level:g}", f"{each.base:.4f}", f"{each.motion:.4f}", f"{each.shuffled:.4f}")
-        stdout().print(table)
+        rows = ((each.level, each.base, each.motion, each.shuffled) for each in figures)
+        print_levels(("without", "with", "shuffled"), rows)
     stdout().print(f"{'Report' if report else 'Motion modules'}: {path}", markup=False)

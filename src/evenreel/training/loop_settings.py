@@ -1,8 +1,9 @@
 """How something is trained: steps, learning rate, number type, averages."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from evenreel.errors import SettingsError
 from evenreel.settings import Option, Range, settle
@@ -68,3 +69,8 @@ class LoopSettings:
     def falls_from(self, length: int) -> int:
         """The step from which the learning rate falls in a run of `length` steps; `length` where it stays."""
         return length - math.floor(length * self.decay)
+
+
+def lasting(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was told of a training, by flat names; minutes without steps mean that no steps are set."""
+    return {"steps": None, **told} if told.get("minutes") is not None else dict(told)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from evenreel.settings import NotEmpty, Option, Range, settle
 from evenreel.settings.changes import changed
-from evenreel.training.loop_settings import TRAINING, LoopSettings
+from evenreel.training.loop_settings import TRAINING, LoopSettings, lasting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,4 @@ class ControlTrainingSettings:
 
         Raises: SettingsError.
         """
-        if told.get("minutes") is not None:
-            told = {"steps": None, **told}
-        return changed(cls(), told, "a training")
+        return changed(cls(), lasting(told), "a training")

@@ -26,7 +26,8 @@ from evenreel.files import scratch
 from evenreel.training.mini import tokenizer
 from evenreel.training.mini.control_maps import SceneControls
 from evenreel.training.mini.pictures import SIZE, in_order, workers
-from evenreel.training.mini.rendering import TOKENS, Chunk, SceneData, WordTokens
+from evenreel.training.mini.rendering import TOKENS, Chunk, WordTokens
+from evenreel.training.mini.scene_data import SceneData
 from evenreel.training.states import write_tensors
 from evenreel.world.captions import vocabulary
 

@@ -1,9 +1,11 @@
 """How the parts of the mini model are trained: measured settings, in the order in which the parts need each other."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from evenreel.training.loop_settings import LoopSettings
-from evenreel.training.mini.latents import SceneData
+from evenreel.settings.changes import changed
+from evenreel.training.loop_settings import LoopSettings, lasting
+from evenreel.training.mini.scene_data import SceneData
 
 POOL_SIZE = 30_000
 """Pictures that the autoencoder, CLIP and the judge are trained on."""
@@ -14,10 +16,8 @@ EDITS_FROM = 1 << 32
 """Seed of the first scene that is edited in a training."""
 
 
-def _loop(steps: int, **changes: object) -> LoopSettings:
-    return LoopSettings(
-        **{"steps": steps, "optimizer": "muon", "betas": BETAS, "average": 0.999} | changes  # pyright: ignore[reportArgumentType]
-    )
+def _loop(steps: int, **changes: Any) -> LoopSettings:
+    return LoopSettings(**{"steps": steps, "optimizer": "muon", "betas": BETAS, "average": 0.999, **changes})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +30,6 @@ class PartRecipe:
     """Samples of a micro-batch."""
     seed: int = 0
     """Where the weights and the micro-batches start."""
-
-    def with_loop(
-        self, steps: int | None, minutes: float | None, warmup: int | None, dtype: str
-    ) -> "PartRecipe":
-        """The part trained for other steps or minutes. Raises: SettingsError."""
-        own = self.loop
-        length = steps if steps is not None else None if minutes is not None else own.steps
-        risen = own.warmup if warmup is None else warmup
-        return replace(self, loop=replace(own, steps=length, minutes=minutes, warmup=risen, dtype=dtype))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,16 +71,16 @@ class MiniRecipe:
         """What ControlNets are trained on: pictures or clips, whichever are kept with maps; by default pictures."""
         return self.clips if self.clips.controls else replace(self.scenes, controls=True)
 
-    def with_loop(
-        self,
-        *,
-        steps: int | None = None,
-        minutes: float | None = None,
-        warmup: int | None = None,
-        dtype: str = "auto",
-    ) -> "MiniRecipe":
-        """The recipe with another length of every part, or number type. Raises: SettingsError."""
+    def told(self, **told: Any) -> "MiniRecipe":
+        """Return the recipe with what was told of the loops, by flat names (`steps`, `dtype`), in every part.
+
+        Minutes alone set no steps. Raises: SettingsError.
+        """
+        told = lasting(told)
         return replace(
             self,
-            parts={name: part.with_loop(steps, minutes, warmup, dtype) for name, part in self.parts.items()},
+            parts={
+                name: replace(part, loop=changed(part.loop, told, "a training"))
+                for name, part in self.parts.items()
+            },
         )

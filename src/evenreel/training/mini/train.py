@@ -18,11 +18,13 @@ from evenreel.training.control.trainee import ControlTrainee
 from evenreel.training.loop import Figures, Training
 from evenreel.training.mini import clip, control, judge, tokenizer, unet, vae
 from evenreel.training.mini.joint import DrawnJoint, JointTrainee
-from evenreel.training.mini.latents import SceneData, SceneLatents
+from evenreel.training.mini.latents import SceneLatents
 from evenreel.training.mini.motion import DrawnClips
 from evenreel.training.mini.pack import pack
 from evenreel.training.mini.pictures import Pool
-from evenreel.training.mini.recipe import CONTROLS, MiniRecipe
+from evenreel.training.mini.recipe import MiniRecipe
+from evenreel.training.mini.scene_data import SceneData
+from evenreel.training.mini.settings import TRAINED
 from evenreel.training.mini.start import BESIDE, StartFolder
 from evenreel.training.motion.trainee import MotionTrainee
 from evenreel.training.processes import Processes
@@ -311,7 +313,7 @@ def train_mini(
     FloatingPointError when a loss is not finite (the last good state is kept).
     """
     recipe = recipe or MiniRecipe()
-    parts = tuple(part for part in recipe.parts if part not in CONTROLS[1:]) if parts is None else parts
+    parts = TRAINED if parts is None else parts
     if unknown := [part for part in parts if part not in recipe.parts]:
         raise SettingsError(
             f"no such part of the mini model: {', '.join(unknown)}; there are {', '.join(recipe.parts)}."

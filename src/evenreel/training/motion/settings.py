@@ -7,7 +7,7 @@ from evenreel.errors import SettingsError, argument
 from evenreel.settings import NotEmpty, Option, Range, settle
 from evenreel.settings.changes import changed
 from evenreel.settings.kinds import refuse
-from evenreel.training.loop_settings import TRAINING, LoopSettings
+from evenreel.training.loop_settings import TRAINING, LoopSettings, lasting
 
 MODULES = "Motion modules"
 
@@ -67,9 +67,7 @@ class MotionTrainingSettings:
 
         Raises: SettingsError.
         """
-        if told.get("minutes") is not None:
-            told = {"steps": None, **told}
-        return changed(cls(), told, "a training")
+        return changed(cls(), lasting(told), "a training")
 
     def check_frames(self, frames: int, most: int) -> None:
         """Raise SettingsError unless groups of so many frames hold clips of every stride that modules can see."""
