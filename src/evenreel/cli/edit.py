@@ -1,11 +1,12 @@
 """`evenreel edit` and `evenreel repeat`."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 
 from evenreel.cli.console import StoppedError, complain, print_json, shown_progress, stdout
 from evenreel.cli.options import option, takes_settings
@@ -75,6 +76,12 @@ def edit(
             metavar="auto|off|FOLDER",
         ),
     ] = "auto",
+    profile: Annotated[
+        bool,
+        option(
+            MACHINE, "Tell where the seconds of this edit went, and what the networks computed.", "--profile"
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print progress and the result as lines of JSON, for programs.")
     ] = False,
@@ -93,12 +100,22 @@ def edit(
     target = output if output is not None else clip.with_name(f"{clip.stem}-edited.mp4")
     with going_on() if job != "off" else nullcontext(), shown_progress(quiet, as_json) as progress:
         result = edit_file(
-            clip, target, settings, progress=progress, download=download, show_mask=show_mask, job=job
+            clip,
+            target,
+            settings,
+            progress=progress,
+            download=download,
+            show_mask=show_mask,
+            profile=profile,
+            job=job,
         )
+    told = {"profile": result.record["profile"]} if profile else {}
     if as_json:
-        print_json({"event": "result", "path": str(result.path), "record": str(result.record_path)})
+        print_json({"event": "result", "path": str(result.path), "record": str(result.record_path), **told})
     elif not quiet:
         print_result(result)
+        if profile:
+            print_profile(result.record["profile"])
 
 
 @takes_settings
@@ -190,6 +207,19 @@ def print_result(result: "FileResult") -> None:
         f"settings and figures in {result.record_path}",
         markup=False,
     )
+
+
+def print_profile(profile: Mapping[str, Any]) -> None:
+    """Show where the time of an edit went, a line for each stage."""
+    table = Table("", box=None, header_style="bold", pad_edge=False)
+    for title in ("seconds", "of CPU", "calls", "rows", "GFLOP", "GFLOP/s of CPU"):
+        table.add_column(title, justify="right")
+    for name, line in [*profile["stages"].items(), ("total", profile["total"])]:
+        computed = [f"{line['calls']}", f"{line['rows']}", f"{line['gflop']:.0f}"] if line["calls"] else []
+        if computed and name != "total" and line["cpu_seconds"]:
+            computed.append(f"{line['gflop'] / line['cpu_seconds']:.0f}")
+        table.add_row(name, f"{line['seconds']:.2f}", f"{line['cpu_seconds']:.2f}", *computed)
+    stdout().print(table)
 
 
 def said_of(shares: Sequence[float]) -> str:

@@ -39,6 +39,16 @@ def test_stages_add_up_also_when_they_fail(monkeypatch):
     assert stopwatch.seconds == {"work": 3.0}
 
 
+def test_a_stage_waits_for_one_inside_it(monkeypatch):
+    clock = iter([0.0, 1.0, 3.0, 7.0])
+    monkeypatch.setattr(resource_use.time, "perf_counter", lambda: next(clock))
+    stopwatch = Stopwatch(torch.device("cpu"))
+    with stopwatch.stage("outer"), stopwatch.stage("inner"):
+        assert stopwatch.running == "inner"
+    assert stopwatch.seconds == {"outer": 5.0, "inner": 2.0}
+    assert stopwatch.running is None
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not say")
 def test_peak_memory_is_what_was_held():
     # A process of its own: in this one an earlier test may have held more. (Linux hands a peak on to children.)

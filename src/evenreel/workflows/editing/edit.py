@@ -30,6 +30,7 @@ from evenreel.workflows.editing.keeping import region_of
 from evenreel.workflows.editing.mask_strip import save_strip, strip_path
 from evenreel.workflows.editing.memory_errors import memory_errors_explained
 from evenreel.workflows.editing.pipeline import Pipeline
+from evenreel.workflows.editing.profile import metered
 from evenreel.workflows.editing.record import FileResult, RecordedClip
 from evenreel.workflows.editing.regions import MaskClip, Region
 from evenreel.workflows.editing.rescue import with_pictures_kept
@@ -60,6 +61,7 @@ def edit_file(
     backbone: Backbone | None = None,
     download: bool = False,
     show_mask: bool = False,
+    profile: bool = False,
     job: str | os.PathLike[str] | Job | None = None,
 ) -> EditResult:
     """Edit a video file or image folder into `output`, window by window, and write the record beside it.
@@ -74,20 +76,18 @@ def edit_file(
 
     Both results appear whole at the end, in place of earlier ones, or not at all. `backbone` is a model that is loaded
     already, in place of `settings.model`; `download` allows fetching one from the hub. With `show_mask` a film strip of
-    what was edited lies beside the result, as `strip_path` has it. `job` is a folder that keeps what is done, so that
-    the same call goes on where one was stopped, with the same result; "auto" is one of its own in the cache, None keeps
-    nothing. Raises any EvenreelError.
+    what was edited lies beside the result, as `strip_path` has it; with `profile` the record says where the time went,
+    and what the networks computed. `job` is a folder that keeps what is done, so that the same call goes on where one
+    was stopped, with the same result; "auto" is one of its own in the cache, None keeps nothing.
+    Raises any EvenreelError.
     """
     kept = job_use.opened(job, Path(source), Path(output), settings, download=download)
+    wanted = {"download": download, "show_mask": show_mask, "profile": profile}
     if kept is None:
-        return _edited(
-            source, Path(output), settings, progress, backbone, None, download=download, show_mask=show_mask
-        )
+        return _edited(source, Path(output), settings, progress, backbone, None, **wanted)
     with kept.held():
         told = job_use.both(kept.follow, progress)
-        result = _edited(
-            source, Path(output), settings, told, backbone, kept, download=download, show_mask=show_mask
-        )
+        result = _edited(source, Path(output), settings, told, backbone, kept, **wanted)
     inversions.prune()
     forget_oldest()
     return result
@@ -103,6 +103,7 @@ def _edited(
     *,
     download: bool,
     show_mask: bool,
+    profile: bool,
 ) -> EditResult:
     record_path = record.record_path(target)
     stream = open_source(source, settings)
@@ -128,6 +129,7 @@ def _edited(
         )
         expected = expected_frames(info, start, end)
         pipeline = edit_pipeline(settings, backbone, progress, expected, download=download)
+        meter = stack.enter_context(metered(pipeline.backbone, pipeline.stopwatch)) if profile else None
         with writer:
             described = _hashed(pipeline, info)
             working = model_size(*size, settings.size, pipeline.backbone)
@@ -162,6 +164,8 @@ def _edited(
             values["sound"] = record.plain(writer.sound)
             values["warnings"] += [*stream.warnings, *writer.warnings]
             values["output"] = described_output(target, finished)
+            if meter is not None:
+                values["profile"] = meter.described()
             record.add_record(outputs, values)
     if show_mask and region is not None:
         save_strip(region, stream, target)

@@ -33,7 +33,7 @@ WATCHED = "watched"
 """What notes of jobs hold of which pictures are wanted on the way."""
 AUTO, OFF = "auto", "off"
 """A folder of its own in the cache, and none."""
-VOLATILE = ("made", "seconds", "peak_memory", "warnings", "notices", "settings", "record_version")
+VOLATILE = ("made", "seconds", "peak_memory", "warnings", "notices", "settings", "record_version", "profile")
 """What records say and results do not depend on, or the job's task says."""
 
 

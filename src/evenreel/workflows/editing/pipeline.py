@@ -60,7 +60,7 @@ class Pipeline(Stages):
         times: list[Fraction] = []
         self.progress("read and encode", 0, total)
         with self.stopwatch.stage("encode"):
-            for pixels, timestamps in windows:
+            for pixels, timestamps in self.stopwatch.each("read", windows):
                 frames = to_model(pixels, size)
                 latents.append(self._encoded(frames, len(times)))
                 self.plain.extend(of_one_colour(frames))

@@ -2,31 +2,63 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import psutil
 import torch
 
+Item = TypeVar("Item")
+
 
 @dataclass
 class Stopwatch:
-    """Adds up wall-clock seconds under the names of stages."""
+    """Adds up seconds under the names of stages."""
 
     device: torch.device
     seconds: dict[str, float] = field(default_factory=dict)
+    """Of the clock."""
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    """Of all processors that the process kept busy."""
+    running: str | None = None
+    """The stage at hand; None between stages."""
+    _since: tuple[float, float] = (0.0, 0.0)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what happens inside, also when it fails; a name met again is added to."""
-        start = time.perf_counter()
+        """Time what happens inside, also when it fails; a name met again is added to.
+
+        A stage inside another is not a part of it: the outer one waits.
+        """
+        self._add()
+        outer, self.running = self.running, name
         try:
             yield
         finally:
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)  # kernels run on after Python has moved on
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self._add()
+            self.running = outer
+
+    def each(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield items, and time under the name of a stage how long each was waited for."""
+        rest = iter(items)
+        while True:
+            with self.stage(name):
+                item = next(rest, None)
+            if item is None:
+                return
+            yield item
+
+    def _add(self) -> None:
+        """Give the stage at hand its time since the last call."""
+        since, since_cpu = self._since
+        self._since = now, now_cpu = time.perf_counter(), time.process_time()
+        if self.running is not None:
+            self.seconds[self.running] = self.seconds.get(self.running, 0.0) + now - since
+            self.cpu_seconds[self.running] = self.cpu_seconds.get(self.running, 0.0) + now_cpu - since_cpu
 
 
 def peak_process_bytes() -> int | None:
