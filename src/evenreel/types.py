@@ -13,7 +13,7 @@ Latents = Float[Tensor, "frames channels height width"]
 """VAE latents, multiplied by `vae.config.scaling_factor`."""
 
 PromptEmbeds = Float[Tensor, "prompts tokens features"]
-"""Last hidden states of the text encoder."""
+"""Hidden states of the text encoder; with SD-XL, and the pooled text behind them (`backbones.conditioning`)."""
 
 PromptRows = Float[Tensor, "_ tokens features"]
 """`PromptEmbeds`, where they stand beside latents, whose width is another, or beside more prompts."""

@@ -430,7 +430,11 @@ def test_shards_of_a_variant(folder):
         ("unet", {"time_cond_proj_dim": 256}, "takes its guidance inside"),
         ("unet", {"class_embed_type": "timestep"}, "takes classes or pictures besides the prompt"),
         ("unet", {"encoder_hid_dim": 8}, "takes pictures in the place of the prompt"),
-        ("unet", {"addition_embed_type": "text_time"}, "is a Stable Diffusion XL model"),
+        (
+            "unet",
+            {"addition_embed_type": "text_time"},
+            "has two text encoders, and the folder text_encoder_2 is missing",
+        ),
         ("vae", {"scaling_factor": 0}, "scaling_factor must be greater than 0, got 0"),
         ("vae", {"scaling_factor": float("nan")}, "scaling_factor must be a finite number"),
         ("vae", {"latent_channels": 16}, "inputs of 4 channels"),

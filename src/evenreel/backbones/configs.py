@@ -50,6 +50,9 @@ class DenoiserSchema(Schema):
     use_linear_projection: bool = False
     upcast_attention: bool = False
     only_cross_attention: bool | list[bool] = False
+    addition_embed_type: str | None = None
+    addition_time_embed_dim: Width | None = None
+    projection_class_embeddings_input_dim: Width | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> "DenoiserSchema":
@@ -131,6 +134,12 @@ class TextSchema(TransformerSchema):
     bos_token_id: Token | None = None
     eos_token_id: Token | None = None
     pad_token_id: Token | None = None
+
+
+class ProjectedTextSchema(TextSchema):
+    """A CLIPTextModelWithProjection."""
+
+    projection_dim: Width = 512
 
 
 class VisionSchema(TransformerSchema):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from evenreel.backbones import configs, mini
 from evenreel.backbones.base import Backbone, Residuals
+from evenreel.backbones.conditioning import conditions
 from evenreel.backbones.folder import ControlFolder
 from evenreel.backbones.hub import find, forbid_remote_code
 from evenreel.backbones.recognise import recognise
@@ -72,7 +73,7 @@ class Control:
         down, mid = self.net(
             latents.to(weight.dtype),
             timestep,
-            encoder_hidden_states=repeated.to(weight.dtype),
+            **conditions(self.net, repeated, (maps.shape[-2], maps.shape[-1]), weight.dtype),
             controlnet_cond=maps,
             conditioning_scale=self.scale,
             return_dict=False,

@@ -25,6 +25,7 @@ SCHEMAS: Mapping[str, type[configs.Schema]] = MappingProxyType(
         "UNet2DConditionModel": configs.UNetSchema,
         "AutoencoderKL": configs.AutoencoderSchema,
         "CLIPTextModel": configs.TextSchema,
+        "CLIPTextModelWithProjection": configs.ProjectedTextSchema,
         "ControlNetModel": configs.ControlNetSchema,
         "CLIPModel": configs.ClipSchema,
         "ViTModel": configs.VisionSchema,
@@ -35,8 +36,6 @@ _CHECKSUMS = "SHA256SUMS"
 _TRUSTED = ("diffusers", "transformers", None)
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _OTHER_PIPELINES = {
-    "StableDiffusionXLPipeline": "a Stable Diffusion XL model",
-    "StableDiffusionXLImg2ImgPipeline": "the refiner of Stable Diffusion XL",
     "StableDiffusionXLInpaintPipeline": "a Stable Diffusion XL model for inpainting",
     "StableDiffusionInpaintPipeline": "a Stable Diffusion model for inpainting",
     "StableDiffusionInstructPix2PixPipeline": "an instruct-pix2pix model",
@@ -72,6 +71,8 @@ class ModelFolder:
 
     parts: ClassVar[Mapping[str, tuple[str, str]]] = PARTS
     """What has weights in it."""
+    tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer",)
+    """Folders of tokenizers."""
     wanted: ClassVar[str] = "an SD 1.x or 2.x model"
     """What to use instead of something else."""
     gigabytes: ClassVar[float] = 4
@@ -84,8 +85,9 @@ class ModelFolder:
         """Raise WeightsError unless every part is there, whole, of a known class, and free of code."""
         self.check_kind()
         self._check_weights()
-        if not (self.path / "tokenizer").is_dir():
-            raise WeightsError(f"{self.path}: the tokenizer folder is missing; fetch the model again.")
+        for name in self.tokenizers:
+            if not (self.path / name).is_dir():
+                raise WeightsError(f"{self.path}: the {name} folder is missing; fetch the model again.")
         self.check_sums()
 
     def check_kind(self) -> None:
@@ -95,7 +97,7 @@ class ModelFolder:
         self._check_trusted(index)
         for part, (class_name, _) in self.parts.items():
             self._check_class(part, class_name)
-        check_unet(self.path, self.config("unet"), self.config("vae").get("latent_channels", 4))
+        self._check_unet()
         check_scheduler(self.path, self.config("scheduler", "scheduler_config.json"))
 
     def config(self, part: str, name: str = "config.json") -> dict[str, Any]:
@@ -131,13 +133,22 @@ class ModelFolder:
                 content = file.read_bytes()
             name = file.relative_to(self.path).as_posix()
             total.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+        if decided := self.decided():
+            total.update(f"{json.dumps(decided, sort_keys=True)}\n".encode())
         return total.hexdigest()
+
+    def decided(self) -> dict[str, Any]:
+        """What else decides what the model does, besides its parts."""
+        return {}
 
     def _deciding_files(self) -> list[Path]:
         """Configurations and vocabularies, in the order of their names."""
         own = [self.path / part / "config.json" for part in self.parts]
-        shared = [self.path / "scheduler" / "scheduler_config.json", *(self.path / "tokenizer").glob("*")]
-        return sorted(file for file in (*own, *shared) if file.is_file() and not file.name.startswith("."))
+        words = [file for name in self.tokenizers for file in (self.path / name).glob("*")]
+        schedule = self.path / "scheduler" / "scheduler_config.json"
+        return sorted(
+            file for file in (*own, schedule, *words) if file.is_file() and not file.name.startswith(".")
+        )
 
     def _index_or_file(self, part: str) -> tuple[Path, str]:
         """The file of a part's weights, or the index of its shards; and its variant, empty for the plain one."""
@@ -192,6 +203,9 @@ class ModelFolder:
         if class_name in SCHEMAS:
             configs.checked(SCHEMAS[class_name], config, where / "config.json")
 
+    def _check_unet(self) -> None:
+        check_unet(self.path, self.config("unet"), self.config("vae").get("latent_channels", 4))
+
     def _check_is_model(self, index: Mapping[str, Any]) -> None:
         """Say of a folder of another kind what it is, not what it lacks."""
         pipeline = index.get("_class_name")
@@ -206,7 +220,7 @@ class ModelFolder:
 
     def _check_trusted(self, index: Mapping[str, Any]) -> None:
         for part, origin in index.items():
-            if part in (*PARTS, "tokenizer", "scheduler") and (
+            if part in (*self.parts, *self.tokenizers, "scheduler") and (
                 not isinstance(origin, list) or not origin or origin[0] not in _TRUSTED
             ):
                 raise WeightsError(
@@ -300,10 +314,18 @@ def _read_sums(path: Path) -> dict[str, str]:
 def check_unet(where: Path, config: Mapping[str, Any], latent_channels: int) -> None:
     """Raise WeightsError for a UNet that takes more than noise, a timestep and a text."""
     if config.get("addition_embed_type"):
-        raise WeightsError(f"{where}: is a Stable Diffusion XL model; use an SD 1.x or 2.x model.")
+        raise WeightsError(
+            f"{where}: takes more than noise, a timestep and a text (addition_embed_type); use a plain SD 1.x or 2.x "
+            "model."
+        )
+    check_inputs(where, config, latent_channels)
+
+
+def check_inputs(where: Path, config: Mapping[str, Any], latent_channels: int) -> None:
+    """Raise WeightsError for a UNet that takes pictures, classes or guidance inside, whatever its family."""
     if (channels := config.get("in_channels", 4)) != latent_channels:
         purpose = PURPOSES.get(channels, f"inputs of {channels} channels")
-        raise WeightsError(f"{where}: is a model for {purpose}; use a plain SD 1.x or 2.x model.")
+        raise WeightsError(f"{where}: is a model for {purpose}; use a plain text-to-image model.")
     for name, said in (
         ("time_cond_proj_dim", "takes its guidance inside (a latent consistency model)"),
         ("class_embed_type", "takes classes or pictures besides the prompt"),
@@ -311,7 +333,7 @@ def check_unet(where: Path, config: Mapping[str, Any], latent_channels: int) -> 
         ("encoder_hid_dim", "takes pictures in the place of the prompt"),
     ):
         if config.get(name) is not None:
-            raise WeightsError(f"{where}: {said} ({name}); use a plain SD 1.x or 2.x model.")
+            raise WeightsError(f"{where}: {said} ({name}); use a plain text-to-image model.")
 
 
 def check_scheduler(where: Path, config: Mapping[str, Any]) -> None:

@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from evenreel.backbones.folder import ModelFolder
+from evenreel.backbones.sdxl.folder import SECOND, SDXLFolder, is_sdxl
 from evenreel.errors import WeightsError, argument
 from evenreel.files import expanded
 
@@ -24,7 +25,7 @@ def find(name: str, *, download: bool = False, kind: type[AnyFolder] = ModelFold
     """
     path = expanded(name)
     if path.is_dir():
-        return kind(path)
+        return _of_family(kind, sdxl=is_sdxl(path))(path)
     if path.exists():
         raise WeightsError(f"{name}: is a single file, and a folder is needed; give {kind.wanted}.")
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or path.suffix in FILES:
@@ -35,20 +36,25 @@ def find(name: str, *, download: bool = False, kind: type[AnyFolder] = ModelFold
     from huggingface_hub import constants
 
     if download and not constants.HF_HUB_OFFLINE:
-        return kind(_fetched(name, kind))
-    return kind(_cached(name, kind, told_to_fetch=download))
+        return _fetched(name, kind)
+    return _cached(name, kind, told_to_fetch=download)
 
 
-def _cached(name: str, kind: type[ModelFolder], *, told_to_fetch: bool) -> Path:
+def _of_family(kind: type[AnyFolder], *, sdxl: bool) -> type[AnyFolder]:
+    """The kind of folder of a model's family; other networks lie in folders of one kind."""
+    return cast("type[AnyFolder]", SDXLFolder) if sdxl and kind is ModelFolder else kind
+
+
+def _cached(name: str, kind: type[AnyFolder], *, told_to_fetch: bool) -> AnyFolder:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    patterns = _described(kind)
     try:
-        path = Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+        path = Path(snapshot_download(name, allow_patterns=_described(kind), local_files_only=True))
+        kind = _of_family(kind, sdxl=is_sdxl(path))
         for part in kind.parts:
             kind(path).weight_files(part)
-        return path
+        return kind(path)
     except HFValidationError as error:
         raise WeightsError(
             f"{name}: is not a name that the Hugging Face hub has; write owner/model."
@@ -56,7 +62,7 @@ def _cached(name: str, kind: type[ModelFolder], *, told_to_fetch: bool) -> Path:
     except (OSError, WeightsError) as error:
         told = "" if told_to_fetch else f"add {argument('download')}, or "
         how = "HF_HUB_OFFLINE is set: unset it and " if constants.HF_HUB_OFFLINE else ""
-        includes = " ".join(f"--include '{pattern}'" for pattern in [*patterns, *_weights(kind)])
+        includes = " ".join(f"--include '{pattern}'" for pattern in [*_described(kind), *_weights(kind)])
         raise WeightsError(
             f"{name}: these weights are not on this machine; {how}{told}fetch them with "
             f"`hf download {name} {includes}`, about {kind.gigabytes:g} GB for {kind.wanted}, "
@@ -64,17 +70,18 @@ def _cached(name: str, kind: type[ModelFolder], *, told_to_fetch: bool) -> Path:
         ) from error
 
 
-def _fetched(name: str, kind: type[ModelFolder]) -> Path:
+def _fetched(name: str, kind: type[AnyFolder]) -> AnyFolder:
     """Fetch what describes the model, see whether it can be used, and only then fetch its weights."""
     from huggingface_hub import HfApi, snapshot_download
 
     with _explained(name, kind):
         files = HfApi().list_repo_files(name)
+        kind = _of_family(kind, sdxl={f"{SECOND}/config.json", "unet/config.json"} <= set(files))
         weights = _chosen(name, kind, files)
         described = Path(snapshot_download(name, allow_patterns=_described(kind)))
     kind(described).check_kind()
     with _explained(name, kind):
-        return Path(snapshot_download(name, allow_patterns=[*_described(kind), *weights]))
+        return kind(Path(snapshot_download(name, allow_patterns=[*_described(kind), *weights])))
 
 
 def _chosen(name: str, kind: type[ModelFolder], files: list[str]) -> list[str]:
@@ -119,7 +126,8 @@ def _lacking(files: list[str], stem: str, kind: type[ModelFolder]) -> str:
 
 
 def _described(kind: type[ModelFolder]) -> list[str]:
-    shared = ["model_index.json", "scheduler/*.json", "tokenizer/*.json", "tokenizer/*.txt"]
+    words = [f"{folder}/*.{end}" for folder in kind.tokenizers for end in ("json", "txt")]
+    shared = ["model_index.json", "scheduler/*.json", *words]
     return [
         *(shared if len(kind.parts) > 1 else ()),
         *(f"{part}/config.json".lstrip("/") for part in kind.parts),

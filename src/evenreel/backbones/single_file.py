@@ -136,13 +136,14 @@ class CheckpointFile:
         convert = {"unet": self._unet, "vae": self._autoencoder, "text_encoder": self._text_encoder}[part]
         return FilePart(self.header, part, _CLASSES[part], config, self._names(part), convert)
 
-    def tokenizer(self) -> Any:
+    def tokenizer(self, name: str = "tokenizer") -> Any:
         """CLIP's, which is that of all such files unless they were made with another one.
 
         Raises: WeightsError where the text encoder knows fewer words than it has.
         """
         from evenreel.backbones.tokenizer import CLIP_WORDS, clip_tokenizer
 
+        del name  # these models have one
         known = self._configs["text_encoder"]["vocab_size"]
         if known < CLIP_WORDS:
             raise WeightsError(

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x and 2.x, from a folder in diffusers' layout or from one file."""
+"""Stable Diffusion, from a folder in diffusers' layout or from one file; what SD-XL does otherwise is in `sdxl`."""
 
 import hashlib
 import json
@@ -15,8 +15,10 @@ from torch import Tensor
 from evenreel.backbones import hub
 from evenreel.backbones.autoencoder import find_autoencoder
 from evenreel.backbones.base import Backbone, EncodedFrames, Residuals
+from evenreel.backbones.conditioning import conditions
 from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.backbones.folder import ModelFolder
+from evenreel.backbones.sdxl.folder import SDXLFolder
 from evenreel.backbones.sharing import exclusive, loaded_once
 from evenreel.backbones.single_file import CheckpointFile
 from evenreel.backbones.text import PromptEncoder, PromptTokens
@@ -37,6 +39,9 @@ _OLDEST_WITH_SIZE = (0, 9)
 class StableDiffusion(Backbone):
     """A Stable Diffusion model whose parts load when they are first used."""
 
+    family = ""
+    """`sdxl`; empty for 1.x and 2.x, whose files fit where their shapes do."""
+
     def __init__(
         self,
         model: ModelFolder | CheckpointFile,
@@ -56,6 +61,8 @@ class StableDiffusion(Backbone):
         model.check()
         self.name, self.device, self.dtype, self._model = name, device, dtype, model
         self._vae, self._tokenizer, self._clip_skip = vae, tokenizer, clip_skip
+        if tokenizer is not None:
+            self._check_tokenizer(tokenizer)
         if vae is None and isinstance(model, CheckpointFile) and not model.has_autoencoder:
             raise WeightsError(f"{name}: holds no autoencoder; name one as vae, a folder or a file.")
         layers = model.config("text_encoder").get("num_hidden_layers", 12)
@@ -68,6 +75,8 @@ class StableDiffusion(Backbone):
         # Latents of even sides; the UNet passes odd ones of deeper levels on to the way up by itself. Coarser
         # sizes would distort: at 128 pixels, multiples of 64 make 3:2 of 4:3.
         self.size_multiple: int = 2 * factor
+        self.latent_scale: int = factor
+        """Pixels of a frame for each place of its latents, along each side."""
         self.native_size: int = factor * _side(model.config("unet"))
         self.notices: tuple[str, ...] = tuple(getattr(model, "notices", ()))
         """What had to be assumed of the model, a sentence each."""
@@ -86,7 +95,7 @@ class StableDiffusion(Backbone):
         """The autoencoder between frames and latents."""
         from diffusers import AutoencoderKL
 
-        return self._autoencoder.load(AutoencoderKL, self.device, self.dtype)
+        return self._autoencoder.load(AutoencoderKL, self.device, self._vae_dtype)
 
     @loaded_once
     def text(self) -> PromptEncoder:
@@ -94,14 +103,19 @@ class StableDiffusion(Backbone):
         from transformers import CLIPTextModel
 
         text_encoder = self._part("text_encoder").load(CLIPTextModel, self.device, self.dtype)
-        vocabulary = text_encoder.config.vocab_size
-        if self._tokenizer is not None:
-            tokenizer = open_tokenizer(self._tokenizer, vocabulary)
-        elif isinstance(self._model, CheckpointFile):
-            tokenizer = self._model.tokenizer()
-        else:
-            tokenizer = open_tokenizer(self._model.path / "tokenizer", vocabulary)
+        tokenizer = self._opened_tokenizer("tokenizer", text_encoder.config.vocab_size)
         return PromptEncoder(tokenizer, text_encoder, clip_skip=self._clip_skip)
+
+    def _opened_tokenizer(self, name: str, vocabulary: int) -> Any:
+        """A tokenizer of the model, or the one that stands in its place."""
+        if self._tokenizer is not None:
+            return open_tokenizer(self._tokenizer, vocabulary)
+        if isinstance(self._model, CheckpointFile):
+            return self._model.tokenizer(name)
+        return open_tokenizer(self._model.path / name, vocabulary)
+
+    def _check_tokenizer(self, tokenizer: Path) -> None:
+        """Raise WeightsError for a tokenizer that cannot stand in the place of the model's."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -133,6 +147,11 @@ class StableDiffusion(Backbone):
     @property
     def _autoencoder(self) -> Part:
         return self._part("vae") if self._vae is None else self._vae
+
+    @property
+    def _vae_dtype(self) -> torch.dtype:
+        """In which number type the autoencoder begins."""
+        return self.dtype
 
     def _part(self, name: str) -> Part:
         model = self._model
@@ -181,12 +200,13 @@ class StableDiffusion(Backbone):
     ) -> Latents:
         """The noise in `latents`; each prompt serves as many consecutive latents."""
         repeated = prompt_embeds.repeat_interleave(len(latents) // len(prompt_embeds), dim=0)
+        height, width = (side * self.latent_scale for side in latents.shape[2:])
         # Another thread may be attached; but checkpoints are computed again in threads of autograd's own.
         with nullcontext() if torch.is_grad_enabled() else exclusive(self.unet):
             output = self.unet(
                 latents.to(self.dtype),
                 timestep,
-                encoder_hidden_states=repeated.to(self.dtype),
+                **conditions(self.unet, repeated, (height, width), self.dtype),
                 down_block_additional_residuals=None if residuals is None else residuals.down,
                 mid_block_additional_residual=None if residuals is None else residuals.mid,
                 return_dict=False,
@@ -236,6 +256,8 @@ def load(
     if not location.strip():
         raise WeightsError("stable-diffusion needs a model; write stable-diffusion:FOLDER, or :FILE.")
     hub.forbid_remote_code()
+    from evenreel.backbones.sdxl.model import StableDiffusionXL  # which stands on this module
+
     chosen = choose_device(device)
     path = expanded(location)
     if path.is_file():
@@ -246,7 +268,8 @@ def load(
             raise WeightsError(
                 f"{location}: a folder says itself what its model predicts; leave prediction_type out."
             )
-    found = StableDiffusion(
+    family = StableDiffusionXL if isinstance(model, SDXLFolder) else StableDiffusion
+    found = family(
         model,
         name=location,
         device=chosen,

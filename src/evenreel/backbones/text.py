@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,8 @@ from evenreel.types import PromptEmbeds
 LARGEST_CHUNKS = 20
 """A prompt longer than this many readings of the encoder is a mistake, and would take all memory."""
 Vectors = Float[Tensor, "vectors features"]
+_PLACE = 0
+"""The word in whose place vectors of an embedding go. Not the end mark: texts are pooled where the first one is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,8 @@ class Embedding:
     """The word in prompts, in whatever case."""
     vectors: Vectors
     """What stands in its place before the text encoder, as many tokens as there are rows."""
+    second: Float[Tensor, "vectors _"] | None = None
+    """The same before the second text encoder of a model that has two."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,14 @@ class _Row:
         return _Row(*(getattr(self, name)[start:end] for name in ("ids", "weights", "vectors", "words")))
 
 
+class Encoded(NamedTuple):
+    """What a text encoder makes of texts that are read at once."""
+
+    hidden_states: PromptEmbeds
+    pooled: Float[Tensor, "prompts pooled_features"] | None = None
+    """Each text as one vector, from encoders with a projection."""
+
+
 class PromptEncoder:
     """A CLIP text model with its tokenizer."""
 
@@ -106,6 +118,16 @@ class PromptEncoder:
     def length(self) -> int:
         """Tokens that the text encoder reads at once, begin and end marks included."""
         return self.text_encoder.config.max_position_embeddings
+
+    @property
+    def text_encoders(self) -> tuple[Any, ...]:
+        """The one text encoder."""
+        return (self.text_encoder,)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features of a word before each text encoder."""
+        return tuple(encoder.config.hidden_size for encoder in self.text_encoders)
 
     @contextmanager
     def reading(self, syntax: str, embeddings: Sequence[Embedding] = ()) -> Iterator[None]:
@@ -166,39 +188,48 @@ class PromptEncoder:
 
         Raises: SettingsError for a prompt that is not text, or much too long.
         """
+        return torch.cat([chunk.hidden_states for chunk in self.encoded(prompts)], dim=1)
+
+    @torch.no_grad()
+    def encoded(self, prompts: list[str]) -> list[Encoded]:
+        """What `embed` joins: prompts chunk by chunk. The text encoder pools each chunk, whatever its words weigh."""
         rows = [self._chunks(prompt, []) for prompt in prompts]
         count = max(map(len, rows), default=1)
         padded = [row + [_Row.empty()] * (count - len(row)) for row in rows]
-        return torch.cat([self._encoded([row[chunk] for row in padded]) for chunk in range(count)], dim=1)
+        return [self._encoded([row[chunk] for row in padded]) for chunk in range(count)]
 
-    def _encoded(self, chunks: list[_Row]) -> PromptEmbeds:
-        """Hidden states of rows that are read at once."""
-        states = self._hidden(chunks)
+    def _encoded(self, chunks: list[_Row]) -> Encoded:
+        """Rows that are read at once, their words weighed."""
+        states, pooled = self._read(chunks)
         weights = torch.ones(states.shape[:2], device=states.device)
         for row, chunk in enumerate(chunks):
             weights[row, 1 : len(chunk.weights) + 1] = torch.tensor(chunk.weights, device=states.device)
         if bool((weights == 1).all()):
-            return states
-        empty = self._hidden([_Row.empty()])
+            return Encoded(states, pooled)
+        empty = self._read([_Row.empty()]).hidden_states
         weighed = empty + weights[..., None] * (states - empty)
-        return torch.where(weights[..., None] == 1, states, weighed)
+        return Encoded(torch.where(weights[..., None] == 1, states, weighed), pooled)
 
-    def _hidden(self, chunks: list[_Row]) -> PromptEmbeds:
+    def _read(self, chunks: list[_Row]) -> Encoded:
         marks = self.tokenizer
         ids = torch.full((len(chunks), self.length), marks.pad_token_id)
         for row, chunk in enumerate(chunks):
             known = [
-                marks.eos_token_id if vector is not None else token
+                _PLACE if vector is not None else token
                 for token, vector in zip(chunk.ids, chunk.vectors, strict=True)
             ]
             ids[row, : len(known) + 2] = torch.tensor([marks.bos_token_id, *known, marks.eos_token_id])
         with self._vectors_inserted(chunks):
-            if self.clip_skip == 1:
-                return _at_least_single(self.text_encoder(ids.to(self.text_encoder.device)).last_hidden_state)
-            found = self.text_encoder(ids.to(self.text_encoder.device), output_hidden_states=True)
-            # transformers 5.6 took a level away
-            inner = getattr(self.text_encoder, "text_model", self.text_encoder)
-            return _at_least_single(inner.final_layer_norm(found.hidden_states[-self.clip_skip]))
+            return self._of_layer(ids.to(self.text_encoder.device))
+
+    def _of_layer(self, ids: Tensor) -> Encoded:
+        """What the text encoder makes of tokens, of the layer that is wanted."""
+        if self.clip_skip == 1:
+            return Encoded(at_least_single(self.text_encoder(ids).last_hidden_state))
+        found = self.text_encoder(ids, output_hidden_states=True)
+        # transformers 5.6 took a level away
+        inner = getattr(self.text_encoder, "text_model", self.text_encoder)
+        return Encoded(at_least_single(inner.final_layer_norm(found.hidden_states[-self.clip_skip])))
 
     @contextmanager
     def _vectors_inserted(self, chunks: list[_Row]) -> Iterator[None]:
@@ -299,5 +330,6 @@ class PromptEncoder:
             )
 
 
-def _at_least_single(states: Tensor) -> Tensor:
+def at_least_single(states: Tensor) -> Tensor:
+    """Return numbers in single precision, or better where they are."""
     return states.to(torch.promote_types(states.dtype, torch.float32))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from evenreel.backbones import layers
 from evenreel.backbones.base import Backbone
+from evenreel.backbones.conditioning import attended_tokens
 from evenreel.backbones.hooks import AttnProcessor
 from evenreel.backbones.text import PromptTokens
 from evenreel.errors import SettingsError
@@ -86,7 +87,7 @@ def tokens_of(backbone: Backbone, job: EditJob, option: str) -> tuple[PromptToke
     Raises: SettingsError for a model that does not tell.
     """
     assert job.prompts is not None, "asked before"
-    length = job.prompt_embeds.shape[1]
+    length = attended_tokens(backbone.unet, job.prompt_embeds)
     try:
         source, edit = (backbone.tokens(prompt).padded(length) for prompt in job.prompts)
     except NotImplementedError as error:
