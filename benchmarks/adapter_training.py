@@ -25,10 +25,10 @@ from evenreel.adapters.temporal_loss import temporal_loss
 from evenreel.backbones import mini
 from evenreel.backbones.clip import load_clip
 from evenreel.backbones.stable_diffusion import load as load_backbone
-from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.adapter.noise import prepare
 from evenreel.training.adapter.objective import training_in
 from evenreel.training.adapter.settings import LossSettings
+from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.shards import ShardedData
 
 FORM = "noise-levels"

@@ -36,10 +36,10 @@ from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.mini import control, samples
 from evenreel.training.mini.adapter import settings_for, world_adapter
 from evenreel.training.mini.pack import write_sums
+from evenreel.training.mini.parts import MiniTraining
 from evenreel.training.mini.recipe import EDITS_FROM, MiniRecipe, PartRecipe
 from evenreel.training.mini.scene_data import SceneData
 from evenreel.training.mini.start import StartFolder
-from evenreel.training.mini.train import MiniTraining
 from evenreel.training.trainee import Draw
 
 PACKAGED = Path(__file__).resolve().parents[1] / "src" / "evenreel" / "weights" / "mini"

@@ -16,10 +16,10 @@ from evenreel.backbones.control import load_control
 from evenreel.errors import SettingsError
 from evenreel.settings import read
 from evenreel.training.adapter import recipes
-from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.adapter.noise import prepare
 from evenreel.training.adapter.objective import training_in
 from evenreel.training.adapter.settings import LossSettings
+from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.shards import Batch
 from hosts.jobs import Around
 from tiny import save_tiny_control

@@ -6,8 +6,8 @@ import pytest
 
 from evenreel.backbones import load_backbone
 from evenreel.errors import DataError
-from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.data.caption_length import MOST_TOKENS, tokens_in, too_long
+from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.shards import ShardedData
 from evenreel.workflows.training.data_check import check
 from training.making import built, image_clip, pictures

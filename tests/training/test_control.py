@@ -13,11 +13,12 @@ from evenreel.ops.edges import canny
 from evenreel.training.control.trainee import ControlBatch, ControlTrainee
 from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.mini.control import PARTS, DrawnControls, exact_maps, held_out
+from evenreel.training.mini.parts import MiniTraining
 from evenreel.training.mini.recipe import CONTROLS, MiniRecipe, PartRecipe
 from evenreel.training.mini.rendering import frames_of
 from evenreel.training.mini.scene_data import SceneData
 from evenreel.training.mini.start import StartFolder
-from evenreel.training.mini.train import MiniTraining, train_mini
+from evenreel.training.mini.train import train_mini
 from evenreel.world import main_mask, random_scene, render
 from tiny import WIDTH, tiny_unet
 

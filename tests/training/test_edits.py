@@ -18,9 +18,9 @@ from evenreel.hosts.base import Prompts
 from evenreel.random import generator
 from evenreel.training.adapter import edits
 from evenreel.training.adapter.edits import EditDraws, prepare, timesteps_of
-from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.adapter.objective import training_in
 from evenreel.training.adapter.settings import EditLossSettings
+from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.shards import Batch
 from evenreel.world import ATTRIBUTES, random_scene, render
 from evenreel.world.captions import understood

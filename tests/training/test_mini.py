@@ -19,12 +19,13 @@ from evenreel.motion.modules import MotionModules
 from evenreel.training import parcels
 from evenreel.training.loop_settings import LoopSettings
 from evenreel.training.mini.latents import tokens_of, word_tokens
+from evenreel.training.mini.parts import MiniTraining
 from evenreel.training.mini.pictures import as_bytes, in_order
 from evenreel.training.mini.recipe import MiniRecipe, PartRecipe
 from evenreel.training.mini.rendering import Chunk, captions_of, edit_of, frames_of
 from evenreel.training.mini.scene_data import SceneData
 from evenreel.training.mini.start import StartFolder
-from evenreel.training.mini.train import MiniTraining, train_mini
+from evenreel.training.mini.train import train_mini
 from evenreel.world import ATTRIBUTES, render
 
 QUICK = LoopSettings(steps=2, warmup=1, optimizer="muon", average=0.5, dtype="float32")

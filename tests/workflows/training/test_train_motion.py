@@ -10,7 +10,7 @@ from diffusers import MotionAdapter
 from evenreel.backbones import load_backbone
 from evenreel.errors import SettingsError, WeightsError
 from evenreel.motion.folder import load_motion
-from evenreel.training.adapter.encoded import Encoded
+from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.settings import DataSettings
 from evenreel.training.data.shards import ShardedData
 from evenreel.training.loop_settings import LoopSettings

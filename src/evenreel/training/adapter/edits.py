@@ -12,7 +12,7 @@ is the clip itself, under a caption of its own: an edit that asks for nothing mu
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -33,15 +33,12 @@ from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.hosts.prompt_to_prompt import TextPlan, map_prompts, side_by_side
 from evenreel.inversions.base import SourceClip
 from evenreel.inversions.flow_edit import FlowEditInversion
-from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.adapter.settings import EditLossSettings
-from evenreel.training.data.shards import Batch
+from evenreel.training.data.encoded import Encoded
+from evenreel.training.data.shards import Batch, DrawBatch
 from evenreel.training.trainee import Trainee
 from evenreel.types import Frames, Latents
 from evenreel.world import Scene, caption, random_change, render
-
-DrawBatch = Callable[[int], Batch]
-"""The samples of a number: always the same ones."""
 
 
 def timesteps_of(settings: EditLossSettings, backbone: Backbone) -> tuple[list[int], list[int]]:

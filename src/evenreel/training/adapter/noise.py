@@ -23,8 +23,8 @@ from evenreel.errors import SettingsError
 from evenreel.ops.nearness import nearness
 from evenreel.ops.token_motion import along_flow, grid_of
 from evenreel.ops.warp import visible_by_depth
-from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.adapter.settings import LossSettings
+from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.shards import Batch
 from evenreel.training.trainee import Trainee
 

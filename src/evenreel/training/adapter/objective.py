@@ -13,10 +13,11 @@ from evenreel.backbones.sharing import exclusive
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.modules import MotionModules
-from evenreel.training.adapter.edits import DrawBatch, EditDraws, EditTrainee
-from evenreel.training.adapter.encoded import Encoded
+from evenreel.training.adapter.edits import EditDraws, EditTrainee
 from evenreel.training.adapter.noise import AdapterTrainee, prepare
 from evenreel.training.adapter.settings import EditLossSettings, Objective
+from evenreel.training.data.encoded import Encoded
+from evenreel.training.data.shards import DrawBatch
 
 
 def draws(

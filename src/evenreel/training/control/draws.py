@@ -8,9 +8,9 @@ from torch import Tensor
 
 from evenreel.ops.edges import canny
 from evenreel.ops.nearness import nearness
-from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.control.settings import ControlTrainingSettings
 from evenreel.training.control.trainee import ControlBatch
+from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.shards import Batch
 
 

@@ -6,7 +6,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from evenreel.training.mini.unet import SNR_CAP
+from evenreel.training.noise_loss import SNR_CAP, weighted_loss
 from evenreel.training.trainee import Trainee
 
 HINT_CHANNELS = (16, 32, 96, 256)
@@ -60,17 +60,8 @@ class ControlTrainee(Trainee):
         self.snr_cap = snr_cap
 
     def forward(self, batch: ControlBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean weighted squared error of the noise prediction, and detached figures.
-
-        Figures: `mse` without weights; `mse_high` the same where the signal is weaker than the noise (SNR < 1), where
-        place and shape are decided (0 when the batch has no such picture).
-        """
-        error = self.errors(batch)
-        alpha = self.alphas_cumprod[batch.timesteps]
-        snr = alpha / (1 - alpha)
-        loss = (snr.clamp(max=self.snr_cap) / snr * error).mean()
-        high, mse = (snr < 1).float(), error.detach()
-        return loss, {"mse": mse.mean(), "mse_high": (mse * high).sum() / high.sum().clamp(min=1)}
+        """Return the mean weighted squared error of the noise prediction, and figures as of `weighted_loss`."""
+        return weighted_loss(self.errors(batch), self.alphas_cumprod[batch.timesteps], self.snr_cap)
 
     def errors(self, batch: ControlBatch, *, with_control: bool = True) -> Float[Tensor, "pictures"]:
         """Mean squared error of each picture's noise prediction; without the ControlNet that of the base alone."""

@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -61,6 +61,10 @@ class Batch:
     """As in `Group`, stacked."""
     facts: tuple[dict[str, Any], ...] = ()
     """As in `Group`, one for each."""
+
+
+DrawBatch = Callable[[int], Batch]
+"""The samples of a number: always the same ones."""
 
 
 class ShardedData:

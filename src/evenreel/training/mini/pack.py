@@ -5,7 +5,7 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler
@@ -14,11 +14,9 @@ from transformers import CLIPTokenizer
 from evenreel.files import write_atomically
 from evenreel.motion.folder import save_motion
 from evenreel.motion.modules import MotionModules
+from evenreel.training.mini.parts import MiniTraining
 from evenreel.training.mini.recipe import CONTROLS
 from evenreel.training.states import recorded_step, write_tensors
-
-if TYPE_CHECKING:
-    from evenreel.training.mini.train import MiniTraining
 
 _INDEX = {
     "_class_name": "StableDiffusionPipeline",
@@ -35,7 +33,7 @@ _INDEX = {
 }
 
 
-def pack(training: "MiniTraining", out: Path) -> Path:
+def pack(training: MiniTraining, out: Path) -> Path:
     """Write the model; what was not trained here is copied from the model that the training started from."""
     start = training.start
     if start is not None:
@@ -91,7 +89,7 @@ def _save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _made(training: "MiniTraining") -> dict[str, Any]:
+def _made(training: MiniTraining) -> dict[str, Any]:
     """How each part was trained; of parts that were not trained here, what the start's own record says."""
     start, parts = training.start, {}
     if start is not None and (start.folder / "training.json").exists():

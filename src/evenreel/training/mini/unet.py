@@ -11,12 +11,11 @@ from transformers import CLIPTextModel
 
 from evenreel.training.mini.drawing import generator_of
 from evenreel.training.mini.latents import SceneLatents, tokens_of
+from evenreel.training.noise_loss import min_snr_weights
 from evenreel.training.trainee import Trainee, autocast
 
 UNCONDITIONAL = 0.1
 """Share of captions left out, for classifier-free guidance."""
-SNR_CAP = 5.0
-"""Weight of a noise level: min(SNR, cap) / SNR (min-SNR, arXiv:2303.09556)."""
 
 
 def build(text_width: int) -> UNet2DConditionModel:
@@ -75,9 +74,7 @@ class UNetTrainee(Trainee):
             noisy.to(inner), batch.timesteps, batch.prompt_embeds.to(inner), return_dict=False
         )[0]
         error = (noise_pred.float() - batch.noise).square().mean((1, 2, 3))
-        snr = (alpha / (1 - alpha)).flatten()
-        weight = snr.clamp(max=SNR_CAP) / snr
-        return (weight * error).mean(), {"mse": error.mean().detach()}
+        return (min_snr_weights(alpha.flatten()) * error).mean(), {"mse": error.mean().detach()}
 
 
 class Drawn:

@@ -5,9 +5,8 @@ import random
 import torch
 from torch import Tensor
 
-from evenreel.training.adapter.edits import DrawBatch
-from evenreel.training.adapter.encoded import Encoded
-from evenreel.training.data.shards import Batch
+from evenreel.training.data.encoded import Encoded
+from evenreel.training.data.shards import Batch, DrawBatch
 from evenreel.training.motion.settings import MotionTrainingSettings, seen_at
 from evenreel.training.motion.trainee import MotionBatch
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.modules import MotionModules
-from evenreel.training.mini.unet import SNR_CAP
+from evenreel.training.noise_loss import SNR_CAP, weighted_loss
 from evenreel.training.trainee import Trainee
 
 
@@ -53,21 +53,13 @@ class MotionTrainee(Trainee):
         self._switch = self._attached.enter_context(motion_attached(unet, modules))
 
     def forward(self, batch: MotionBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean weighted squared error of the noise prediction, and detached figures.
-
-        Figures: `mse` without weights; `mse_high` the same where the signal is weaker than the noise (SNR < 1), where
-        place and shape are decided (0 when the batch has no such clip).
-        """
+        """Return the mean weighted squared error of the noise prediction, and figures as of `weighted_loss`."""
         return self.weighted(batch)
 
     def weighted(self, batch: MotionBatch, *, with_motion: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         """As `forward`; without modules, of the base alone."""
         error = self.errors(batch, with_motion=with_motion)
-        snr = self._snr(batch.timesteps)
-        loss = (snr.clamp(max=self.snr_cap) / snr * error).mean()
-        high = (snr < 1).float()
-        mse = error.detach()
-        return loss, {"mse": mse.mean(), "mse_high": (mse * high).sum() / high.sum().clamp(min=1)}
+        return weighted_loss(error, self.alphas_cumprod[batch.timesteps], self.snr_cap)
 
     def errors(self, batch: MotionBatch, *, with_motion: bool = True) -> Tensor:
         """Mean squared error of each clip's noise prediction, (clips,); without modules that of the base alone."""
@@ -85,7 +77,3 @@ class MotionTrainee(Trainee):
     def detach(self) -> None:
         """Take the modules away from the UNet again."""
         self._attached.close()
-
-    def _snr(self, timesteps: Tensor) -> Tensor:
-        alpha = self.alphas_cumprod[timesteps]
-        return alpha / (1 - alpha)

@@ -19,7 +19,6 @@ from evenreel.hosts.base import create_host
 from evenreel.motion.modules import MotionModules
 from evenreel.progress import Progress, silent
 from evenreel.settings import AdapterUse, EditSettings
-from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.adapter.objective import draws, training_in
 from evenreel.training.adapter.settings import (
     AdapterTrainingSettings,
@@ -28,6 +27,7 @@ from evenreel.training.adapter.settings import (
     Objective,
     Validation,
 )
+from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.shards import ShardedData
 from evenreel.training.loop import Training
 from evenreel.training.processes import Processes

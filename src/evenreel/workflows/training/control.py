@@ -11,10 +11,10 @@ from evenreel.backbones.control import load_control
 from evenreel.backbones.sharing import exclusive
 from evenreel.errors import SettingsError, WeightsError, argument
 from evenreel.progress import Progress, silent
-from evenreel.training.adapter.encoded import Encoded
 from evenreel.training.control.draws import ControlDraws
 from evenreel.training.control.settings import ControlTrainingSettings
 from evenreel.training.control.trainee import ControlTrainee, begun
+from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.shards import ShardedData
 from evenreel.training.loop import Training
 from evenreel.training.processes import Processes

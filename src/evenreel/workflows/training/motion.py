@@ -11,7 +11,7 @@ from evenreel.errors import SettingsError
 from evenreel.motion.folder import load_motion, save_motion
 from evenreel.motion.modules import MotionModules
 from evenreel.progress import Progress, silent
-from evenreel.training.adapter.encoded import Encoded
+from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.shards import ShardedData
 from evenreel.training.loop import Training
 from evenreel.training.motion.draws import ClipDraws

@@ -13,7 +13,7 @@ from evenreel.files import write_atomically
 from evenreel.motion.folder import load_motion
 from evenreel.progress import Progress, silent
 from evenreel.settings import GenerateSettings
-from evenreel.training.adapter.encoded import Encoded
+from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.shards import ShardedData
 from evenreel.training.motion.draws import ClipDraws
 from evenreel.training.motion.settings import MotionTrainingSettings, seen_at
