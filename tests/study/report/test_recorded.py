@@ -46,6 +46,24 @@ def test_the_page_says_how_much_is_recorded():
     assert f"{done} items of the {len(planned)} that its settings plan" in page
 
 
+def test_film_strips_are_of_the_hosts_that_they_name():
+    page = (DOCS / "recorded-study.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| (.+?) \| !\[.*?\]\(study/frames/(\S+)\) \|$", page, flags=re.MULTILINE))
+    items = [
+        one for one in item_log.read(STUDY / "items.jsonl").values() if one.get("picture") in told.values()
+    ]
+    names = {"source": "the source", "truth": "the right answer"}
+    kept = {
+        names.get(one["options"].get("what")) or f"`{one['options']['host']}`": one["picture"]
+        for one in items
+    }
+    assert told == kept
+    assert len(told) == 7
+    assert all((STUDY / "frames" / name).is_file() for name in told.values())
+    assert {(one["clip"], one["seed"], one["steps"]) for one in items} == {(40000, 0, 15)}
+    assert all(len(one["options"]) == 1 for one in items)
+
+
 def test_documents_quote_the_study():
     assert {quote.values[0] for quote in quotes()} >= {"table1", "trainings", "tokens", "windows"}
 
