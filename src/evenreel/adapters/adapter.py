@@ -13,6 +13,7 @@ from evenreel.adapters.window import Window
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import timesteps_seen
 from evenreel.errors import SettingsError, WeightsError
+from evenreel.scratch import piecewise
 from evenreel.settings import check_range
 
 
@@ -109,7 +110,11 @@ class Adapter(nn.Module):
         if self.tokens is None:
             return None
         device = self.tokens.shared.device
-        tokens = self.tokens(None if hidden is None else hidden.to(device)).detach()
+        module = self.tokens
+        if hidden is None:
+            tokens = module().detach()
+        else:
+            tokens = piecewise(lambda rows: module(rows.to(device)).detach(), hidden)
         return tokens if tokens.shape[1] else None
 
 

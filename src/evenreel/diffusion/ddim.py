@@ -4,17 +4,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evenreel.diffusion.schedule import PredictionType
+from evenreel.scratch import in_pieces
 from evenreel.types import Latents
 
 Noise = Float[Tensor, "_ channels height width"]
 """Standard normal: one row that all frames share, or one for each."""
 
 
+@in_pieces
 def pred_original_sample(latents: Latents, noise_pred: Latents, alpha: float) -> Latents:
     """Return the clean latents that a noise prediction implies (DDIM, arXiv:2010.02502, eq. 9)."""
     return (latents - (1 - alpha) ** 0.5 * noise_pred) / alpha**0.5
 
 
+@in_pieces
 def add_noise(latents: Latents, noise: Noise, alpha: float) -> Latents:
     """Replace all but a share `alpha` of the variance by noise (DDPM, arXiv:2006.11239, eq. 4).
 
@@ -23,6 +26,7 @@ def add_noise(latents: Latents, noise: Noise, alpha: float) -> Latents:
     return alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise
 
 
+@in_pieces
 def step(latents: Latents, noise_pred: Latents, alpha_from: float, alpha_to: float) -> Latents:
     """Move latents between noise levels, either way (DDIM, arXiv:2010.02502, eq. 12 with sigma = 0)."""
     return (
@@ -31,6 +35,7 @@ def step(latents: Latents, noise_pred: Latents, alpha_from: float, alpha_to: flo
     )
 
 
+@in_pieces
 def stochastic_mean(
     latents: Latents, noise_pred: Latents, alpha_from: float, alpha_to: float, *, eta: float = 1.0
 ) -> Latents:
@@ -41,6 +46,7 @@ def stochastic_mean(
     return alpha_to**0.5 * pred_original_sample(latents, noise_pred, alpha_from) + direction * noise_pred
 
 
+@in_pieces
 def noising_step(
     latents: Latents, noise_pred: Latents, noise: Latents, alpha_from: float, alpha_to: float, *, eta: float
 ) -> Latents:
@@ -56,6 +62,7 @@ def noising_step(
     )
 
 
+@in_pieces
 def to_noise(
     model_output: Latents, latents: Latents, alpha: float, prediction_type: PredictionType
 ) -> Latents:

@@ -10,6 +10,7 @@ from evenreel.diffusion import ddim
 from evenreel.diffusion.sampling import AddedNoise, check_finite
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.diffusion.trajectory import Trajectory
+from evenreel.scratch import placed
 from evenreel.types import Latents, PromptRows
 
 PredictNoise = Callable[[Latents, int], Latents]
@@ -44,7 +45,7 @@ class Inverted:
     def noise_on(self, device: torch.device) -> AddedNoise | None:
         """Return what `sampling.sample` takes as its `added_noise`."""
         recorded = self.added_noise
-        return None if recorded is None else lambda timestep: recorded.read(timestep).to(device)
+        return None if recorded is None else lambda timestep: placed(recorded.read(timestep), device)
 
 
 @torch.inference_mode()

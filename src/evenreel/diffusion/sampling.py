@@ -7,6 +7,7 @@ import torch
 from evenreel.diffusion import ddim
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.errors import WeightsError
+from evenreel.scratch import pieces, piecewise
 from evenreel.types import Latents
 
 PredictNoise = Callable[[Latents, int, int], Latents]
@@ -48,7 +49,7 @@ def sample(
             latents = ddim.step(latents, noise_pred, here, below)
         else:
             latents = ddim.stochastic_mean(latents, noise_pred, here, below, eta=eta)
-            latents = latents + added_noise(timestep)
+            latents = piecewise(torch.add, latents, added_noise(timestep))
         check_finite(latents, timestep)
         if put_back is not None:
             last = step_index + 1 == len(timesteps)
@@ -59,7 +60,7 @@ def sample(
 
 def check_finite(latents: Latents, timestep: int) -> None:
     """Stop a run at the step where it breaks, not with black frames at its end."""
-    if not bool(torch.isfinite(latents).all()):
+    if not all(bool(torch.isfinite(latents[part]).all()) for part in pieces(latents)):
         raise WeightsError(
             f"the model returned NaN or infinity at timestep {timestep}; "
             "use float32 (or bfloat16), or fetch the weights again."

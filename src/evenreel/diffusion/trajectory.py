@@ -1,17 +1,12 @@
 """The latents of an inversion, by timestep: in memory while small, on disk when not."""
 
-import mmap
-import os
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
 
 import torch
 from torch import Tensor
 
-from evenreel.errors import OutputError
+from evenreel import scratch
 from evenreel.types import Latents
 
 DEFAULT_MEMORY_LIMIT = 256 * 2**20
@@ -31,33 +26,25 @@ class Trajectory:
         shape: tuple[int, int, int, int],
         *,
         dtype: torch.dtype = torch.float32,
-        memory_limit: int = DEFAULT_MEMORY_LIMIT,
+        memory_limit: int | None = None,
         directory: Path | None = None,
         latents: Tensor | None = None,
     ) -> None:
         """Make room for latents of `shape` (frames, channels, height, width) at each of `timesteps`.
 
-        `directory` holds the scratch file; None means `scratch_folder()`. `latents` is room that there is already.
+        `memory_limit` of None is DEFAULT_MEMORY_LIMIT. `directory` holds the scratch file; None means
+        `scratch.scratch_folder()`. `latents` is room that there is already.
         Raises: OutputError when the disk has no room.
         """
         self._row = {timestep: row for row, timestep in enumerate(timesteps)}
-        self._resources = ExitStack()
         full = (len(self._row), *shape)
         size = torch.Size(full).numel() * dtype.itemsize
-        self.on_disk = latents is None and size > memory_limit
-        if latents is not None:
-            self._latents: Tensor | None = latents
-        elif self.on_disk:
-            try:
-                self._latents = self._scratch(size, directory).view(dtype).view(full)
-            except OSError as error:
-                self._resources.close()
-                where = directory or scratch_folder()
-                raise OutputError(
-                    f"{where}: no room for {size / 2**20:.0f} MiB of latents ({error.strerror}); "
-                    "free some space, or set TMPDIR to a larger disk."
-                ) from error
-        else:
+        limit = DEFAULT_MEMORY_LIMIT if memory_limit is None else memory_limit
+        self.on_disk = latents is None and size > limit
+        self._latents: Tensor | None = latents
+        if self.on_disk:
+            self._latents = scratch.on_map(size, directory).view(dtype).view(full)
+        elif latents is None:
             self._latents = torch.empty(full, dtype=dtype)
 
     @classmethod
@@ -92,14 +79,18 @@ class Trajectory:
         self._at(timestep)[start : start + len(latents)].copy_(latents)
 
     def read(self, timestep: int, frames: Sequence[int] | None = None) -> Latents:
-        """Return a copy of the latents of `frames` (all of them for None) at a timestep, on the CPU."""
+        """Return the latents of `frames` (all of them for None) at a timestep, on the CPU.
+
+        They are a copy; but all of a long clip are where they lie, and must not be changed.
+        """
         latents = self._at(timestep)
-        return latents.clone() if frames is None else latents[list(frames)]
+        if frames is not None:
+            return latents[list(frames)]
+        return latents if scratch.is_long(latents) else latents.clone()
 
     def close(self) -> None:
         """Free the memory or the disk space; closing twice is fine."""
         self._latents = None
-        self._resources.close()
 
     def __enter__(self) -> "Trajectory":
         return self
@@ -111,31 +102,3 @@ class Trajectory:
         if self._latents is None:
             raise ValueError("this trajectory is closed")
         return self._latents[self._row[timestep]]
-
-    def _scratch(self, size: int, directory: Path | None) -> Tensor:
-        scratch = tempfile.TemporaryFile(dir=directory or scratch_folder())  # noqa: SIM115 - lives as long as the trajectory
-        file = self._resources.enter_context(scratch)
-        reserve(file, size)
-        # The mapping goes when its last tensor does; closing it here would fail while one is alive.
-        return torch.frombuffer(mmap.mmap(file.fileno(), size), dtype=torch.uint8)
-
-
-def scratch_folder() -> str:
-    """Where large temporary files go: TMPDIR if it is set, else /var/tmp, a disk where /tmp may be memory."""
-    large = "/var/tmp"  # noqa: S108 - files get unpredictable names, or none
-    if not os.environ.get("TMPDIR") and os.access(large, os.W_OK):
-        return large
-    return tempfile.gettempdir()
-
-
-def reserve(file: IO[bytes], size: int) -> None:
-    """Make a file at least that large. Raises: OSError when the disk has no room."""
-    # A sparse file would kill the process with SIGBUS when the disk fills; reserving fails here, politely.
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, size)
-        return
-    block = bytes(2**20)
-    file.seek(0, os.SEEK_END)
-    for start in range(file.tell(), size, len(block)):
-        file.write(block[: size - start])
-    file.flush()

@@ -17,6 +17,7 @@ from evenreel.diffusion import guidance
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
 from evenreel.hosts.motion_windows import MotionWindows, predict_fused
+from evenreel.scratch import placed, room_like
 from evenreel.settings import read
 from evenreel.types import Latents, PromptRows
 
@@ -203,9 +204,9 @@ class HasSourcelessDefaults(Protocol):
 def start_of(job: EditJob, device: torch.device) -> tuple[Latents, tuple[int, ...]]:
     """Begin where most hosts do: at the inverted source, or without one at noise that follows from the seed."""
     if job.source is not None:
-        return job.source.read(job.timesteps[0]).to(device), job.timesteps
+        return placed(job.source.read(job.timesteps[0]), device), job.timesteps
     noise = torch.randn(job.shape, generator=random.generator(job.seed))
-    return noise.to(device), job.timesteps
+    return placed(noise, device), job.timesteps
 
 
 def inverting(host: Host, backbone: Backbone, frames: int) -> AbstractContextManager[int | None]:
@@ -260,11 +261,12 @@ def predict_guided(
     Where the job is `relative`, the source's prediction is taken away from the guided one.
     """
     assert with_source or not job.relative, "relative to a source that is not there"
-    parts, embeds = [latents], [_select(job.prompt_embeds, frames)]
+    latents = latents.to(backbone.device)  # those of a long clip lie elsewhere
+    parts, embeds = [latents], [_select(job.prompt_embeds, frames, backbone.device)]
     if job.guidance_scale != 1:
         parts.insert(0, latents)
         negative = job.null_embeds.get(timestep, job.negative_prompt_embeds)
-        embeds.insert(0, _select(negative, frames))
+        embeds.insert(0, _select(negative, frames, backbone.device))
     added = {}
     if job.control is not None:
         residuals = job.control.residuals(
@@ -274,7 +276,7 @@ def predict_guided(
     if with_source:
         assert job.source is not None, "a source branch needs the source's trajectory"
         parts.insert(0, job.source.read(timestep, frames).to(latents))
-        embeds.insert(0, _select(job.source_prompt_embeds, frames))
+        embeds.insert(0, _select(job.source_prompt_embeds, frames, backbone.device))
     embeds = prefixed(job, embeds, frames, timestep)
     with moving(job, len(frames)):
         noise_pred = backbone.predict_noise(
@@ -310,10 +312,10 @@ def predict_in_windows(
             job.motion.cut(len(latents), timestep), key=lambda window: first not in window.frames
         )
         return predict_fused(latents, windows, lambda window: predict(window.frames))
-    noise_pred = torch.empty_like(latents)
+    noise_pred = room_like(latents)
     batches = [frames.tolist() for frames in torch.arange(len(latents)).split(job.batch)]
     for frames in sorted(batches, key=lambda frames: first not in frames):
-        noise_pred[frames] = predict(frames)
+        noise_pred[frames] = predict(frames).to(noise_pred)
     return noise_pred
 
 
@@ -332,8 +334,8 @@ def prefixed(
     return [torch.cat([prefix.to(rows), rows.expand(len(frames), -1, -1)], dim=1) for rows in embeds]
 
 
-def _select(embeds: PromptRows, frames: Sequence[int]) -> torch.Tensor:
-    return embeds if len(embeds) == 1 else embeds[list(frames)]
+def _select(embeds: PromptRows, frames: Sequence[int], device: torch.device) -> torch.Tensor:
+    return embeds if len(embeds) == 1 else embeds[list(frames)].to(device)
 
 
 def anchor_of(job: EditJob, told: int | None) -> int:

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import torch
-
 from evenreel.errors import SettingsError
+from evenreel.scratch import room_like
 from evenreel.types import Latents
 
 _HALVINGS = 16
@@ -95,10 +94,10 @@ def predict_fused(
     """Noise predictions of windows, weighted and added up, for a whole clip of `latents`."""
     if len(windows) == 1:
         return predict(windows[0])
-    total = torch.zeros_like(latents)
+    total = room_like(latents).zero_()
     for window in windows:
         weights = total.new_tensor(window.weights).view(-1, 1, 1, 1)
-        total[list(window.frames)] += weights * predict(window)
+        total[list(window.frames)] += weights * predict(window).to(total)
     return total
 
 

@@ -91,8 +91,9 @@ class SourceClip:
 
     def predict_with(self, latents: Latents, timestep: int, prompt_embeds: PromptRows) -> Latents:
         """Predict noise for frames that pass together, with a prompt of theirs."""
+        here = latents.to(self.backbone.device)  # those of a long clip lie elsewhere
         with nullcontext() if self.motion is None else self.motion.passing(len(latents)):
-            return self.backbone.predict_noise(latents, timestep, prompt_embeds)
+            return self.backbone.predict_noise(here, timestep, prompt_embeds).to(latents)
 
     def predict_guided(self, latents: Latents, timestep: int, *, guidance_scale: float) -> Latents:
         """Predict noise under guidance; both branches pass together, as in sampling."""
@@ -113,12 +114,13 @@ class SourceClip:
     ) -> Latents:
         """`predict` for latents and the frames that they are (None: all), window by window with motion modules."""
         motion = self.motion
+        device = self.backbone.device  # latents of a long clip lie elsewhere
         if motion is None:
-            return predict(latents, None)
+            return predict(latents.to(device), None).to(latents)
 
         def of_window(window: Window) -> Latents:
             with motion.passing(len(window.frames)):
-                return predict(latents[list(window.frames)], window.frames)
+                return predict(latents[list(window.frames)].to(device), window.frames)
 
         return predict_fused(latents, motion.cut(len(latents), timestep), of_window)
 

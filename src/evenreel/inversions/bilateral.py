@@ -25,6 +25,7 @@ from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.errors import SettingsError
 from evenreel.inversions.base import SourceClip
 from evenreel.ops import bilateral
+from evenreel.scratch import piecewise
 from evenreel.settings import Range, settle
 from evenreel.types import Latents
 
@@ -122,7 +123,8 @@ def bilateral_method(settings: BilateralInversion, *, seed: int = 0) -> inversio
         trained = len(schedule.alphas_cumprod)
 
         def prefilter(noisy: Latents, timestep: int) -> Latents:
-            return settings.filter_latents(noisy) if settings.window.holds(timestep, trained) else noisy
+            within = settings.window.holds(timestep, trained)
+            return piecewise(settings.filter_latents, noisy) if within else noisy
 
         return inversion.invert(
             latents,
@@ -177,4 +179,5 @@ def features_filtered(
 def _drawn(timestep: int, *, like: Latents, seed: int) -> Latents:
     # One picture of noise for all frames: with noise of their own, what stands still would flicker.
     generator = random.generator(seed, timestep, 0)
-    return torch.randn((1, *like.shape[1:]), generator=generator).expand_as(like).to(like)
+    noise = torch.randn((1, *like.shape[1:]), generator=generator)
+    return noise.to(like).expand_as(like)

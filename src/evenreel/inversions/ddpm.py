@@ -16,6 +16,7 @@ from evenreel.diffusion.sampling import check_finite
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.inversions.base import SourceClip
+from evenreel.scratch import joined, piecewise
 from evenreel.settings import Range, settle
 from evenreel.settings.runs import LARGEST_GUIDANCE
 from evenreel.types import Latents
@@ -56,11 +57,11 @@ def invert(
         )
         last = index + 1 == len(timesteps)
         below = latents if last else ddim.add_noise(latents, draw(timesteps[index + 1]), levels[index + 1])
-        added = below - mean
+        added = piecewise(torch.sub, below, mean)
         check_finite(added, timestep)
         yield timestep, noisy, added
         # What sampling will compute, so that rounding does not add up over the steps.
-        noisy = (mean + added).contiguous()
+        noisy = piecewise(torch.add, mean, added).contiguous()
 
 
 def record(
@@ -94,11 +95,11 @@ def record(
         frames = range(1) if shared_noise else range(start, start + len(window))
 
         def draw(timestep: int, frames: range = frames) -> Noise:
-            rows = [
-                torch.randn(latents.shape[1:], generator=random.generator(seed, timestep, frame))
+            rows = (
+                torch.randn((1, *latents.shape[1:]), generator=random.generator(seed, timestep, frame))
                 for frame in frames
-            ]
-            return torch.stack(rows).to(latents)
+            )
+            return joined((row.to(latents) for row in rows), len(frames))
 
         rows = range(start, start + len(window))
         reached = trajectory.read(timesteps[count], rows).to(window) if count else None

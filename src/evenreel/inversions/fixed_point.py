@@ -7,6 +7,7 @@ from functools import partial
 from typing import Annotated, ClassVar
 
 import torch
+from torch import Tensor
 
 from evenreel.diffusion import ddim
 from evenreel.diffusion.inversion import Inverted, PredictNoise
@@ -14,6 +15,7 @@ from evenreel.diffusion.sampling import check_finite
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.errors import SettingsError
 from evenreel.inversions.base import SourceClip
+from evenreel.scratch import piecewise
 from evenreel.settings import Range, settle
 from evenreel.types import Latents
 
@@ -55,14 +57,19 @@ def invert(
     for timestep in reversed(timesteps):
         alpha_to = schedule.alpha(timestep)
         noise_pred = _extrapolated(found)
-        noisy = latents.clone() if noise_pred is None else ddim.step(latents, noise_pred, alpha, alpha_to)
-        noise_pred = torch.zeros_like(latents) if noise_pred is None else noise_pred
+        noisy = latents if noise_pred is None else ddim.step(latents, noise_pred, alpha, alpha_to)
         rows = torch.arange(len(latents), device=latents.device)
         for left in reversed(range(iterations)):
-            noise_pred[rows] = predict_noise(noisy[rows], timestep)
-            nearer = ddim.step(latents[rows], noise_pred[rows], alpha, alpha_to)
-            moved = (nearer - noisy[rows]).square().mean((1, 2, 3)).sqrt()
-            noisy[rows] = nearer
+            if len(rows) == len(latents):
+                noise_pred = predict_noise(noisy, timestep)
+                nearer = ddim.step(latents, noise_pred, alpha, alpha_to)
+                moved, noisy = piecewise(_distance, nearer, noisy), nearer
+            else:
+                assert noise_pred is not None, "of all rows, by the first iteration"
+                noise_pred[rows] = predict_noise(noisy[rows], timestep)
+                nearer = ddim.step(latents[rows], noise_pred[rows], alpha, alpha_to)
+                moved = _distance(nearer, noisy[rows])
+                noisy[rows] = nearer
             going = (moved > tolerance) & (spare[rows] > 0)
             rows = rows if together and bool(going.any()) else rows[going]
             if not left or not len(rows):
@@ -77,10 +84,14 @@ def _extrapolated(found: Sequence[Latents]) -> Latents | None:
     """A first guess at the noise of the next step, from the predictions of up to two before it."""
     match found:
         case [before, last]:
-            return 2 * last - before
+            return piecewise(lambda one, other: 2 * one - other, last, before)
         case [last]:
-            return last.clone()
+            return last
     return None
+
+
+def _distance(one: Latents, other: Latents) -> Tensor:
+    return (one - other).square().mean((1, 2, 3)).sqrt()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,9 @@ from evenreel.settings import Before, Range, settle
 from evenreel.settings.runs import LARGEST_GUIDANCE
 from evenreel.types import Latents
 
+BATCH = 8
+"""Frames that are noised at once."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FlowEditInversion:
@@ -76,7 +79,7 @@ class FlowEditInversion:
                 source.backbone.schedule,
                 seed=source.seed,
                 shared_noise=shared_noise,
-                batch=source.batch,
+                batch=BATCH if relative else source.batch,  # where nothing is predicted, frames do not meet
                 eta=0.0,
                 done=source.done,
             )

@@ -16,6 +16,7 @@ from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
 from evenreel.inversions.base import SourceClip
 from evenreel.progress import tracked
+from evenreel.scratch import joined, placed
 from evenreel.settings import Range, settle
 from evenreel.types import Latents, PromptRows
 
@@ -78,7 +79,7 @@ def optimise(
     if not 0 < learning_rate < float("inf"):
         raise SettingsError(f"null-text learning_rate must be above 0, got {learning_rate}.")
     pace = 1.0 if published else PUBLISHED_STEPS / len(timesteps)
-    latents, embeds = inverted.read(timesteps[0]).to(clean.device), null_embeds.detach().clone()
+    latents, embeds = placed(inverted.read(timesteps[0]), clean.device), null_embeds.detach().clone()
     for index, timestep in enumerate(timesteps):
         below = timesteps[index + 1] if index + 1 < len(timesteps) else None
         step = _Step(
@@ -131,16 +132,15 @@ class _Step:
         self.alphas, self.guidance_scale = alphas, guidance_scale
         self.windows = [slice(start, start + batch) for start in range(0, len(latents), batch)]
         with torch.no_grad():
-            self.cond = torch.cat(
-                [
-                    predict_noise(
-                        latents[window],
-                        timestep,
-                        prompt_embeds if len(prompt_embeds) == 1 else prompt_embeds[window],
-                    )
-                    for window in self.windows
-                ]
+            predicted = (
+                predict_noise(
+                    latents[window],
+                    timestep,
+                    prompt_embeds if len(prompt_embeds) == 1 else prompt_embeds[window],
+                )
+                for window in self.windows
             )
+            self.cond = joined(predicted, len(latents))
 
     def optimise(
         self, embeds: PromptRows, inner_steps: int, *, learning_rate: float, tolerance: float, late: bool
@@ -162,7 +162,7 @@ class _Step:
     @torch.no_grad()
     def advanced(self, embeds: PromptRows) -> Latents:
         """The latents one step down, guided away from `embeds`."""
-        return torch.cat([self._below(embeds, window) for window in self.windows])
+        return joined((self._below(embeds, window) for window in self.windows), len(self.latents))
 
     def _loss_and_gradient(self, embeds: PromptRows) -> tuple[float, Tensor]:
         loss, gradient, count = 0.0, torch.zeros_like(embeds), self.latents.numel()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from evenreel.errors import OutputError
 from evenreel.files import write_atomically
+from evenreel.scratch import placed
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ def write(path: Path, reached: Reached) -> None:
 def read(path: Path, device: torch.device) -> Reached | None:
     """Return what is kept; None where there is nothing, or something damaged."""
     try:
-        with safe_open(path, "pt", device=str(device)) as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with safe_open(path, "pt", device="cpu") as file:
+            tensors = {name: placed(file.get_tensor(name), device) for name in file.keys()}  # noqa: SIM118
             told = file.metadata() or {}
             steps, last = int(told["steps"]), told["last"] == "1"
         carried = {name.removeprefix("carried."): one for name, one in tensors.items() if name != "latents"}

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from evenreel.diffusion.trajectory import reserve
 from evenreel.errors import OutputError
 from evenreel.files import shown
+from evenreel.scratch import reserve
 
 HEADER = 512
 """Bytes in front of the numbers: a header of fixed length can be written again in place."""

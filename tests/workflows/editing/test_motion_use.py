@@ -48,7 +48,8 @@ def motion_folder(modules, tmp_path):
 
 
 def edited(backbone, host, latents, modules, *, window=4, steps=2, **settings):
-    made = EditSettings(prompt="a star", source_prompt="a ball", steps=steps, host=host, **settings)
+    told = {"prompt": "a star", "source_prompt": "a ball", **settings}
+    made = EditSettings(steps=steps, host=host, **told)
     motion = None if modules is None else MotionInUse(modules, "random", "0", window)
     created = create_host(host, made.host_options)
     stages = Pipeline(

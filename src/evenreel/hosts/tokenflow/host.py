@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-import torch
-
 from evenreel.backbones import layers
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
@@ -32,6 +30,7 @@ from evenreel.hosts.tokenflow.keyframes import (
 )
 from evenreel.hosts.tokenflow.propagation import Matcher, PropagatedAttention, PropagationState, resemblance
 from evenreel.hosts.tokenflow.variants import Corrected, Published
+from evenreel.scratch import placed, room_like
 from evenreel.settings import Range, settle
 from evenreel.types import Latents
 
@@ -146,7 +145,7 @@ class TokenFlowSession:
         assert job.source is not None, "checked when it began"
         assert job.clean is not None, "checked when it began"
         alpha, noisiest = self.backbone.schedule.alpha, max(job.source.timesteps)
-        clean, noisy = job.clean.to(device), job.source.read(noisiest).to(device)
+        clean, noisy = placed(job.clean, device), placed(job.source.read(noisiest), device)
         noise = ddim.to_noise(clean, noisy, alpha(noisiest), "sample")
         return ddim.add_noise(clean, noise, alpha(timesteps[0])), timesteps
 
@@ -161,12 +160,12 @@ class TokenFlowSession:
             if self.job.motion is not None:
                 windows = self.job.motion.cut(len(latents), timestep)
                 return self._predict_windows(latents, keyframes, timestep, windows)
-            noise_pred = torch.empty_like(latents)
+            noise_pred = room_like(latents)
             for frames, flows in self._parts(keyframes, len(latents)):
                 self.state.frames, self.state.flows, rows = frames, flows, list(frames)
                 noise_pred[rows] = predict_guided(
                     self.backbone, self.job, latents[rows], frames, timestep, with_source=True
-                )
+                ).to(noise_pred)
             return noise_pred
         finally:
             self.state.clear()

@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.checkpoint import Origin, load
 from evenreel.adapters.window import Window
@@ -18,6 +15,7 @@ from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.errors import WeightsError, argument
 from evenreel.files import expanded
 from evenreel.hosts.base import PrefixOf
+from evenreel.scratch import Growing
 from evenreel.settings import AdapterUse, RunSettings
 from evenreel.types import Frames
 from evenreel.workflows.editing import record
@@ -35,7 +33,7 @@ class AdapterInUse:
     fused: bool
     clip: ClipModel | None
     """Whose vision tower looks at frames; None where the adapter looks at none."""
-    _seen: list[Tensor] = field(default_factory=list)
+    _seen: Growing = field(default_factory=Growing)
 
     @classmethod
     def opened(
@@ -70,7 +68,7 @@ class AdapterInUse:
     @contextmanager
     def attached(self, backbone: Backbone) -> Iterator[PrefixOf]:
         """At work in the model while inside; yields what puts its tokens in front of prompts."""
-        hidden = torch.cat(self._seen) if self._seen else None
+        hidden = self._seen.tensor() if len(self._seen) else None
         with self.adapter.attach(
             backbone, hidden=hidden, scale=self.scale, window=self.window, fused=self.fused
         ) as attached:

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 from evenreel.backbones import Backbone
-from evenreel.backbones.control import ConditionMaps, Control, ControlNet, Controls, load_control
+from evenreel.backbones.control import Control, ControlNet, Controls, load_control
 from evenreel.errors import ClipError, argument
 from evenreel.files import shown
 from evenreel.ops.edges import canny
 from evenreel.progress import Progress
+from evenreel.scratch import Growing
 from evenreel.settings import ControlUse
 from evenreel.types import Frames
 from evenreel.video import VideoInfo, open_clip, probe, to_model
@@ -22,7 +23,7 @@ from evenreel.workflows.editing import record
 class Condition:
     """A ControlNet and the maps found for it so far, at the size at which the model works.
 
-    Maps of the whole clip are held, one byte a pixel for edges and three for others.
+    Maps of the whole clip are kept, one byte a pixel for edges and three for others; many of them on disk.
     """
 
     net: ControlNet
@@ -34,7 +35,7 @@ class Condition:
     """The clip whose frames are shown; None for those that are edited."""
     clip_record: dict[str, Any] | None
     """That clip as the record keeps it, hashed before the long work: afterwards it may be another file."""
-    maps: list[ConditionMaps] = field(default_factory=list)
+    maps: Growing = field(default_factory=Growing)
 
     @classmethod
     def opened(cls, use: ControlUse, batch: int, backbone: Backbone, *, download: bool) -> "Condition":
@@ -80,7 +81,7 @@ class Condition:
                 self._add(to_model(pixels, size))
                 seen += len(pixels)
                 progress("read control", seen, count)
-        maps = torch.cat(self.maps)
+        maps = self.maps.tensor()
         assert len(maps) == count, "a map for each frame"
         return self.net.showing(maps, self.use.scale)
 

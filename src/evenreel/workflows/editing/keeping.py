@@ -6,7 +6,7 @@ answer is known (benchmarks/regions.py), and so is when everything is meant (doc
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
@@ -19,6 +19,7 @@ from evenreel.diffusion import ddim
 from evenreel.hosts.base import EditJob, moving, predict_in_windows
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.ops.regions import Part
+from evenreel.scratch import is_long, joined, pieces, piecewise, room
 from evenreel.types import Latents
 from evenreel.workflows.editing.pipeline import Pipeline
 from evenreel.workflows.editing.regions import MaskClip, Region
@@ -84,13 +85,13 @@ def prompt_difference(pipeline: Pipeline, latents: Latents) -> Difference:
     settings, backbone = pipeline.settings, pipeline.backbone
     with pipeline.completed(), exclusive(backbone.unet), pipeline.moved(pipeline.frames_apart) as motion:
         prompts = backbone.embed([settings.source_prompt, settings.schedule.texts[0]])
-        total = torch.zeros(len(latents), *latents.shape[2:])
+        total = room((len(latents), *latents.shape[2:]), torch.float32).zero_()
         pipeline.progress("compare prompts", 0, len(TIMESTEPS))
         for done, timestep in enumerate(TIMESTEPS, 1):
             difference = _difference(pipeline, latents, prompts, timestep, motion)
-            total += difference.float().square().mean(1).sqrt().cpu()
+            total += piecewise(lambda rows: rows.float().square().mean(1).sqrt().cpu(), difference)
             pipeline.progress("compare prompts", done, len(TIMESTEPS))
-    return total / len(TIMESTEPS)
+    return total.div_(len(TIMESTEPS))
 
 
 @torch.inference_mode()
@@ -109,16 +110,15 @@ def _difference(
         batch=settings.batch,
         motion=motion,
     )
-    noise = torch.stack(
-        [
-            torch.randn(channels, height, width, generator=random.generator(settings.seed, timestep, frame))
-            for frame in range(frames)
-        ]
+    drawn = (
+        torch.randn((1, channels, height, width), generator=random.generator(settings.seed, timestep, frame))
+        for frame in range(frames)
     )
-    noisy = ddim.add_noise(latents, noise.to(latents), backbone.schedule.alpha(timestep))
+    noise = joined((row.to(latents) for row in drawn), frames)
+    noisy = ddim.add_noise(latents, noise, backbone.schedule.alpha(timestep))
 
     def predict(chosen: Sequence[int]) -> Latents:
-        rows = noisy[list(chosen)]
+        rows = noisy[list(chosen)].to(backbone.device)  # those of a long clip lie elsewhere
         with moving(job, len(chosen)):
             before, after = backbone.predict_noise(torch.cat([rows, rows]), timestep, prompts).chunk(2)
         return after - before
@@ -128,20 +128,39 @@ def _difference(
 
 def averaged(difference: Difference) -> Difference:
     """Average over three neighbours each way, in place and time, or as many as there are."""
+    return _along(_averaged, difference)
+
+
+def _averaged(difference: Difference) -> Difference:
     # Padded before: pooling refuses clips of fewer frames than it looks at.
     both = F.pad(torch.stack([difference, torch.ones_like(difference)])[:, None], (1,) * 6)
     sums, counts = F.avg_pool3d(both, 3, 1)[:, 0]
     return sums / counts
 
 
+def _grown(part: Part) -> Part:
+    return F.max_pool3d(part[None, None].float(), 3, 1, 1)[0, 0] > 0
+
+
+def _along(function: Callable[[Tensor], Tensor], clip: Tensor) -> Tensor:
+    """Compute what looks at the frames beside each, some frames of a clip at a time."""
+
+    def parts() -> Iterator[Tensor]:
+        for part in pieces(clip):
+            first = max(0, part.start - 1)
+            yield function(clip[first : part.stop + 1])[part.start - first :][: part.stop - part.start]
+
+    return joined(parts(), len(clip))
+
+
 def calmest(difference: Difference) -> float:
     """Return how much those places of a clip differ, at most, that differ least: a share of CALM of all."""
-    return float(difference.flatten().kthvalue(math.ceil(CALM * difference.numel())).values)
+    return smallest_of(difference, math.ceil(CALM * difference.numel()))
 
 
 def busiest(difference: Difference) -> float:
     """Return how much those places of a clip differ, at least, that differ most: all but a share of BUSY."""
-    return float(difference.flatten().kthvalue(math.ceil(BUSY * difference.numel())).values)
+    return smallest_of(difference, math.ceil(BUSY * difference.numel()))
 
 
 def is_everywhere(difference: Difference) -> bool:
@@ -159,5 +178,28 @@ def concerned(difference: Difference, smallest: float = SMALLEST) -> Part | None
     near = averaged(difference)
     if is_everywhere(near):
         return None
-    cells = F.max_pool3d((near > smallest)[None, None].float(), 3, 1, 1)[0, 0] > 0
-    return cells if 0 < float(cells.float().mean()) <= MOST else None
+    cells = _along(_grown, piecewise(lambda rows: rows > smallest, near))
+    share = sum(int(cells[part].sum()) for part in pieces(cells)) / cells.numel()
+    return cells if 0 < share <= MOST else None
+
+
+def smallest_of(numbers: Tensor, rank: int) -> float:
+    """Return the `rank`-th smallest, from 1, of float32 numbers that are not negative, without sorting them."""
+    if not is_long(numbers):
+        return float(numbers.flatten().kthvalue(rank).values)
+    # the bits of such numbers, read as integers, are in the numbers' own order: first their upper half, then the lower
+    upper, below = _bin(numbers, rank, lambda bits: bits >> 16)
+    lower, _ = _bin(numbers, rank - below, lambda bits: bits[bits >> 16 == upper] & 0xFFFF)
+    return float(torch.tensor(upper << 16 | lower, dtype=torch.int32).view(torch.float32))
+
+
+def _bin(numbers: Tensor, rank: int, value: Callable[[Tensor], Tensor]) -> tuple[int, int]:
+    """Which of 65,536 values the `rank`-th smallest has, and how many are smaller than that value."""
+    counts = sum(
+        torch.bincount(value(numbers[part].contiguous().view(torch.int32)).flatten(), minlength=2**16)
+        for part in pieces(numbers)
+    )
+    assert isinstance(counts, Tensor), "there are numbers"
+    reached = counts.cumsum(0)
+    found = int(torch.searchsorted(reached, rank))
+    return found, int(reached[found] - counts[found])

@@ -19,6 +19,7 @@ from evenreel.diffusion.inversion import Inverted
 from evenreel.hosts.base import EditJob, PrefixOf, inverting, tells_relative
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.inversions.base import Inversion, SourceClip, create_inversion
+from evenreel.scratch import Growing
 from evenreel.settings import EditSettings
 from evenreel.types import Frames, Latents, Pixels, PromptEmbeds
 from evenreel.video import to_model
@@ -56,7 +57,7 @@ class Pipeline(Stages):
         self, windows: Iterable[tuple[Pixels, tuple[Fraction, ...]]], size: tuple[int, int], total: int | None
     ) -> tuple[Latents, list[Fraction]]:
         """Latents and timestamps of all frames, which pass through memory window by window."""
-        latents: list[Latents] = []
+        latents = Growing()
         times: list[Fraction] = []
         self.progress("read and encode", 0, total)
         with self.stopwatch.stage("encode"):
@@ -73,8 +74,7 @@ class Pipeline(Stages):
             self.kept.encode_to(len(times))
         if len(times) != total:
             self.progress("read and encode", len(times), len(times))
-        # autoencoders give another layout in memory, in which the network's last digits differ
-        return torch.cat(latents).contiguous(), times
+        return latents.tensor(), times
 
     def _encoded(self, frames: Frames, start: int) -> torch.Tensor:
         if self.kept is None:

@@ -14,6 +14,7 @@ from evenreel.errors import ClipError, SettingsError, argument
 from evenreel.files import shown
 from evenreel.ops.edges import blurred
 from evenreel.ops.regions import Cells, Part, Weights, cells_of, feathered, pixels_of
+from evenreel.scratch import Growing, piecewise
 from evenreel.types import Frames, Latents, Pixels
 from evenreel.video import VideoInfo, open_clip, probe
 from evenreel.workflows.editing import record
@@ -88,11 +89,11 @@ class MaskClip:
                 f"{argument('mask')} {shown(self.info.path)} has {self.length} frames and the clip has {count}; give "
                 "one picture for all, or a clip of as many frames."
             )
-        found, everywhere = [], True
+        found, everywhere = Growing(), True
         for part in self.parts(first, count, window):
             found.append(cells_of(part, size))
             everywhere = everywhere and bool(part.all())
-        cells = torch.cat(found)
+        cells = found.tensor()
         if not bool(cells.any()):
             raise SettingsError(
                 f"{argument('mask')} {shown(self.info.path)} is black throughout, so that nothing is to be edited; "
@@ -154,7 +155,7 @@ class Region:
 
         def put_back(latents: Latents, timestep: int | None) -> Latents:
             source = clean if timestep is None else trajectory.read(timestep)
-            return torch.where(self.cells[:, None].to(latents.device), latents, source.to(latents))
+            return piecewise(_where, self.cells, latents, source)
 
         return put_back
 
@@ -166,7 +167,7 @@ class Region:
     @property
     def shares(self) -> list[float]:
         """Share of each frame's cells that stays the source's."""
-        return (~self.cells).flatten(1).float().mean(1).tolist()
+        return piecewise(lambda cells: (~cells).flatten(1).float().mean(1), self.cells).tolist()
 
     def described(self, size: tuple[int, int]) -> dict[str, Any]:
         """For the record: how much of each frame, of (width, height) `size`, stays the source's; and the soft edge.
@@ -195,6 +196,10 @@ def mixed(edited: Pixels, source: Pixels, weights: Weights) -> Pixels:
     source = source.to(torch.float32)
     levels = source + weights[..., None] * (edited.to(torch.float32) - source)
     return levels.round().to(torch.uint8)
+
+
+def _where(cells: Cells, edited: Latents, source: Latents) -> Latents:
+    return torch.where(cells[:, None].to(edited.device), edited, source.to(edited))
 
 
 class Queue:

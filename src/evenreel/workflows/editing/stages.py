@@ -21,6 +21,7 @@ from evenreel.inversions.base import Inversion, SourceClip
 from evenreel.jobs.reached import Reached
 from evenreel.ops.regions import Weights
 from evenreel.progress import Progress, tracked
+from evenreel.scratch import joined
 from evenreel.settings import EditSettings, RunSettings
 from evenreel.types import Latents, Pixels
 from evenreel.video import VideoInfo, from_model
@@ -157,14 +158,14 @@ class Stages:
         texts = dict(zip(schedule.texts, rows, strict=False))
         if schedule.is_constant:
             return rows
-        mixed = [
+        mixed = (
             sum(
                 (texts[text] * share for text, share in schedule.shares(frame).items()),
                 torch.zeros_like(rows[0]),
             )
             for frame in range(frames)
-        ]
-        return torch.cat(mixed), *rows[len(texts) :]
+        )
+        return joined(mixed, frames), *rows[len(texts) :]
 
     def written(self, source: str) -> Prompts | None:
         """The prompts as they were written; None where one changes, so that no words are compared."""

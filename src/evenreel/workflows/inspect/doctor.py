@@ -76,7 +76,7 @@ def _machine() -> Iterator[Finding]:
     import torch
 
     from evenreel.backbones.devices import choose_device, choose_dtype
-    from evenreel.diffusion.trajectory import scratch_folder
+    from evenreel.scratch import scratch_folder
 
     device = choose_device("auto")
     dtype = str(choose_dtype("auto", device)).removeprefix("torch.")
