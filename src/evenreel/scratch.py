@@ -96,13 +96,15 @@ def piecewise(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
 def in_pieces(function: Callable[Arguments, Tensor]) -> Callable[Arguments, Tensor]:
     """Let a function of tensors, its first arguments, that does nothing across rows take long ones too."""
 
+    whole: Callable[..., Tensor] = function
+
     @wraps(function)
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Tensor:
         tensors = [one for one in args if isinstance(one, Tensor)]
         if not any(map(is_long, tensors)):
             return function(*args, **kwargs)
         others: tuple[Any, ...] = args[len(tensors) :]
-        return piecewise(lambda *parts: function(*parts, *others, **kwargs), *tensors)
+        return piecewise(lambda *parts: whole(*parts, *others, **kwargs), *tensors)
 
     return wrapped
 
