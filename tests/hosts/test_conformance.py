@@ -22,6 +22,8 @@ from evenreel.workflows.editing.resource_use import Stopwatch
 from evenreel.workflows.inspect.descriptions import describe_host, describe_inversion
 from evenreel.workflows.inspect.doctor import examine
 from hosts.jobs import random_latents
+from tiny import sharp_backbone
+from tiny_xl import save_tiny_xl
 
 PLUGIN = Path(__file__).parents[1] / "plugin_package"
 STRANGER, STRANGE_INVERSION = "neighbourly", "forward"
@@ -106,6 +108,48 @@ def test_an_edit(host, inversion, tiny):
     assert torch.equal(edited(tiny, host, inversion, clip, batch=2), first)
     assert torch.equal(clip, given)
     assert state_of(tiny.unet) == before
+
+
+@pytest.fixture(scope="session")
+def tiny_xl(tmp_path_factory):
+    """A tiny random SD-XL in float64."""
+    return sharp_backbone(save_tiny_xl(tmp_path_factory.mktemp("tiny-xl")))
+
+
+def check_on_sdxl(host, inversion, tiny_xl):
+    """The same in parts and whole, and nothing is left behind; return the result."""
+    clip, before = random_latents(3), state_of(tiny_xl.unet)
+    parts, whole = (edited(tiny_xl, host, inversion, clip, batch=batch) for batch in (2, 3))
+    assert_close(parts, whole)
+    assert_apart(whole, clip)
+    assert state_of(tiny_xl.unet) == before
+    return whole
+
+
+@pytest.mark.parametrize("inversion", [DEFAULT, "fixed-point", "ddim"])
+@pytest.mark.parametrize("host", registry.names(registry.HOSTS))
+def test_every_host_on_sdxl(host, inversion, tiny_xl):
+    check_on_sdxl(create_host(host, SMALL.get(host)), inversion, tiny_xl)
+
+
+@pytest.mark.parametrize(
+    "inversion", sorted({*registry.names(registry.INVERSIONS)} - {DEFAULT, "fixed-point", "ddim"})
+)
+def test_every_other_inversion_on_sdxl(inversion, tiny_xl):
+    check_on_sdxl(create_host("frame"), inversion, tiny_xl)
+
+
+def test_the_pooled_text_takes_part_in_edits(tiny_xl, monkeypatch):
+    host, clip, own = create_host("frame"), random_latents(2), tiny_xl.embed
+    whole = edited(tiny_xl, host, DEFAULT, clip, batch=2)
+
+    def unpooled(prompts):
+        embeds = own(prompts)
+        embeds[:, -1] = 0
+        return embeds
+
+    monkeypatch.setattr(tiny_xl, "embed", unpooled)
+    assert_apart(edited(tiny_xl, host, DEFAULT, clip, batch=2), whole)
 
 
 def test_the_batch_does_not_matter_to_a_host(host, tiny):

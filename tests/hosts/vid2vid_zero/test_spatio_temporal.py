@@ -14,6 +14,7 @@ from evenreel.hosts.vid2vid_zero.spatio_temporal import (
     video_attentions,
 )
 from tiny import tiny_unet
+from tiny_xl import tiny_xl_unet
 
 WIDTH, PLACES, BRANCHES = 16, 4, 2
 KINDS = pytest.mark.parametrize("kind", [DenseAttention, SparseCausalAttention])
@@ -129,6 +130,19 @@ def test_three_layers_are_dense():
         ]
     with pytest.raises(SettingsError, match=r"dense_block 3 .*down_blocks\.3"):
         video_attentions(unet, VideoAttentionState(), 3)
+
+
+def test_a_block_without_attention_leaves_it_to_the_next():
+    """As SD-XL's first block, whose mirror is the last one."""
+    processors = video_attentions(tiny_xl_unet(), VideoAttentionState(), 0)
+    dense = [name for name, processor in processors.items() if isinstance(processor, DenseAttention)]
+    assert sorted(name.partition(".processor")[0] for name in dense) == [
+        "down_blocks.1.attentions.0.transformer_blocks.0.attn1",
+        "mid_block.attentions.0.transformer_blocks.0.attn1",
+        "up_blocks.1.attentions.0.transformer_blocks.0.attn1",
+    ]
+    with pytest.raises(SettingsError, match=r"dense_block 1 .*up_blocks\.2"):
+        video_attentions(tiny_xl_unet(), VideoAttentionState(), 1)
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ class Vid2VidZeroHost:
     """Number of the frame that all frames see, from 0; none: the first that is not of one colour."""
     dense_block: Annotated[int, Range(0)] = 0
     """Down block whose first self-attention sees all frames of the window, as do that in the middle and that of the up
-    block after; all others see the first frame and the one before."""
+    block after; of a block without any, the next one's. All others see the first frame and the one before."""
     cross: Annotated[float, Range(0.0, 1.0)] = 0.8
     """Share of the steps, from the first, at which attention to the prompt comes from the source's; needs a source
     prompt."""

@@ -1,6 +1,6 @@
 """Self-attention of an image model over the frames of a video (vid2vid-zero, arXiv:2303.17599, section 3.3)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,11 +96,13 @@ class DenseAttention:
 def video_attentions(unet: Any, state: VideoAttentionState, dense_block: int) -> dict[str, AttnProcessor]:
     """Processors for all self-attentions, by name, wrapping those in place: dense in three of them.
 
-    These are the first ones of a down block, of the middle, and of the up block after that of the same number.
-    Raises: SettingsError when there is no such block.
+    These are the first ones of a down block, of the middle, and of the up block after that of the same number; or of
+    the next block where one has none (SD-XL's down block 0). Raises: SettingsError when there is no such block.
     """
     blocks = (f"down_blocks.{dense_block}", "mid_block", f"up_blocks.{dense_block + 1}")
-    dense = [layers.first_self_attention(unet, block) for block in blocks]
+    down = (f"down_blocks.{number}" for number in range(dense_block, len(unet.down_blocks)))
+    up = (f"up_blocks.{number}" for number in range(dense_block + 1, len(unet.up_blocks)))
+    dense = [_first_of(unet, candidates) for candidates in (down, ("mid_block",), up)]
     if None in dense:
         raise SettingsError(
             f"dense_block {dense_block} has no self-attention in {blocks[dense.index(None)]} of this model; "
@@ -111,6 +113,11 @@ def video_attentions(unet: Any, state: VideoAttentionState, dense_block: int) ->
         name: (DenseAttention if name in dense else SparseCausalAttention)(processors[name], name, state)
         for name in layers.self_attentions(unet)
     }
+
+
+def _first_of(unet: Any, blocks: Iterable[str]) -> str | None:
+    found = (layers.first_self_attention(unet, block) for block in blocks)
+    return next((name for name in found if name is not None), None)
 
 
 @contextmanager
