@@ -103,6 +103,23 @@ def test_upload_edit_close_the_tab_come_back_and_download(page, browser, tmp_pat
         refused.value.close()
 
 
+def refusal(request):
+    """The status that a request is refused with."""
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)  # noqa: S310
+    refused.value.close()
+    return refused.value.code
+
+
+def test_large_bodies_and_other_sites_are_refused(page):
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n'
+    sent = {"data": head + bytes(2_000_000) + b"\r\n--x--\r\n", "method": "POST"}
+    told = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert refusal(urllib.request.Request(f"{page}gradio_api/upload", headers=told, **sent)) == 413  # noqa: S310
+    for headers in ({"Origin": "http://elsewhere.example"}, {"Host": "elsewhere.example"}):
+        assert refusal(urllib.request.Request(page, headers=headers)) == 403  # noqa: S310
+
+
 def test_another_address_needs_a_password(capsys):
     assert main(["web", "--host", "0.0.0.0"]) == 2  # noqa: S104
     said = "evenreel: --host 0.0.0.0 lets other machines in, and that needs a password; give one with --password.\n"

@@ -1,24 +1,17 @@
 """Serving the page: on this machine alone unless told, with a password where others can reach it."""
 
-import ipaddress
 import os
 from collections.abc import Callable
 
 from evenreel.errors import OutputError, SettingsError, argument
-
-SELF_ONLY = {
-    "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-"""Browsers ask no other machine, whatever the page says."""
+from evenreel.web.addresses import is_loopback
 
 
 def serve(
     host: str, port: int, password: str | None, upload_limit: float, ready: Callable[[str], None]
 ) -> None:
     """Serve the page until interrupted; `ready` is told its address. `upload_limit` is in MB. Raises: EvenreelError."""
-    if not _is_loopback(host) and not password:
+    if not is_loopback(host) and not password:
         raise SettingsError(
             f"{argument('host')} {host} lets other machines in, and that needs a password; give one with "
             f"{argument('password')}."
@@ -27,8 +20,10 @@ def serve(
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         import gradio as gr
+        from starlette.middleware import Middleware
 
         from evenreel.web import page as pages
+        from evenreel.web.guard import Guard
         from evenreel.web.queue import Queue, folder
     except ImportError as error:
         raise SettingsError(
@@ -52,7 +47,7 @@ def serve(
             footer_links=[],
             theme=theme,
             css=pages.CSS,
-            app_kwargs={"middleware": [_headers()]},
+            app_kwargs={"middleware": [Middleware(Guard, loopback_only=is_loopback(host))]},
         )
     except OSError as error:
         raise OutputError(f"port {port} cannot be used; choose another {argument('port')}.") from error
@@ -64,30 +59,3 @@ def serve(
     finally:
         queue.stop()
         blocks.close(verbose=False)
-
-
-def _headers() -> object:
-    from starlette.middleware import Middleware
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-    class Headers:
-        def __init__(self, app: ASGIApp) -> None:
-            self.app = app
-
-        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            async def sent(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    more = [(key.lower().encode(), value.encode()) for key, value in SELF_ONLY.items()]
-                    message["headers"] = [*message["headers"], *more]
-                await send(message)
-
-            await self.app(scope, receive, sent)
-
-    return Middleware(Headers)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
