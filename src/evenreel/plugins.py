@@ -33,11 +33,16 @@ from evenreel.errors import (
 from evenreel.hosts.attention_stand_in import AttentionStandIn
 from evenreel.hosts.base import (
     AttachesInversion,
+    Carries,
     EditJob,
     HasSourcelessDefaults,
     Host,
+    Occasion,
     Prompts,
     Session,
+    TakesMotion,
+    TellsIdle,
+    TellsRelative,
     branches,
     create_host,
     predict_guided,
@@ -52,7 +57,7 @@ from evenreel.hosts.injection import (
     features_injected,
     source_attentions,
 )
-from evenreel.inversions.base import Inversion, SourceClip, create_inversion
+from evenreel.inversions.base import Inversion, SourceClip, TellsGuided, TellsRandom, create_inversion
 from evenreel.metrics.base import Figure, Mean, Metric
 from evenreel.metrics.unavailable import UnavailableError
 from evenreel.metrics.window import Inputs, Window
@@ -66,6 +71,7 @@ __all__ = [
     "AttnProcessor",
     "Backbone",
     "Before",
+    "Carries",
     "ClipError",
     "Control",
     "DataError",
@@ -87,6 +93,7 @@ __all__ = [
     "Metric",
     "NoiseSchedule",
     "NotEmpty",
+    "Occasion",
     "OutputError",
     "Pixels",
     "PluginError",
@@ -100,6 +107,11 @@ __all__ = [
     "Session",
     "SettingsError",
     "SourceClip",
+    "TakesMotion",
+    "TellsGuided",
+    "TellsIdle",
+    "TellsRandom",
+    "TellsRelative",
     "Trajectory",
     "UnavailableError",
     "WeightsError",

@@ -5,6 +5,7 @@ In a checkout, what its pyproject.toml registers counts before it is installed a
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from traceback import walk_tb
 from typing import Any
 
 from evenreel.checkout import project
@@ -50,6 +51,18 @@ def targets(group: str) -> dict[str, str]:
     for entry in _registered(group):
         found.setdefault(entry.name, set()).add(entry.value)
     return {name: next(iter(values)) for name, values in sorted(found.items()) if len(values) == 1}
+
+
+def plug_in_of(error: BaseException) -> str | None:
+    """Return the package of the plug-in whose code raised an exception, or called what raised it; None without one."""
+    groups = (HOSTS, BACKBONES, INVERSIONS, METRICS)
+    packages = {
+        entry.value.partition(":")[0].partition(".")[0] for group in groups for entry in _registered(group)
+    }
+    frames = [
+        frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)
+    ]
+    return next((name for name in reversed(frames) if name in packages - {"evenreel"}), None)
 
 
 def _entries(group: str, name: str) -> list[EntryPoint]:

@@ -29,6 +29,7 @@ from evenreel.cli.console import StoppedError, complain, escape_unprintable, sho
 from evenreel.cli.options import spelled
 from evenreel.errors import EvenreelError, PluginError, WeightsError
 from evenreel.installed import suspect, suspected
+from evenreel.registry import plug_in_of
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C or SIGTERM, as shells give it."""
@@ -125,9 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain(f"{error.filename} is too long a name; give a shorter one.")
             return 1
         what = f"unexpected {type(error).__name__}: {error}"
-        blamed = (
-            "this is a fault of evenreel: set EVENREEL_DEBUG=1 to see where it happens, and please report it."
-        )
+        plug_in = plug_in_of(error)
+        whose = "evenreel" if plug_in is None else f"the plug-in {plug_in}"
+        to = "" if plug_in is None else " to those who made it"
+        blamed = f"this is a fault of {whose}: set EVENREEL_DEBUG=1 to see where it happens, and please report it{to}."
         complain(f"{what}; {blamed}" if suspect() is None else suspected(what))
         return 1
     finally:

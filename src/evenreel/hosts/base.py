@@ -115,7 +115,7 @@ class Carries(Protocol):
     """A session that takes something along from step to step, which a run that was stopped needs to go on."""
 
     def carried(self) -> Mapping[str, torch.Tensor]:
-        """What the next step needs of those before it, beside the latents."""
+        """Return what the next step needs of those before it, beside the latents."""
         ...
 
     def carry_on(self, carried: Mapping[str, torch.Tensor]) -> None:
@@ -194,6 +194,15 @@ class TellsRelative(Protocol):
 
 
 @runtime_checkable
+class TellsIdle(Protocol):
+    """A host that says which of its settings, and whether `seed`, have no effect in a run."""
+
+    def idle(self, occasion: Occasion) -> Mapping[str, str]:
+        """Return the names of such settings, each with the reason."""
+        ...
+
+
+@runtime_checkable
 class HasSourcelessDefaults(Protocol):
     """A host's class that has other defaults where there is no source to edit."""
 
@@ -223,12 +232,8 @@ def tells_relative(host: Host) -> bool:
 
 
 def idle_settings(host: Host, occasion: Occasion) -> Mapping[str, str]:
-    """Return settings of a host, and `seed`, that have no effect in a run, with the reason.
-
-    A host says so itself, with `idle(occasion)`, if it has that method.
-    """
-    idle = getattr(host, "idle", None)
-    return {} if idle is None else idle(occasion)
+    """Return settings of a host, and `seed`, that have no effect in a run, with the reason, as far as it tells."""
+    return host.idle(occasion) if isinstance(host, TellsIdle) else {}
 
 
 def create_host(name: str, options: Mapping[str, Any] | None = None, *, with_source: bool = True) -> Host:

@@ -173,12 +173,7 @@ def _rows(embeds: PromptRows, frames: Sequence[int] | None) -> PromptRows:
 
 @runtime_checkable
 class Inversion(Protocol):
-    """A frozen dataclass whose fields are settings: a way from a clip to what its edit starts from.
-
-    One that draws nothing says so with `is_random = False`, so that a seed without effect is spoken of. One that takes
-    no notice of the edit's guidance and negative prompt says so with `guided = False`, so that edits that differ in
-    these share it.
-    """
+    """A frozen dataclass whose fields are settings: a way from a clip to what its edit starts from."""
 
     name: ClassVar[str]
     refines: ClassVar[bool]
@@ -187,6 +182,36 @@ class Inversion(Protocol):
     def inverted(self, source: SourceClip) -> AbstractContextManager[Inverted]:
         """Invert the clip; what comes of it lives inside."""
         ...
+
+
+@runtime_checkable
+class TellsRandom(Protocol):
+    """An inversion that says whether it draws; of another one it is taken that it does."""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether `seed` decides anything; where not, edits say that a seed has no effect."""
+        ...
+
+
+@runtime_checkable
+class TellsGuided(Protocol):
+    """An inversion that says whether the negative prompt has a part in it; of another one it is taken that it has."""
+
+    @property
+    def guided(self) -> bool:
+        """Whether it is guided by itself; where not, edits that differ in guidance and negative prompt share it."""
+        ...
+
+
+def is_random(inversion: Inversion) -> bool:
+    """Return whether an inversion may draw."""
+    return inversion.is_random if isinstance(inversion, TellsRandom) else True
+
+
+def may_be_guided(inversion: Inversion) -> bool:
+    """Return whether the negative prompt may have a part in an inversion."""
+    return inversion.guided if isinstance(inversion, TellsGuided) else True
 
 
 def create_inversion(settings: EditSettings) -> Inversion:

@@ -130,6 +130,11 @@ class DdpmInversion:
     def __post_init__(self) -> None:
         settle(self, f"{self.name}.")
 
+    @property
+    def guided(self) -> bool:
+        """Whether the negative prompt has a part in it."""
+        return self.guidance_scale != 1
+
     @contextmanager
     def inverted(self, source: SourceClip) -> Iterator[Inverted]:
         """At the timesteps that are left; `source.seed` decides the noise."""

@@ -5,12 +5,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 import torch
 
-from evenreel import backbones, installed
+from evenreel import backbones, installed, registry
 from evenreel.cli import main
 from evenreel.errors import PluginError, WeightsError
 from evenreel.installed import WEIGHTS
@@ -104,6 +105,16 @@ class TestVersionsAreSuspectedFirst:
             "transformers 4.50.0 is installed and >=5.6 is needed (pip install 'transformers>=5.6')" in said
         )
         assert "fault of evenreel" not in said
+
+    def test_a_fault_of_a_plug_in(self, versions, monkeypatch, capsys):
+        source = "def load(*_, **__):\n    return {}['nothing']\n"
+        theirs = {"__name__": "strangers.model"}
+        exec(source, theirs)  # noqa: S102 - a module of another package
+        entry = EntryPoint("strange", "strangers.model:load", registry.BACKBONES)
+        monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == entry.group else [])
+        monkeypatch.setattr("evenreel.cli.app.app", theirs["load"])
+        assert main(["info"]) == 1
+        assert "this is a fault of the plug-in strangers: set EVENREEL_DEBUG=1" in capsys.readouterr().err
 
 
 def test_an_encoder_that_is_not_there(monkeypatch):

@@ -1,11 +1,11 @@
 """What of a run's settings has no effect: options are refused, what another value switches off is said."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from evenreel.errors import SettingsError, argument
 from evenreel.files import shown
 from evenreel.hosts.base import Host, Occasion, idle_settings
+from evenreel.inversions.base import Inversion, TellsGuided, is_random
 from evenreel.settings import EditSettings, RunSettings
 from evenreel.workflows.editing.adapter_use import AdapterInUse
 
@@ -32,14 +32,14 @@ def refuse_idle(host: Host, settings: RunSettings, occasion: Occasion) -> None:
 
 
 def notices(
-    settings: RunSettings, host: Host, inversion: Any, guidance_scale: float, occasion: Occasion
+    settings: RunSettings, host: Host, inversion: Inversion | None, guidance_scale: float, occasion: Occasion
 ) -> Iterator[str]:
     """Yield a sentence for each setting that another one switches off; `inversion` is None where there is none."""
     if guidance_scale == 0:
         yield "guidance_scale 0 leaves the prompt out: the negative prompt alone decides what is shown"
     if guidance_scale == 1:
-        # edit-friendly inversion is guided by itself
-        if settings.negative_prompt and getattr(inversion, "guidance_scale", 1) == 1:
+        guides_itself = isinstance(inversion, TellsGuided) and inversion.guided
+        if settings.negative_prompt and not guides_itself:
             yield "guidance_scale 1 switches guidance off, so that the negative prompt does not count"
         if occasion.null_texts:
             yield "guidance_scale 1 leaves no null text to find: the inversion is that of ddim"
@@ -58,7 +58,7 @@ def notices(
     if settings.adapter is not None and settings.adapter.scale == 0:
         yield "adapter_scale 0 leaves the adapter out"
     reason = idle_settings(host, occasion).get("seed")
-    if settings.seed and reason and not getattr(inversion, "is_random", inversion is not None):
+    if settings.seed and reason and not (inversion is not None and is_random(inversion)):
         yield f"seed {settings.seed} has no effect: {reason}"
 
 

@@ -15,7 +15,7 @@ from evenreel.backbones import Backbone
 from evenreel.diffusion.inversion import Inverted
 from evenreel.files import write_atomically
 from evenreel.hosts.base import AttachesInversion, Carries, Host, Session
-from evenreel.inversions.base import Inversion, SourceClip
+from evenreel.inversions.base import Inversion, SourceClip, is_random, may_be_guided
 from evenreel.jobs import inversions, reached, tensor_file
 from evenreel.jobs.job import ENCODED, PREVIEW, REACHED, Job, Task
 from evenreel.jobs.pace import Pace
@@ -166,7 +166,6 @@ class Keeping:
 def decided(source: SourceClip, inversion: Inversion, host: Host) -> dict[str, Any]:
     """What an inversion's numbers follow from, as far as it knows of it, down to the last digits."""
     backbone: Backbone = source.backbone
-    guided = getattr(inversion, "guided", True)
     return {
         "latents": inversions.digest(source.latents),
         "model": backbone.fingerprint,
@@ -177,9 +176,9 @@ def decided(source: SourceClip, inversion: Inversion, host: Host) -> dict[str, A
         "refinement": source.refinement if inversion.refines else 1,
         "prompt": inversions.digest(source.prompt_embeds),
         "guidance": [source.guidance_scale, inversions.digest(source.negative_prompt_embeds)]
-        if guided
+        if may_be_guided(inversion)
         else None,
-        "seed": source.seed if getattr(inversion, "is_random", True) else None,
+        "seed": source.seed if is_random(inversion) else None,
         "batch": [source.batch, source.together],
         "relative": source.may_be_relative,
         "host": [host.name, record.plain(host)] if isinstance(host, AttachesInversion) else None,
