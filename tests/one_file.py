@@ -35,6 +35,8 @@ RESNET = {
 PLAIN = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
     "conv_in": "input_blocks.0.0",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
@@ -67,8 +69,8 @@ OPEN_CLIP = {
 }
 
 
-def unet_name(name):
-    """The original name of a UNet's or ControlNet's tensor."""
+def unet_name(name, up_attends=False):
+    """The original name of a UNet's or ControlNet's tensor; `up_attends` where the first level up has attention."""
     if match := re.match(r"down_blocks\.(\d)\.(resnets|attentions|downsamplers)\.(\d)\.(.*)", name):
         level, kind, index, rest = int(match[1]), match[2], int(match[3]), match[4]
         if kind == "downsamplers":
@@ -78,7 +80,7 @@ def unet_name(name):
     if match := re.match(r"up_blocks\.(\d)\.(resnets|attentions|upsamplers)\.(\d)\.(.*)", name):
         level, kind, index, rest = int(match[1]), match[2], int(match[3]), match[4]
         if kind == "upsamplers":
-            return f"output_blocks.{3 * level + 2}.{1 if level == 0 else 2}.{rest}"
+            return f"output_blocks.{3 * level + 2}.{1 if level == 0 and not up_attends else 2}.{rest}"
         block = f"output_blocks.{3 * level + index}"
         return f"{block}.0.{resnet(rest)}" if kind == "resnets" else f"{block}.1.{rest}"
     for ours, theirs in PLAIN.items():

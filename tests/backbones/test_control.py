@@ -224,7 +224,7 @@ def test_several_are_as_in_diffusers(first, tmp_path):
 def test_files_of_other_kinds(first, tmp_path):
     save_file({"emb_params": torch.zeros(2, 64)}, tmp_path / "a.safetensors")
     refused(
-        tmp_path / "a.safetensors", first, "is an embedding; give a ControlNet for SD 1.x or 2.x as control"
+        tmp_path / "a.safetensors", first, "is an embedding; give a ControlNet made for the model as control"
     )
     net = sd_control(sd_unet(cross_attention_dim=1024))
     tensors = {name: t.contiguous() for name, t in control_tensors(net).items()}

@@ -86,7 +86,7 @@ def readers(tmp_path_factory):
             same=lambda found: digest(found[0]),
         ),
         "embedding": Reader(
-            folder / "embedding.safetensors", lambda path: read_embedding(path, WIDTH), binary
+            folder / "embedding.safetensors", lambda path: read_embedding(path, (WIDTH,)), binary
         ),
         "checkpoint": Reader(dream, lambda path: CheckpointFile(path).check(), binary),
         "control/config.json": Reader(

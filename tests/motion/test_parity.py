@@ -5,13 +5,15 @@ import torch
 from diffusers import MotionAdapter, UNetMotionModel
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 
-from closeness import assert_close
+from closeness import assert_apart, assert_close
+from evenreel.backbones.conditioning import conditions, with_pooled
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.folder import load_motion, save_motion
 from evenreel.motion.modules import MotionModules
 from evenreel.motion.transformer import FrameTransformer
 from motion.moving import call_inputs, random_motion
 from tiny import tiny_unet
+from tiny_xl import POOLED, WIDTHS, tiny_xl_unet
 
 
 @pytest.mark.parametrize("grad", [False, True], ids=["inference", "training"])
@@ -51,6 +53,28 @@ def test_hooks_make_what_unet_motion_model_makes(tmp_path, middle, widths):
         ours = unet(latents, timestep, prompt_embeds).sample
         clips = latents.unflatten(0, (2, 6)).transpose(1, 2)
         theirs = reference(clips, timestep, prompt_embeds).sample
+    assert_close(ours, theirs.transpose(1, 2).flatten(0, 1))
+
+
+def test_hooks_make_what_unet_motion_model_makes_of_sdxl(tmp_path):
+    """As AnimateDiff's modules for SD-XL: three levels, none in the middle."""
+    unet = tiny_xl_unet()
+    modules = random_motion(unet, max_frames=12)
+    save_motion(modules, tmp_path)
+    reference = UNetMotionModel.from_unet2d(unet, MotionAdapter.from_pretrained(tmp_path)).eval()
+    reference.add_embedding.load_state_dict(unet.add_embedding.state_dict())  # which from_unet2d forgets
+    latents, embeds = torch.randn(2 * 6, 4, 8, 8), torch.randn(2 * 6, 5, sum(WIDTHS))
+    pooled = torch.randn(2, POOLED).repeat_interleave(6, 0)
+    told = conditions(unet, with_pooled(embeds, pooled), (64, 64), torch.float32)
+    added = {
+        name: rows[::6] for name, rows in told["added_cond_kwargs"].items()
+    }  # theirs has a row for each clip
+    with torch.no_grad(), motion_attached(unet, modules, frames=6):
+        ours = unet(latents, 401, **told).sample
+    with torch.no_grad():
+        clips = latents.unflatten(0, (2, 6)).transpose(1, 2)
+        theirs = reference(clips, 401, told["encoder_hidden_states"], added_cond_kwargs=added).sample
+        assert_apart(ours, unet(latents, 401, **told).sample)
     assert_close(ours, theirs.transpose(1, 2).flatten(0, 1))
 
 

@@ -22,7 +22,13 @@ from evenreel.files import expanded
 
 FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 """What a folder of a LoRA holds: diffusers' name, and peft's."""
-Part = Literal["unet", "text"]
+Part = Literal["unet", "text", "text_2"]
+_PREFIXES: Mapping[Part, tuple[str, ...]] = {
+    "unet": ("unet.", ""),
+    "text": ("text_encoder.", ""),
+    "text_2": ("text_encoder_2.", ""),
+}
+"""What the names of peft's settings for a part begin with."""
 _REFUSED = {
     "OFT": "rotates weights (OFT)",
     "GLoRA": "changes weights by a product with themselves (GLoRA)",
@@ -42,12 +48,18 @@ class ForeignLora:
     """Changes of the noise predictor, by path of the layer."""
     text: Mapping[str, WeightChange]
     """Changes of the text encoder, by path of the layer."""
+    text_2: Mapping[str, WeightChange]
+    """Changes of the second text encoder, where the model has one."""
     sha256: str
 
     @property
     def changed(self) -> str:
         """How much it changes, in words."""
-        parts = [(len(self.unet), "layers of the UNet"), (len(self.text), "of the text encoder")]
+        parts = [
+            (len(self.unet), "layers of the UNet"),
+            (len(self.text), "of the text encoder"),
+            (len(self.text_2), "of the second text encoder"),
+        ]
         return " and ".join(f"{count} {what}" for count, what in parts if count)
 
 
@@ -69,13 +81,12 @@ def read_lora(path: str | Path, backbone: Any) -> ForeignLora:
     _check_family(header, found, backbone)
     header.check_floats(name for name in header.tensors if not name.endswith(".alpha"))
     settings = _settings(header)
-    text_encoder = backbone.text.text_encoder if hasattr(backbone, "text") else nn.Module()
-    tables = layer_table(backbone.unet), layer_table(text_encoder)
+    tables = {part: layer_table(network) for part, network in _networks(backbone).items()}
     slots: dict[tuple[Part, str], dict[str, str]] = {}
     strange: list[str] = []
     for name in header.tensors:
         slot = slot_of(name)
-        layer = None if slot is None else find_layer(slot.layer, *tables, per_level(backbone.unet))
+        layer = None if slot is None else find_layer(slot.layer, tables, per_level(backbone.unet))
         if slot is None or layer is None or slot.kind in slots.setdefault(layer, {}):  # pyright: ignore[reportArgumentType]
             strange.append(name)
         else:
@@ -101,12 +112,10 @@ def loras_attached(backbone: Any, loras: Sequence[tuple[ForeignLora, float]]) ->
             yield
             return
         stack.enter_context(exclusive(backbone.unet))
-        _change(stack, backbone.unet, [(lora.path, lora.unet, weight) for lora, weight in loras])
-        if any(lora.text for lora, _ in loras):
+        if any(lora.text or lora.text_2 for lora, _ in loras):
             stack.enter_context(exclusive(backbone.text))
-            _change(
-                stack, backbone.text.text_encoder, [(lora.path, lora.text, weight) for lora, weight in loras]
-            )
+        for part, network in _networks(backbone).items():
+            _change(stack, network, [(lora.path, getattr(lora, part), weight) for lora, weight in loras])
         yield
 
 
@@ -121,6 +130,13 @@ def lora_file(path: str | Path) -> Path:
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such LoRA file; correct the path.")
     return path
+
+
+def _networks(backbone: Any) -> dict[Part, nn.Module]:
+    """What LoRAs change of a model."""
+    texts: tuple[Any, ...] = backbone.text.text_encoders if hasattr(backbone, "text") else ()
+    names: tuple[Part, ...] = ("text", "text_2")
+    return {"unet": backbone.unet, **dict(zip(names, texts, strict=False))}
 
 
 def _change(
@@ -157,7 +173,7 @@ def _gathered(
     path: Path, found: Found, slots: Mapping[tuple[Part, str], Mapping[str, str]], settings: Mapping[str, Any]
 ) -> ForeignLora:
     tensors = safetensors_file.load(path)
-    changes: dict[str, dict[str, WeightChange]] = {"unet": {}, "text": {}}
+    changes: dict[Part, dict[str, WeightChange]] = {"unet": {}, "text": {}, "text_2": {}}
     for (part, place), names in slots.items():
         own = {kind: tensors[name] for kind, name in names.items()}
         try:
@@ -167,13 +183,14 @@ def _gathered(
         except WeightsError as error:
             raise WeightsError(f"{path}: {error}; fetch the LoRA again.") from error
         changes[part][place] = change
-    return ForeignLora(path, found, changes["unet"], changes["text"], safetensors_file.sha256(path))
+    return ForeignLora(path, found, **changes, sha256=safetensors_file.sha256(path))
 
 
 def _check_family(header: Header, found: Found, backbone: Any) -> None:
     """Say of a LoRA for another family what it is, not which of its tensors does not fit."""
     usual = f"use one made for model {backbone.name}"
-    if found.family not in ("", "sd1", "sd2"):
+    own = getattr(backbone, "family", "")
+    if found.family not in ("", *((own,) if own else ("sd1", "sd2"))):
         raise WeightsError(f"{header.path}: is {found.said}; {usual}.")
     wanted = backbone.unet.config.cross_attention_dim
     width = _text_width(header)
@@ -197,7 +214,7 @@ def _text_width(header: Header) -> int | None:
 def _settings(header: Header) -> dict[str, Any]:
     """What peft knew of the LoRA: in the file's metadata (diffusers), or in a file beside it (peft).
 
-    Keys have the part in front (`unet.`, `text_encoder.`), or none. Raises: WeightsError.
+    Keys have the part in front (`unet.`, `text_encoder.`, `text_encoder_2.`), or none. Raises: WeightsError.
     """
     beside = header.path.with_name("adapter_config.json")
     packed = header.metadata.get("lora_adapter_metadata")
@@ -222,7 +239,7 @@ def _settings(header: Header) -> dict[str, Any]:
 
 def _scaling(settings: Mapping[str, Any], part: Part, path: str, rank: int | None) -> float | None:
     """alpha / rank, or alpha / sqrt(rank), as peft's configuration has it; None where there is none."""
-    prefixes = {"unet": ("unet.", ""), "text": ("text_encoder.", "")}[part]
+    prefixes = _PREFIXES[part]
 
     def told(name: str) -> Any:
         return next((settings[p + name] for p in prefixes if settings.get(p + name) is not None), None)
@@ -246,4 +263,4 @@ def _advice(found: Found) -> str:
         "control": f"give it as {argument('control')}",
         "autoencoder": f"give it as {argument('vae')}",
     }
-    return known.get(found.kind, "use a LoRA for SD 1.x or 2.x")
+    return known.get(found.kind, "use a LoRA made for this model")

@@ -41,10 +41,12 @@ _TEXT_PREFIXES = (
     "lora_te1_",
     "text_encoder_",
     "te_",
+    "te1_",
     "lycoris_",
     "base_model_model_",
     "cond_stage_model_transformer_",
 )
+_SECOND_TEXT_PREFIXES = ("lora_te2_", "text_encoder_2_", "te2_")
 
 
 @dataclass(frozen=True)
@@ -86,25 +88,25 @@ def layer_table(module: nn.Module) -> dict[str, str]:
     return table
 
 
-def find_layer(
-    name: str, unet: Mapping[str, str], text: Mapping[str, str], per_level: int
-) -> tuple[str, str] | None:
-    """(`unet` or `text`, path) of the layer that a file's name means; None where the model has none such.
+def find_layer(name: str, tables: Mapping[str, Mapping[str, str]], per_level: int) -> tuple[str, str] | None:
+    """(part, path) of the layer that a file's name means; None where the model has none such.
 
-    `unet` and `text` are tables of layers, `per_level` the resnets in a level of the UNet's way down.
+    `tables` are those of the parts' layers: `unet`, `text` and, of a second text encoder, `text_2`; `per_level` is the
+    number of resnets in a level of the UNet's way down.
     """
     flat = name.replace(".", "_")
     for prefix in (*_UNET_PREFIXES, ""):
         if flat.startswith(prefix):
             rest = flat.removeprefix(prefix)
             for candidate in (rest, _from_original(rest, per_level)):
-                if candidate in unet:
-                    return "unet", unet[candidate]
-    for prefix in (*_TEXT_PREFIXES, ""):
-        if flat.startswith(prefix):
-            rest = flat.removeprefix(prefix).removeprefix("text_model_")
-            if rest in text:
-                return "text", text[rest]
+                if candidate in tables["unet"]:
+                    return "unet", tables["unet"][candidate]
+    for part, prefixes in (("text_2", _SECOND_TEXT_PREFIXES), ("text", (*_TEXT_PREFIXES, ""))):
+        for prefix in prefixes:
+            if flat.startswith(prefix):
+                rest = flat.removeprefix(prefix).removeprefix("text_model_")
+                if rest in tables.get(part, {}):
+                    return part, tables[part][rest]
     return None
 
 
@@ -119,6 +121,8 @@ _RESNET = {
 _OUTER = {
     "time_embed_0": "time_embedding_linear_1",
     "time_embed_2": "time_embedding_linear_2",
+    "label_emb_0_0": "add_embedding_linear_1",
+    "label_emb_0_2": "add_embedding_linear_2",
     "input_blocks_0_0": "conv_in",
     "out_0": "conv_norm_out",
     "out_2": "conv_out",

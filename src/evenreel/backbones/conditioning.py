@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from evenreel.types import PromptEmbeds, PromptRows
+from evenreel.types import Latents, PromptEmbeds, PromptRows
 
 SIZES = 6
 """Numbers of a picture's sizes: height and width of the original, top and left of the crop, height and width wanted."""
@@ -36,6 +36,14 @@ def with_pooled(
 def attended_tokens(net: Any, prompt_embeds: PromptRows) -> int:
     """Return how many tokens of a prompt's embeddings the attentions of a network see."""
     return prompt_embeds.shape[1] - is_pooled(net)
+
+
+def frame_size(latents: Latents, scale: int = 8) -> tuple[int, int]:
+    """Return (height, width) in pixels of the frames that latents stand for.
+
+    `scale` are the pixels for each of their places, along each side: 8 with every published autoencoder.
+    """
+    return latents.shape[-2] * scale, latents.shape[-1] * scale
 
 
 def conditions(

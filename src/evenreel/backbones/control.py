@@ -15,7 +15,7 @@ from evenreel.backbones.base import Backbone, Residuals
 from evenreel.backbones.conditioning import conditions
 from evenreel.backbones.folder import ControlFolder
 from evenreel.backbones.hub import find, forbid_remote_code
-from evenreel.backbones.recognise import recognise
+from evenreel.backbones.recognise import FAMILIES, WIDTHS, recognise, text_width
 from evenreel.backbones.safetensors_file import Header, read_header
 from evenreel.backbones.single_file import FilePart
 from evenreel.backbones.weights import FolderPart, Part
@@ -25,7 +25,14 @@ from evenreel.types import Latents, PromptRows
 
 ConditionMaps = UInt8[Tensor, "frames _ height width"]
 """Condition pictures, one for each frame, of one channel or of three (RGB), 8 times the latents' size."""
-_SHARED = ("in_channels", "block_out_channels", "down_block_types", "layers_per_block", "cross_attention_dim")
+_SHARED = (
+    "addition_embed_type",
+    "in_channels",
+    "block_out_channels",
+    "down_block_types",
+    "layers_per_block",
+    "cross_attention_dim",
+)
 """What a ControlNet's configuration has in common with that of its UNet."""
 
 
@@ -119,8 +126,8 @@ def load_control(name: str, backbone: Backbone, *, download: bool = False) -> Co
         ours, theirs = _plain(config.get(key)), _plain(unet.get(key))
         if key in config and ours != theirs:
             raise WeightsError(
-                f"{name}: this ControlNet was made for another model ({key} is {ours}, the model's is {theirs}); "
-                "use one made for it."
+                f"{name}: this ControlNet was made for another model{_family_of(config)} ({key} is {ours}, the model's "
+                f"is {theirs}); use one made for it."
             )
     if config.get("conditioning_channels", 3) != 3:
         raise WeightsError(
@@ -130,6 +137,14 @@ def load_control(name: str, backbone: Backbone, *, download: bool = False) -> Co
 
     net = part.load(ControlNetModel, backbone.device, backbone.dtype)
     return ControlNet(net=net, fingerprint=_fingerprint(part))
+
+
+def _family_of(config: Mapping[str, Any]) -> str:
+    """Of which family a ControlNet's model is, in words, where its configuration tells."""
+    family = (
+        "sdxl" if config.get("addition_embed_type") else WIDTHS.get(config.get("cross_attention_dim", 0), "")
+    )
+    return f", {FAMILIES[family]}" if family else ""
 
 
 def is_control(name: str, backbone: Backbone, fingerprint: str) -> bool:
@@ -165,7 +180,6 @@ def _packaged() -> Path:
 def _in_file(header: Header, backbone: Backbone) -> FilePart:
     """A ControlNet in one file: what its file does not say of its layout is that of the UNet."""
     from diffusers import ControlNetModel
-    from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 
     found = recognise(header)
     if found.kind != "control":
@@ -187,14 +201,24 @@ def _in_file(header: Header, backbone: Backbone) -> FilePart:
         "ControlNetModel",
         config,
         names,
-        lambda tensors: convert_controlnet_checkpoint(tensors, config),
+        lambda tensors: _converted(tensors, prefix, config),
     )
+
+
+def _converted(tensors: dict[str, Tensor], prefix: str, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Tensors by diffusers' names; what embeds pooled text and sizes, diffusers leaves out."""
+    from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
+
+    found = convert_controlnet_checkpoint(tensors, config)
+    for number, layer in ((0, "linear_1"), (2, "linear_2")):
+        for end in ("weight", "bias"):
+            if (tensor := tensors.get(f"{prefix}label_emb.0.{number}.{end}")) is not None:
+                found[f"add_embedding.{layer}.{end}"] = tensor
+    return found
 
 
 def _check_made_for(header: Header, prefix: str, backbone: Backbone) -> None:
     """Say of a ControlNet for another kind of model what it is, not which of its weights does not fit."""
-    from evenreel.backbones.recognise import FAMILIES, text_width
-
     width = text_width(header, prefix)
     wanted = backbone.unet.config.cross_attention_dim
     family = recognise(header).family

@@ -1,8 +1,10 @@
 """Words that were learnt by themselves (textual inversion, arXiv:2208.01618), from files of webui and of diffusers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from evenreel.backbones import safetensors_file
 from evenreel.backbones.recognise import FAMILIES, embedding_names, recognise
@@ -15,8 +17,8 @@ LARGEST = 75
 """Vectors of one word: as many tokens as the encoder reads at once."""
 
 
-def read_embedding(path: str | Path, width: int, token: str | None = None) -> Embedding:
-    """The vectors of a file, for a text encoder of `width` features.
+def read_embedding(path: str | Path, widths: Sequence[int], token: str | None = None) -> Embedding:
+    """The vectors of a file, for text encoders of so many features: one, or the two of SD-XL.
 
     `token` is the word in prompts; by default what the file calls it, else the file's own name. Raises: WeightsError.
     """
@@ -29,24 +31,38 @@ def read_embedding(path: str | Path, width: int, token: str | None = None) -> Em
         raise WeightsError(
             f"{path}: is {found.said}, not an embedding; name one with {argument('embedding')}."
         )
-    name = embedding_names(header)[0]
-    header.check_floats([name])
-    vectors = safetensors_file.load(path, [name])[name].float()
-    vectors = vectors[None] if vectors.ndim == 1 else vectors
-    if found.family == "sdxl" or vectors.shape[1] != width:
-        named = f" for {FAMILIES[found.family]}" if found.family else ""
-        raise WeightsError(
-            f"{path}: is an embedding{named} of {vectors.shape[1]} features, and this model's words have {width}; "
-            "use one made for this model."
-        )
-    if not 1 <= len(vectors) <= LARGEST or not bool(torch.isfinite(vectors).all()):
-        raise WeightsError(
-            f"{path}: must hold from 1 to {LARGEST} vectors of finite numbers; fetch the embedding again."
-        )
-    own = path.stem if name == "emb_params" else name
+    names = embedding_names(header)
+    header.check_floats(names)
+    loaded = safetensors_file.load(path, names)
+    vectors = [tensor[None] if tensor.ndim == 1 else tensor for tensor in (loaded[n].float() for n in names)]
+    _check(path, found.family, vectors, widths)
+    own = names[0] if len(names) == 1 and names[0] != "emb_params" else path.stem
     word = (token or own).strip()
     if not word:
         raise WeightsError(
             f"{path}: gives its word no name; add one behind the file, as in {path.name}:word."
         )
-    return Embedding(word, vectors)
+    return Embedding(word, *vectors)
+
+
+def _check(path: Path, family: str, vectors: Sequence[Tensor], widths: Sequence[int]) -> None:
+    has, wanted = [tensor.shape[1] if tensor.ndim == 2 else 0 for tensor in vectors], list(widths)
+    if has != wanted:
+        named = f" for {FAMILIES[family]}" if family else ""
+        raise WeightsError(
+            f"{path}: is an embedding{named} of {_and(has)} features, and this model's words have {_and(wanted)}; "
+            "use one made for this model."
+        )
+    count = len(vectors[0])
+    if not 1 <= count <= LARGEST or not all(bool(torch.isfinite(tensor).all()) for tensor in vectors):
+        raise WeightsError(
+            f"{path}: must hold from 1 to {LARGEST} vectors of finite numbers; fetch the embedding again."
+        )
+    if {len(tensor) for tensor in vectors} != {count}:
+        raise WeightsError(
+            f"{path}: must hold as many vectors for each text encoder; fetch the embedding again."
+        )
+
+
+def _and(numbers: Sequence[int]) -> str:
+    return " and ".join(map(str, numbers))

@@ -271,7 +271,7 @@ class ControlFolder(PartFolder):
     """A ControlNet in diffusers' layout: one part, which is the folder itself."""
 
     parts = MappingProxyType({"": ("ControlNetModel", "diffusion_pytorch_model")})
-    wanted = "a ControlNet for SD 1.x or 2.x"
+    wanted = "a ControlNet made for the model"
     gigabytes = 1.4
 
 
@@ -279,7 +279,7 @@ class AutoencoderFolder(PartFolder):
     """An autoencoder in diffusers' layout: one part, which is the folder itself."""
 
     parts = MappingProxyType({"": ("AutoencoderKL", "diffusion_pytorch_model")})
-    wanted = "an autoencoder for SD 1.x or 2.x"
+    wanted = "an autoencoder for Stable Diffusion"
     gigabytes = 0.3
 
 

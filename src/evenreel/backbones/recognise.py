@@ -26,8 +26,8 @@ FAMILIES: Mapping[str, str] = {
     "": "a model of unknown family",
 }
 SUPPORTED = ("sd1", "sd2")
-_WIDTHS = {768: "sd1", 1024: "sd2", 1280: "sdxl", 2048: "sdxl", 4096: "sd3"}
-"""Features of prompts, by family."""
+WIDTHS = {768: "sd1", 1024: "sd2", 1280: "sdxl", 2048: "sdxl", 4096: "sd3"}
+"""Families by the features of their prompts."""
 PURPOSES: Mapping[int, str] = {
     5: "depth-to-image",
     7: "upscaling",
@@ -178,13 +178,13 @@ def lora_family(header: Header) -> str:
         into_text = re.search(r"attn2[._](processor\.)?to_[kv]", name)
         first = re.search(r"(lora_down|lora_A|lora\.down|to_[kv]_lora\.down|hada_w1_b)", name)
         if into_text and first and len(entry.shape) >= 2:
-            return _WIDTHS.get(entry.shape[1], "")
+            return WIDTHS.get(entry.shape[1], "")
     deeper = re.compile(r"transformer_blocks[._][2-9]")
     return "sdxl" if any(deeper.search(name) for name in names) else ""
 
 
 def _control(header: Header, prefix: str) -> Found:
-    family = _WIDTHS.get(text_width(header, prefix) or 0, "")
+    family = WIDTHS.get(text_width(header, prefix) or 0, "")
     if header.shape("add_embedding.linear_1.weight") or header.shape(f"{prefix}label_emb.0.0.weight"):
         family = "sdxl"
     return Found("control", family, "a ControlNet" + (f" for {FAMILIES[family]}" if family else ""))
@@ -207,7 +207,7 @@ def _unet_family(header: Header, prefix: str) -> str:
         return "sd2"
     if any(n.startswith(CLIP_TEXT) for n in names):
         return "sd1"
-    width = _WIDTHS.get(text_width(header, prefix) or 0, "")
+    width = WIDTHS.get(text_width(header, prefix) or 0, "")
     # linear projections into transformers came with SD 2.0; before, they were convolutions of one pixel
     flat = header.shape(f"{prefix}input_blocks.1.1.proj_in.weight") or (0, 0, 0, 0)
     return width or ("sd2" if len(flat) == 2 else "sd1")
@@ -216,7 +216,7 @@ def _unet_family(header: Header, prefix: str) -> str:
 def _by_names(header: Header) -> str:
     if header.shape("add_embedding.linear_1.weight"):
         return "sdxl"
-    return _WIDTHS.get(text_width(header) or 0, "")
+    return WIDTHS.get(text_width(header) or 0, "")
 
 
 def _autoencoder(header: Header) -> Found:
@@ -229,5 +229,5 @@ def _autoencoder(header: Header) -> Found:
 
 def _embedding(header: Header) -> Found:
     names = embedding_names(header)
-    family = "sdxl" if len(names) > 1 else _WIDTHS.get(header.tensors[names[0]].shape[-1], "")  # pyright: ignore[reportGeneralTypeIssues]
+    family = "sdxl" if len(names) > 1 else WIDTHS.get(header.tensors[names[0]].shape[-1], "")  # pyright: ignore[reportGeneralTypeIssues]
     return Found("embedding", family, "an embedding" + (f" for {FAMILIES[family]}" if family else ""))

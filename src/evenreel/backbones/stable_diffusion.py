@@ -15,7 +15,7 @@ from torch import Tensor
 from evenreel.backbones import hub
 from evenreel.backbones.autoencoder import find_autoencoder
 from evenreel.backbones.base import Backbone, EncodedFrames, Residuals
-from evenreel.backbones.conditioning import conditions
+from evenreel.backbones.conditioning import conditions, frame_size
 from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.backbones.folder import ModelFolder
 from evenreel.backbones.sdxl.folder import SDXLFolder
@@ -200,13 +200,12 @@ class StableDiffusion(Backbone):
     ) -> Latents:
         """The noise in `latents`; each prompt serves as many consecutive latents."""
         repeated = prompt_embeds.repeat_interleave(len(latents) // len(prompt_embeds), dim=0)
-        height, width = (side * self.latent_scale for side in latents.shape[2:])
         # Another thread may be attached; but checkpoints are computed again in threads of autograd's own.
         with nullcontext() if torch.is_grad_enabled() else exclusive(self.unet):
             output = self.unet(
                 latents.to(self.dtype),
                 timestep,
-                **conditions(self.unet, repeated, (height, width), self.dtype),
+                **conditions(self.unet, repeated, frame_size(latents, self.latent_scale), self.dtype),
                 down_block_additional_residuals=None if residuals is None else residuals.down,
                 mid_block_additional_residual=None if residuals is None else residuals.mid,
                 return_dict=False,

@@ -28,7 +28,7 @@ class MotionFolder(PartFolder):
     """Motion modules in diffusers' layout: one part, which is the folder itself."""
 
     parts = MappingProxyType({"": (_CLASS, _STEM)})
-    wanted = "motion modules for SD 1.x"
+    wanted = "motion modules made for the model"
     gigabytes = 1.7
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.lora import LoraSwitch
 from evenreel.backbones.base import Backbone
+from evenreel.backbones.conditioning import attended_tokens
 from evenreel.diffusion import ddim
 from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import SettingsError
@@ -293,7 +294,8 @@ class EditTrainee(Trainee):
     def _plan(self, batch: PreparedEdit, groups: Sequence[int], frames: int) -> TextPlan:
         """Attention to words of several groups, each to its own."""
         assert isinstance(self._host, FrameHost), "the host whose groups pass side by side"
-        backbone, length = self._frozen[0], batch.text.shape[1]
+        backbone = self._frozen[0]
+        length = attended_tokens(backbone.unet, batch.text)
         maps = [
             map_prompts(*(backbone.tokens(prompt).padded(length) for prompt in batch.prompts[group]))
             for group in groups

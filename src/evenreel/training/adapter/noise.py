@@ -18,6 +18,7 @@ from evenreel.adapters.features import features_collected
 from evenreel.adapters.lora import LoraSwitch
 from evenreel.adapters.temporal_loss import temporal_loss
 from evenreel.backbones.base import Backbone
+from evenreel.backbones.conditioning import conditions, frame_size
 from evenreel.backbones.control import ControlNet
 from evenreel.errors import SettingsError
 from evenreel.ops.nearness import nearness
@@ -153,7 +154,7 @@ class AdapterTrainee(Trainee):
             output = backbone.unet(
                 noisy.to(backbone.dtype),
                 timesteps,
-                encoder_hidden_states=embeds.to(backbone.dtype),
+                **conditions(backbone.unet, embeds, frame_size(noisy), backbone.dtype),
                 return_dict=False,
                 **residuals,
             )[0].float()
@@ -170,7 +171,7 @@ class AdapterTrainee(Trainee):
         down, mid = net(
             noisy.to(net.dtype),
             timesteps,
-            encoder_hidden_states=text.to(net.dtype),
+            **conditions(net, text, (maps.shape[-2], maps.shape[-1]), net.dtype),
             controlnet_cond=maps.expand(-1, 3, -1, -1),
             return_dict=False,
         )
@@ -222,7 +223,7 @@ class AdapterTrainee(Trainee):
                 backbone.unet(
                     noisy.to(backbone.dtype),
                     timestep,
-                    encoder_hidden_states=text.to(backbone.dtype),
+                    **conditions(backbone.unet, text, frame_size(noisy), backbone.dtype),
                     return_dict=False,
                 )
                 return list(features.values())

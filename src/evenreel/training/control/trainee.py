@@ -68,13 +68,13 @@ class ControlTrainee(Trainee):
         alpha = self.alphas_cumprod[batch.timesteps].view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * batch.noise
         inner = self.unet.dtype
-        noisy, prompt_embeds = noisy.to(inner), batch.prompt_embeds.to(inner)
+        noisy, size = noisy.to(inner), (batch.maps.shape[-2], batch.maps.shape[-1])
         residuals: dict[str, Any] = {}
         if with_control:
             down, mid = self.net(
                 noisy,
                 batch.timesteps,
-                encoder_hidden_states=prompt_embeds,
+                **conditions(self.net, batch.prompt_embeds, size, inner),
                 controlnet_cond=batch.maps.to(inner) / 255,
                 return_dict=False,
             )
@@ -82,5 +82,6 @@ class ControlTrainee(Trainee):
                 "down_block_additional_residuals": down,
                 "mid_block_additional_residual": mid,
             }
-        noise_pred = self.unet(noisy, batch.timesteps, prompt_embeds, return_dict=False, **residuals)[0]
+        told = conditions(self.unet, batch.prompt_embeds, size, inner)
+        noise_pred = self.unet(noisy, batch.timesteps, **told, return_dict=False, **residuals)[0]
         return (noise_pred.float() - batch.noise).square().mean((1, 2, 3))

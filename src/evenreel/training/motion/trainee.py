@@ -70,8 +70,9 @@ class MotionTrainee(Trainee):
         prompt_embeds = batch.prompt_embeds[:, None].expand(-1, frames, -1, -1).flatten(0, 1)
         self._switch.frames, self._switch.is_on = frames, with_motion
         inner = self.unet.dtype
-        noisy, prompt_embeds = noisy.flatten(0, 1).to(inner), prompt_embeds.to(inner)
-        noise_pred = self.unet(noisy, timesteps, prompt_embeds, return_dict=False)[0]
+        noisy = noisy.flatten(0, 1).to(inner)
+        told = conditions(self.unet, prompt_embeds, frame_size(noisy), inner)
+        noise_pred = self.unet(noisy, timesteps, **told, return_dict=False)[0]
         return (noise_pred.float().unflatten(0, (clips, frames)) - batch.noise).square().mean((1, 2, 3, 4))
 
     def detach(self) -> None:

@@ -52,6 +52,7 @@ class AdapterInUse:
                 f"{path}: there is no such adapter file; train one with `evenreel train adapter`."
             )
         adapter, origin = load(path, base=known_as(backbone), other_base=use.other_base)
+        adapter.check_fits(backbone)
         clip = None
         if adapter.needs_frames and with_source:
             clip = _clip(use.clip or origin.vision_name, origin, path, backbone)

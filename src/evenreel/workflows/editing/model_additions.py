@@ -51,7 +51,7 @@ class Additions:
         for told in embeddings:
             name, token = split_file(told)
             path = expanded(name)
-            words.append((path, read_embedding(path, text.text_encoder.config.hidden_size, token)))
+            words.append((path, read_embedding(path, text.widths, token)))
         _check_different([word.token.lower() for _, word in words])
         notices: list[str] = list(getattr(backbone, "notices", ()))
         odd = () if syntax == "plain" else tuple(dict.fromkeys(bit for p in prompts for bit in strange(p)))
@@ -82,6 +82,7 @@ class Additions:
                     "weight": weight,
                     "unet": len(lora.unet),
                     "text_encoder": len(lora.text),
+                    **({"text_encoder_2": len(lora.text_2)} if lora.text_2 else {}),
                 }
                 for lora, weight in self.loras
             ],
