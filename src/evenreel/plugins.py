@@ -7,6 +7,7 @@ docs/extending.md has the code of one of each.
 from evenreel.backbones import Backbone, layers, load_backbone
 from evenreel.backbones.base import Guidance, Residuals
 from evenreel.backbones.control import Control
+from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.backbones.hooks import (
     AttnProcessor,
     forward_hooked,
@@ -118,6 +119,8 @@ __all__ = [
     "Window",
     "argument",
     "branches",
+    "choose_device",
+    "choose_dtype",
     "create_host",
     "create_inversion",
     "ddim",

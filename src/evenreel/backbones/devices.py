@@ -9,7 +9,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """The device of a name; None and `auto` mean a GPU where there is one. Raises: SettingsError."""
+    """Return the device of a name; None and `auto` mean a GPU where there is one. Raises: SettingsError."""
     if device is None or device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -29,7 +29,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """The number type of a name; None and `auto`: float16 on CUDA, else float32.
+    """Return the number type of a name; None and `auto`: float16 on CUDA, else float32.
 
     A name is refused where its type is slower than float32, which is measured. `torch.bfloat16` itself insists.
 
