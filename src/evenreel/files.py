@@ -166,13 +166,15 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
 
 
 def scratch() -> TemporaryDirectory[str]:
-    """A folder for files that nobody keeps; those of killed processes are swept."""
+    """Return a folder for files that nobody keeps; those of killed processes are swept."""
     sweep(Path(gettempdir()))
     return TemporaryDirectory(prefix=f".evenreel-{maker()}-")
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path with the home folder in the place of `~`; as it is where `~name` names nobody, so that it is not found."""
+    """Return a path with the home folder in the place of `~`; as it is where `~name` names nobody, so that it is not
+    found.
+    """
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -219,14 +221,14 @@ def sync(path: Path) -> None:
 
 
 def unwritable(path: Path, error: BaseException) -> OutputError:
-    """The error to raise for a result that cannot be written."""
+    """Return the error to raise for a result that cannot be written."""
     return OutputError(
         f"{shown(path)} cannot be written ({_reason(error)}); free space there or choose another {argument('output')}."
     )
 
 
 def foreign_to(folder: Path, *ours: str) -> str | None:
-    """The first file in a folder that neither matches one of the patterns `ours` nor is left there by systems."""
+    """Return the first file in a folder that neither matches a pattern of `ours` nor is left there by systems."""
     names = sorted(file.name for file in folder.iterdir())
     own = re.compile("|".join(ours) or "(?!)")
     return next(
@@ -235,7 +237,7 @@ def foreign_to(folder: Path, *ours: str) -> str | None:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path on one line of printable text, whatever its name holds."""
+    """Return a path on one line of printable text, whatever its name holds."""
     name = os.fspath(path)
     return name if name.isprintable() else ascii(name)[1:-1]
 

@@ -30,7 +30,7 @@ WEIGHTS = {"clip": "EVENREEL_CLIP", "lpips": "EVENREEL_LPIPS", "dino": "EVENREEL
 
 
 def version(library: str) -> str | None:
-    """The version of an installed library, None where it is not installed."""
+    """Return the version of an installed library, None where it is not installed."""
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:

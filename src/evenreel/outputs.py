@@ -185,7 +185,7 @@ def signals_held() -> Iterator[None]:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it; fractions stay exact as "a/b"."""
+    """Return a value as JSON can hold it; fractions stay exact as "a/b"."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -22,7 +22,7 @@ METRICS = "evenreel.metrics"
 
 
 def names(group: str) -> tuple[str, ...]:
-    """What a group offers, in alphabetical order."""
+    """Return what a group offers, in alphabetical order."""
     return tuple(sorted({entry.name for entry in _registered(group)}))
 
 

@@ -171,7 +171,7 @@ class Growing:
 
 
 def scratch_folder() -> str:
-    """Where large temporary files go: TMPDIR if it is set, else /var/tmp, a disk where /tmp may be memory."""
+    """Return where large temporary files go: TMPDIR if it is set, else /var/tmp, a disk where /tmp may be memory."""
     large = "/var/tmp"  # noqa: S108 - files get unpredictable names, or none
     if not os.environ.get("TMPDIR") and os.access(large, os.W_OK):
         return large

@@ -107,7 +107,7 @@ def hostile(path: Path, name: str, kind: bytes = tarfile.REGTYPE, **details) -> 
     ],
 )
 def test_hostile_names_are_refused(name, tmp_path):
-    with pytest.raises(DataError, match="which is no part of a sample") as caught:
+    with pytest.raises(DataError, match="which is not part of a sample") as caught:
         indexed(hostile(tmp_path / "a.tar", name), SUFFIXES)
     assert "\n" not in str(caught.value)
 
@@ -117,7 +117,7 @@ def test_hostile_names_are_refused(name, tmp_path):
 )
 def test_what_is_no_plain_file_is_refused(kind, tmp_path):
     path = hostile(tmp_path / "a.tar", "c000009-g00000.json", kind, linkname="/etc/passwd")
-    with pytest.raises(DataError, match="which is no plain file"):
+    with pytest.raises(DataError, match="which is not a plain file"):
         indexed(path, SUFFIXES)
 
 
@@ -129,13 +129,13 @@ def test_what_is_no_plain_file_is_refused(kind, tmp_path):
     ],
 )
 def test_extended_headers_are_refused(details, tmp_path):
-    with pytest.raises(DataError, match="which is no plain file"):
+    with pytest.raises(DataError, match="which is not a plain file"):
         indexed(hostile(tmp_path / "a.tar", "c000009-g00000.json", **details), SUFFIXES)
 
 
 def test_absurd_sizes_are_refused(tmp_path):
     path = tmp_path / "a.tar"
-    for size, words in ((1 << 33, "no plain file"), (-1024, "no plain file"), (1 << 20, "cut short")):
+    for size, words in ((1 << 33, "not a plain file"), (-1024, "not a plain file"), (1 << 20, "cut short")):
         entry = tarfile.TarInfo("c000009-g00000.json")
         entry.size = size
         path.write_bytes(entry.tobuf(tarfile.GNU_FORMAT) + b"{}")

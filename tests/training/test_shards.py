@@ -196,7 +196,7 @@ class TestDamage:
 
     def test_pickles_are_refused_when_it_is_opened(self, shard):
         rewritten(shard, lambda samples: samples["c000000-g00001"].update({"pyd": b"\x80\x04."}))
-        with pytest.raises(DataError, match=r"c000000-g00001\.pyd.*no part of a sample"):
+        with pytest.raises(DataError, match=r"c000000-g00001\.pyd.*not part of a sample"):
             ShardedData(shard.parent)
 
     def test_a_shard_of_another_length(self, shard):

@@ -33,7 +33,7 @@ class Adapter(nn.Module):
         vision_width: int | None = None,
         generator: torch.Generator | None = None,
     ) -> "Adapter":
-        """A new one, which changes nothing yet but by its prompt tokens.
+        """Return a new one, which changes nothing yet but by its prompt tokens.
 
         `vision_width` is that of the vision tower's hidden states; it may be None where no frame is looked at.
         """
@@ -127,7 +127,7 @@ class AttachedAdapter:
         self._switch, self._prefixes, self._window, self._trained = switch, prefixes, window, trained
 
     def is_active(self, timestep: int) -> bool:
-        """Whether it is at work at a timestep."""
+        """Return whether it is at work at a timestep."""
         return self._window.holds(timestep, self._trained)
 
     def see(self, timestep: int) -> None:
@@ -136,7 +136,7 @@ class AttachedAdapter:
             self._switch.turn(on=self.is_active(timestep))
 
     def prefix(self, frames: Sequence[int], timestep: int) -> Tensor | None:
-        """Tokens (frames tokens features) in front of the prompts of some frames; None where there are none."""
+        """Return tokens (frames tokens features) in front of the prompts of some frames; None where there are none."""
         if self._prefixes is None or not self.is_active(timestep):
             return None
         if len(self._prefixes) == 1:

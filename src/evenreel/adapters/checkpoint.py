@@ -191,7 +191,7 @@ def _adapter_of(settings: AdapterSettings, tensors: Mapping[str, Tensor]) -> Ada
 
 
 def lora_of(tensors: Mapping[str, Tensor], settings: LoraSettings) -> Lora:
-    """A LoRA from its tensors, named as in `Lora.tensors`. Raises: WeightsError."""
+    """Return a LoRA from its tensors, named as in `Lora.tensors`. Raises: WeightsError."""
     first, second = ".lora_A.weight", ".lora_B.weight"
     paths = [name.removesuffix(first) for name in tensors if name.endswith(first)]
     shapes = {

@@ -66,12 +66,12 @@ class Lora(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def factors(self, path: str) -> tuple[nn.Parameter, nn.Parameter]:
-        """A and B of a layer."""
+        """Return the matrices A and B of a layer."""
         first, second = (self.get_parameter(_key(path, factor)) for factor in _FACTORS)
         return first, second
 
     def tensors(self) -> dict[str, Tensor]:
-        """All factors by name: the layer's path, then `.lora_A.weight` or `.lora_B.weight`."""
+        """Return all factors by name: the layer's path, then `.lora_A.weight` or `.lora_B.weight`."""
         return {
             f"{path}.{factor}.weight": tensor.detach()
             for path in self.shapes
@@ -94,7 +94,7 @@ class Lora(nn.Module):
             tensor.copy_(tensors[name])
 
     def change(self, path: str) -> Tensor:
-        """What is added to a layer's weight at scale 1."""
+        """Return what is added to a layer's weight at scale 1."""
         first, second = self.factors(path)
         return self.settings.scaling * (second @ first)
 

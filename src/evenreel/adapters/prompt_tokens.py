@@ -45,7 +45,9 @@ class PromptTokens(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def forward(self, hidden: VisionTokens | None = None, frames: int = 1) -> Prefix:
-        """Tokens of frames that the vision tower saw; None (nobody saw any) leaves the shared ones, for `frames`."""
+        """Return tokens of frames that the vision tower saw; None (nobody saw any) leaves the shared ones, for
+        `frames`.
+        """
         count = frames if hidden is None else len(hidden)
         shared = self.shared.expand(count, -1, -1)
         if hidden is None or self.projection is None:

@@ -60,7 +60,7 @@ def prompt_parameters(settings: PromptTokenSettings, width: int, vision_width: i
 
 
 def sd15_sizes() -> tuple[Size, ...]:
-    """What the paper's adapter takes on Stable Diffusion 1.5, beside its claims."""
+    """Return what the paper's adapter takes on Stable Diffusion 1.5, beside its claims."""
 
     def lora(scope: str) -> int:
         return lora_parameters(SD15_UNET, LoraSettings(scope=scope))

@@ -42,7 +42,7 @@ def temporal_loss(
     motion: Sequence[TokenMotion] | None = None,
     published: bool = False,
 ) -> Float[Tensor, ""]:
-    """The loss of one of the FORMS over layers' `features`, whose batch is (videos levels frames).
+    """Return the loss of one of the FORMS over layers' `features`, whose batch is (videos levels frames).
 
     `source-anchored` takes the `source`'s features by layer, of batch (videos frames), and the `motion` between its
     frames, of pairs (videos frames-1); None finds it by resemblance in the source's features. `published` gives
@@ -76,7 +76,8 @@ def temporal_loss(
 
 
 def frames_loss(clips: Float[Tensor, "clips frames *features"], *, eq22: bool = False) -> Float[Tensor, ""]:
-    """Mean over interior frames of (cos(F_t, F_t+1) - cos(F_t-1, F_t))^2 (Eq. 4), F_t a frame's flattened features.
+    """Return the mean over interior frames of (cos(F_t, F_t+1) - cos(F_t-1, F_t))^2 (Eq. 4), F_t a frame's flattened
+    features.
 
     `eq22` divides by one more than there are interior frames, as the paper's appendix does.
     """
@@ -87,7 +88,9 @@ def frames_loss(clips: Float[Tensor, "clips frames *features"], *, eq22: bool = 
 
 
 def noise_levels_loss(features: Features, frames: int = 2) -> Float[Tensor, ""]:
-    """Mean over videos, pairs of neighbouring frames and tokens of (cos at one noise level - cos at the other)^2."""
+    """Return the mean over videos, pairs of neighbouring frames and tokens of (cos at one noise level - cos at the
+    other)^2.
+    """
     levels = _clips(features, frames).unflatten(0, (-1, 2))
     similarities = cosines(levels[:, :, :-1], levels[:, :, 1:])
     return (similarities[:, 0] - similarities[:, 1]).square().mean()
@@ -101,7 +104,8 @@ def source_anchored_loss(
     levels: int = 1,
     motion: TokenMotion | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean over tokens p of the first frame of each pair, as far as the motion is sure of them, of (s(p) - s'(p))^2.
+    """Return the mean over tokens p of the first frame of each pair, as far as the motion is sure of them, of (s(p) -
+    s'(p))^2.
 
     s(p) = cos(F_t(p), F_t+1(m(p))), where m(p) is the place to which the source moves what p shows; s'(p) is the same
     of the source's features, which are constants. 0 when the edit's frames resemble each other just as the source's do,
@@ -123,7 +127,7 @@ def source_anchored_loss(
 
 
 def published_loss(features: Sequence[Float[Tensor, "batch _ _"]]) -> Float[Tensor, ""]:
-    """The published code's, to the letter: cosines along the batch inside quarters of it, one for each number.
+    """Return the loss of the published code: cosines along the batch inside quarters of it, one for each number.
 
     For one video these are cosines of two scalars, 1 or -1, and no gradient comes out; for more, quarters are not what
     they are taken for. A reference to compare with, not a loss to train by.

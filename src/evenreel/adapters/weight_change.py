@@ -57,7 +57,7 @@ class WeightChange:
             )
 
     def added(self, weight: Tensor) -> Tensor | None:
-        """What is added to a weight, in float32; None where only the bias changes. Raises: WeightsError."""
+        """Return what is added to a weight, in float32; None where only the bias changes. Raises: WeightsError."""
         delta = self._product(weight)
         if delta is None:
             return None
@@ -71,7 +71,7 @@ class WeightChange:
         return delta
 
     def added_to_bias(self, bias: Tensor) -> Tensor | None:
-        """What is added to a bias, in float32. Raises: WeightsError."""
+        """Return what is added to a bias, in float32. Raises: WeightsError."""
         if "diff_b" not in self.tensors:
             return None
         if self.tensors["diff_b"].shape != bias.shape:

@@ -25,11 +25,11 @@ class Window:
         return self.start - _ROUNDING <= share <= self.end + _ROUNDING
 
     def holds(self, timestep: int, trained: int) -> bool:
-        """Whether a timestep of `trained` lies inside."""
+        """Return whether a timestep of `trained` lies inside."""
         return timestep / trained in self
 
     def timesteps(self, trained: int) -> range:
-        """All timesteps of `trained` that lie inside."""
+        """Return all timesteps of `trained` that lie inside."""
         inside = [timestep for timestep in range(trained) if self.holds(timestep, trained)]
         return range(inside[0], inside[-1] + 1) if inside else range(0)
 

@@ -49,7 +49,7 @@ def theory(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the chapter of the manual.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")] = False,
 ) -> None:
-    """Show what the papers behind evenreel claim, whether it holds, and what is true instead.
+    """Show what the papers behind evenreel claim, what of it holds, and what is true instead.
 
     Every counterexample and every check runs as it is shown.
     """

@@ -17,7 +17,7 @@ CELLS = 64
 
 
 def shifted(latents: Latents, shifts: Sequence[tuple[float, float]]) -> Latents:
-    """Each frame seen through a window that has moved by (down, right) cells; what lies outside is mirrored.
+    """Return each frame seen through a window that has moved by (down, right) cells; what lies outside is mirrored.
 
     Cells are moved whole (arXiv:2303.13439, section 3.3.1): to blend them would take noise away. Shifts that fall
     between two cells go up and left.
@@ -43,7 +43,8 @@ def shift_in_cells(offset: float, shorter: int) -> float:
 
 
 def same_layout(schedule: NoiseSchedule, timestep: int, shorter: int) -> int:
-    """The timestep at which latents with a shorter side of `shorter` cells tell as much as of 64 cells at `timestep`.
+    """Return the timestep at which latents with a shorter side of `shorter` cells tell as much as of 64 cells at
+    `timestep`.
 
     What a picture shows is seen through the mean of all cells that show it, and fewer cells average less noise away:
     the ratio of signal to noise must grow as the number of cells shrinks (arXiv:2301.11093, section 3.1).
@@ -58,7 +59,7 @@ def same_layout(schedule: NoiseSchedule, timestep: int, shorter: int) -> int:
 
 
 def alpha_between(schedule: NoiseSchedule, lower: int, upper: int) -> float:
-    """Share of signal variance that is left after adding noise from timestep `lower` to `upper`.
+    """Return the share of signal variance that is left after adding noise from timestep `lower` to `upper`.
 
     It is the product of 1 - beta over `lower` + 1 to `upper` (DDPM, arXiv:2006.11239, eq. 4).
     """

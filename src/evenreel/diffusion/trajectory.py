@@ -49,13 +49,13 @@ class Trajectory:
 
     @classmethod
     def over(cls, timesteps: Sequence[int], latents: Tensor) -> "Trajectory":
-        """A trajectory whose latents lie in a tensor of shape (timesteps, frames, channels, height, width)."""
+        """Return a trajectory whose latents lie in a tensor of shape (timesteps, frames, channels, height, width)."""
         frames, channels, height, width = latents.shape[1:]
         return cls(timesteps, (frames, channels, height, width), dtype=latents.dtype, latents=latents)
 
     @classmethod
     def of(cls, latents_by_timestep: dict[int, Latents]) -> "Trajectory":
-        """A trajectory in memory from latents that exist already."""
+        """Return a trajectory in memory from latents that exist already."""
         first = next(iter(latents_by_timestep.values()))
         frames, channels, height, width = first.shape
         trajectory = cls(tuple(latents_by_timestep), (frames, channels, height, width), dtype=first.dtype)

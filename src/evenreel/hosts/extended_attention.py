@@ -23,7 +23,7 @@ def attend(
     keys: Float[Tensor, "_ seen channels"],
     values: Float[Tensor, "branches seen channels"],
 ) -> Float[Tensor, "branches tokens channels"]:
-    """What `inner` computes when its queries, keys and values come from different tokens.
+    """Return what `inner` computes when its queries, keys and values come from different tokens.
 
     `queries` and `keys` have one row for each of the `values`' branches, or one for all. Raises: SettingsError for a
     model whose projections are fused.

@@ -54,7 +54,7 @@ class MotionWindows:
     """Frames that are of one colour: they say nothing of how things move, and pass by themselves."""
 
     def cut(self, frames: int, timestep: int) -> list[Window]:
-        """The windows of a clip at a timestep, along the clip; last those of frames that pass apart."""
+        """Return the windows of a clip at a timestep, along the clip; last those of frames that pass apart."""
         step = sum(timestep < other for other in self.timesteps)
         moved = [frame for frame in range(frames) if frame not in self.apart]
         if not moved:
@@ -79,7 +79,7 @@ class MotionWindows:
             self.switch.is_on = False
 
     def whole(self, frames: int) -> "MotionWindows":
-        """The same for a host that lets all frames of a clip pass at once. Raises: SettingsError for too many."""
+        """Return the same for a host that lets all frames of a clip pass at once. Raises: SettingsError."""
         if frames > self.most:
             raise SettingsError(
                 f"all {frames} frames must pass together and the motion modules know at most {self.most}; "
@@ -131,7 +131,7 @@ def overlapping(frames: int, size: int, overlap: int, shift: float) -> list[Wind
 
 
 def halving(step: int) -> float:
-    """The place in [0, 1) of a step whose number's bits are turned round: 0, 1/2, 1/4, 3/4, 1/8, 5/8, ...
+    """Return the place in [0, 1) of a step whose number's bits are turned round: 0, 1/2, 1/4, 3/4, 1/8, 5/8, ...
 
     Steps in a row lie far apart, and all together evenly (van der Corput's sequence).
     """

@@ -32,15 +32,15 @@ class PromptMap:
     """Share of its own attention that each of them keeps."""
 
     def apply(self, source: Probabilities, target: Probabilities) -> Probabilities:
-        """The attention of the edit. Not normalised: its rows need not sum to 1, as published."""
+        """Return the attention of the edit. Not normalised: its rows need not sum to 1, as published."""
         return source @ self.taken + target * self.kept
 
     def to(self, device: torch.device) -> "PromptMap":
-        """The same on a device."""
+        """Return the same on a device."""
         return PromptMap(taken=self.taken.to(device), kept=self.kept.to(device))
 
     def behind(self, tokens: int) -> "PromptMap":
-        """The same for prompts with `tokens` in front that both share: attention to these comes from the source."""
+        """Return the same for prompts with `tokens` in front that both share: their attention is the source's."""
         if not tokens:
             return self
         same = torch.eye(tokens, dtype=self.taken.dtype, device=self.taken.device)
@@ -50,13 +50,13 @@ class PromptMap:
 
 
 def side_by_side(maps: Sequence[PromptMap], frames: int) -> PromptMap:
-    """The map of several clips of `frames` frames that follow each other: rows for each frame."""
+    """Return the map of several clips of `frames` frames that follow each other: rows for each frame."""
     taken, kept = (torch.stack(parts) for parts in zip(*((one.taken, one.kept) for one in maps), strict=True))
     return PromptMap(taken=taken.repeat_interleave(frames, 0), kept=kept.repeat_interleave(frames, 0))
 
 
 def is_replacement(source: PromptTokens, target: PromptTokens) -> bool:
-    """Whether words are swapped; else words were added or left out, and the prompts are aligned."""
+    """Return whether words are swapped; else words were added or left out, and the prompts are aligned."""
     return len(source.words) == len(target.words)
 
 
@@ -77,12 +77,12 @@ def map_prompts(source: PromptTokens, target: PromptTokens, alignment: Alignment
 
 
 def has_words(job: EditJob) -> bool:
-    """Whether there are words that attention could come from."""
+    """Return whether there are words that attention could come from."""
     return job.prompts is not None and bool(job.prompts.source.split())
 
 
 def tokens_of(backbone: Backbone, job: EditJob, option: str) -> tuple[PromptTokens, PromptTokens]:
-    """Tokens of the source's prompt and of the edit's; `option` is what asks for them.
+    """Return tokens of the source's prompt and of the edit's; `option` is what asks for them.
 
     Raises: SettingsError for a model that does not tell.
     """
@@ -108,7 +108,9 @@ class TextPlan:
 
     @classmethod
     def of(cls, backbone: Backbone, job: EditJob, share: float, option: str) -> "TextPlan":
-        """A share of the run as whole steps. Raises: SettingsError for a job or a model that `option` does not suit."""
+        """Return a share of the run as whole steps. Raises: SettingsError for a job or a model that `option` does not
+        suit.
+        """
         steps = int(share * len(job.timesteps))
         if not (steps and has_words(job)):
             return cls(prompts=None, steps=0)
@@ -119,7 +121,7 @@ class TextPlan:
         return cls(prompts=map_prompts(*tokens_of(backbone, job, option)), steps=steps)
 
     def at(self, step_index: int) -> PromptMap | None:
-        """The map of a step; None where attention is the edit's own."""
+        """Return the map of a step; None where attention is the edit's own."""
         return self.prompts if step_index < self.steps else None
 
 
@@ -196,7 +198,7 @@ def controlled(unet: Any, state: PromptToPromptState) -> dict[str, AttnProcessor
 
 
 def text_controlled(unet: Any, state: PromptToPromptState) -> dict[str, AttnProcessor]:
-    """The same for attention to the prompt alone."""
+    """Return the same for attention to the prompt alone."""
     wrapped = dict(unet.attn_processors)
     return {name: SourceText(wrapped[name], state) for name in layers.text_attentions(unet)}
 

@@ -108,7 +108,8 @@ class BilateralInversion:
 
 
 def bilateral_method(settings: BilateralInversion, *, seed: int = 0) -> inversion.Invert:
-    """How `diffusion.inversion.record` inverts: DDIM with these settings; `feature-time` needs `features_filtered` too.
+    """Return how `diffusion.inversion.record` inverts: DDIM with these settings; `feature-time` needs
+    `features_filtered` too.
 
     `seed` decides the noise that `eta` asks for.
     """

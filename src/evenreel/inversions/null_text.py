@@ -161,7 +161,7 @@ class _Step:
 
     @torch.no_grad()
     def advanced(self, embeds: PromptRows) -> Latents:
-        """The latents one step down, guided away from `embeds`."""
+        """Return the latents one step down, guided away from `embeds`."""
         return joined((self._below(embeds, window) for window in self.windows), len(self.latents))
 
     def _loss_and_gradient(self, embeds: PromptRows) -> tuple[float, Tensor]:

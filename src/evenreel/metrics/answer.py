@@ -32,7 +32,7 @@ class Parts:
 
     @classmethod
     def around(cls, masks: Float[Tensor, "frames 1 height width"]) -> "Parts":
-        """The parts of pictures of which the main object's share in each pixel is known."""
+        """Return the parts of pictures of which the main object's share in each pixel is known."""
         inside = masks >= 0.5
         near = functional.max_pool2d(inside.float(), 2 * RING + 1, 1, RING) > 0
         return cls(inside, near & ~inside, ~near)
@@ -60,7 +60,7 @@ class Answer(Protocol):
     """For people: where the knowledge comes from."""
 
     def between(self, run: Frames, first: int) -> Known:
-        """What is known of the right answer's frames `run`; `first` is the number of the first of them."""
+        """Return what is known of the right answer's frames `run`; `first` is the number of the first of them."""
         ...
 
 
@@ -80,7 +80,7 @@ class ExactAnswer:
         self.masks, self.flow, self.visible, self.object_flow = masks, flow, visible, object_flow
 
     def between(self, run: Frames, first: int) -> Known:
-        """The rows of these frames."""
+        """Return the rows of these frames."""
         end = first + len(run)
         pairs = slice(first, end - 1)
         return Known(
@@ -110,7 +110,7 @@ class SeenAnswer:
 
 
 def rigid_flow(flow: Flow, places: Visible) -> Flow:
-    """The shift, turn and growth that fit best to a flow at some places, as a flow of the whole picture.
+    """Return the shift, turn and growth that fit best to a flow at some places, as a flow of the whole picture.
 
     Least squares, then once more without the places that are off by more than twice the median (and half a pixel). A
     pair with fewer than two such places has zero.

@@ -18,7 +18,7 @@ LEAST = 1e-6
 
 
 def gradient_energy(frames: Frames) -> Tensor:
-    """Squared difference of brightness between each pixel and its right and its lower neighbour, added.
+    """Return the squared difference of brightness between each pixel and its right and its lower neighbour, added.
 
     One value for each pixel that has both neighbours; brightness in [0, 1].
     """
@@ -47,7 +47,7 @@ class _Ratio(Metric):
 
     @abstractmethod
     def amount(self, frames: Frames) -> Tensor:
-        """What is averaged."""
+        """Return what is averaged."""
 
     def add(self, window: Window) -> None:
         """Add up both."""
@@ -56,7 +56,7 @@ class _Ratio(Metric):
         self.of_truth.add(self.amount(window.truth))
 
     def value(self) -> float:
-        """The quotient."""
+        """Return the quotient."""
         edit, truth = (mean.value("the clip has no frames") for mean in (self.of_edit, self.of_truth))
         if truth < LEAST:
             raise UnavailableError(self.nothing)

@@ -31,7 +31,7 @@ class _Attributes(Metric):
 
     @abstractmethod
     def chosen(self, before: dict[str, str], after: dict[str, str]) -> list[str]:
-        """Which attributes count."""
+        """Return which attributes count."""
 
     def add(self, window: Window) -> None:
         """Note what the judge sees in each frame."""
@@ -40,7 +40,7 @@ class _Attributes(Metric):
                 counter[verdict[name]] += 1
 
     def value(self) -> float:
-        """The share, in percent."""
+        """Return the share, in percent."""
         right = [self.seen[name].most_common(1)[0][0] == value for name, value in self.wanted.items()]
         return 100 * sum(right) / len(right)
 
@@ -65,7 +65,7 @@ class Asked(_Attributes):
     empty = "the prompts ask for no change of an attribute"
 
     def chosen(self, before: dict[str, str], after: dict[str, str]) -> list[str]:
-        """Those that differ."""
+        """Return those that differ."""
         return [name for name in ATTRIBUTES if before[name] != after[name]]
 
 
@@ -79,7 +79,7 @@ class Kept(_Attributes):
     empty = "the prompts keep no attribute"
 
     def chosen(self, before: dict[str, str], after: dict[str, str]) -> list[str]:
-        """Those that agree."""
+        """Return those that agree."""
         return [name for name in ATTRIBUTES if before[name] == after[name]]
 
 

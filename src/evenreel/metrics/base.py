@@ -88,7 +88,7 @@ class Mean:
 def measure(
     windows: Iterable[Window], metrics: Mapping[str, type[Metric]], inputs: Inputs
 ) -> dict[str, Figure]:
-    """Every metric of one pair of clips, in one pass over its windows."""
+    """Return every metric of one pair of clips, in one pass over its windows."""
     figures: dict[str, Figure] = {}
     running: dict[str, Metric] = {}
     for name, kind in metrics.items():
@@ -108,7 +108,7 @@ def measure(
 
 
 def missing(kind: type[Metric], inputs: Inputs) -> list[str]:
-    """What a metric needs and `inputs` lack: keys of NEEDS."""
+    """Return what a metric needs and `inputs` lack: keys of NEEDS."""
     return [need for need in kind.needs if getattr(inputs, need) in (None, False)]
 
 
@@ -118,7 +118,7 @@ def definition(kind: type[Metric]) -> str:
 
 
 def registered() -> dict[str, type[Metric] | PluginError]:
-    """Every metric by name, in the order in which they are shown; in place of one that fails to load, the error."""
+    """Return all metrics by name, in the order in which they are shown; of one that fails to load, the error."""
     found: dict[str, type[Metric] | PluginError] = {}
     for name in registry.names(registry.METRICS):
         try:
@@ -134,7 +134,7 @@ def _family(item: tuple[str, type[Metric] | PluginError]) -> tuple[str, str]:
 
 
 def find(name: str) -> type[Metric]:
-    """A metric by name. Raises: PluginError for an unknown name, or for something that is not a metric."""
+    """Return a metric by name. Raises: PluginError for an unknown name, or for something that is not a metric."""
     kind = registry.find(registry.METRICS, name)
     if not (isinstance(kind, type) and issubclass(kind, Metric)):
         raise PluginError(f"the metric {name!r} is not a class derived from evenreel.metrics.base.Metric.")

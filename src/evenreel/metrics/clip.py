@@ -39,7 +39,7 @@ class ClipText(Metric):
         self.mean.add(100 * functional.normalize(window.clip_of_edit, dim=-1) @ self.text)
 
     def value(self) -> float:
-        """The mean over frames."""
+        """Return the mean over frames."""
         return self.mean.value("the clip has no frames")
 
 
@@ -67,7 +67,7 @@ class ClipFrames(Metric):
         self.last = run[-1:]
 
     def value(self) -> float:
-        """The mean over pairs."""
+        """Return the mean over pairs."""
         return self.mean.value(ONE_FRAME)
 
 
@@ -102,7 +102,7 @@ class ClipDirection(Metric):
         self.mean.add(functional.cosine_similarity(change[moved], self.change[None], dim=-1))
 
     def value(self) -> float:
-        """The mean over frames that changed."""
+        """Return the mean over frames that changed."""
         return self.mean.value("no frame of the edit differs from the source")
 
     @property

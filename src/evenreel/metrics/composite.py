@@ -31,7 +31,7 @@ class SEdit(Metric):
         self.error.add(window)
 
     def value(self) -> float:
-        """The quotient."""
+        """Return the quotient."""
         error = self.error.value()
         if error == 0:
             raise UnavailableError("the warp error is zero, and nothing can be divided by it")
@@ -59,7 +59,7 @@ class QEdit(Metric):
         self.similarity.add(window)
 
     def value(self) -> float:
-        """The product."""
+        """Return the product."""
         similarity = self.similarity.value()
         return _above_zero(self.text) * similarity
 

@@ -68,7 +68,7 @@ class _OfFeatures(Metric):
         self.edits.append(window.clip_of_edit)
 
     def sets(self) -> tuple[Features, Features]:
-        """All features of the source, all of the edit."""
+        """Return all features of the source, all of the edit."""
         if self.count < 2:
             raise UnavailableError("the clip has one frame, and a distribution needs at least two")
         return torch.cat(self.sources), torch.cat(self.edits)
@@ -80,7 +80,7 @@ class _OfFeatures(Metric):
 
 
 class FrechetClip(_OfFeatures):
-    """Frechet distance of the SOURCE's frames and the edit's, on projected CLIP image embeddings (this is no FID,
+    """Frechet distance of the SOURCE's frames and the edit's, on projected CLIP image embeddings (this is not FID,
     which rests on Inception).
 
     Heusel et al., arXiv:1706.08500, with unbiased covariances and embeddings as they come (not scaled to length one).
@@ -91,7 +91,7 @@ class FrechetClip(_OfFeatures):
     label = "Frechet (CLIP)"
 
     def value(self) -> float:
-        """The distance."""
+        """Return the distance."""
         return frechet_distance(*self.sets())
 
     @property
@@ -111,5 +111,5 @@ class KidClip(_OfFeatures):
     label = "kernel distance (CLIP)"
 
     def value(self) -> float:
-        """The distance."""
+        """Return the distance."""
         return kernel_distance(*self.sets())

@@ -20,7 +20,7 @@ NO_BACKGROUND = "the mask leaves no background"
 def psnr(
     frames: Frames, truth: Frames, weight: Float[Tensor, "frames 1 height width"] | None = None
 ) -> float:
-    """Peak signal-to-noise ratio in dB of frames in [0, 1], from the squared error averaged over all frames.
+    """Return the peak signal-to-noise ratio in dB of frames in [0, 1], from the squared error averaged over all frames.
 
     weight: which pixels count (averaged over those only; averaging over all would inflate the figure). Identical frames
     give infinity.
@@ -92,7 +92,7 @@ class _Psnr(Metric):
 
     @abstractmethod
     def errors(self, window: Window) -> Tensor:
-        """Squared errors of every value that counts."""
+        """Return the squared errors of every value that counts."""
 
     def add(self, window: Window) -> None:
         """Add up squared errors."""
@@ -160,11 +160,11 @@ class _Ssim(Metric):
         self.mean = Mean()
 
     def reference(self, window: Window) -> Frames:
-        """What the edit is compared with."""
+        """Return what the edit is compared with."""
         return window.source
 
     def background(self, window: Window) -> Background | None:
-        """Which pixels count; None for all."""
+        """Return which pixels count; None for all."""
         del window
         return None
 
@@ -180,7 +180,7 @@ class _Ssim(Metric):
             self.mean.add(similarity)
 
     def value(self) -> float:
-        """The mean of the map."""
+        """Return the mean of the map."""
         return self.mean.value(self.empty)
 
 
@@ -216,7 +216,7 @@ class TruthSsim(_Ssim):
     needs = ("truth",)
 
     def reference(self, window: Window) -> Frames:
-        """The right answer."""
+        """Return the right answer."""
         assert window.truth is not None
         return window.truth
 

@@ -42,7 +42,7 @@ class KnownFlow:
         self.flow, self.visible = flow, visible
 
     def between(self, run: Frames, first: int) -> tuple[Flow, Visible]:
-        """The rows of these frames."""
+        """Return the rows of these frames."""
         end = first + len(run) - 1
         return self.flow[first:end], self.visible[first:end]
 
@@ -135,7 +135,7 @@ class FlowFiles:
 
 
 def read_flow(file: Path) -> Tensor:
-    """One flow field, (2, height, width) in float32. Raises: ClipError for a file that holds none."""
+    """Return one flow field, (2, height, width) in float32. Raises: ClipError for a file that holds none."""
     try:
         values = _read_flo(file) if file.suffix.lower() == ".flo" else np.load(file, allow_pickle=False)
         values = np.asarray(values, dtype=np.float32)

@@ -47,7 +47,7 @@ class ForegroundClipText(ClipText):
             self.mean.add(100 * functional.normalize(embedding, dim=-1) @ self.text)
 
     def value(self) -> float:
-        """The mean over frames in which something is marked."""
+        """Return the mean over frames in which something is marked."""
         return self.mean.value(NO_FOREGROUND)
 
     @property
@@ -79,7 +79,7 @@ class _PartOfWarpError(WarpError):
 
     @abstractmethod
     def counts(self, background: Bool[Tensor, "frames 1 height width"]) -> Visible:
-        """Which places count, one row for each frame."""
+        """Return which places count, one row for each frame."""
 
     def add(self, window: Window) -> None:
         """Look at the window's pairs; a pair's places are those of its first frame."""
@@ -123,7 +123,8 @@ class BackgroundWarpError(_PartOfWarpError):
 def marked_square(
     frame: Float[Tensor, "3 height width"], marked: Bool[Tensor, "1 height width"]
 ) -> Float[Tensor, "3 side side"]:
-    """The smallest square around the marked pixels of one frame, black where nothing is marked; there must be some.
+    """Return the smallest square around the marked pixels of one frame, black where nothing is marked; there must be
+    some.
 
     Where it cannot be centred on them exactly it reaches one pixel more to the right or downwards.
     """

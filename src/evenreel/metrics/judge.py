@@ -64,18 +64,18 @@ class Judge(nn.Module):
 
     @torch.inference_mode()
     def verdicts(self, frames: Frames) -> list[dict[str, str]]:
-        """The attributes that each frame seems to have."""
+        """Return the attributes that each frame seems to have."""
         scores = self(frames)
         best = {name: score.argmax(-1).tolist() for name, score in scores.items()}
         return [{name: ATTRIBUTES[name][best[name][i]] for name in ATTRIBUTES} for i in range(len(frames))]
 
     def verdict(self, frames: Frames) -> dict[str, str]:
-        """The attributes that most frames of a clip seem to have."""
+        """Return the attributes that most frames of a clip seem to have."""
         each = self.verdicts(frames)
         return {name: Counter(verdict[name] for verdict in each).most_common(1)[0][0] for name in ATTRIBUTES}
 
 
 @cache
 def packaged_judge() -> Judge:
-    """The judge that comes with the mini model, loaded once."""
+    """Return the judge that comes with the mini model, loaded once."""
     return Judge.load(mini.FOLDER / "judge.safetensors")

@@ -48,7 +48,7 @@ class Lpips(nn.Module):
 
     @classmethod
     def load(cls, path: Path, *, device: str | torch.device | None = None) -> "Lpips":
-        """Weights from one safetensors file, by the names of torchvision and of the `lpips` package:
+        """Return weights from one safetensors file, by the names of torchvision and of the `lpips` package:
 
         - convolutions: `features.N.weight` and `.bias`, N = 0, 3, 6, 8, 10 (or `net.sliceK.N.weight`, K = 1 to 5);
         - weights of channels: `linK.model.1.weight` of shape (1, channels, 1, 1), K = 0 to 4.
@@ -80,13 +80,13 @@ class Lpips(nn.Module):
 
     @torch.inference_mode()
     def distances(self, frames: Frames, others: Frames) -> Float[Tensor, "frames"]:
-        """One distance for each pair: the sum over layers of the mean over places."""
+        """Return one distance for each pair: the sum over layers of the mean over places."""
         maps = self._maps(frames, others)
         return torch.stack([layer.mean((1, 2, 3)) for layer in maps]).sum(0).cpu()
 
     @torch.inference_mode()
     def distance_maps(self, frames: Frames, others: Frames) -> Float[Tensor, "frames 1 height width"]:
-        """The distance at each pixel: layers are enlarged bilinearly to the size of the frames, then added."""
+        """Return the distance at each pixel: layers are enlarged bilinearly to the size of the frames, then added."""
         size = frames.shape[2:]
         enlarged = [
             functional.interpolate(layer, size, mode="bilinear", align_corners=False)

@@ -127,7 +127,7 @@ def track(frames: Frames, shape: str) -> Track:
 
 
 def motion_verdict(frames: Frames, shape: str) -> str:
-    """How the object moves: `resting`, `sliding`, `rolling` or `bouncing`, as the world defines them.
+    """Return how the object moves: `resting`, `sliding`, `rolling` or `bouncing`, as the world defines them.
 
     A plain disc or ring that rolls is said to slide: nothing shows that it turns. The figure's limbs move in every one
     of the world's motions; it never rolls. Raises as `track` does.
@@ -137,7 +137,7 @@ def motion_verdict(frames: Frames, shape: str) -> str:
 
 @torch.inference_mode()
 def identity(frames: Frames, found: Track) -> Identity:
-    """How alike the object is from frame to frame; `found` is the track of these frames."""
+    """Return how alike the object is from frame to frame; `found` is the track of these frames."""
     placed = _placed(found.masks.float(), found.outlines, found.angle) > 0.5
     alike = mask_iou(placed[1:], placed[:-1])
     weight = found.masks.float()
@@ -147,7 +147,7 @@ def identity(frames: Frames, found: Track) -> Identity:
 
 
 def find_camera(frames: Frames, masks: Mask, places: Float[Tensor, "frames 2"] | None = None) -> Camera:
-    """The steady pan and zoom that fits best to what lies around the object.
+    """Return the steady pan and zoom that fits best to what lies around the object.
 
     Gauss-Newton on the squared difference of frames some steps apart, one brought back to the other (Lucas & Kanade
     1981), blurred less and less. All pairs share three numbers, so that little contrast is enough. Where the
@@ -198,7 +198,7 @@ class _Surroundings:
         return seen, seen - soft[:-step], self.away[:-step] & free & (grid.abs() < 1).all(-1), step
 
     def stepped(self, state: Tensor, blur: float, apart: int) -> Tensor:
-        """One Gauss-Newton step, with weights that fall off for what fits badly, and what is usual as a prior."""
+        """Return one Gauss-Newton step, with weights that fall for what fits badly, and what is usual as a prior."""
         seen, residual, chosen, step = self.compared(state, blur, apart)
         down, across = torch.gradient(seen, spacing=1 / self.half, dim=(1, 2))
         growth = across * self.screen[..., 0] + down * self.screen[..., 1]
@@ -214,7 +214,7 @@ class _Surroundings:
         return state - change.float().clamp(-0.02, 0.02)
 
     def cost(self, state: Tensor) -> float:
-        """Mean difference that this camera leaves, of the last stage."""
+        """Return the mean difference that this camera leaves, of the last stage."""
         _, residual, chosen, _ = self.compared(state, *CAMERA_STAGES[-1])
         return float(residual[chosen].abs().mean()) if chosen.sum() >= LEAST_PIXELS else 0.0
 

@@ -59,7 +59,7 @@ class ObjectMotionIou(Metric):
             self.of_truth.add(motion_ious(window.objects_of_truth, flow))
 
     def value(self) -> float:
-        """The mean over pairs of neighbours."""
+        """Return the mean over pairs of neighbours."""
         return self.mean.value(ONE_FRAME)
 
     @property
@@ -76,7 +76,7 @@ class _PartOfTruthPsnr(TruthPsnr):
 
     @abstractmethod
     def part(self, parts: Parts) -> Region:
-        """Which part."""
+        """Return the part that is compared."""
 
     def errors(self, window: Window) -> Tensor:
         """Of the part, in the window's own frames."""
@@ -95,7 +95,7 @@ class ObjectTruthPsnr(_PartOfTruthPsnr):
     empty = "the right answer's object is never in the picture"
 
     def part(self, parts: Parts) -> Region:
-        """The object."""
+        """Return the object."""
         return parts.object
 
 
@@ -110,7 +110,7 @@ class RingTruthPsnr(_PartOfTruthPsnr):
     empty = "there is nothing around the right answer's object"
 
     def part(self, parts: Parts) -> Region:
-        """The ring."""
+        """Return the ring."""
         return parts.ring
 
 
@@ -144,7 +144,7 @@ class _PartOfAnswersWarpError(Metric):
 
     @abstractmethod
     def part(self, parts: Parts) -> Region:
-        """Which part."""
+        """Return the part that is compared."""
 
     def add(self, window: Window) -> None:
         """Look at the window's pairs; a pair's places are those of its first frame."""
@@ -157,7 +157,7 @@ class _PartOfAnswersWarpError(Metric):
         return warp_differences(frames, known.flow, known.visible & self.part(known.parts)[:-1])
 
     def value(self) -> float:
-        """The mean over all places that count."""
+        """Return the mean over all places that count."""
         if not self.pairs:
             raise UnavailableError(ONE_FRAME)
         return self.mean.value(self.empty)
@@ -179,7 +179,7 @@ class ObjectWarpError(_PartOfAnswersWarpError):
     empty = "no place of the right answer's object stays in view from one frame to the next"
 
     def part(self, parts: Parts) -> Region:
-        """The object."""
+        """Return the object."""
         return parts.object
 
 
@@ -193,7 +193,7 @@ class RingWarpError(_PartOfAnswersWarpError):
     empty = "no place around the right answer's object stays in view from one frame to the next"
 
     def part(self, parts: Parts) -> Region:
-        """The ring."""
+        """Return the ring."""
         return parts.ring
 
 

@@ -24,7 +24,7 @@ class _Distance(Metric):
         self.mean = Mean()
 
     def value(self) -> float:
-        """The mean over all that was added."""
+        """Return the mean over all that was added."""
         return self.mean.value(self.empty)
 
 

@@ -80,7 +80,9 @@ class Segmenter(nn.Module):
 
     @torch.inference_mode()
     def masks(self, frames: Frames) -> Mask:
-        """Where the main object is seen; frames of another size are looked at in SIZE x SIZE, and the mask enlarged."""
+        """Return where the main object is seen; frames of another size are looked at in SIZE x SIZE, and the mask
+        enlarged.
+        """
         size = frames.shape[-2:]
         found = []
         for part in frames.split(BATCH):
@@ -107,5 +109,5 @@ def mask_iou(masks: Tensor, others: Tensor) -> Float[Tensor, " frames"]:
 
 @cache
 def packaged_segmenter() -> Segmenter:
-    """The segmenter that comes with the mini model, loaded once."""
+    """Return the segmenter that comes with the mini model, loaded once."""
     return Segmenter.load(mini.FOLDER / "segmenter.safetensors")

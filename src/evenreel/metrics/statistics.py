@@ -21,14 +21,14 @@ class Estimate:
     """Of the values: a few clips that go wrong altogether rule a mean, and not this."""
 
     def excludes(self, value: float) -> bool:
-        """Whether the interval leaves a value out."""
+        """Return whether the interval leaves a value out."""
         return not self.low <= value <= self.high
 
 
 def cluster_bootstrap(
     values: Sequence[float], clusters: Sequence[int | str], *, resamples: int = 10_000, seed: int = 0
 ) -> Estimate:
-    """Mean of values with a percentile interval from resampling whole clusters (Field & Welsh 2007).
+    """Return the mean of values with a percentile interval from resampling whole clusters (Field & Welsh 2007).
 
     Every value weighs the same, so a cluster weighs by its size. Raises ValueError where there is nothing to average.
     """
@@ -65,6 +65,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def effect_size(differences: Sequence[float]) -> float | None:
-    """Mean of paired differences over their standard deviation (Cohen's d_z); None where they do not vary."""
+    """Return the mean of paired differences over their deviation (Cohen's d_z), or None if they do not vary."""
     spread = float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0
     return float(np.mean(differences)) / spread if spread else None

@@ -29,7 +29,7 @@ Chosen = Float[Tensor, "values"]
 
 
 def warp_differences(frames: Frames, flow: Flow, visible: Visible) -> Chosen:
-    """Squared difference between each frame and the next one brought back, at each visible place."""
+    """Return the squared difference between each frame and the next one brought back, at each visible place."""
     difference = (warp_back(frames[1:], flow) - frames[:-1]).square().mean(1, keepdim=True)
     return difference[visible]
 
@@ -51,7 +51,7 @@ def warp_similarities(frames: Frames, flow: Flow, visible: Visible) -> Chosen:
 
 
 def warp_error(frames: Frames, flow: Flow, visible: Visible) -> float | None:
-    """Mean squared difference between each frame and the next one brought back along the source's flow.
+    """Return the mean squared difference between each frame and the next one brought back along the source's flow.
 
     Over places that stay visible (Lai et al., ECCV 2018); frames in [0, 1]. None where no place does, or for one frame.
     """
@@ -59,7 +59,7 @@ def warp_error(frames: Frames, flow: Flow, visible: Visible) -> float | None:
 
 
 def flicker(frames: Frames, flow: Flow, visible: Visible) -> float | None:
-    """Mean absolute difference of adjacent frames where the source stands still; None where too little does."""
+    """Return the mean absolute difference of adjacent frames where the source stands still; None if too little does."""
     values = still_differences(frames, flow, visible)
     return _mean(values) if len(values) >= LEAST_STILL * visible.numel() else None
 
@@ -81,7 +81,7 @@ class _AlongMotion(Metric):
 
     @abstractmethod
     def values(self, frames: Frames, flow: Flow, visible: Visible) -> Chosen:
-        """What is averaged."""
+        """Return what is averaged."""
 
     def add(self, window: Window) -> None:
         """Look at the window's pairs."""
@@ -92,7 +92,7 @@ class _AlongMotion(Metric):
             self.mean.add(self.values(window.edit_run, flow, visible))
 
     def value(self) -> float:
-        """The mean over all that was looked at."""
+        """Return the mean over all that was looked at."""
         if not self.pairs:
             raise UnavailableError(ONE_FRAME)
         return self.mean.value(self.empty)
@@ -112,7 +112,7 @@ class WarpError(_AlongMotion):
     better = "lower"
 
     def values(self, frames: Frames, flow: Flow, visible: Visible) -> Chosen:
-        """Squared differences."""
+        """Return the squared differences."""
         return warp_differences(frames, flow, visible)
 
 
@@ -149,7 +149,7 @@ class Flicker(_AlongMotion):
         return still_differences(frames, flow, visible)
 
     def value(self) -> float:
-        """The mean over what stands still, if that is enough."""
+        """Return the mean over what stands still, if that is enough."""
         mean = super().value()
         if (share := self.mean.count / self.places) < LEAST_STILL:
             raise UnavailableError(

@@ -139,7 +139,7 @@ class Window:
 
 
 def windows(parts: Iterable[Part], inputs: Inputs) -> Iterator[Window]:
-    """Parts that follow each other, as windows."""
+    """Yield parts that follow each other, as windows."""
     first, before = 0, None
     for part in parts:
         yield Window(part, inputs, first, before)
@@ -157,7 +157,7 @@ def cut(
     truth: Frames | None = None,
     length: int = LENGTH,
 ) -> Iterator[Part]:
-    """Clips in memory as parts."""
+    """Yield clips in memory as parts."""
     for i in range(0, len(source), length):
         end = i + length
         yield Part(

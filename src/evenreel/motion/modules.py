@@ -36,7 +36,7 @@ class MotionConfig:
     """Transformer layers inside that one."""
 
     def to_json(self) -> dict[str, Any]:
-        """What diffusers writes into config.json; an entry that is the same at all levels becomes one number."""
+        """Return what diffusers writes into config.json; an entry that is the same at all levels becomes one number."""
         return {
             name: _one(value) if name != _CHANNELS else list(value) for name, value in asdict(self).items()
         }

@@ -30,7 +30,7 @@ class FrameTransformer(nn.Module):
         nn.init.zeros_(self.proj_out.bias)
 
     def forward(self, hidden_states: Tensor, frames: int) -> Tensor:
-        """What comes in plus what the module adds: (clips*frames channels height width), frames innermost."""
+        """Return what comes in plus what the module adds: (clips*frames channels height width), frames innermost."""
         rows, channels, height, width = hidden_states.shape
         clips = rows // frames
         # Statistics are over all frames of a clip, as in AnimateDiff. Contiguous, because on a CPU the backward pass of

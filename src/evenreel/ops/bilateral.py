@@ -75,7 +75,9 @@ def filter_2d(
 
 
 def mirrored(half: int, length: int, device: torch.device) -> Tensor:
-    """Positions -half to length - 1 + half of an axis, those outside mirrored to the inside as often as it takes."""
+    """Return positions -half to length - 1 + half of an axis, those outside mirrored to the inside as often as it
+    takes.
+    """
     positions = torch.arange(-half, length + half, device=device)
     if length == 1:
         return torch.zeros_like(positions)

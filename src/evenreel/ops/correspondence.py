@@ -11,7 +11,7 @@ _SCORES_AT_ONCE = 2**24
 def directions(
     tokens: Float[Tensor, "*pictures tokens channels"],
 ) -> Float[Tensor, "*pictures tokens channels"]:
-    """Tokens scaled to length one, in float32; a token of zeros stays one."""
+    """Return tokens scaled to length one, in float32; a token of zeros stays one."""
     tokens = tokens.float()
     return tokens / tokens.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(tokens.dtype).tiny)
 

@@ -21,7 +21,7 @@ LOW, HIGH = 100.0, 200.0
 def canny(
     frames: Frames, *, low: float = LOW, high: float = HIGH, sigma: float = 0.0
 ) -> Bool[Tensor, "frames height width"]:
-    """Where edges are: lines one pixel wide on the crests of the brightness gradient.
+    """Return where edges are: lines one pixel wide on the crests of the brightness gradient.
 
     A crest is an edge where the gradient (Sobel's, the sum of its two absolute components, in 8-bit levels) exceeds
     `high`, or exceeds `low` and touches such a place through others like it. `sigma` pixels of Gaussian blur come

@@ -28,16 +28,16 @@ class Merge:
 
     @classmethod
     def nothing(cls, tokens: int, device: torch.device) -> "Merge":
-        """The merge that leaves a sequence as it is."""
+        """Return the merge that leaves a sequence as it is."""
         table = torch.arange(tokens, device=device)[None]
         return cls(kept=table, origin=table)
 
     def apply(self, full: Float[Tensor, "samples full channels"]) -> Tokens:
-        """The merged sequence: what is dropped leaves no trace in what stays."""
+        """Return the merged sequence: what is dropped leaves no trace in what stays."""
         return _take(full, self.kept)
 
     def undo(self, merged: Float[Tensor, "samples merged channels"]) -> Tokens:
-        """The full sequence, every dropped token a copy of the one it was merged into."""
+        """Return the full sequence, every dropped token a copy of the one it was merged into."""
         return _take(merged, self.origin)
 
     def then(self, after: "Merge") -> "Merge":

@@ -24,14 +24,14 @@ class TokenMotion:
     """From 0 (out of sight, or unknown) to 1."""
 
     def follow(self, following: Tokens) -> Tokens:
-        """The next frames' tokens, each where the one before it was."""
+        """Return the next frames' tokens, each where the one before it was."""
         channels = following.shape[-1]
         index = self.places.flatten(1)[..., None].expand(-1, -1, channels)
         taken = following.gather(1, index).unflatten(1, self.places.shape[1:])
         return (self.shares[..., None].to(taken) * taken).sum(2)
 
     def to(self, device: torch.device) -> "TokenMotion":
-        """The same on another device."""
+        """Return the same on another device."""
         return TokenMotion(self.places.to(device), self.shares.to(device), self.sure.to(device))
 
 
@@ -82,7 +82,7 @@ def by_resemblance(source: Tokens, following: Tokens) -> TokenMotion:
 
 
 def grid_of(tokens: int, latent_size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of a layer with so many `tokens`, in a UNet on latents of (height, width).
+    """Return rows and columns of a layer with so many `tokens`, in a UNet on latents of (height, width).
 
     Raises: ValueError when no halving of the latents has so many.
     """

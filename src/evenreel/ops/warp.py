@@ -13,7 +13,9 @@ Visible = Bool[Tensor, "pairs 1 height width"]
 
 
 def flow_grid(flow: Flow) -> tuple[Float[Tensor, "pairs height width 2"], Visible]:
-    """Where every place goes, as `grid_sample` takes it (align_corners=False), and whether that is in the picture."""
+    """Return where every place goes, as `grid_sample` takes it (align_corners=False), and whether that is in the
+    picture.
+    """
     height, width = flow.shape[-2:]
     x = torch.arange(width, device=flow.device) + 0.5
     y = torch.arange(height, device=flow.device) + 0.5
@@ -27,7 +29,7 @@ def flow_grid(flow: Flow) -> tuple[Float[Tensor, "pairs height width 2"], Visibl
 def warp_back(
     following: Float[Tensor, "pairs channels height width"], flow: Flow, mode: str = "bilinear"
 ) -> Float[Tensor, "pairs channels height width"]:
-    """The next frames as seen from the frames before them: each place shows what it becomes."""
+    """Return the next frames as seen from the frames before them: each place shows what it becomes."""
     grid, _ = flow_grid(flow)
     return functional.grid_sample(following, grid, mode=mode, padding_mode="border", align_corners=False)
 
@@ -57,7 +59,7 @@ def carried_back(flow: Flow) -> Flow:
 
 
 def visible_by_depth(depth: Float[Tensor, "frames 1 height width"], flow: Flow) -> Visible:
-    """Which places are seen in the next frame too, where depth is exact: nothing else may lie where they go.
+    """Return which places are seen in the next frame too, where depth is exact: nothing else may lie where they go.
 
     The eight neighbours of the landing place count too, as bilinear sampling mixes them in. `flow` has one row less
     than `depth`.
@@ -70,7 +72,8 @@ def visible_by_depth(depth: Float[Tensor, "frames 1 height width"], flow: Flow) 
 
 
 def visible_by_return(flow: Flow, backward: Flow) -> Visible:
-    """Which places are seen in the next frame too, where flow was estimated: going there and back must end at home.
+    """Return which places are seen in the next frame too, where flow was estimated: going there and back must end at
+    home.
 
     backward: from each next frame to the one before. The tolerance is the usual one (Sundaram et al., ECCV 2010):
     |f + b|^2 < 0.01 (|f|^2 + |b|^2) + 0.5.

@@ -18,7 +18,9 @@ Settings = TypeVar("Settings")
 
 
 def options(kind: type) -> tuple[Leaf, ...]:
-    """All that can be told of a settings class, each name once, in the order in which the fields are written down."""
+    """Return all that can be told of a settings class, each name once, in the order in which the fields are written
+    down.
+    """
     found: dict[str, Leaf] = {}
     for leaf in _walked(kind, ()):
         found.setdefault(leaf.name, leaf)
@@ -45,7 +47,7 @@ def changed(settings: Settings, told: Mapping[str, Any], whose: str) -> Settings
 
 
 def told_of(settings: object) -> dict[str, Any]:
-    """What some settings say of each of their options, by name; of alternatives, of the one that is there."""
+    """Return what some settings say of each of their options, by name; of alternatives, of the one that is there."""
     found: dict[str, Any] = {}
     for one in settable(type(settings)):
         hint, option = hints(type(settings))[one.name], _option(type(settings), one.name)

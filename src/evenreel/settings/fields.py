@@ -57,7 +57,7 @@ class Leaf:
         return next((one for one in self.added if isinstance(one, Option)), Option())
 
     def of(self, settings: object) -> Any:
-        """The value in some settings; None where the settings that hold it are absent, a list where several do."""
+        """Return the value in some settings; None if the settings that hold it are absent, a list if several do."""
         value: Any = settings
         for name in self.path:
             if isinstance(value, tuple):
@@ -74,24 +74,24 @@ def hints(kind: type) -> dict[str, Any]:
 
 
 def split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A type and what `Annotated` adds to it."""
+    """Return a type and what `Annotated` adds to it."""
     return (hint.__origin__, hint.__metadata__) if get_origin(hint) is Annotated else (hint, ())
 
 
 def members(hint: Any) -> tuple[Any, ...]:
-    """The types of a union; a type that is none by itself."""
+    """Return the types of a union; a type that is none by itself."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def flat_name(kind: type, field: str) -> str:
-    """What a field is called where all settings are written flat."""
+    """Return what a field is called where all settings are written flat."""
     if not hasattr(kind, "prefix"):
         return field
     return kind.prefix if field == next(settable(kind)).name else f"{kind.prefix}_{field}"
 
 
 def group_of(name: str, hint: Any) -> Group | None:
-    """The group that a field holds; None for a field that is a setting itself."""
+    """Return the group that a field holds; None for a field that is a setting itself."""
     for held in members(split(hint)[0]):
         several = get_origin(held) is tuple and get_args(held)[1:] == (...,)
         member = get_args(held)[0] if several else held
@@ -106,19 +106,19 @@ def group_of(name: str, hint: Any) -> Group | None:
 
 @cache
 def groups(kind: type) -> tuple[Group, ...]:
-    """The groups among the fields of a class."""
+    """Return the groups among the fields of a class."""
     found = (group_of(one.name, hints(kind)[one.name]) for one in settable(kind))
     return tuple(group for group in found if group is not None)
 
 
 def settable(kind: type) -> Iterator[dataclasses.Field[Any]]:
-    """The fields that a caller may set."""
+    """Yield the fields that a caller may set."""
     return (one for one in dataclasses.fields(kind) if one.init)
 
 
 @cache
 def leaves(kind: type) -> tuple[Leaf, ...]:
-    """All settings of a class, those of groups among them, in the order in which they are written down."""
+    """Return all settings of a class, those of groups among them, in the order in which they are written down."""
     held, docs = {group.name: group for group in groups(kind)}, field_docs(kind)
     found: list[Leaf] = []
     for one in settable(kind):
@@ -141,12 +141,12 @@ def leaves(kind: type) -> tuple[Leaf, ...]:
 
 
 def rules(hint: Any) -> tuple[Rule, ...]:
-    """What `Annotated` asks of the values of a type."""
+    """Return what `Annotated` asks of the values of a type."""
     return tuple(rule for rule in split(hint)[1] if isinstance(rule, Rule))
 
 
 def field_docs(kind: type) -> dict[str, str]:
-    """The strings that stand below the fields of a class and of those it derives from, each on one line.
+    """Return the strings that stand below the fields of a class and of those it derives from, each on one line.
 
     Fields of classes whose source cannot be read have none.
     """

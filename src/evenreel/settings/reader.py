@@ -72,7 +72,7 @@ def settle(settings: object, within: str = "") -> None:
 
 
 def plain(settings: Any) -> dict[str, Any]:
-    """Settings under their flat names, with values that JSON can hold; `read` takes them back."""
+    """Return settings under their flat names, with values that JSON can hold; `read` takes them back."""
     absent = {group.name for group in groups(type(settings)) if getattr(settings, group.name) is None}
     return {
         leaf.name: _plain(_alone(leaf.of(settings)) if leaf.several else leaf.of(settings))

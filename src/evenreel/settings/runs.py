@@ -76,9 +76,9 @@ class ControlUse:
         Formerly({"none": "as-is"}),
         Option(CONTROL, metavar="canny|depth|pose|as-is"),
     ] = "canny"
-    """What the ControlNet is shown of every frame: `canny`, its edges; `as-is`, the frame itself, where frames are maps
-    already; `depth` and `pose`, the same, for maps that evenreel does not make. Told once for all, or once for each, in
-    their order."""
+    """What the ControlNet is shown of every frame: `canny`, the edges that evenreel finds in it; `depth`, `pose` or
+    `as-is`, the frame itself, where the frames are such maps already. Told once for all, or once for each, in their
+    order."""
     scale: Annotated[float, Range(0.0, 10.0), Option(CONTROL, metavar="NUMBER")] = 1.0
     """How much the ControlNet counts; 0 is not at all. Told once for all, or once for each, in their order."""
     clip: Annotated[str | None, Place(), Option(CONTROL, metavar="CLIP", default="the source")] = None
@@ -123,7 +123,7 @@ class AdapterUse:
     clip: Annotated[
         str | None, Place(or_packaged=True), Option(ADAPTER, metavar="FOLDER", default="as the file says")
     ] = None
-    """Folder of the CLIP through whose eyes the adapter looks at frames, where the file does not lead to it."""
+    """Folder of the CLIP model that looks at frames for the adapter, where the adapter's file does not lead to it."""
     other_base: Annotated[bool, Option(ADAPTER)] = False
     """Use the adapter with a model, or a CLIP, that it was not made for."""
     fused: Annotated[bool, Option(ADAPTER)] = False
@@ -151,12 +151,12 @@ class RunSettings:
     prompt: Annotated[
         str, NotEmpty("say what the clip shows, for example 'a blue car'"), Option(flags=("--prompt", "-p"))
     ]
-    """What the clip shows. It may change along the clip, as in "0: a red circle | 24: a blue star", where frames are
+    """What the result shows. It may change along the clip, as in "0: a red circle | 24: a blue star", where frames are
     counted from the first one of the result."""
     prompt_glide: Annotated[int, Range(0, 100_000), Option(PROMPTS)] = 0
     """Frames before each change of the prompt in which the earlier one gives way to the later one."""
     negative_prompt: Annotated[str, Option(PROMPTS)] = ""
-    """What the clip must not show."""
+    """What the result must not show."""
     guidance_scale: Annotated[
         float | None, Range(0.0, LARGEST_GUIDANCE), Option(PROMPTS, default="as is best for the model")
     ] = None
@@ -286,7 +286,7 @@ class EditSettings(RunSettings):
     """How far the edit may go from the source, as the share of the denoising steps that it takes, the least noisy ones:
     at 0 the source stays, as the model's autoencoder shows it."""
     frames: Annotated[
-        tuple[int, int | None], Option(FRAMES, metavar="START:END", default=":", parse=parse_frames)
+        tuple[int, int | None], Option(FRAMES, metavar="START:END", default="all", parse=parse_frames)
     ] = (0, None)
     """Frames to edit, counted from 0: the first one, and the one after the last."""
     allow_truncated: Annotated[bool, Option(FRAMES)] = False

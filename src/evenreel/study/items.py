@@ -99,7 +99,8 @@ class Item:
         return self.condition.options.get("inversion", self.inversion)
 
     def key(self, prints: Mapping[str, str]) -> str:
-        """Hash of all that decides the outcome, so that experiments share items and a changed model shares none.
+        """Return the hash of all that decides the outcome, so that experiments share items and a changed model shares
+        none.
 
         Of `prints` (see `runner.fingerprints`), those of files and of defaults count where they are used. A file counts
         by its content, whatever its name.

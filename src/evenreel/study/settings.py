@@ -62,7 +62,7 @@ class StudySettings:
         return tuple(dict.fromkeys(file for file in named if file))
 
     def path(self, file: str) -> Path:
-        """Where a file lies that the settings name. Raises: SettingsError where there is none."""
+        """Return where a file lies that the settings name. Raises: SettingsError where there is none."""
         from evenreel.backbones import (
             mini,
         )  # with it comes PyTorch, which a list of experiments need not wait for
@@ -73,7 +73,7 @@ class StudySettings:
         return found
 
     def quick(self) -> "StudySettings":
-        """The same on so few and short clips that two cores need minutes; too few to conclude anything from."""
+        """Return the same on so few and short clips that two cores need minutes; too few to conclude anything from."""
         return dataclasses.replace(self, clips=2, seeds=self.seeds[:1], frames=4, steps=5, strips=1)
 
 

@@ -27,7 +27,7 @@ class _Record(BaseModel):
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What was run in a folder. Raises: SettingsError where nothing was, or the record is damaged."""
+    """Return what was run in a folder. Raises: SettingsError where nothing was, or the record is damaged."""
     path = folder / "study.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

@@ -31,7 +31,7 @@ class Head:
         return self.to_q @ self.to_k.T / math.sqrt(self.to_q.shape[1])
 
     def scores(self, x: Queries, z: Tokens) -> Scores:
-        """What the softmax sees."""
+        """Return what the softmax sees."""
         return x @ self.mixed() @ z.T
 
     def weights(self, x: Queries, z: Tokens) -> Scores:
@@ -64,7 +64,7 @@ def output_error(head: Head, x: Queries, z: Tokens, x_star: Queries, z_star: Tok
 
 
 def row_error(head: Head, x: Queries, z: Tokens, x_star: Queries, z_star: Tokens) -> Measured:
-    """The same for the worst query, without sqrt(M):
+    """Return the same for the worst query, without sqrt(M):
 
     |A_i - A*_i| <= max_j |dz_j W_V| + 1/4 range_j(scores_ij - scores*_ij) * diameter of the rows of Z* W_V
     """
@@ -126,7 +126,7 @@ def changed_query() -> tuple[Measured, ...]:
 
 
 def wrong_query() -> tuple[Measured, ...]:
-    """What C.11's later use does: S* made from X instead of X*; then the two terms miss the error."""
+    """Return what C.11's later use does: S* made from X instead of X*; then the two terms miss the error."""
     head, z = _identity_head(1), torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
     x, x_star = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
     whole = head(x, z) - head(x_star, z)

@@ -42,7 +42,7 @@ def heading(statement: Statement) -> str:
 
 
 def chapter(statements: Sequence[Statement]) -> str:
-    """All statements in Markdown: an overview, then each at length."""
+    """Return all statements in Markdown: an overview, then each at length."""
     lines = ["| no. | statement | status | what is true |", "|---|---|---|---|"]
     lines += [
         f"| {', '.join(one.ids)} | {_cell(one.title)} | {one.status} | {_cell(one.gist)} |"

@@ -38,16 +38,16 @@ class Bilateral:
 
     @classmethod
     def of(cls, picture: Picture, **settings: float | int | str) -> "Bilateral":
-        """The filter that fits a picture."""
+        """Return the filter that fits a picture."""
         return cls(height=picture.shape[0], width=picture.shape[1], **settings)  # pyright: ignore[reportArgumentType]
 
     def spatial(self) -> Matrix:
-        """Weights by distance alone: rows are windows; a pixel seen twice, in the mirror too, counts twice."""
+        """Return weights by distance alone: rows are windows; a pixel seen twice, in the mirror too, counts twice."""
         columns, weights = _window(self)
         return torch.zeros(len(columns), len(columns), dtype=torch.float64).scatter_add_(1, columns, weights)
 
     def kernel_matrix(self, x: Picture) -> Matrix:
-        """The weights w_ij."""
+        """Return the weights w_ij."""
         columns, weights = self._pieces(x)
         return torch.zeros(len(columns), len(columns), dtype=torch.float64).scatter_add_(1, columns, weights)
 
@@ -168,7 +168,7 @@ def lipschitz_constant(crowding: float) -> float:
 
 
 def farthest_neighbours(filtering: Bilateral) -> Picture:
-    """A picture whose middle pixel sees neighbours equally far above and below it: where B stretches most."""
+    """Return a picture whose middle pixel sees neighbours equally far above and below it: where B stretches most."""
     contrast = math.sqrt(2 * (1.5 + lambert_w(filtering.crowding() * math.exp(-1.5))))
     x = torch.full((filtering.height, filtering.width), contrast, dtype=torch.float64)
     x.view(-1)[: x.numel() // 2] *= -1  # a window and its mirror image weigh the same
@@ -185,7 +185,7 @@ def lambert_w(value: float) -> float:
 
 
 def two_pixels(distance: float) -> Picture:
-    """The picture (-distance, distance)."""
+    """Return the picture (-distance, distance)."""
     return torch.tensor([[-distance, distance]], dtype=torch.float64)
 
 

@@ -63,7 +63,7 @@ def noise_to_signal(level: float) -> float:
 
 
 def ddim_step(x: Tensor, eps: Predictor, level: float, target: float) -> Tensor:
-    """One deterministic step, either way."""
+    """Return one deterministic step, either way."""
     shift = math.sqrt(1 - target) - math.sqrt(target * (1 - level) / level)
     return math.sqrt(target / level) * x + shift * eps(x)
 
@@ -75,7 +75,7 @@ def ddim_constant(level: float, target: float, lipschitz: float) -> float:
 
 
 def ddim_product(levels: Sequence[float], lipschitz: float | Sequence[float]) -> float:
-    """The constants of a run through `levels`, multiplied; one l for all steps, or one for each."""
+    """Return the constants of a run through `levels`, multiplied; one l for all steps, or one for each."""
     each = _each(lipschitz, len(levels) - 1)
     return math.prod(
         ddim_constant(level, target, one) for (level, target), one in zip(pairwise(levels), each, strict=True)
@@ -83,7 +83,7 @@ def ddim_product(levels: Sequence[float], lipschitz: float | Sequence[float]) ->
 
 
 def ddim_limit(first: float, last: float, lipschitz: float) -> float:
-    """What `ddim_product` tends to in fine steps: sqrt(a_T / a_0) exp(l (asinh(sigma_T) - asinh(sigma_0)))."""
+    """Return what `ddim_product` tends to in fine steps: sqrt(a_T / a_0) exp(l (asinh(sigma_T) - asinh(sigma_0)))."""
     way = math.asinh(noise_to_signal(last)) - math.asinh(noise_to_signal(first))
     return math.sqrt(last / first) * math.exp(lipschitz * way)
 

@@ -165,7 +165,7 @@ def convex_in_similarities(one: Float[Tensor, "pairs"], other: Float[Tensor, "pa
 
 
 def on_circle(degrees: Sequence[float | int], norm: float = 1.0) -> Features:
-    """Frames of two features: points on a circle."""
+    """Return frames of two features: points on a circle."""
     angles = torch.tensor(degrees, dtype=torch.float64).deg2rad()
     return norm * torch.stack([angles.cos(), angles.sin()], dim=1)
 
@@ -179,7 +179,7 @@ def steepest_clip() -> Features:
 
 
 def most_curved_clip(frames: int) -> Features:
-    """Frames that agree and oppose in turn: s = 1, -1, 1, ..., where the loss is largest."""
+    """Return frames that agree and oppose in turn: s = 1, -1, 1, ..., where the loss is largest."""
     return on_circle([180.0 * (t // 2 % 2) for t in range(frames)])
 
 
@@ -232,7 +232,9 @@ def overshooting_step() -> tuple[Measured, ...]:
 
 
 def not_convex_in_features() -> tuple[Measured, ...]:
-    """What C.5 does not say: two clips without loss (opposite turns, bent to meet), and the clip half way between."""
+    """Return what C.5 does not say: two clips without loss (opposite turns, bent to meet), and the clip half way
+    between.
+    """
     one, other = on_circle([0, 80, 160]), on_circle([0, 80, 0])
     middle = (one + other) / 2
     mean = (temporal_loss(one) + temporal_loss(other)).item() / 2

@@ -91,7 +91,7 @@ class Statement:
 
 
 def plain(measured: Measured) -> dict[str, Any]:
-    """A comparison as a row."""
+    """Return a comparison as a row."""
     row = asdict(measured)
     del row["slack"]
     return {**row, "holds": measured.holds, "share": measured.share}

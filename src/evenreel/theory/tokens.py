@@ -26,7 +26,7 @@ def rank(vision: Rows) -> int:
 
 
 def reached_share(vision: Rows) -> float:
-    """Share of the squared norm of a random U* that some V reaches: rank H / N_u."""
+    """Return the share of the squared norm of a random U* that some V reaches: rank H / N_u."""
     return rank(vision) / len(vision)
 
 

@@ -99,7 +99,7 @@ class Training:
         return self.length is not None and self.step >= self.length
 
     def trained(self) -> nn.Module:
-        """The module with the averaged weights, where an average is kept: what comes out."""
+        """Return the module with the averaged weights, where an average is kept: what comes out."""
         convert(self.module, torch.float32)
         with torch.no_grad():
             final = self.averaged or self.parameters

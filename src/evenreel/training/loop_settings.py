@@ -67,7 +67,7 @@ class LoopSettings:
         return risen * (length - step) / (length - falls)
 
     def falls_from(self, length: int) -> int:
-        """The step from which the learning rate falls in a run of `length` steps; `length` where it stays."""
+        """Return the step from which the learning rate falls in a run of `length` steps; `length` where it stays."""
         return length - math.floor(length * self.decay)
 
 

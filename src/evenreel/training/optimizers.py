@@ -14,7 +14,7 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalised(matrices: Tensor, dtype: torch.dtype) -> Tensor:
-    """The nearest (semi-)orthogonal matrices, roughly: singular values between .7 and 1.2 (Newton-Schulz, Muon).
+    """Return the nearest (semi-)orthogonal matrices, roughly: singular values between .7 and 1.2 (Newton-Schulz, Muon).
 
     matrices: (count rows columns). The rounds are computed in `dtype`: bfloat16 is enough, where it is fast.
     """
@@ -81,7 +81,7 @@ def build(
     betas: tuple[float, float],
     dtype: torch.dtype = torch.float32,
 ) -> list[torch.optim.Optimizer]:
-    """The optimizers of a training: `adamw`, or `muon` with AdamW for what is no matrix between hidden spaces."""
+    """Return the optimizers of a training: `adamw`, or `muon` with AdamW for what is not a hidden matrix."""
     matrices: dict[str, nn.Parameter] = {}
     if kind == "muon":
         matrices = {

@@ -29,7 +29,7 @@ def pack(tensors: Mapping[str, Tensor], folder: Path, name: str) -> None:
 
 
 def joined(folder: Path, name: str) -> dict[str, Tensor]:
-    """The tensors of a name. Raises: WeightsError for files that are absent or damaged."""
+    """Return the tensors of a name. Raises: WeightsError for files that are absent or damaged."""
     sums = _sums(folder).get(name)
     if not sums:
         raise WeightsError(f"{folder} holds no weights of {name}; fetch its {SUMS} and all files again.")

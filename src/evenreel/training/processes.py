@@ -32,7 +32,7 @@ class Processes:
         return self.index == 0
 
     def share(self, module: nn.Module) -> nn.Module:
-        """The module with gradients averaged over all processes."""
+        """Return the module with gradients averaged over all processes."""
         if self.count == 1:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
@@ -43,14 +43,14 @@ class Processes:
         return nullcontext() if self.count == 1 else module.no_sync()  # pyright: ignore[reportCallIssue]
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of a tensor over all processes."""
+        """Return the mean of a tensor over all processes."""
         if self.count == 1:
             return value
         torch.distributed.all_reduce(value)
         return value / self.count
 
     def agreed(self, value: Any) -> Any:
-        """What the first process says, on all of them: clocks differ."""
+        """Return what the first process says, on all of them: clocks differ."""
         if self.count == 1:
             return value
         values = [value]

@@ -78,7 +78,7 @@ class StateFiles:
         write_tensors(held, path, {"evenreel": text, "sha256": _checksum(held, text)})
 
     def newest(self) -> State | None:
-        """The last good state, None for a training that has none yet.
+        """Return the last good state, None for a training that has none yet.
 
         Raises: OutputError when there are states and all are damaged.
         """
@@ -98,12 +98,12 @@ class StateFiles:
         return good[-1] if good else None
 
     def read_stable(self) -> State | None:
-        """The state before the learning rate fell, None where there is none, or a damaged one."""
+        """Return the state before the learning rate fell, None where there is none, or a damaged one."""
         return self.read(self.stable) if self.stable.exists() else None
 
     @staticmethod
     def read(path: Path) -> State | None:
-        """A state whose checksum is right; None for a damaged file."""
+        """Return a state whose checksum is right; None for a damaged file."""
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
@@ -118,12 +118,12 @@ class StateFiles:
 
 
 def recorded_step(folder: Path, name: str) -> int:
-    """How many steps a training has made; 0 for none."""
+    """Return how many steps a training has made; 0 for none."""
     return max(0, *(_step_in(path) for path in StateFiles(folder, name).paths))
 
 
 def is_done(folder: Path, name: str) -> bool:
-    """Whether a training has made all its steps."""
+    """Return whether a training has made all its steps."""
     records = [_record_in(path) for path in StateFiles(folder, name).paths]
     return any(record.get("length") and record["step"] >= record["length"] for record in records)
 

@@ -16,7 +16,7 @@ USUAL = Fraction(1, 10)
 
 
 def is_animated(file: Path) -> bool:
-    """Whether an image file holds more than one picture. Raises ClipError."""
+    """Return whether an image file holds more than one picture. Raises ClipError."""
     with opened_picture(file) as image:
         return getattr(image, "n_frames", 1) - _stills(image) > 1
 
@@ -48,7 +48,7 @@ def _stills(image: Image.Image) -> int:
 
 
 def numbers(image: Any) -> range:
-    """The pictures that are frames of the animation."""
+    """Return the pictures that are frames of the animation."""
     return range(_stills(image), image.n_frames)
 
 

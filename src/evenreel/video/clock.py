@@ -51,7 +51,7 @@ class Clock:
         move(packet, self.shifts[-1])
 
     def restarted(self, time: Fraction, before: Reached) -> bool:
-        """Whether a packet at `time` cannot follow what came before."""
+        """Return whether a packet at `time` cannot follow what came before."""
         return time < before.begins - BACK or (self._leaps and time > before.ends + AHEAD)
 
 
@@ -105,7 +105,7 @@ class SoundClock:
 
 
 def reached(before: Reached | None, packet: av.packet.Packet, begins: Fraction) -> Reached:
-    """How far a stream got with a packet that is decoded at second `begins`."""
+    """Return how far a stream got with a packet that is decoded at second `begins`."""
     ends = begins + (packet.duration or 0) * (packet.time_base or 0)
     return Reached(begins, ends if before is None else max(before.ends, ends))
 

@@ -5,7 +5,7 @@ from av.codec.codec import UnknownCodecError
 
 
 def has_encoder(name: str) -> bool:
-    """Whether results can be encoded with a codec."""
+    """Return whether results can be encoded with a codec."""
     try:
         Codec(name, "w")
     except UnknownCodecError:

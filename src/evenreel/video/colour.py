@@ -29,7 +29,7 @@ FOREIGN_MATRICES = (8, 14, 15, 16, 17)
 
 
 def guess_matrix(frame: av.video.frame.VideoFrame) -> int:
-    """The YUV matrix of a frame that names none: players take BT.601 up to PAL size and BT.709 above it."""
+    """Return the YUV matrix of a frame that names none: players take BT.601 up to PAL size and BT.709 above it."""
     if is_hdr(frame):
         return BT2020
     return SMPTE170M if frame.width < 1280 and frame.height <= 576 else BT709
@@ -38,7 +38,7 @@ def guess_matrix(frame: av.video.frame.VideoFrame) -> int:
 def to_rgb(
     frame: av.video.frame.VideoFrame, width: int, height: int, background: tuple[int, int, int]
 ) -> Pixels:
-    """One frame scaled to `width` x `height`, as (1, height, width, 3); transparency lies on `background`."""
+    """Return one frame scaled to `width` x `height`, as (1, height, width, 3); transparency lies on `background`."""
     matrix, levels = frame.colorspace, frame.color_range
     if not frame.format.is_rgb and matrix not in KNOWN_MATRICES + FOREIGN_MATRICES:
         frame.colorspace = BT2020 if matrix == BT2020_CONSTANT else guess_matrix(frame)

@@ -95,12 +95,12 @@ def check_complete(
 
 
 def is_cut(info: VideoInfo, stream: av.video.stream.VideoStream) -> bool:
-    """Whether the file ends before its container, or its index, says."""
+    """Return whether the file ends before its container, or its index, says."""
     return bool(missing_bytes(info.path, stream.container.format.name) or _beyond_the_end(info, stream))
 
 
 def cut_short(info: VideoInfo, tally: Tally, late: Fraction | None = None) -> ClipError:
-    """The error to raise for a file that ends `late` seconds early, where that is known."""
+    """Return the error to raise for a file that ends `late` seconds early, where that is known."""
     total = info.estimated_frame_count
     of = f" of {total} declared frames" if total and total > tally.frames else " frames"
     by = f" by {float(late):.2f} s" if late else ""

@@ -67,7 +67,7 @@ def _unlisten() -> None:
 
 
 def told(messages: list[tuple[int, str, str]], *who: str) -> str | None:
-    """The first message of some decoders and formats that means lost pictures, or None."""
+    """Return the first message of some decoders and formats that means lost pictures, or None."""
     for level, name, message in messages:
         if name not in who or HARMLESS.search(message):
             continue

@@ -43,7 +43,7 @@ class TimedFrame:
 def decoder_for(
     stream: av.video.stream.VideoStream, settings: ReadSettings
 ) -> av.video.codeccontext.VideoCodecContext:
-    """The decoder to use, with the limit on pixels set and nothing decoded yet."""
+    """Return the decoder to use, with the limit on pixels set and nothing decoded yet."""
     context = stream.codec_context
     library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.name)
     # FFmpeg's own VP8 and VP9 decoders drop the alpha channel, and that for VP9 shows damage as if nothing were wrong
@@ -85,7 +85,7 @@ class Decoder:
         """Numbers of the frames that are damaged, where that is allowed."""
 
     def frames(self) -> Iterator[TimedFrame]:
-        """All frames in the order shown, deinterlaced.
+        """Yield all frames in the order shown, deinterlaced.
 
         Raises ClipError where the file is damaged or cut short, unless that is allowed; packets that do not decode are
         then left out, frames in which something was concealed stay in, and a short file simply ends.

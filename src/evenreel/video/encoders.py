@@ -62,7 +62,7 @@ class Recipe:
     """Encoder for all other sound; None where the container holds no sound."""
 
     def notes(self, path: Path) -> tuple[str, ...]:
-        """What people should know of a result, before it is made."""
+        """Return what people should know of a result, before it is made."""
         if self.pixel_format != "yuv444p":
             return ()
         odd = "a side is odd, so colours are stored in full (4:4:4), which QuickTime and phones do not show"
@@ -81,7 +81,8 @@ MAX_SIDE = 16384
 
 
 def recipe(path: Path, width: int, height: int, settings: WriteSettings) -> Recipe | None:
-    """The recipe for a file name, None for a folder of PNGs (no suffix); OutputError for an unknown suffix or size.
+    """Return the recipe for a file name, None for a folder of PNGs (no suffix); OutputError for an unknown suffix or
+    size.
 
     H.264 with 4:2:0 chroma, which plays everywhere, only takes even sizes. Odd ones keep their exact size with 4:4:4
     chroma, which desktop players and Chromium show; scale to even sizes for phones.

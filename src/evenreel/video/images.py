@@ -56,7 +56,7 @@ def probe(path: Path, settings: ReadSettings) -> VideoInfo:
 
 
 def listed(folder: Path) -> tuple[Path, ...]:
-    """The visible images of a folder, with numbers in names counted: frame2 comes before frame10."""
+    """Return the visible images of a folder, with numbers in names counted: frame2 comes before frame10."""
     try:
         files = [f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")]
         files = [f for f in files if f.is_file()]

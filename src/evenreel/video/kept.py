@@ -57,7 +57,9 @@ class Kept:
 
 
 def read_kept(info: VideoInfo, *, from_start: bool) -> Kept:
-    """What a source has to keep; nothing for images. A timecode only where the result starts where the source does."""
+    """Return what a source has to keep; nothing for images. A timecode only where the result starts where the source
+    does.
+    """
     if info.time_base is None or info.container in ("", "images", "animation"):
         return Kept()
     try:
@@ -79,7 +81,9 @@ def read_kept(info: VideoInfo, *, from_start: bool) -> Kept:
 
 
 def not_carried(info: VideoInfo, sound_track: int | None) -> Iterable[str]:
-    """One sentence on the streams that are left behind, where there are some; `sound_track` is the one that is not."""
+    """Yield one sentence on the streams that are left behind, where there are some; `sound_track` is the one that is
+    not.
+    """
     left = []
     sounds = sum(track.kind == "audio" for track in info.tracks)
     if sound_track is not None and sounds > 1:
@@ -92,7 +96,7 @@ def not_carried(info: VideoInfo, sound_track: int | None) -> Iterable[str]:
 
 
 def lost_metadata(kept: Kept, path: Path, final: Path) -> Iterable[str]:
-    """One sentence on what the kind of file at `path`, to be called `final`, has no place for."""
+    """Yield one sentence on what the kind of file at `path`, to be called `final`, has no place for."""
     if not kept.metadata and not kept.chapters:
         return
     with opened(path, ReadSettings()) as container:

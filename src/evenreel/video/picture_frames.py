@@ -40,7 +40,7 @@ def _read(file: Path, settings: ReadSettings) -> Pixels:
 def animated(
     info: VideoInfo, settings: ReadSettings, leave: Leave
 ) -> Iterator[tuple[Pixels, Fraction, Fraction]]:
-    """All frames, (1, height, width, 3), with their start and end in seconds.
+    """Yield all frames, (1, height, width, 3), with their start and end in seconds.
 
     Raises ClipError where the file is damaged, or ends, unless that is allowed: the clip then ends there too.
     """

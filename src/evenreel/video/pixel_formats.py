@@ -7,12 +7,12 @@ PQ, HLG = 16, 18
 
 
 def is_hdr(frame: av.video.frame.VideoFrame) -> bool:
-    """Whether a frame's transfer function is PQ or HLG."""
+    """Return whether a frame's transfer function is PQ or HLG."""
     return frame.color_trc in (PQ, HLG)
 
 
 def has_alpha(frame: av.video.frame.VideoFrame) -> bool:
-    """Whether a frame's pixel format may hold transparency."""
+    """Return whether a frame's pixel format may hold transparency."""
     name = frame.format.name
     return name == "pal8" or any(
         part in name for part in ("rgba", "bgra", "argb", "abgr", "yuva", "gbrap", "ya8", "ya16")

@@ -30,7 +30,7 @@ BRADFORD = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.06
 
 
 def differs(primaries: int, transfer: int) -> bool:
-    """Whether colours so tagged are others than those of a result."""
+    """Return whether colours so tagged are others than those of a result."""
     return (primaries in CHROMATICITIES and primaries != BT709) or transfer in GAMMAS
 
 
@@ -48,7 +48,7 @@ def to_bt709(
 
 @cache
 def matrix(primaries: int) -> Tensor:
-    """What takes linear RGB of some primaries to that of BT.709, float64 (3, 3)."""
+    """Return what takes linear RGB of some primaries to that of BT.709, float64 (3, 3)."""
     source, target = CHROMATICITIES[primaries], CHROMATICITIES[BT709]
     return torch.linalg.inv(_to_xyz(*target)) @ _adapted(source[3], target[3]) @ _to_xyz(*source)
 

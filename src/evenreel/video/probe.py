@@ -95,7 +95,7 @@ def probe(path: str | os.PathLike[str], settings: ReadSettings = DEFAULTS) -> Vi
 
 
 def orientation_of(frame: av.video.frame.VideoFrame) -> Orientation:
-    """How to set a frame upright, from the display matrix that travels with it."""
+    """Return how to set a frame upright, from the display matrix that travels with it."""
     # the stubs promise string keys, and only numbers and members of the enumeration work
     matrix = frame.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)  # pyright: ignore[reportCallIssue, reportArgumentType]
     return Orientation() if matrix is None else Orientation.from_display_matrix(bytes(matrix))
@@ -108,7 +108,7 @@ def pixel_aspect(stream: av.video.stream.VideoStream) -> Fraction:
 
 
 def square(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
-    """The size with square pixels of a stored size: rows stay; even widths stay even, as codecs want."""
+    """Return the size with square pixels of a stored size: rows stay; even widths stay even, as codecs want."""
     if aspect == 1:
         return width, height
     step = 2 if width % 2 == 0 else 1

@@ -12,7 +12,7 @@ from evenreel.types import Frames, Pixels
 def fit(
     width: int, height: int, size: int | None, multiple: int, minimum: int | None = None
 ) -> tuple[int, int]:
-    """The (width, height) at which a model works on a picture of `width` x `height` pixels.
+    """Return the (width, height) at which a model works on a picture of `width` x `height` pixels.
 
     The shorter side becomes `size` pixels (None: stays), the aspect ratio is kept, and then each side goes to
     the nearest multiple of `multiple`, but not below `minimum` (None: one multiple).
@@ -31,7 +31,7 @@ def fit(
 
 
 def to_model(pixels: Pixels, size: tuple[int, int]) -> Float[Tensor, "frames 3 model_height model_width"]:
-    """Frames in [0, 1] at `size` (width, height), antialiased; the aspect ratio follows `size`."""
+    """Return frames in [0, 1] at `size` (width, height), antialiased; the aspect ratio follows `size`."""
     return _resized(pixels.permute(0, 3, 1, 2).to(torch.float32) / 255, size)
 
 

@@ -48,7 +48,7 @@ class _Nowhere:
 def plan_sound(
     source: VideoInfo | None, target: Path, recipe: Recipe | None, settings: WriteSettings
 ) -> tuple[SoundPlan | None, tuple[str, ...]]:
-    """How the sound of `source` goes into `target`, and what to tell people of it.
+    """Return how the sound of `source` goes into `target`, and what to tell people of it.
 
     Copied where the result can hold it as it is, else encoded again, else left out. Raises SettingsError for a track
     that the source does not have.

@@ -80,7 +80,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
 
 
 def head_of(path: Path) -> bytes:
-    """The first bytes of a file, to tell images and playlists from videos; ClipError when there are none."""
+    """Return the first bytes of a file, to tell images and playlists from videos; ClipError when there are none."""
     try:
         with path.open("rb") as file:
             head = file.read(4096)
@@ -99,7 +99,7 @@ def head_of(path: Path) -> bytes:
 
 
 def is_image(head: bytes) -> bool:
-    """Whether a file that starts like this is a PNG, JPEG, BMP or WebP picture."""
+    """Return whether a file that starts like this is a PNG, JPEG, BMP or WebP picture."""
     return head.startswith(IMAGE_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
@@ -135,7 +135,7 @@ def opened(path: Path, settings: ReadSettings) -> Iterator[av.container.InputCon
 
 
 def demuxed(container: av.container.InputContainer, *streams: av.stream.Stream) -> Iterator[av.packet.Packet]:
-    """The packets of some streams, without the empty ones with which PyAV asks for decoders to be flushed."""
+    """Yield the packets of some streams, without the empty ones with which PyAV asks for decoders to be flushed."""
     try:
         for packet in container.demux(streams):
             if packet.size or packet.pts is not None or packet.dts is not None:

@@ -48,7 +48,7 @@ class Track:
 
 
 def tracks(container: av.container.InputContainer) -> tuple[Track, ...]:
-    """All streams of a file, in its order."""
+    """Return all streams of a file, in its order."""
     used = {id(s) for s in (_best_pictures(container), chosen_sound(container, None)) if s is not None}
     counts: dict[str, int] = {}
     found = []
@@ -72,7 +72,7 @@ def tracks(container: av.container.InputContainer) -> tuple[Track, ...]:
 
 
 def video_stream(container: av.container.InputContainer, path: Path) -> av.video.stream.VideoStream:
-    """The pictures that players show. Raises ClipError where there are none, or none that can be decoded.
+    """Return the pictures that players show. Raises ClipError where there are none, or none that can be decoded.
 
     That is: no cover and no thumbnail, more than one picture where a stream has more, marked as default, and among
     those the largest.
@@ -104,7 +104,7 @@ def chosen_sound(
 
 
 def sane_rate(stream: av.video.stream.VideoStream) -> Fraction | None:
-    """The declared frame rate, or None where it makes no sense."""
+    """Return the declared frame rate, or None where it makes no sense."""
     for rate in (stream.average_rate, stream.guessed_rate):
         if rate is not None and 0 < rate <= MAX_RATE:
             return Fraction(rate)

@@ -9,7 +9,7 @@ EBML_HEADER, SEGMENT = 0x1A45DFA3, 0x18538067
 
 
 def missing_bytes(path: Path, container: str) -> int | None:
-    """How many bytes a file lacks of what it announces; None where its format (FFmpeg's name) announces nothing.
+    """Return how many bytes a file lacks of what it announces; None where its format (FFmpeg's name) announces nothing.
 
     A GIF without its end lacks 1.
     """

@@ -34,7 +34,9 @@ class Timing:
     def of(
         cls, times: Sequence[Fraction], rate: Fraction | None, source: VideoInfo | None, *, from_start: bool
     ) -> "Timing":
-        """The clock for frames that start like `times`; with `from_start`, sound ahead of the first frame is kept."""
+        """Return the clock for frames that start like `times`; with `from_start`, sound ahead of the first frame is
+        kept.
+        """
         origin = times[0]
         # where pictures were cut away at the start, the sound to them goes with them
         if from_start and source is not None and source.audio_start is not None and not source.skipped:
@@ -58,7 +60,7 @@ class Timing:
         return cls(origin, time_base, rate.limit_denominator(65535), times[0], tolerance)
 
     def units(self, time: Fraction, time_base: Fraction) -> int:
-        """A time in units of the result, on the grid of the exact rate where it lies near it."""
+        """Return a time in units of the result, on the grid of the exact rate where it lies near it."""
         near = self.first + round((time - self.first) * self.rate) / self.rate
         # twice: an end is the sum of two rounded numbers
         exact = near if abs(near - time) <= 2 * self.tolerance else time

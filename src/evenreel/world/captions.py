@@ -49,7 +49,7 @@ PLAIN_WORDS = ("", "", "plain ")
 
 
 def describe(thing: SceneObject, rng: random.Random | None = None) -> str:
-    """An object with its article: "a red striped star"."""
+    """Return an object with its article: "a red striped star"."""
     shape = _pick(SHAPE_WORDS[thing.shape], rng)
     texture = _pick(PLAIN_WORDS, rng) if thing.texture == "plain" else f"{thing.texture} "
     words = f"{thing.colour} {texture}{shape}"
@@ -57,7 +57,7 @@ def describe(thing: SceneObject, rng: random.Random | None = None) -> str:
 
 
 def caption(scene: Scene, rng: random.Random | None = None) -> str:
-    """One caption of a scene: the plainest without `rng`, else a paraphrase drawn with it."""
+    """Return one caption of a scene: the plainest without `rng`, else a paraphrase drawn with it."""
     thing = describe(scene.main, rng)
     if len(scene.objects) == 2:
         thing += f" in front of {describe(scene.objects[0], rng)}"
@@ -81,7 +81,8 @@ def captions(scene: Scene, count: int = 20) -> list[str]:
 
 
 def understood(text: str) -> dict[str, str] | None:
-    """The attributes (see ATTRIBUTES) that a caption speaks of; None for a text that is not a caption of the world.
+    """Return the attributes (see ATTRIBUTES) that a caption speaks of; None for a text that is not a caption of the
+    world.
 
     Colour, texture and shape are those of the object that is named first; what has no texture is plain.
     """
@@ -123,7 +124,7 @@ def _taken(words: str, table: Mapping[str, tuple[str, ...]]) -> tuple[str, str |
 
 
 def vocabulary() -> list[str]:
-    """Every word that a caption can contain, sorted."""
+    """Return every word that a caption can contain, sorted."""
     phrases = [*PLAIN_WORDS, *SENTENCES, "a", "an", "in front of", ",", "."]
     for table in (SHAPE_WORDS, BACKGROUND_WORDS, STYLE_FRAMES, MOTION_WORDS):
         phrases += [phrase for choices in table.values() for phrase in choices]

@@ -94,7 +94,7 @@ def signed_distance(p: Points, pose: Joints) -> Distance:
 
 
 def carried(p: Points, pose: Joints, next_pose: Joints) -> Points:
-    """Where each point goes when the bone nearest to it moves from one pose to the next."""
+    """Return where each point goes when the bone nearest to it moves from one pose to the next."""
     distances, locals_ = capsules(p, pose)
     nearest = distances.argmin(0)
     moved = []

@@ -88,7 +88,7 @@ class _View:
         """Side of a pixel in scene units."""
 
     def pixels(self, points: Points) -> Points:
-        """Where points of the scene are seen, in pixels from the middle of the picture."""
+        """Return where points of the scene are seen, in pixels from the middle of the picture."""
         return (points - self.offset) * self.scale * self.unit
 
 
@@ -146,7 +146,7 @@ def render(
 def main_mask(
     scene: Scene, frame_indices: Sequence[int | float], size: int | tuple[int, int] = 128
 ) -> Float[Tensor, "frames 1 height width"]:
-    """How much of each pixel shows the main object, as in `render(...).masks[:, -1:]`, without drawing it.
+    """Return how much of each pixel shows the main object, as in `render(...).masks[:, -1:]`, without drawing it.
 
     Raises SettingsError as `render` does.
     """
@@ -179,7 +179,7 @@ def main_flow(
 def keypoints(
     scene: Scene, frame_indices: Sequence[int | float], size: int | tuple[int, int] = 128
 ) -> Float[Tensor, "frames objects 18 2"]:
-    """Where the joints of figures are, (x, y) in pixels from the upper left corner, in OpenPose's order of 18.
+    """Return where the joints of figures are, (x, y) in pixels from the upper left corner, in OpenPose's order of 18.
 
     A figure's shoulders are at its neck, its hips at one place. What is not there is NaN: eyes and ears, and all joints
     of objects that are not figures. Raises SettingsError as `render` does.

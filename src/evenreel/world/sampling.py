@@ -59,7 +59,7 @@ def _object(
 
 
 def random_scene(seed: int, *, objects: int | None = None) -> Scene:
-    """A scene drawn from a seed.
+    """Return a scene drawn from a seed.
 
     It has one object or, one time in five (unless `objects` says how many), a smaller second one behind it.
     """
@@ -87,7 +87,7 @@ def random_scene(seed: int, *, objects: int | None = None) -> Scene:
 
 
 def random_change(scene: Scene, rng: random.Random) -> Scene:
-    """The scene with one to three of its attributes changed: what an edit may ask for."""
+    """Return the scene with one to three of its attributes changed: what an edit may ask for."""
     names = rng.sample(list(ATTRIBUTES), rng.randint(1, 3))
     return scene.edited(
         **{

@@ -134,12 +134,12 @@ class Scene:
         return getattr(owner, name)
 
     def attributes(self) -> dict[str, str]:
-        """All of ATTRIBUTES."""
+        """Return all of ATTRIBUTES."""
         return {name: self.attribute(name) for name in ATTRIBUTES}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Scene:
-        """A scene from what `dataclasses.asdict` and JSON made of one. Raises: SettingsError."""
+        """Return a scene from what `dataclasses.asdict` and JSON made of one. Raises: SettingsError."""
         try:
             objects = tuple(
                 SceneObject(**{**thing, "motion": Motion(**_tuples(thing["motion"]))})
@@ -150,7 +150,7 @@ class Scene:
             raise SettingsError(f"this describes no scene ({error}); render it again.") from error
 
     def edited(self, **changes: str) -> Scene:
-        """The same clip, same motion and camera, with attributes changed: the exact answer to an edit.
+        """Return the same clip, same motion and camera, with attributes changed: the exact answer to an edit.
 
         Raises SettingsError for an unknown attribute or value.
         """

@@ -35,7 +35,7 @@ def cross(p: Points) -> Distance:
 
 
 def diamond(p: Points) -> Distance:
-    """A rhombus clearly taller than wide: a turned square is not a diamond."""
+    """Return a rhombus clearly taller than wide: a turned square is not a diamond."""
     width, height = 0.6, 1.05
     edge = math.hypot(width, height)
     return (p[..., 0].abs() * height + p[..., 1].abs() * width - width * height) / edge
@@ -59,7 +59,7 @@ def star(p: Points) -> Distance:
 
 
 def heart(p: Points) -> Distance:
-    """A square standing on its corner with a half disc on each upper side."""
+    """Return a square standing on its corner with a half disc on each upper side."""
     half = 0.5
     x, y = p[..., 0].abs(), p[..., 1] - 0.14
     turned = torch.stack([(x + y) / math.sqrt(2), (x - y) / math.sqrt(2)], dim=-1)

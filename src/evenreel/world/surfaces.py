@@ -116,7 +116,7 @@ BACKGROUND: dict[str, Callable[[Points, torch.Generator], Colours]] = {
 
 
 def texture(name: str, p: Points, softness: float) -> Value:
-    """Share of the darker second colour at object coordinates; `softness` is the width of a pixel there."""
+    """Return the share of the darker second colour at object coordinates; `softness` is the width of a pixel there."""
 
     def edge(distance: Value) -> Value:
         return (0.5 - distance / softness).clamp(0, 1)

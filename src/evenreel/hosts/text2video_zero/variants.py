@@ -31,7 +31,7 @@ class Motion:
         return motion.shift_in_cells(offset, shorter)
 
     def alpha_between(self, schedule: NoiseSchedule, lower: int, upper: int) -> float:
-        """Share of variance that is left after throwing copies back from one timestep to another."""
+        """Return the share of variance that is left after throwing copies back from one timestep to another."""
         return motion.alpha_between(schedule, lower, upper)
 
 

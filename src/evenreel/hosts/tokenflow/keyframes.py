@@ -41,14 +41,14 @@ class Stage:
 
 
 def windows(frames: int, size: int) -> list[range]:
-    """The fewest windows of at most `size` frames, as equal in length as can be."""
+    """Return the fewest windows of at most `size` frames, as equal in length as can be."""
     count = math.ceil(frames / size)
     ends = [frames * (index + 1) // count for index in range(count)]
     return [range(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def random_draw(seed: int, size: int) -> KeyframeDraw:
-    """One random frame of each window, from a generator for each step: equal seeds give equal keyframes."""
+    """Return one random frame of each window, from a generator for each step: equal seeds give equal keyframes."""
 
     def draw(step_index: int, frames: int) -> tuple[int, ...]:
         generator = random.generator(seed, step_index)
@@ -84,7 +84,7 @@ def stages(keyframes: Sequence[int], frames: int, together: int) -> Iterator[Sta
 
 
 def between(batch: Sequence[int], keyframes: Sequence[int]) -> tuple[Flow, ...]:
-    """A frame takes from the keyframes on both sides, from each the more the nearer it is, linearly in time."""
+    """Let a frame take from the keyframes on both sides, from each the more the nearer it is, linearly in time."""
     shares: list[dict[int, float]] = []
     for frame in batch:
         after = bisect_right(keyframes, frame)
@@ -100,7 +100,7 @@ def between(batch: Sequence[int], keyframes: Sequence[int]) -> tuple[Flow, ...]:
 def published_flows(
     batch: Sequence[int], keyframes: Sequence[int], clip_windows: Sequence[range]
 ) -> tuple[Flow, ...]:
-    """A frame takes from its own window's keyframe and from the one before, never from the one behind.
+    """Let a frame take from its own window's keyframe and from the one before, never from the one behind.
 
     The weights see the middles of the two windows, not the keyframes, and lie between 0.5 and 0.73: they are the
     sigmoid of a share.

@@ -41,7 +41,7 @@ Matcher = Callable[[str, int, Sequence[int], SourceTokens, Kept], Matches]
 def resemblance(
     _layer: str, _keyframe: int, _frames: Sequence[int], tokens: SourceTokens, kept: Kept
 ) -> Matches:
-    """The matcher of the paper: tokens of the source clip that point in the most similar direction."""
+    """Return the matcher of the paper: tokens of the source clip that point in the most similar direction."""
     return nearest(tokens, kept.keys)
 
 

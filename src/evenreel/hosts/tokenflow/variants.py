@@ -46,7 +46,7 @@ class Published(Corrected):
         return tuple(timesteps[int(1 - share * len(timesteps)) :])
 
     def together(self, keyframes: int, most: int) -> int:
-        """All of them, however much memory that takes."""
+        """Return all of them, however much memory that takes."""
         del most
         return keyframes
 

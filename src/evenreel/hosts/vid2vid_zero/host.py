@@ -91,5 +91,7 @@ class Vid2VidZeroHost:
             yield session
 
     def attach_inversion(self, backbone: Backbone, frames: int) -> AbstractContextManager[int | None]:
-        """The model as it inverts a clip, for `hosts.base.inverting`: with group norms across frames if `published`."""
+        """Return the model as it inverts a clip, for `hosts.base.inverting`: with group norms across frames if
+        `published`.
+        """
         return self.session_class.together(backbone.unet, frames)

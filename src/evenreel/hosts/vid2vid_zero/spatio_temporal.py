@@ -41,7 +41,9 @@ class VideoAttentionState:
     """Of each layer, the tokens of the frame before the window."""
 
     def before(self, name: str, tokens: Tokens) -> tuple[FrameTokens, ...]:
-        """What a layer knows of frames before its window: of none, one or two; remembers the window for the next."""
+        """Return what a layer knows of frames before its window: of none, one or two; remembers the window for the
+        next.
+        """
         known = tuple(kept[name] for kept in (self.first, self.last) if name in kept)
         if self.more:
             # copies: views would keep the whole window in memory

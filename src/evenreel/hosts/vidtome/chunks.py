@@ -70,12 +70,12 @@ def arrange(
 
 
 def is_order(order: str) -> bool:
-    """Whether `arrange` knows an order."""
+    """Return whether `arrange` knows an order."""
     return order in ("seq", "rand") or (_MIX.match(order) is not None and _mix_divisor(order) > 1)
 
 
 def rounds(frames: int, draw: Callable[[int], int]) -> tuple[int, ...]:
-    """The destinations of all rounds of local merging that collapse a chunk of `frames` into one.
+    """Return the destinations of all rounds of local merging that collapse a chunk of `frames` into one.
 
     `draw` gives a frame index below its argument.
     """

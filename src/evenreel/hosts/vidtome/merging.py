@@ -95,7 +95,8 @@ def merge_frames(
 def split_frames(
     unmerged: int, frames: int, per_frame: int, stride: int, destination: int, device: torch.device
 ) -> tuple[Positions, Tensor]:
-    """Positions that may merge, and those they may merge into, in a sequence of `unmerged` tokens and then frames.
+    """Return positions that may merge, and those they may merge into, in a sequence of `unmerged` tokens and then
+    frames.
 
     Every `stride`-th frame from `destination` is merged into. After a second round the tokens that stayed unmerged lie
     at the end, yet a third still takes the first ones for them, as the published implementation does.

@@ -26,7 +26,7 @@ _WORLD = (
 
 
 def experiments(settings: StudySettings) -> tuple[Experiment, ...]:
-    """All experiments of a study, or those that it names, in the order of the report."""
+    """Return all experiments of a study, or those that it names, in the order of the report."""
     every = tuple(_all(settings))
     if not settings.experiments:
         return every
@@ -34,7 +34,7 @@ def experiments(settings: StudySettings) -> tuple[Experiment, ...]:
 
 
 def names() -> tuple[str, ...]:
-    """What can be named."""
+    """Return what can be named."""
     return tuple(experiment.name for experiment in _all(StudySettings()))
 
 
@@ -91,7 +91,7 @@ def controls() -> Experiment:
 
 
 def hosts(settings: StudySettings) -> Experiment:
-    """All hosts, without the adapter."""
+    """Return all hosts, without the adapter."""
     return Experiment(
         name="hosts",
         title="Hosts against editing every frame by itself",
@@ -190,7 +190,7 @@ def injection(settings: StudySettings) -> Experiment:
 
 
 def inversions(settings: StudySettings) -> Experiment:
-    """The inversions under one host."""
+    """Return the inversions under one host."""
     host = middle_host(settings)
     kinds = ("ddim", "fixed-point", "ddpm", "null-text")
     return Experiment(
@@ -266,7 +266,7 @@ def inversion_steps(settings: StudySettings) -> Experiment:
 
 
 def not_run() -> Iterator[Experiment]:
-    """What the papers show and this study does not, and why."""
+    """Yield what the papers show and this study does not, and why."""
     yield Experiment(
         name="table3",
         title="ControlNet conditions with the adapter and without",

@@ -45,7 +45,7 @@ SIDE: Final[_Side] = {"share": 0.6, "seeds": 1}
 
 
 def edit(name: str, host: str, **options: Any) -> Condition:
-    """An edit; options that say what is so anyway are left out, so that experiments share items."""
+    """Return an edit; options that say what is so anyway are left out, so that experiments share items."""
     usual = EditSettings(prompt="-").to_json()
     del usual["inversion"]  # the study's own, which its items know
     told = {key: value for key, value in options.items() if value not in (usual.get(key), None)}
@@ -53,5 +53,5 @@ def edit(name: str, host: str, **options: Any) -> Condition:
 
 
 def middle_host(settings: StudySettings) -> str:
-    """The host of experiments that are run on one."""
+    """Return the host of experiments that are run on one."""
     return "vidtome" if "vidtome" in settings.hosts else settings.hosts[0]

@@ -38,7 +38,8 @@ HEADERS = {
 
 
 def rating_app(folder: Path, rater: str, experiment: str | None = None) -> Starlette:
-    """The page for one rater of the study in a folder, or of one experiment; answers go to `folder`/ratings.sqlite.
+    """Return the page for one rater of the study in a folder, or of one experiment; answers go to
+    `folder`/ratings.sqlite.
 
     Raises: SettingsError where there is nothing to compare, OutputError where answers cannot be kept.
     """

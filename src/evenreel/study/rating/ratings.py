@@ -47,7 +47,7 @@ def pairs(
     rater: str,
     only: str | None = None,
 ) -> list[Pair]:
-    """All pairs of which both clips were kept, in an order and with sides that follow from the rater's name.
+    """Return all pairs of which both clips were kept, in an order and with sides that follow from the rater's name.
 
     Clips that several experiments compare are shown once, in the first of them. `only` names one experiment.
     Raises: SettingsError where there are no pairs.
@@ -155,12 +155,12 @@ class Ratings:
         return len(rows)
 
     def rows(self) -> list[tuple]:
-        """All answers, as the file holds them."""
+        """Return all answers, as the file holds them."""
         with self._connected() as database:
             return database.execute("SELECT * FROM answers").fetchall()
 
     def answered(self, rater: str) -> set[str]:
-        """Names of the pairs that a rater is done with."""
+        """Return names of the pairs that a rater is done with."""
         with self._connected() as database:
             return {
                 name
@@ -168,7 +168,7 @@ class Ratings:
             }
 
     def raters(self) -> int:
-        """How many people have answered."""
+        """Return how many people have answered."""
         with self._connected() as database:
             return database.execute("SELECT COUNT(DISTINCT rater) FROM answers").fetchone()[0]
 

@@ -10,7 +10,7 @@ from evenreel.study.report.summary import FEWEST, Difference, Row, pareto
 
 
 def answer(experiment: Experiment, rows: Sequence[Row], found: Sequence[Difference]) -> str:
-    """One or two sentences; empty where nothing has been run."""
+    """Return one or two sentences; empty where nothing has been run."""
     if not any(row.done for row in rows):
         return ""
     if experiment.name == "controls":
@@ -73,7 +73,7 @@ def _differences(experiment: Experiment, found: Sequence[Difference]) -> str:
 
 
 def subject(experiment: Experiment, condition: str) -> str:
-    """A condition's name without the treatment that all first ones of pairs have in common."""
+    """Return a condition's name without the treatment that all first ones of pairs have in common."""
     return condition.removesuffix(experiment.treatment).rstrip(" +") or condition
 
 

@@ -13,7 +13,7 @@ from evenreel.study.study_record import read_record, settings_of
 
 
 def markdown(folder: Path, name: str, only: Sequence[str] = ()) -> str:
-    """One row for each condition of experiment `name`, as recorded in `folder`: means over its items.
+    """Return one row for each condition of experiment `name`, as recorded in `folder`: means over its items.
 
     Of the experiment's figures all are shown, or `only` these.
     Of a condition that the experiment compares with another one also the mean difference, pair by pair, with its 95%

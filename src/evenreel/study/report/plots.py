@@ -25,7 +25,7 @@ class Axis:
 
     @classmethod
     def around(cls, values: Sequence[Number], start: Number, end: Number) -> "Axis":
-        """An axis over round numbers that holds all values."""
+        """Return an axis over round numbers that holds all values."""
         low, high = min(values), max(values)
         step = _round_step((high - low) or abs(high) or 1.0)
         low, high = step * (low // step), step * -(-high // step)
@@ -53,12 +53,12 @@ def _round_step(span: Number) -> Number:
 
 
 def number(value: Number) -> str:
-    """A figure with as many digits as it deserves."""
+    """Return a figure with as many digits as it deserves."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def dots(rows: Sequence[tuple[str, Estimate | None]], unit: str, *, zero: bool = False) -> str:
-    """A dot for each mean, a line for its 95% interval; `zero` marks zero, for differences."""
+    """Return a dot for each mean, a line for its 95% interval; `zero` marks zero, for differences."""
     known = [estimate for _, estimate in rows if estimate is not None]
     if not known:
         return ""
@@ -137,7 +137,7 @@ class Curve:
 
 
 def curves(lines: Sequence[Curve], x_unit: str, y_unit: str, *, descending: bool = False) -> str:
-    """Lines over a common axis, up to four; `descending` lets it run from large to small, as timesteps do."""
+    """Return lines over a common axis, up to four; `descending` lets it run from large to small, as timesteps do."""
     lines = [line for line in lines if len(line.x) > 1]
     if not lines:
         return ""

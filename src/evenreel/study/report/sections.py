@@ -55,7 +55,7 @@ def section(
     prints: Mapping[str, str],
     frames: Path,
 ) -> Section:
-    """One experiment, ready to be shown."""
+    """Return one experiment, ready to be shown."""
     rows = [] if experiment.not_run else summary.rows(settings, experiment, known, prints)
     found = summary.differences(settings, experiment, known, prints) if rows else []
     names = experiment.figures
@@ -81,7 +81,7 @@ def section(
 
 
 def rated(section: Section, ratings: Ratings, settings: StudySettings) -> Section:
-    """The section on people's preferences, with what they answered so far."""
+    """Return the section on people's preferences, with what they answered so far."""
     pairs = dict.fromkeys(pair for one in experiments(settings) for pair in one.pairs)
     found = ratings.preferences(tuple(pairs))
     if not found:
@@ -108,7 +108,7 @@ def rated(section: Section, ratings: Ratings, settings: StudySettings) -> Sectio
 
 
 def shown(estimate: Estimate | None, scale: int | float) -> str:
-    """A mean and its interval."""
+    """Return a mean and its interval."""
     if estimate is None:
         return "unavailable"
     mean, low, high = (plots.number(scale * value) for value in (estimate.mean, estimate.low, estimate.high))

@@ -59,7 +59,7 @@ class Difference:
 def rows(
     settings: StudySettings, experiment: Experiment, lines: Lines, prints: Mapping[str, str]
 ) -> list[Row]:
-    """All conditions, with what has been run of them."""
+    """Return all conditions, with what has been run of them."""
     return [_row(settings, experiment, condition, lines, prints) for condition in experiment.conditions]
 
 
@@ -108,7 +108,7 @@ def _row(
 def differences(
     settings: StudySettings, experiment: Experiment, lines: Lines, prints: Mapping[str, str]
 ) -> list[Difference]:
-    """Every pair of the experiment in every figure, over the items that both have; adjusted for their number."""
+    """Return every pair of the experiment in every figure, over the items that both have; adjusted for their number."""
     by_name = {condition.name: condition for condition in experiment.conditions}
     found: list[tuple[str, str, str, Estimate, float | None, float]] = []
     for name, against in experiment.pairs:
@@ -153,7 +153,7 @@ def curve(
 
 
 def pareto(points: Sequence[tuple[str, int | float, int | float]]) -> list[str]:
-    """Names of the points that no other one beats in both coordinates (more is better in both)."""
+    """Return names of the points that no other one beats in both coordinates (more is better in both)."""
     return [
         name
         for name, x, y in points

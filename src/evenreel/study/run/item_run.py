@@ -45,13 +45,13 @@ class Recipe:
         return cls(settings.model, files, out / "frames")
 
     def context(self) -> actions.Context:
-        """The models, loaded."""
+        """Return the models, loaded."""
         backbone = load_backbone(self.model)
         return actions.Context(backbone, load_clip("mini", device=backbone.device), self.files)
 
 
 def run_item(planned: Planned, context: actions.Context, frames: Path) -> dict[str, Any]:
-    """One item as a line of the record. Raises: SettingsError where every item would fail the same way."""
+    """Return one item as a line of the record. Raises: SettingsError where every item would fail the same way."""
     item = planned.item
     line: dict[str, Any] = {
         "key": planned.key,

@@ -79,7 +79,7 @@ class _Seen:
 def attention_maps(
     backbone: Backbone, frames: Frames, settings: EditSettings, timesteps: Sequence[int]
 ) -> dict[int, Maps]:
-    """How much each place of each frame attends to the words by which the prompt differs from the source's.
+    """Return how much each place of each frame attends to the words by which the prompt differs from the source's.
 
     At some timesteps of an edit (those must be steps of its sampling), mean over heads and layers, sum over tokens; of
     the branch of the edit's prompt. All frames pass through the model together, so hosts must keep them in order.
@@ -104,7 +104,8 @@ def attention_maps(
 def feature_maps(
     backbone: Backbone, frames: Frames, settings: EditSettings, timesteps: Sequence[int]
 ) -> dict[int, list[Maps]]:
-    """What the decoder's attentions to the prompt give for noisy frames, mean over channels; by timestep, then layer.
+    """Return what the decoder's attentions to the prompt give for noisy frames, mean over channels; by timestep, then
+    layer.
 
     The layers are those that plug-and-play counts as 4 to 11. All frames get the same noise, which follows from the
     seed, so that what differs is due to the frames.
@@ -149,7 +150,7 @@ def normalised(maps: Maps) -> Maps:
 
 
 def change(maps: Maps) -> float:
-    """Mean absolute difference of adjacent frames' normalised maps; 0 for one frame."""
+    """Return the mean absolute difference of adjacent frames' normalised maps; 0 for one frame."""
     return float(normalised(maps).diff(dim=0).abs().mean()) if len(maps) > 1 else 0.0
 
 

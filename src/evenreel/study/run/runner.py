@@ -19,7 +19,7 @@ def clips_of(settings: StudySettings, experiment: Experiment) -> range:
 
 
 def items_of(settings: StudySettings, experiment: Experiment, condition: Condition) -> Iterator[Item]:
-    """The items of one condition."""
+    """Yield the items of one condition."""
     for clip in clips_of(settings, experiment):
         for seed in settings.seeds[: experiment.seeds]:
             yield Item(condition, clip, seed, settings.frames, settings.steps, settings.inversion)
@@ -28,7 +28,7 @@ def items_of(settings: StudySettings, experiment: Experiment, condition: Conditi
 def plan(
     settings: StudySettings, experiments: Sequence[Experiment], prints: Mapping[str, str]
 ) -> list[Planned]:
-    """All items, each once, clip by clip: a study that is cut has all conditions on fewer clips."""
+    """Return all items, each once, clip by clip: a study that is cut has all conditions on fewer clips."""
     found: dict[str, Planned] = {}
     for experiment in experiments:
         if experiment.not_run:

@@ -26,7 +26,7 @@ STATEMENTS: tuple[Statement, ...] = tuple(
 
 
 def find(number: str) -> Statement:
-    """The statement of a number of either paper, as C.7 or 4.7. Raises: SettingsError when there is none."""
+    """Return the statement of a number of either paper, as C.7 or 4.7. Raises: SettingsError when there is none."""
     for statement in STATEMENTS:
         if number.strip().upper() in statement.ids:
             return statement

@@ -48,7 +48,7 @@ class ControlDraws:
 
 
 def maps_of(kind: str, batch: Batch, rows: tuple[Tensor, Tensor]) -> Tensor:
-    """What a ControlNet is shown of (groups, frames) of a batch: bytes, (pictures 3 height width).
+    """Return what a ControlNet is shown of (groups, frames) of a batch: bytes, (pictures 3 height width).
 
     Edges are found where the batch has none; depths and poses must be there.
     """

@@ -23,12 +23,12 @@ class Cut:
 
 
 def tokens_in(text: str) -> int:
-    """How many tokens CLIP's tokenizer makes of a text, without its marks."""
+    """Return how many tokens CLIP's tokenizer makes of a text, without its marks."""
     return len(clip_tokenizer()(text, verbose=False).input_ids) - 2
 
 
 def too_long(captions: Iterable[tuple[str, str]]) -> list[Cut]:
-    """Those of (clip, caption) that have more tokens than are read."""
+    """Return those of (clip, caption) that have more tokens than are read."""
     found = []
     for clip, caption in captions:
         # a token holds at least a byte, and only what has more bytes need be looked at
@@ -41,7 +41,7 @@ def too_long(captions: Iterable[tuple[str, str]]) -> list[Cut]:
 
 
 def sentence(found: list[Cut]) -> str:
-    """What to say of them; there is at least one."""
+    """Return what to say of them; there is at least one."""
     clips = len({one.clip for one in found})
     return (
         f"{len(found)} captions of {clips} clips are too long for text encoders, which read {MOST_TOKENS} tokens: what "

@@ -29,7 +29,7 @@ class Encoded:
         self._size = 0
 
     def latents(self, batch: Batch) -> Tensor:
-        """Latents of all frames, (videos frames) outermost."""
+        """Return latents of all frames, (videos frames) outermost."""
         return self._rows("latents", batch, lambda frames: self.backbone.encode(frames))
 
     def hidden(self, batch: Batch) -> Tensor | None:
@@ -43,7 +43,7 @@ class Encoded:
         return torch.cat(rows).to(self.backbone.device)
 
     def fits(self, text: str) -> bool:
-        """Whether a caption is read whole, in as many tokens as the empty one."""
+        """Return whether a caption is read whole, in as many tokens as the empty one."""
         try:
             return self.backbone.tokens(text).length <= self.backbone.tokens("").length
         except NotImplementedError:

@@ -33,7 +33,9 @@ class Unusable(Exception):  # noqa: N818  (no error for users: a reason to leave
 
 
 def starts(frame_count: int, settings: DataSettings) -> list[int]:
-    """First frames of the groups of a clip, evenly from its beginning to its end; empty for too short a clip."""
+    """Return the first frames of the groups of a clip, evenly from its beginning to its end; empty for too short a
+    clip.
+    """
     possible = frame_count - settings.span + 1
     count = min(settings.per_clip, possible)
     if count < 2:
@@ -44,7 +46,7 @@ def starts(frame_count: int, settings: DataSettings) -> list[int]:
 def clip_groups(
     entry: ClipEntry, settings: DataSettings, reword: Callable[[Sequence[str]], Sequence[str]]
 ) -> Iterator[Members]:
-    """The samples of a clip, in order; the clip is read twice and never held whole.
+    """Yield the samples of a clip, in order; the clip is read twice and never held whole.
 
     Raises Unusable, also after some of them, where the clip cannot be read or is too short.
     """
@@ -118,7 +120,7 @@ def _within(times: Sequence[Fraction], cut: tuple[float, float] | None) -> range
 
 
 def scene_groups(entry: SceneEntry, settings: DataSettings) -> Iterator[Members]:
-    """The samples of a scene, with exact captions and maps. Raises Unusable for too few frames."""
+    """Yield the samples of a scene, with exact captions and maps. Raises Unusable for too few frames."""
     from evenreel.video import from_model
 
     scene = random_scene(entry.seed, objects=entry.objects)
@@ -160,7 +162,7 @@ def scene_groups(entry: SceneEntry, settings: DataSettings) -> Iterator[Members]
 
 
 def fitted(pixels: Pixels, size: tuple[int, int]) -> UInt8[Tensor, "frames fit_height fit_width 3"]:
-    """Frames scaled to cover `size` (width, height) and cut around their middle; untouched where they fit."""
+    """Return frames scaled to cover `size` (width, height) and cut around their middle; untouched where they fit."""
     from evenreel.video import from_model, to_model
 
     height, width = pixels.shape[1:3]

@@ -77,7 +77,9 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a data set. Raises DataError where there is none, or a damaged one, or one of another version."""
+    """Return the manifest of a data set. Raises DataError where there is none, or a damaged one, or one of another
+    version.
+    """
     path = folder / NAME
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

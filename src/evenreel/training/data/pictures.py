@@ -21,7 +21,7 @@ DEPTH_UNITS = (1 << 16) - 1
 
 
 def encoded(picture: np.ndarray, image_format: str = "png") -> bytes:
-    """A picture (RGB, or 8- or 16-bit grey) as PNG or JPEG."""
+    """Return a picture (RGB, or 8- or 16-bit grey) as PNG or JPEG."""
     file = io.BytesIO()
     if image_format == "png":
         Image.fromarray(picture).save(file, "PNG", compress_level=PNG_LEVEL)
@@ -47,7 +47,7 @@ def decoded(data: bytes, size: tuple[int, int], mode: str) -> np.ndarray:
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        raise DataError("is no picture that can be read") from error
+        raise DataError("is not a picture that can be read") from error
 
 
 def packed_flow(flow: Float[Tensor, "2 height width"]) -> np.ndarray:

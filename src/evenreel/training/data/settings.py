@@ -22,7 +22,7 @@ def parse_side(name: str, text: str) -> tuple[int, int]:
 
 
 def parse_several(name: str, told: list[str]) -> tuple[str, ...]:
-    """Words, in the order in which they were told."""
+    """Return words, in the order in which they were told."""
     del name
     return tuple(told)
 
@@ -41,7 +41,9 @@ class SourceSettings:
     """Number of scenes to render, in the place of clips that are read."""
     first_seed: Annotated[int | None, Range(0), Option(SOURCE, default="0")] = None
     """Seed of the first rendered scene."""
-    objects: Annotated[int | None, Range(1, 2), Option(SOURCE, default="1, or 2 in a fifth")] = None
+    objects: Annotated[
+        int | None, Range(1, 2), Option(SOURCE, default="1, and in a fifth of the scenes 2")
+    ] = None
     """Number of objects in every rendered scene, 1 or 2."""
     scene_frames: Annotated[int | None, Range(FEWEST_FRAMES, 10_000), Option(SOURCE, default="24")] = None
     """Number of frames of a rendered scene."""
@@ -131,7 +133,7 @@ class DataSettings:
         return tuple(f"{index}.{suffix}" for index in range(self.frames))
 
     def map_members(self, name: str) -> tuple[str, ...]:
-        """Names of one kind of map: one for each frame; flow: one for each step between frames."""
+        """Return names of one kind of map: one for each frame; flow: one for each step between frames."""
         return tuple(f"{name}.{index}.png" for index in range(self.frames - (name == "flow")))
 
     @property
@@ -141,12 +143,12 @@ class DataSettings:
         return ("json", *self.frame_members, *maps)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as plain JSON values."""
+        """Return the settings as plain JSON values."""
         return plain(self)
 
     @classmethod
     def from_json(cls, values: object) -> "DataSettings":
-        """Settings from what `to_json` gave. Raises DataError for anything else."""
+        """Return settings from what `to_json` gave. Raises DataError for anything else."""
         found = _as_today(cast("Mapping[str, Any]", values)) if isinstance(values, Mapping) else {}
         if found.keys() != {field.name for field in dataclasses.fields(cls)}:
             raise DataError("its settings are not those that this evenreel knows")

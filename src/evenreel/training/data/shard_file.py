@@ -73,7 +73,7 @@ class Index:
     suffixes: tuple[str, ...]
 
     def read(self, number: int, only: Sequence[str] | None = None) -> dict[str, bytes]:
-        """The members of one sample, by suffix, in one read; of `only` some where they are named.
+        """Return the members of one sample, by suffix, in one read; of `only` some where they are named.
 
         Raises DataError where the file is gone or cut short.
         """
@@ -109,7 +109,7 @@ def indexed(path: Path, suffixes: Sequence[str]) -> Index:
         key, _, suffix = name.partition(".")
         if KEY.fullmatch(key) is None or suffix not in column:
             raise DataError(
-                f"{shown(path)} holds {shown(name)!r}, which is no part of a sample; do not use it, build it again."
+                f"{shown(path)} holds {shown(name)!r}, which is not part of a sample; do not use it, build it again."
             )
         if key != current and key in rows:
             raise DataError(f"{shown(path)} holds the sample {key!r} twice; build it again.")
@@ -149,7 +149,7 @@ def _members(path: Path) -> Iterator[tuple[str, int, int]]:
                     or not 0 <= entry.size <= LARGEST_MEMBER
                 ):
                     raise DataError(
-                        f"{shown(path)} holds {shown(entry.name)!r}, which is no plain file; do not use it, "
+                        f"{shown(path)} holds {shown(entry.name)!r}, which is not a plain file; do not use it, "
                         "build it again."
                     )
                 yield entry.name, place, entry.size

@@ -175,7 +175,7 @@ class ShardedData:
         processes: int = 1,
         variations: bool = True,
     ) -> Batch:
-        """The groups that one process takes at a step: `size` of the `size * processes` that all take together.
+        """Return the groups that one process takes at a step: `size` of the `size * processes` that all take together.
 
         The last groups of an epoch and the first of the next share a batch where they must; none is left out. Without
         `variations` only the captions that came with the clips are drawn. Raises DataError for damaged samples.
@@ -245,12 +245,12 @@ class SampleReader:
             ) from error
 
     def frames(self) -> Float[Tensor, "frames 3 height width"]:
-        """All frames, in [0, 1]."""
+        """Return all frames, in [0, 1]."""
         pictures = [self._picture(member, "RGB") for member in self._settings.frame_members]
         return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
 
     def maps(self, name: str) -> Float[Tensor, "_ _ height width"]:
-        """One kind of map, as `Group` has it."""
+        """Return one kind of map, as `Group` has it."""
         members = self._settings.map_members(name)
         if name == "flow":
             return torch.stack([unpacked_flow(self._picture(member, "I;16", rows=2)) for member in members])
@@ -263,7 +263,7 @@ class SampleReader:
         return torch.from_numpy(np.stack(pictures))[:, None].float() / 255
 
     def facts(self) -> dict[str, Any]:
-        """The JSON, with captions that can be trained on."""
+        """Return the JSON, with captions that can be trained on."""
         try:
             facts = json.loads(self.members["json"])
         except (ValueError, RecursionError):

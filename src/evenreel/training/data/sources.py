@@ -70,7 +70,7 @@ class Source:
 
 
 def opened(named: Path | None, settings: SourceSettings) -> Source:
-    """The source that is `named`, or the scenes that settings ask for. Raises: SettingsError, DataError."""
+    """Return the source that is `named`, or the scenes that settings ask for. Raises: SettingsError, DataError."""
     settings.check(named)
     if named is not None:
         return open_source(named, settings.clips, settings.split)
@@ -104,7 +104,7 @@ def world_source(
 
 
 def open_source(path: Path, clips: Path | None = None, split: str | None = None) -> Source:
-    """Clips and captions of a folder, or of a file of captions whose clips lie in `clips` (default: beside it).
+    """Return clips and captions of a folder, or of a file of captions whose clips lie in `clips` (default: beside it).
 
     `split` chooses among MSR-VTT's splits. Raises DataError for a source that cannot be read or holds no clips;
     single clips that cannot be used are entries with a `problem`.

@@ -81,7 +81,7 @@ def _collect(draw: Callable[[], str], count: int, given: set[str], found: dict[s
 
 
 def reworded(text: str, rng: random.Random) -> str:
-    """One other wording, drawn with `rng`; it may come out as it went in."""
+    """Return one other wording, drawn with `rng`; it may come out as it went in."""
     text = re.sub(r"^(?:A|An|The)\b", lambda match: match[0].lower(), text.rstrip(" ."))
     text = _WORDS.sub(lambda match: _synonym(match, rng) if rng.random() < 0.5 else match[0], text)
     participle, changed = re.subn(r" (?:is|are) (?=\w+ing\b)", " ", text, count=1)

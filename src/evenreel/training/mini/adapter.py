@@ -24,7 +24,7 @@ from evenreel.training.processes import Processes
 
 
 def settings_for(loop: LoopSettings, *, rank: int, window: Window, seed: int = 0) -> AdapterTrainingSettings:
-    """The recipe `edits` for so many clips side by side as a lent GPU takes: another length, rank and window."""
+    """Return the recipe `edits` for as many clips at once as a large GPU takes: another length, rank and window."""
     recipe = recipes.adapter("edits")
     assert isinstance(recipe.loss, EditLossSettings)
     lora = LoraSettings(scope="all", rank=rank, alpha=float(rank))

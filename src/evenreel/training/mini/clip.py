@@ -29,7 +29,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 
 def build(tokenizer: CLIPTokenizer, vision_width: int) -> CLIPModel:
-    """An untrained CLIP: 3 layers read, 4 layers of `vision_width` see."""
+    """Return an untrained CLIP: 3 layers read, 4 layers of `vision_width` see."""
     marks = {
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
@@ -93,7 +93,7 @@ class ClipTrainee(Trainee):
         )
 
     def forward(self, batch: ClipBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """One micro-batch."""
+        """Return one micro-batch."""
         model, count = self.clip, len(batch.pictures)
         seen = model.get_image_features(preprocess(batch.pictures)).pooler_output.float()
         read = functional.normalize(model.get_text_features(batch.tokens).pooler_output, dim=-1)
@@ -114,7 +114,7 @@ class ClipTrainee(Trainee):
 
 
 def preprocess(pictures: Tensor) -> Tensor:
-    """Frames in [0, 1] of any size to what the vision tower takes."""
+    """Bring frames in [0, 1] of any size to what the vision tower takes."""
     small = functional.interpolate(
         pictures, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True, align_corners=False
     )
@@ -123,7 +123,7 @@ def preprocess(pictures: Tensor) -> Tensor:
 
 
 def varied(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Each picture mirrored or not, slightly turned, zoomed and shifted, lest the tower learn them by heart."""
+    """Return each picture mirrored or not, slightly turned, zoomed and shifted, lest the tower learn them by heart."""
     count = len(pictures)
 
     def between(low: float, high: float) -> Tensor:
@@ -144,7 +144,7 @@ def labels(scenes: list[Scene], name: str) -> Tensor:
 
 
 def near_miss(scene: Scene, rng: random.Random) -> Scene:
-    """The scene with one attribute changed."""
+    """Return the scene with one attribute changed."""
     name = rng.choice(list(ATTRIBUTES))
     return scene.edited(
         **{name: rng.choice([value for value in ATTRIBUTES[name] if value != scene.attribute(name)])}
@@ -152,13 +152,13 @@ def near_miss(scene: Scene, rng: random.Random) -> Scene:
 
 
 def embed_text(model: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
-    """Normalised text embeddings. Attention is causal, so padding beyond the longest text changes nothing."""
+    """Return normalised text embeddings. Attention is causal, so padding beyond the longest text changes nothing."""
     tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
     return functional.normalize(model.get_text_features(**tokens).pooler_output, dim=-1)
 
 
 def embed_pictures(model: CLIPModel, pictures: Tensor) -> Tensor:
-    """Normalised picture embeddings of frames in [0, 1]."""
+    """Return normalised picture embeddings of frames in [0, 1]."""
     return functional.normalize(model.get_image_features(preprocess(pictures)).pooler_output, dim=-1)
 
 
@@ -180,7 +180,7 @@ def drawn(tokenizer: CLIPTokenizer, pool: Pool, device: torch.device, seed: int,
 
 
 def text_tower(whole: CLIPModel) -> CLIPTextModel:
-    """The text tower of a CLIP by itself."""
+    """Return the text tower of a CLIP by itself."""
     tower = CLIPTextModel(whole.config.text_config)
     weights = {name.removeprefix("text_model."): value for name, value in whole.state_dict().items()}
     tower.load_state_dict({name: weights[name.removeprefix("text_model.")] for name in tower.state_dict()})
@@ -188,7 +188,7 @@ def text_tower(whole: CLIPModel) -> CLIPTextModel:
 
 
 def load(folder: Path) -> tuple[CLIPModel, CLIPTokenizer]:
-    """The CLIP that is packed with a mini model, and its tokenizer."""
+    """Return the CLIP that is packed with a mini model, and its tokenizer."""
     model = CLIPModel.from_pretrained(folder / "clip", dtype=torch.float32, local_files_only=True)
     return model.eval(), CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
 

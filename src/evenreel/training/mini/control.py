@@ -29,7 +29,7 @@ UNCONDITIONAL = 0.5
 
 
 def build(unet: UNet2DConditionModel) -> ControlNetModel:
-    """A copy of the UNet's way down, whose outputs begin at zero; half a UNet's parameters."""
+    """Return a copy of the UNet's way down, whose outputs begin at zero; half a UNet's parameters."""
     return begun(unet, HINT_CHANNELS)
 
 
@@ -88,7 +88,7 @@ def held_out(kind: str, count: int, first: int = 0) -> list[Scene]:
 
 
 def exact_maps(kind: str, scenes: Sequence[Scene]) -> Tensor:
-    """What a ControlNet of one of KINDS is shown of the first frame of each scene: bytes (scenes 3 SIZE SIZE)."""
+    """Return what a ControlNet of one of KINDS is shown of each scene's first frame: bytes (scenes 3 SIZE SIZE)."""
     if kind == "pose":
         return torch.cat([skeleton(keypoints(scene, [0], SIZE), (SIZE, SIZE)) for scene in scenes])
     rendered = [render(scene, [0], SIZE, maps=False) for scene in scenes]
@@ -110,7 +110,8 @@ def followed(
     first: int = 0,
     dtype: str = "float32",
 ) -> tuple[dict[str, float], Tensor]:
-    """How closely drawings follow maps of unseen scenes, and the first 16 drawings of each kind below their maps.
+    """Return how closely drawings follow maps of unseen scenes, and the first 16 drawings of each kind below their
+    maps.
 
     Figures: the mean overlap (intersection over union, percent) of the object that is seen in a drawing, by the
     packaged segmenter, with that of the scene: with the ControlNet; without it, which says how much of that the caption

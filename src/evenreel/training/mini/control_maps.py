@@ -27,7 +27,7 @@ JOINTS = OPENPOSE.index(None)
 
 
 def joints_of(scene: Scene, frames: Sequence[int]) -> np.ndarray:
-    """Where joints are, (frames OBJECTS JOINTS 2), in pixels; NaN for what is not there."""
+    """Return where joints are, (frames OBJECTS JOINTS 2), in pixels; NaN for what is not there."""
     found = keypoints(scene, frames, SIZE)[:, :, :JOINTS].numpy()
     joints = np.full((len(frames), OBJECTS, JOINTS, 2), np.nan, dtype=np.float32)
     joints[:, : found.shape[1]] = found
@@ -95,7 +95,7 @@ class SceneControls:
         return self._people
 
     def maps(self, kind: str, rows: Tensor, frames: Tensor) -> UInt8[Tensor, "pictures 3 height width"]:
-        """What a ControlNet of one of KINDS is shown of some frames of scenes."""
+        """Return what a ControlNet of one of KINDS is shown of some frames of scenes."""
         if kind == "pose":
             return skeleton(self.tensors["joints"][rows, frames], (SIZE, SIZE))
         return self.tensors[kind][rows, frames].expand(-1, 3, -1, -1)

@@ -6,5 +6,5 @@ import torch
 
 
 def generator_of(device: torch.device, *key: object) -> torch.Generator:
-    """A generator on a device, seeded by anything that can be written down."""
+    """Return a generator on a device, seeded by anything that can be written down."""
     return torch.Generator(device).manual_seed(zlib.crc32(" ".join(map(str, key)).encode()))

@@ -16,7 +16,7 @@ from evenreel.world import ATTRIBUTES, random_scene
 
 
 def roughened(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """A third of the pictures blurred, all of them with a little noise and a shift of a few pixels."""
+    """Return a third of the pictures blurred, all of them with a little noise and a shift of a few pixels."""
     blurred = functional.avg_pool2d(functional.pad(pictures, [1, 1, 1, 1], mode="replicate"), 3, 1)
     choose = torch.rand(len(pictures), 1, 1, 1, generator=generator) < 1 / 3
     pictures = torch.where(choose, blurred, pictures)
@@ -44,7 +44,7 @@ class JudgeTrainee(Trainee):
         self.judge = judge
 
     def forward(self, batch: JudgeBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """One micro-batch."""
+        """Return one micro-batch."""
         scores = self.judge(batch.pictures)
         truths = dict(zip(ATTRIBUTES, batch.labels, strict=True))
         value = torch.stack([functional.cross_entropy(scores[name].float(), truths[name]) for name in scores])

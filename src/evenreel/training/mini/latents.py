@@ -47,7 +47,7 @@ def tokens_of(texts: Sequence[str]) -> Int[Tensor, "texts 77"]:
 
 
 def word_tokens() -> WordTokens:
-    """The tokenizer's ids of all words of the world."""
+    """Return the tokenizer's ids of all words of the world."""
     own = _tokenizer()
     words = {word: own(word).input_ids[1] for word in [*vocabulary(), ","] if word.strip()}
     return WordTokens(words, own.bos_token_id, own.eos_token_id)

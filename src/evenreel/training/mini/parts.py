@@ -61,7 +61,7 @@ class MiniTraining:
         return Pool(self.folder / "pool.npy", self.recipe.pool)
 
     def training(self, part: str) -> Training:
-        """The training of a part, as far as it is."""
+        """Return the training of a part, as far as it is."""
         recipe = self.recipe.parts[part]
         return Training(
             part,
@@ -73,7 +73,7 @@ class MiniTraining:
         )
 
     def finished(self, part: str) -> nn.Module:
-        """A trained part, or that of the model to start from. Raises: SettingsError when it is neither."""
+        """Return a trained part, or that of the model to start from. Raises: SettingsError when it is neither."""
         together = self.recipe.joint and part == "unet" and recorded_step(self.folder, "motion") > 0
         return self._finished(part, "motion" if together else part)
 
@@ -157,7 +157,7 @@ class MiniTraining:
         return model
 
     def encoder(self) -> AutoencoderKL:
-        """The autoencoder whose latents everything else is trained on; its decoder has seen crops only."""
+        """Return the autoencoder whose latents everything else is trained on; its decoder has seen crops only."""
         model = self.finished("vae")
         assert isinstance(model, AutoencoderKL)
         if self.start is None or recorded_step(self.folder, "vae"):
@@ -165,7 +165,7 @@ class MiniTraining:
         return model
 
     def clip(self, part: str) -> CLIPModel:
-        """A finished CLIP."""
+        """Return a finished CLIP."""
         if self.start is not None and not recorded_step(self.folder, part):
             return self.start.clip().to(self.device)
         trainee = self.finished(part)
@@ -173,13 +173,13 @@ class MiniTraining:
         return trainee.clip
 
     def text_encoder(self) -> CLIPTextModel:
-        """The text tower by itself."""
+        """Return the text tower by itself."""
         if self.start is not None and not recorded_step(self.folder, "text"):
             return self.start.text_encoder().to(self.device)
         return clip.text_tower(self.clip("text")).to(self.device)
 
     def scenes(self, data: SceneData) -> SceneLatents:
-        """Latents of rendered scenes: on a CPU all, made once and kept, on a GPU the first ones and what comes."""
+        """Return latents of rendered scenes: on a CPU all, made once and kept, on a GPU the first and what comes."""
         made = self._store(data).start()
         wanted = data.begin if self.device.type == "cuda" else data.count
         made.wait(wanted, lambda done, total: self.progress("render and encode scenes", done, total, {}))

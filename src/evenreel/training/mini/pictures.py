@@ -25,7 +25,7 @@ _CHUNK = 250
 
 
 def frame_of(seed: int) -> int:
-    """Which frame of its scene a picture shows."""
+    """Return which frame of its scene a picture shows."""
     return (seed * 7919) % CLIP_FRAMES
 
 
@@ -35,7 +35,7 @@ def render_one(seed: int) -> Float[Tensor, "3 128 128"]:
 
 
 def as_bytes(pictures: Tensor) -> np.ndarray:
-    """Pictures in [0, 1] as uint8."""
+    """Return pictures in [0, 1] as uint8."""
     return (pictures * 255).round().byte().numpy()
 
 

@@ -19,7 +19,7 @@ TOKENS = 77
 
 
 def frames_of(seed: int, data: SceneData) -> list[int]:
-    """Which frames of its scene are shown."""
+    """Return which frames of its scene are shown."""
     if data.shown == 1:
         return [frame_of(seed)]
     rng = random.Random(f"evenreel clip {seed}")
@@ -29,7 +29,7 @@ def frames_of(seed: int, data: SceneData) -> list[int]:
 
 
 def edit_of(seed: int) -> tuple[Scene, Scene, tuple[str, str]]:
-    """A scene, the same with one to three attributes changed, and a caption of each; two in three the plainest."""
+    """Return a scene, the same with one to three attributes changed, and captions; two in three the plainest."""
     scene, rng = random_scene(seed), random.Random(f"evenreel edit {seed}")
     changed = random_change(scene, rng)
     return scene, changed, (caption(scene), caption(changed, rng if rng.random() < 1 / 3 else None))

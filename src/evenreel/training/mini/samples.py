@@ -34,7 +34,8 @@ def drawn(
     frames: int = 1,
     control: tuple[Any, Tensor] | None = None,
 ) -> Tensor:
-    """Pictures (prompts * frames, 3, height, width) in [0, 1], by DDIM from noise; frames of a clip pass together.
+    """Return pictures (prompts * frames, 3, height, width) in [0, 1], by DDIM from noise; frames of a clip pass
+    together.
 
     `control`: a ControlNetModel and what it is shown of each picture, as bytes (prompts * frames, 3, height, width).
     """
@@ -63,7 +64,7 @@ def drawn(
 
 
 def shown_right(judge: Judge, pictures: Tensor, scenes: Sequence[Scene]) -> dict[str, float]:
-    """Share of pictures that show each attribute of their scenes, in percent."""
+    """Return the share of pictures that show each attribute of their scenes, in percent."""
     verdicts = [verdict for part in pictures.split(64) for verdict in judge.verdicts(part)]
     return {
         name: 100
@@ -74,5 +75,5 @@ def shown_right(judge: Judge, pictures: Tensor, scenes: Sequence[Scene]) -> dict
 
 
 def captions_for(scenes: Sequence[Scene]) -> list[str]:
-    """The plainest caption of each."""
+    """Return the plainest caption of each."""
     return [caption(scene) for scene in scenes]

@@ -76,7 +76,7 @@ def drawn(
 def bent(
     pictures: Pictures, masks: Masks, wobble: Float[Tensor, " pictures"], generator: torch.Generator
 ) -> tuple[Pictures, Masks]:
-    """Pictures and masks moved by a few pixels, half of them mirrored, bent smoothly by up to `wobble` pixels."""
+    """Return pictures and masks moved by a few pixels, half of them mirrored, bent by up to `wobble` pixels."""
     count = len(pictures)
     shift = SHIFT * (2 * torch.rand(count, 2, 1, 1, generator=generator) - 1)
     coarse = 2 * torch.rand(count, 2, 7, 7, generator=generator) - 1
@@ -93,7 +93,7 @@ def bent(
 
 
 def roughened(pictures: Pictures, generator: torch.Generator) -> Pictures:
-    """A third of the pictures blurred, all with other contrast, brightness and saturation and a little noise."""
+    """Return a third of the pictures blurred, all with other contrast, brightness and saturation and a little noise."""
 
     def some(low: float, high: float, width: int = 1) -> Tensor:
         return low + (high - low) * torch.rand(len(pictures), width, 1, 1, generator=generator)
@@ -111,7 +111,9 @@ def roughened(pictures: Pictures, generator: torch.Generator) -> Pictures:
 def through_latents(
     encode: Callable[[Pictures], Tensor], decode: Callable[[Tensor], Pictures]
 ) -> Autoencoder:
-    """An autoencoder that adds noise to the latents: what is drawn in latents is never as clean as what was encoded."""
+    """Return an autoencoder that adds noise to the latents: what is drawn in latents is never as clean as what was
+    encoded.
+    """
 
     @torch.no_grad()
     def there_and_back(pictures: Pictures, generator: torch.Generator) -> Pictures:

@@ -15,7 +15,7 @@ TRAINED = tuple(part for part in PARTS if part not in CONTROLS[1:])
 
 
 def parse_parts(name: str, told: list[str]) -> tuple[str, ...]:
-    """Names with commas between them."""
+    """Return names with commas between them."""
     del name
     return tuple(part.strip() for part in ",".join(told).split(",") if part.strip())
 

@@ -33,7 +33,7 @@ class StartFolder:
             )
 
     def holds(self, part: str) -> bool:
-        """Whether it has weights of a part. (Of `text`, only the tower is kept, so it cannot be trained on.)"""
+        """Return whether it has weights of a part. (Of `text`, only the tower is kept, so it cannot be trained on.)"""
         if part in BESIDE:
             return self._beside(part) is not None
         return part == "judge" or (part in FOLDERS and (self.folder / FOLDERS[part]).exists())
@@ -44,7 +44,7 @@ class StartFolder:
         return next((folder for folder in beside if folder.is_dir()), None)
 
     def load(self, part: str, model: nn.Module) -> nn.Module:
-        """The part's weights, put into an untrained part. Raises: WeightsError for another layout."""
+        """Return the part's weights, put into an untrained part. Raises: WeightsError for another layout."""
         match part:
             case "vae" | "decoder":
                 found = AutoencoderKL.from_pretrained(self.folder / "vae", torch_dtype=torch.float32)
@@ -74,13 +74,13 @@ class StartFolder:
         return kept
 
     def clip(self) -> CLIPModel:
-        """Both towers."""
+        """Return both towers."""
         model = CLIPModel.from_pretrained(self.folder / "clip", dtype=torch.float32)
         model.set_attn_implementation("eager")  # as `clip.build` has it
         return model
 
     def text_encoder(self) -> CLIPTextModel:
-        """The frozen text tower."""
+        """Return the frozen text tower."""
         model = CLIPTextModel.from_pretrained(self.folder / "text_encoder", dtype=torch.float32)
         return model.eval().requires_grad_(False)
 

@@ -10,7 +10,7 @@ from evenreel.world.captions import vocabulary
 
 
 def build() -> CLIPTokenizer:
-    """The tokenizer: all bytes, each at the end of a word or not, the merges, and the two marks last."""
+    """Return the tokenizer: all bytes, each at the end of a word or not, the merges, and the two marks last."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     symbols = [*letters, *(letter + "</w>" for letter in letters)]
     merges: list[tuple[str, str]] = []

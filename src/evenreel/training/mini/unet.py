@@ -19,7 +19,7 @@ UNCONDITIONAL = 0.1
 
 
 def build(text_width: int) -> UNet2DConditionModel:
-    """An untrained UNet of 17 million parameters."""
+    """Return an untrained UNet of 17 million parameters."""
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
@@ -66,7 +66,7 @@ class UNetTrainee(Trainee):
         self.unet.set_attn_processor(AttnProcessor() if kind == "plain" else AttnProcessor2_0())
 
     def forward(self, batch: NoisyBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """One micro-batch."""
+        """Return one micro-batch."""
         alpha = self.alphas_cumprod[batch.timesteps].view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * batch.noise
         inner = self.unet.dtype
@@ -118,7 +118,9 @@ class Drawn:
             self.following.start().take()
 
     def timesteps(self, count: int, generator: torch.Generator) -> Tensor:
-        """One noise level from each of `count` equal parts of the schedule: the loss varies less from step to step."""
+        """Return one noise level from each of `count` equal parts of the schedule: the loss varies less from step to
+        step.
+        """
         device = self.scenes.device
         places = torch.arange(count, device=device) + torch.rand(count, generator=generator, device=device)
         return (places * self._levels / count).long().clamp(max=self._levels - 1)

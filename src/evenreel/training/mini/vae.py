@@ -17,7 +17,7 @@ CROP = 64
 
 
 def build() -> AutoencoderKL:
-    """An untrained autoencoder of 2.7 million parameters."""
+    """Return an untrained autoencoder of 2.7 million parameters."""
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,
@@ -57,7 +57,7 @@ class VaeTrainee(Trainee):
         self.model = model
 
     def forward(self, batch: CropBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """One micro-batch."""
+        """Return one micro-batch."""
         moments = self.model.encode(batch.target).latent_dist
         output = self.model.decode(moments.mean + moments.std * batch.noise).sample.float()
         squared = (output - batch.target).square().mean()
@@ -97,7 +97,7 @@ class DecoderTrainee(Trainee):
         self.model = model
 
     def forward(self, batch: DecodedBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """One micro-batch."""
+        """Return one micro-batch."""
         output = self.model.decode(batch.latents).sample.float()
         squared = (output - batch.target).square().mean()
         value = squared + 0.1 * (output - batch.target).abs().mean()
@@ -125,7 +125,7 @@ def decibels(squared: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def scaling_factor(model: AutoencoderKL, pool: Pool, pictures: int = 256) -> float:
-    """One over the standard deviation of the latents, as SD's own 0.18215 was found."""
+    """Return one over the standard deviation of the latents, as SD's own 0.18215 was found."""
     device = next(model.parameters()).device
     parts = [
         model.encode((pool[torch.arange(i, i + 32)] * 2 - 1).to(device)).latent_dist.mean

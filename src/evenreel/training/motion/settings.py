@@ -41,8 +41,8 @@ class MotionTrainingSettings:
         1,
         2,
     )
-    """Frame rates to learn, as every how many frames of a group are seen, comma-separated; one is drawn for each
-    micro-batch."""
+    """Strides to learn, comma-separated: at 2 every other frame of a group is seen, as at half the frame rate. One is
+    drawn for each micro-batch."""
     max_frames: Annotated[int, Range(2, 1024), Option(MODULES)] = 32
     """Most frames that new modules can see together."""
     middle: Annotated[bool, Option(MODULES)] = False
@@ -84,5 +84,5 @@ class MotionTrainingSettings:
 
 
 def seen_at(frames: int, stride: int) -> int:
-    """How many frames a group of `frames` shows at a stride."""
+    """Return how many frames a group of `frames` shows at a stride."""
     return (frames - 1) // stride + 1

@@ -93,7 +93,7 @@ def read(
 
 
 def is_made(row: Row) -> bool:
-    """Whether a row's result is there: made from this clip with these settings, and not changed since."""
+    """Return whether a row's result is there: made from this clip with these settings, and not changed since."""
     try:
         told = record.read_record(record.record_path(row.output))
         info = probe(row.output)

@@ -196,7 +196,7 @@ def _twice(rows: list[Row]) -> Iterator[str]:
 
 
 def model_of(settings: EditSettings) -> tuple[Any, ...]:
-    """What of settings says which model is loaded; rows that agree in it share one."""
+    """Return what of settings says which model is loaded; rows that agree in it share one."""
     names = ("model", "vae", "clip_skip", "tokenizer", "prediction_type", "device", "dtype")
     values = dataclasses.asdict(settings)
     return tuple(values[name] for name in names)

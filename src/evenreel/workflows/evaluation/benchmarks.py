@@ -165,7 +165,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 
 def read_benchmark(name: str, common: Pair) -> list[Pair]:
-    """Every edit of a benchmark, whether it has been made or not.
+    """Return every edit of a benchmark, whether it has been made or not.
 
     `common` holds the benchmark's folder and that of the edits, and what is the same for all: frames, and a prompt
     where the benchmark has none. An edit is a clip or a folder of images; where none is, the path ends in .mp4.
@@ -194,7 +194,7 @@ def read_benchmark(name: str, common: Pair) -> list[Pair]:
 
 
 def to_measure(name: str, pairs: list[Pair]) -> tuple[list[Pair], list[str]]:
-    """The pairs that count, and a sentence on those that do not.
+    """Return the pairs that count, and a sentence on those that do not.
 
     Where the benchmark says which edits are to be made all count, so that one that was never made is a failure.
     """
@@ -210,7 +210,7 @@ def to_measure(name: str, pairs: list[Pair]) -> tuple[list[Pair], list[str]]:
 
 
 def commands(pairs: Iterable[Pair]) -> Iterator[str]:
-    """A line for a shell for each edit that has not been made. Raises SettingsError where no prompt is known."""
+    """Yield a line for a shell for each edit that has not been made. Raises SettingsError where no prompt is known."""
     for pair in pairs:
         if pair.edit.exists():
             continue

@@ -224,7 +224,7 @@ def _reported(found: Iterable[Window], progress: Progress, frames: SideBySide) -
 
 
 def means(evaluations: Sequence[Evaluation]) -> dict[str, Estimate | None]:
-    """Mean of each metric over the pairs that have it, with an interval from drawing sources anew.
+    """Return the mean of each metric over the pairs that have it, with an interval from drawing sources anew.
 
     None where no pair has it.
     """

@@ -14,7 +14,7 @@ from evenreel.workflows.evaluation.pairs import Pair
 
 
 def one(evaluation: Evaluation) -> dict[str, Any]:
-    """A single pair."""
+    """Return a single pair."""
     return {**_head(), **_evaluation(evaluation)}
 
 

@@ -46,7 +46,7 @@ PATHS = ("source", "edit", "mask", "flow", "truth")
 
 
 def is_collection(folder: Path) -> bool:
-    """Whether a folder holds clips (rather than images, which make it a clip itself)."""
+    """Return whether a folder holds clips (rather than images, which make it a clip itself)."""
     return folder.is_dir() and not _has_images(folder) and bool(_clips_in(folder))
 
 

@@ -12,7 +12,7 @@ KINDS = (".mp4", ".mov", ".mkv", ".webm")
 
 
 def sound_in(info: VideoInfo) -> Mapping[str, str]:
-    """What becomes of the sound in each kind of result, in words; nothing for a clip without sound."""
+    """Return what becomes of the sound in each kind of result, in words; nothing for a clip without sound."""
     if not info.has_audio:
         return {}
     settings = WriteSettings()

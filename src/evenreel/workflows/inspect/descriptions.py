@@ -34,7 +34,7 @@ def host_summaries() -> dict[str, str]:
 
 
 def describe_host(name: str) -> HostDescription:
-    """A host with its settings, their defaults and meanings. Raises PluginError for an unknown name."""
+    """Return a host with its settings, their defaults and meanings. Raises PluginError for an unknown name."""
     return _described(name, registry.find(registry.HOSTS, name))
 
 
@@ -44,7 +44,7 @@ def inversion_summaries() -> dict[str, str]:
 
 
 def describe_inversion(name: str) -> HostDescription:
-    """An inversion with its settings, their defaults and meanings. Raises PluginError for an unknown name."""
+    """Return an inversion with its settings, their defaults and meanings. Raises PluginError for an unknown name."""
     return _described(name, registry.find(registry.INVERSIONS, name))
 
 

@@ -81,7 +81,7 @@ def on_tokens(clip: ClipModel, frames: Frames) -> Iterator[Finding]:
 
 
 def heads_of(layer: Any) -> list[attention.Head]:
-    """The heads of an attention layer of diffusers, in float64. Its queries, keys and values have no bias."""
+    """Return the heads of an attention layer of diffusers, in float64. Its queries, keys and values have no bias."""
     q, k, v = (
         one.weight.detach().double().cpu().unflatten(0, (layer.heads, -1))
         for one in (layer.to_q, layer.to_k, layer.to_v)

@@ -47,7 +47,7 @@ class Run:
     path: tuple[Latents, ...]
 
     def predict(self, timestep: int) -> Callable[[Tensor], Tensor]:
-        """The noise predictor at one timestep."""
+        """Return the noise predictor at one timestep."""
         return lambda latents: self.backbone.predict_noise(latents, timestep, self.prompt_embeds)
 
     def from_start(self, latents: Latents, **options: Any) -> Iterator[tuple[int, Latents]]:
@@ -236,7 +236,7 @@ def _interpolated(known: dict[int, float], timestep: int) -> float:
 
 
 def worst_of(measured: Sequence[Measured]) -> Measured:
-    """The one that comes nearest to its bound, or breaks it."""
+    """Return the one that comes nearest to its bound, or breaks it."""
     return max(measured, key=lambda one: (not one.holds, one.value / max(one.bound, 1e-300)))
 
 

@@ -21,7 +21,7 @@ LIPSCHITZ_STEPS = 5
 
 
 def theory_rows() -> list[dict[str, Any]]:
-    """Every statement as plain text and numbers; counterexamples and checks are run (about two seconds)."""
+    """Return every statement as plain text and numbers; counterexamples and checks are run (about two seconds)."""
     return [statement.row() for statement in STATEMENTS]
 
 
@@ -33,7 +33,7 @@ def measure_theory(
     steps: int = 20,
     progress: Progress = silent,
 ) -> list[Finding]:
-    """The corrected bounds on a clip of the world: held-out scene `scene`, inverted in `steps` steps.
+    """Return the corrected bounds on a clip of the world: held-out scene `scene`, inverted in `steps` steps.
 
     The vision tokens are those of the packaged CLIP. About half a minute with the packaged model on one core.
     """

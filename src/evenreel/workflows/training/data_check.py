@@ -149,7 +149,7 @@ def _check_sample(
 
 
 def blank_frames(frames: Frames) -> int:
-    """How many frames are of one colour all over."""
+    """Return how many frames are of one colour all over."""
     return int((frames.flatten(2).std(dim=2).amax(dim=1) < BLANK).sum())
 
 

@@ -84,7 +84,7 @@ def check_epsilon(backbone: Backbone, what: str = "motion modules") -> None:
 
 
 def levels_of(backbone: Backbone) -> Tensor:
-    """The model's noise schedule, as a trainee takes it."""
+    """Return the model's noise schedule, as a trainee takes it."""
     return torch.tensor(backbone.schedule.alphas_cumprod)
 
 

@@ -36,7 +36,7 @@ ON_SHEET, COLUMNS = 64, 8
 def text_to_image(
     backbone: Backbone, prompts: list[str], *, steps: int, guidance_scale: float, seed: int
 ) -> Frames:
-    """One picture for each prompt, by DDIM from noise."""
+    """Return one picture for each prompt, by DDIM from noise."""
     host = create_host("frame", {"pnp_attn": 0.0, "pnp_conv": 0.0, "p2p_cross": 0.0})
     timesteps = backbone.schedule.timesteps(steps)
     empty = backbone.embed([""]).expand(len(prompts), -1, -1)
@@ -60,7 +60,7 @@ def text_to_image(
 def drawings(
     backbone: Backbone, scenes: Sequence[Scene], progress: Progress = silent, what: str = "text to image"
 ) -> Frames:
-    """One picture of each scene's caption."""
+    """Return one picture of each scene's caption."""
     found = []
     for start in tracked(range(0, len(scenes), TOGETHER), progress, what):
         prompts = [caption(scene) for scene in scenes[start : start + TOGETHER]]
@@ -81,7 +81,7 @@ def outline_ious(pictures: Frames, scenes: Sequence[Scene]) -> Float[Tensor, " p
 def generation_figures(
     backbone: Backbone, judge: Judge, scenes: Sequence[Scene], progress: Progress = silent
 ) -> Iterator[Figure]:
-    """How often drawings show what their captions say, and how near their outlines come to the true ones."""
+    """Yield how often drawings show what their captions say, and how near their outlines come to the true ones."""
     pictures = drawings(backbone, scenes, progress)
     verdicts = [verdict for part in pictures.split(64) for verdict in judge.verdicts(part)]
     for name, wanted in WANTED.items():

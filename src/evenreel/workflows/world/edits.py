@@ -139,7 +139,7 @@ class WorldEdit:
         )
 
     def settings(self, **changes: object) -> EditSettings:
-        """Settings of the edit, with the world's captions as prompts."""
+        """Return settings of the edit, with the world's captions as prompts."""
         return EditSettings.from_json(
             {"prompt": caption(self.target), "source_prompt": caption(self.scene), **changes}
         )
@@ -221,7 +221,7 @@ def judged(edit: WorldEdit, edited: Frames, judge: Judge) -> tuple[dict[str, boo
 
 
 def softened(frames: Frames, sigma: float = 1.0) -> Frames:
-    """Frames blurred by a pixel: a control, as it lowers warp error and flicker and mends nothing."""
+    """Return frames blurred by a pixel: a control, as it lowers warp error and flicker and mends nothing."""
     return blurred(frames.flatten(0, 1), sigma).unflatten(0, frames.shape[:2])
 
 

@@ -41,7 +41,7 @@ def _pictures(scenes: Sequence[Scene]) -> Frames:
 
 
 def autoencoder_figures(backbone: Backbone, scenes: Sequence[Scene]) -> Iterator[Figure]:
-    """How well pictures survive the way to latents and back (mean of each picture's PSNR)."""
+    """Yield how well pictures survive the way to latents and back (mean of each picture's PSNR)."""
     values = []
     for start in range(0, len(scenes), 32):
         pictures = _pictures(scenes[start : start + 32])
@@ -52,7 +52,7 @@ def autoencoder_figures(backbone: Backbone, scenes: Sequence[Scene]) -> Iterator
 
 
 def clip_figures(folder: Path, scenes: Sequence[Scene]) -> Iterator[Figure]:
-    """How often CLIP finds a picture's caption among those of scenes that differ in one or more attributes."""
+    """Yield how often CLIP finds a picture's caption among those of scenes that differ in one or more attributes."""
     model, tokenizer = clip.load(folder)
     hits = []
     for index, scene in enumerate(scenes):
@@ -71,7 +71,7 @@ def clip_figures(folder: Path, scenes: Sequence[Scene]) -> Iterator[Figure]:
 
 
 def judge_figures(judge: Judge, scenes: Sequence[Scene]) -> Iterator[Figure]:
-    """How often the judge names what was rendered."""
+    """Yield how often the judge names what was rendered."""
     verdicts = [
         v
         for start in range(0, len(scenes), 64)
@@ -87,7 +87,7 @@ def judge_figures(judge: Judge, scenes: Sequence[Scene]) -> Iterator[Figure]:
 def editing_figures(
     backbone: Backbone, judge: Judge, first: int, clips: int, host: str, progress: Progress = silent
 ) -> Iterator[Figure]:
-    """How often an edit shows what was asked for, and keeps what was not."""
+    """Yield how often an edit shows what was asked for, and keeps what was not."""
     asked: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
     kept: list[bool] = []
     truth_psnr: list[float] = []

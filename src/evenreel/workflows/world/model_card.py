@@ -68,7 +68,7 @@ class Figure:
 
 
 def share(part: str, name: str, hits: Sequence[bool], wanted: float | None) -> Figure:
-    """How often something was so, in percent."""
+    """Return how often something was so, in percent."""
     return Figure(part=part, name=name, value=100 * sum(hits) / len(hits), wanted=wanted, count=len(hits))
 
 
