@@ -24,7 +24,7 @@ from evenreel.adapters.settings import AdapterSettings, LoraSettings
 from evenreel.adapters.temporal_loss import temporal_loss
 from evenreel.backbones import mini
 from evenreel.backbones.clip import load_clip
-from evenreel.backbones.stable_diffusion import load as load_backbone
+from evenreel.backbones.families import load as load_backbone
 from evenreel.training.adapter.noise import prepare
 from evenreel.training.adapter.objective import training_in
 from evenreel.training.adapter.settings import LossSettings

@@ -72,7 +72,15 @@ def _entries(group: str, name: str) -> list[EntryPoint]:
 
 
 def _registered(group: str) -> list[EntryPoint]:
-    return [*entry_points(group=group), *(entry for entry in _of_checkout() if entry.group == group)]
+    own = [entry for entry in _of_checkout() if entry.group == group]
+    here = {entry.name for entry in own}
+    # what was installed of the checkout may be older, and say of a name that it lies elsewhere
+    installed = (
+        entry
+        for entry in entry_points(group=group)
+        if not (entry.name in here and entry.value.startswith("evenreel."))
+    )
+    return [*installed, *own]
 
 
 @cache

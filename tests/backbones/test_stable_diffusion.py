@@ -6,7 +6,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from closeness import assert_close
-from evenreel.backbones import Backbone, load_backbone, stable_diffusion
+from evenreel.backbones import Backbone, families, load_backbone, stable_diffusion
 from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.errors import SettingsError
 from evenreel.ops import number_types
@@ -31,7 +31,7 @@ def test_it_is_a_backbone(tiny, saved):
 
 
 def test_parts_load_when_used(saved):
-    backbone = stable_diffusion.load(str(saved), device="cpu")
+    backbone = families.load(str(saved), device="cpu")
     assert not {"unet", "vae", "text"} & set(vars(backbone))
     backbone.embed(["a"])
     assert {"unet", "vae", "text"} & set(vars(backbone)) == {"text"}

@@ -1,9 +1,9 @@
 """A backbone plug-in, as another package would bring it."""
 
-from evenreel.backbones import stable_diffusion
+from evenreel.backbones import families
 
 
 def load(location, *, device, dtype, download):
-    backbone = stable_diffusion.load(location, device=device, dtype=dtype, download=download)
+    backbone = families.load(location, device=device, dtype=dtype, download=download)
     backbone.name = "a toy"
     return backbone

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from evenreel.backbones.folder import ModelFolder
-from evenreel.backbones.sdxl.folder import SECOND, SDXLFolder, is_sdxl
+from evenreel.backbones.sdxl_folder import SECOND, SDXLFolder, is_sdxl
 from evenreel.errors import WeightsError, argument
 from evenreel.files import expanded
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from evenreel import registry
-from evenreel.backbones import stable_diffusion
+from evenreel.backbones import families
 from evenreel.backbones.base import Backbone
 from evenreel.errors import SettingsError
 from evenreel.files import expanded
@@ -30,7 +30,7 @@ def load_backbone(
     `name` is `mini` (packaged), the name of a plug-in, `plug-in:location`, a folder in diffusers' layout, a checkpoint
     in one safetensors file, or owner/model on the Hugging Face hub; nothing is fetched unless `download` is set.
     `device` and `dtype` default to a GPU and float16 where there is one, else the CPU and float32. Weights load when
-    they are first used. `options` are those of `stable_diffusion.load`: `vae`, `tokenizer`, `clip_skip`,
+    they are first used. `options` are those of `families.load`: `vae`, `tokenizer`, `clip_skip`,
     `prediction_type`. Raises: WeightsError, SettingsError, PluginError.
     """
     family, _, location = name.partition(":")
@@ -38,7 +38,7 @@ def load_backbone(
     is_path = name != "mini" and expanded(name).exists()
     told: dict[str, Any] = {"device": device, "dtype": dtype, "download": download}
     if is_path or family not in registry.names(registry.BACKBONES):
-        return stable_diffusion.load(name, **told, **options)
+        return families.load(name, **told, **options)
     load = registry.find(registry.BACKBONES, family)
     if foreign := [option for option in options if option not in signature(load).parameters]:
         raise SettingsError(f"model {family} has no setting {', '.join(foreign)}; leave it out.")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import torch
 
-from evenreel.backbones import stable_diffusion
+from evenreel.backbones import families
 from evenreel.backbones.base import Guidance
 from evenreel.backbones.folder import ModelFolder
+from evenreel.backbones.stable_diffusion import StableDiffusion
 from evenreel.errors import WeightsError
 
 FOLDER = Path(__file__).parent.parent / "weights" / "mini"
@@ -28,12 +29,12 @@ def load(
     download: bool = False,  # and there is nothing to fetch
     vae: str = "",
     clip_skip: int = 1,
-) -> stable_diffusion.StableDiffusion:
+) -> StableDiffusion:
     """Open the packaged model: 128 x 128 pixels, trained on evenreel's own synthetic clips."""
     if not FOLDER.is_dir():
         raise WeightsError(f"the packaged model is missing ({FOLDER}); install evenreel again.")
     ModelFolder(FOLDER).check_sums(complete=True)
-    backbone = stable_diffusion.load(str(FOLDER), device=device, dtype=dtype, vae=vae, clip_skip=clip_skip)
+    backbone = families.load(str(FOLDER), device=device, dtype=dtype, vae=vae, clip_skip=clip_skip)
     backbone.name = "mini"
     backbone.guidance = Guidance(edit=2.5, generate=4.0)  # measured: docs/hosts.md, the model card
     return backbone

@@ -12,13 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from evenreel.backbones import hub
-from evenreel.backbones.autoencoder import find_autoencoder
 from evenreel.backbones.base import Backbone, EncodedFrames, Residuals
 from evenreel.backbones.conditioning import conditions, frame_size
-from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.backbones.folder import ModelFolder
-from evenreel.backbones.sdxl.folder import SDXLFolder
 from evenreel.backbones.sharing import exclusive, loaded_once
 from evenreel.backbones.single_file import CheckpointFile
 from evenreel.backbones.text import PromptEncoder, PromptTokens
@@ -27,7 +23,6 @@ from evenreel.backbones.weights import FolderPart, Part, content_fingerprint
 from evenreel.diffusion import ddim
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.errors import WeightsError
-from evenreel.files import expanded
 from evenreel.types import Frames, Latents, PromptEmbeds, PromptRows
 
 _PIXELS_PER_BATCH = 2**19
@@ -233,55 +228,6 @@ class StableDiffusion(Backbone):
                 return output
             self.vae.to(torch.float32)
             return compute(batch)
-
-
-def load(
-    location: str,
-    *,
-    device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
-    download: bool = False,
-    vae: str = "",
-    tokenizer: str = "",
-    clip_skip: int = 1,
-    prediction_type: str = "",
-) -> StableDiffusion:
-    """Open a model: a folder, one file, or a name on the Hugging Face hub (fetched only with `download`).
-
-    `vae` names an autoencoder, `tokenizer` a folder, in the place of the model's own; `clip_skip` counts the layers of
-    the text encoder from the last (1) backwards; `prediction_type` says of a file in one piece what it predicts.
-    Raises: WeightsError, SettingsError.
-    """
-    if not location.strip():
-        raise WeightsError("stable-diffusion needs a model; write stable-diffusion:FOLDER, or :FILE.")
-    hub.forbid_remote_code()
-    from evenreel.backbones.sdxl.model import StableDiffusionXL  # which stands on this module
-
-    chosen = choose_device(device)
-    path = expanded(location)
-    if path.is_file():
-        model = CheckpointFile(path, prediction_type=prediction_type or None)
-    else:
-        model = hub.find(location, download=download)
-        if prediction_type:
-            raise WeightsError(
-                f"{location}: a folder says itself what its model predicts; leave prediction_type out."
-            )
-    family = StableDiffusionXL if isinstance(model, SDXLFolder) else StableDiffusion
-    found = family(
-        model,
-        name=location,
-        device=chosen,
-        dtype=choose_dtype(dtype, chosen),
-        vae=find_autoencoder(vae, download=download) if vae else None,
-        tokenizer=expanded(tokenizer) if tokenizer else None,
-        clip_skip=clip_skip,
-    )
-    told = {"vae": vae, "tokenizer": tokenizer, "prediction_type": prediction_type}
-    found.options = {name: value for name, value in told.items() if value}
-    if clip_skip != 1:
-        found.options["clip_skip"] = clip_skip
-    return found
 
 
 def _side(config: dict[str, Any]) -> int:

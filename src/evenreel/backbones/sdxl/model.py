@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from evenreel.backbones.base import Guidance
-from evenreel.backbones.sdxl.folder import SECOND
 from evenreel.backbones.sdxl.text import TwoPromptEncoders
+from evenreel.backbones.sdxl_folder import SECOND
 from evenreel.backbones.sharing import loaded_once
 from evenreel.backbones.stable_diffusion import StableDiffusion
 from evenreel.errors import WeightsError
