@@ -96,7 +96,8 @@ def resnet(rest):
 
 
 def unet_tensors(unet, prefix="model.diffusion_model."):
-    return {prefix + unet_name(name): tensor for name, tensor in unet.state_dict().items()}
+    attends = hasattr(unet.up_blocks[0], "attentions")
+    return {prefix + unet_name(name, attends): tensor for name, tensor in unet.state_dict().items()}
 
 
 def autoencoder_tensors(vae, prefix="first_stage_model."):

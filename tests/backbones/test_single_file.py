@@ -294,7 +294,7 @@ def changed(name, shape=None):
         ),
         (
             lambda t: {**t, "conditioner.embedders.0.x": torch.zeros(1)},
-            "is a checkpoint of Stable Diffusion XL",
+            r"holds no text encoder \(conditioner.embedders.0.transformer\.\)",
         ),
         (
             lambda t: {n: v for n, v in with_ema_beside(t).items() if "model.diffusion" not in n},

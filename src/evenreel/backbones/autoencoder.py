@@ -6,7 +6,7 @@ from torch import Tensor
 
 from evenreel.backbones import configs, hub, layouts
 from evenreel.backbones.folder import AutoencoderFolder
-from evenreel.backbones.recognise import autoencoder_prefix, recognise
+from evenreel.backbones.recognise import FAMILIES, autoencoder_prefix, recognise
 from evenreel.backbones.safetensors_file import read_header
 from evenreel.backbones.single_file import FilePart, autoencoder_tensors
 from evenreel.backbones.weights import FolderPart, Part
@@ -14,30 +14,33 @@ from evenreel.errors import WeightsError
 from evenreel.files import expanded
 
 
-def find_autoencoder(name: str, *, download: bool = False) -> Part:
+def find_autoencoder(name: str, *, download: bool = False, family: str = "sd1") -> Part:
     """An autoencoder, checked: a folder, the folder of a whole model, one file, or a name on the hub.
 
+    `family` is that of the model, `sd1` or `sdxl`: a file does not say how its latents are scaled.
     Raises: WeightsError.
     """
     path = expanded(name)
     if path.is_file():
-        return _in_file(path)
+        return _in_file(path, family)
     inside = path / "vae"
     folder = hub.find(str(inside) if inside.is_dir() else name, download=download, kind=AutoencoderFolder)
     folder.check()
     return FolderPart(folder, "")
 
 
-def _in_file(path: Path) -> Part:
+def _in_file(path: Path, family: str) -> Part:
     header = read_header(path)
     prefix = autoencoder_prefix(header)
     found = recognise(header)
-    if prefix is None or (found.kind not in ("autoencoder", "checkpoint") or found.family == "sdxl"):
-        raise WeightsError(f"{path}: is {found.said}; give an autoencoder for SD 1.x or 2.x as vae.")
+    foreign = found.family != "" and (found.family == "sdxl") != (family == "sdxl")
+    if prefix is None or found.kind not in ("autoencoder", "checkpoint") or foreign:
+        kind = FAMILIES["sdxl"] if family == "sdxl" else "SD 1.x or 2.x"
+        raise WeightsError(f"{path}: is {found.said}; give an autoencoder for {kind} as vae.")
     by_diffusers = header.shape(f"{prefix}encoder.down_blocks.0.resnets.0.conv1.weight") is not None
     if by_diffusers and path.with_name("config.json").is_file():
         return find_autoencoder(str(path.parent))
-    config = layouts.autoencoder(header, prefix, "sd1")
+    config = layouts.autoencoder(header, prefix, family)
     configs.checked(configs.AutoencoderSchema, config, path)
     names = tuple(
         n for n in header.tensors if n.startswith(prefix) and ".loss." not in f".{n.removeprefix(prefix)}"

@@ -5,7 +5,10 @@ import torch
 from evenreel.backbones import hub
 from evenreel.backbones.autoencoder import find_autoencoder
 from evenreel.backbones.devices import choose_device, choose_dtype
+from evenreel.backbones.recognise import recognise
+from evenreel.backbones.safetensors_file import read_header
 from evenreel.backbones.sdxl.model import StableDiffusionXL
+from evenreel.backbones.sdxl.single_file import SDXLCheckpoint
 from evenreel.backbones.sdxl_folder import SDXLFolder
 from evenreel.backbones.single_file import CheckpointFile
 from evenreel.backbones.stable_diffusion import StableDiffusion
@@ -36,20 +39,21 @@ def load(
     chosen = choose_device(device)
     path = expanded(location)
     if path.is_file():
-        model = CheckpointFile(path, prediction_type=prediction_type or None)
+        is_xl = recognise(read_header(path)).family == "sdxl"
+        model = (SDXLCheckpoint if is_xl else CheckpointFile)(path, prediction_type=prediction_type or None)
     else:
         model = hub.find(location, download=download)
         if prediction_type:
             raise WeightsError(
                 f"{location}: a folder says itself what its model predicts; leave prediction_type out."
             )
-    family = StableDiffusionXL if isinstance(model, SDXLFolder) else StableDiffusion
-    found = family(
+        is_xl = isinstance(model, SDXLFolder)
+    found = (StableDiffusionXL if is_xl else StableDiffusion)(
         model,
         name=location,
         device=chosen,
         dtype=choose_dtype(dtype, chosen),
-        vae=find_autoencoder(vae, download=download) if vae else None,
+        vae=find_autoencoder(vae, download=download, family="sdxl" if is_xl else "sd1") if vae else None,
         tokenizer=expanded(tokenizer) if tokenizer else None,
         clip_skip=clip_skip,
     )

@@ -15,6 +15,10 @@ UNET, EMA = "model.diffusion_model.", "model_ema."
 AUTOENCODER = ("first_stage_model.", "vae.")
 CLIP_TEXT, OPEN_CLIP_TEXT = "cond_stage_model.transformer.", "cond_stage_model.model."
 """Prefixes of the text encoders of SD 1.x and of SD 2.x."""
+FIRST_XL_TEXT, SECOND_XL_TEXT = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
+"""Prefixes of the two of SD-XL."""
+REFINER_TEXT = "conditioner.embedders.0.model."
+"""Prefix of the only text encoder of its refiner."""
 
 FAMILIES: Mapping[str, str] = {
     "sd1": "Stable Diffusion 1.x",
@@ -25,7 +29,8 @@ FAMILIES: Mapping[str, str] = {
     "wan": "Wan",
     "": "a model of unknown family",
 }
-SUPPORTED = ("sd1", "sd2")
+SUPPORTED = ("sd1", "sd2", "sdxl")
+"""Families that can be edited with."""
 WIDTHS = {768: "sd1", 1024: "sd2", 1280: "sdxl", 2048: "sdxl", 4096: "sd3"}
 """Families by the features of their prompts."""
 PURPOSES: Mapping[int, str] = {
@@ -193,6 +198,10 @@ def _control(header: Header, prefix: str) -> Found:
 def _checkpoint(header: Header, prefix: str) -> Found:
     family = _unet_family(header, prefix)
     said = f"a checkpoint of {FAMILIES[family]}"
+    if family == "sdxl" and any(name.startswith(REFINER_TEXT) for name in header.tensors):
+        return Found("other", family, "a checkpoint of the refiner of Stable Diffusion XL")
+    if family == "sdxl" and {"edm_mean", "edm_vpred.sigma_max"} & header.tensors.keys():
+        return Found("other", family, f"{said} that was trained with noise levels of EDM")
     shape = header.shape(f"{UNET}input_blocks.0.0.weight") or (0,)
     if family in SUPPORTED and (purpose := PURPOSES.get(dict(enumerate(shape)).get(1, 4))):
         return Found("other", family, f"{said} for {purpose}")

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from evenreel.backbones.recognise import (
     CLIP_TEXT,
     EMA,
     FAMILIES,
+    FIRST_XL_TEXT,
     OPEN_CLIP_TEXT,
     SUPPORTED,
     UNET,
@@ -87,6 +89,11 @@ class FilePart(Part):
 class CheckpointFile:
     """A whole model in one file; its autoencoder may be missing where another one is given."""
 
+    classes: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "text_encoder": "CLIPTextModel"}
+    )
+    """Parts, and the classes into which they are loaded."""
+
     def __init__(self, path: Path, *, prediction_type: str | None = None) -> None:
         """Read the header and know what it is.
 
@@ -102,7 +109,7 @@ class CheckpointFile:
         self.family = self.found.family
         self._configs = {
             "unet": self._unet_config(),
-            "text_encoder": layouts.text_encoder(self.header, self.family),
+            **self._text_configs(),
         }
         if (prefix := autoencoder_prefix(self.header)) is not None:
             self._configs["vae"] = layouts.autoencoder(self.header, prefix, self.family)
@@ -112,12 +119,12 @@ class CheckpointFile:
 
     def check(self) -> None:
         """Raise WeightsError unless all parts are there and of a layout that is known."""
-        for part, class_name in _CLASSES.items():
+        for part, class_name in self.classes.items():
             if part in self._configs:
                 configs.checked(SCHEMAS[class_name], self._configs[part], f"{self.path}: {part}")
-        check_unet(self.path, self._configs["unet"], 4)
+        self._check_unet()
         self.header.check_floats(
-            name for part in _CLASSES if part in self._configs for name in self._names(part)
+            name for part in self.classes if part in self._configs for name in self._names(part)
         )
 
     @property
@@ -131,10 +138,10 @@ class CheckpointFile:
         return dict(self._configs[part])
 
     def part(self, part: str) -> FilePart:
-        """The `unet`, the `vae` or the `text_encoder`."""
+        """The `unet`, the `vae` or a text encoder, such as `text_encoder`."""
         config = self._configs[part]
-        convert = {"unet": self._unet, "vae": self._autoencoder, "text_encoder": self._text_encoder}[part]
-        return FilePart(self.header, part, _CLASSES[part], config, self._names(part), convert)
+        convert = self._conversions()[part]
+        return FilePart(self.header, part, self.classes[part], config, self._names(part), convert)
 
     def tokenizer(self, name: str = "tokenizer") -> Any:
         """CLIP's, which is that of all such files unless they were made with another one.
@@ -143,14 +150,13 @@ class CheckpointFile:
         """
         from evenreel.backbones.tokenizer import CLIP_WORDS, clip_tokenizer
 
-        del name  # these models have one
-        known = self._configs["text_encoder"]["vocab_size"]
+        known = self._configs[name.replace("tokenizer", "text_encoder")]["vocab_size"]
         if known < CLIP_WORDS:
             raise WeightsError(
                 f"{self.path}: its text encoder knows {known} tokens and CLIP's tokenizer has {CLIP_WORDS}; "
                 "name the folder of the tokenizer it was trained with as tokenizer."
             )
-        return clip_tokenizer(padding="!" if self.family == "sd2" else "<|endoftext|>")
+        return clip_tokenizer(padding=self._padding(name))
 
     @cached_property
     def weights_fingerprint(self) -> str:
@@ -163,18 +169,44 @@ class CheckpointFile:
         assumed = json.dumps(self._configs, sort_keys=True)
         return hashlib.sha256(f"{self.weights_fingerprint}\n{assumed}\n".encode()).hexdigest()
 
+    def _check_unet(self) -> None:
+        check_unet(self.path, self._configs["unet"], 4)
+
     def _unet_config(self) -> dict[str, Any]:
         return layouts.unet(self.header, UNET, self.family)
 
-    def _names(self, part: str) -> tuple[str, ...]:
+    def _text_configs(self) -> dict[str, dict[str, Any]]:
+        """Of the text encoders, by part."""
+        prefix = _TEXT[self.family]
+        tower = layouts.clip_text if self.family == "sd1" else layouts.open_clip_text
+        return {"text_encoder": tower(self.header, prefix, layouts.base(self.family, "text_encoder"))}
+
+    def _prefixes(self) -> dict[str, str]:
+        """What the names of the parts' tensors begin with."""
         prefix = autoencoder_prefix(self.header) or "first_stage_model."
-        prefixes = {"unet": UNET, "vae": prefix, "text_encoder": _TEXT[self.family]}
-        layers = self._configs["text_encoder"]["num_hidden_layers"]
+        return {"unet": UNET, "vae": prefix, "text_encoder": _TEXT[self.family]}
+
+    def _conversions(self) -> dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]]:
+        """Ways from the names of this layout to those of the parts' classes."""
+        return {"unet": self._unet, "vae": self._autoencoder, "text_encoder": self._text_encoder}
+
+    def _padding(self, name: str) -> str:
+        """With what a tokenizer fills up prompts."""
+        del name  # there is one
+        return "!" if self.family == "sd2" else "<|endoftext|>"
+
+    def _names(self, part: str) -> tuple[str, ...]:
+        prefix, layers = self._prefixes()[part], self._configs.get(part, {}).get("num_hidden_layers", 0)
         return tuple(
             name
             for name in self.header.tensors
-            if name.startswith(prefixes[part]) and not _is_unread(name.removeprefix(prefixes[part]), layers)
+            if name.startswith(prefix) and not self._is_unread(part, name.removeprefix(prefix), layers)
         )
+
+    def _is_unread(self, part: str, name: str, layers: int) -> bool:
+        """Whether no tool reads a tensor of a part: losses of the training, positions, the last layer of OpenCLIP."""
+        del part  # unread in all of them
+        return is_unread(name, layers) or name.endswith("text_projection")
 
     def _unet(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
@@ -185,12 +217,10 @@ class CheckpointFile:
         return autoencoder_tensors(tensors, self._configs["vae"])
 
     def _text_encoder(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        if self.family == "sd1":
-            names = {name: name.removeprefix(CLIP_TEXT) for name in tensors}
-        else:
-            tensors = _open_clip(tensors, self._configs["text_encoder"]["hidden_size"])
-            names = {name: name for name in tensors}
-        return {new.removeprefix("text_model."): tensors[old] for old, new in names.items()}
+        prefix = _TEXT[self.family]
+        if self.family != "sd1":
+            tensors = open_clip(tensors, prefix, self._configs["text_encoder"]["hidden_size"])
+        return {n.removeprefix(prefix).removeprefix("text_model."): t for n, t in tensors.items()}
 
     def _scheduler(self) -> dict[str, Any]:
         """Noise levels, as marks in the file, its metadata or a configuration beside it have them."""
@@ -231,8 +261,7 @@ class CheckpointFile:
         return guess
 
 
-_CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "text_encoder": "CLIPTextModel"}
-_TEXT = {"sd1": CLIP_TEXT, "sd2": OPEN_CLIP_TEXT}
+_TEXT = {"sd1": CLIP_TEXT, "sd2": OPEN_CLIP_TEXT, "sdxl": FIRST_XL_TEXT}
 
 
 def check_checkpoint(path: Path, found: Found) -> None:
@@ -246,7 +275,7 @@ def check_checkpoint(path: Path, found: Found) -> None:
                 f"{path}: holds only averaged weights (model_ema); use a copy whose weights have their plain names."
             )
         return
-    usual = f"use {FAMILIES['sd1']} or {FAMILIES['sd2']}"
+    usual = "use " + ", ".join(FAMILIES[family] for family in SUPPORTED)
     advice = {
         "lora": "give it as lora, beside a model",
         "embedding": "give it as embedding, beside a model",
@@ -268,21 +297,22 @@ def autoencoder_tensors(tensors: dict[str, Tensor], config: Mapping[str, Any]) -
     return convert_ldm_vae_checkpoint(tensors, config)
 
 
-def _open_clip(tensors: dict[str, Tensor], width: int) -> dict[str, Tensor]:
+def open_clip(tensors: dict[str, Tensor], prefix: str, width: int) -> dict[str, Tensor]:
+    """An OpenCLIP text model's tensors by transformers' names."""
     from types import SimpleNamespace
 
     from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 
     model = SimpleNamespace(config=SimpleNamespace(hidden_size=width))
-    return convert_open_clip_checkpoint(model, tensors, prefix=OPEN_CLIP_TEXT)
+    return convert_open_clip_checkpoint(model, tensors, prefix=prefix)
 
 
-def _is_unread(name: str, layers: int) -> bool:
-    """Whether a tensor is one that no tool reads: losses of the training, positions, the last layer of OpenCLIP."""
+def is_unread(name: str, layers: int) -> bool:
+    """Whether no tool reads a tensor: losses of the training, positions, layers of a text encoder from `layers` on."""
     layer = re.match(r"transformer\.resblocks\.(\d+)\.", name)
     return (
         name.startswith(("loss.", "model_ema."))
-        or name.endswith(("position_ids", "logit_scale", "text_projection", "attn_mask"))
+        or name.endswith(("position_ids", "logit_scale", "attn_mask"))
         or (layer is not None and int(layer[1]) >= layers)
     )
 

@@ -56,8 +56,6 @@ class StableDiffusion(Backbone):
         model.check()
         self.name, self.device, self.dtype, self._model = name, device, dtype, model
         self._vae, self._tokenizer, self._clip_skip = vae, tokenizer, clip_skip
-        if tokenizer is not None:
-            self._check_tokenizer(tokenizer)
         if vae is None and isinstance(model, CheckpointFile) and not model.has_autoencoder:
             raise WeightsError(f"{name}: holds no autoencoder; name one as vae, a folder or a file.")
         layers = model.config("text_encoder").get("num_hidden_layers", 12)
@@ -108,9 +106,6 @@ class StableDiffusion(Backbone):
         if isinstance(self._model, CheckpointFile):
             return self._model.tokenizer(name)
         return open_tokenizer(self._model.path / name, vocabulary)
-
-    def _check_tokenizer(self, tokenizer: Path) -> None:
-        """Raise WeightsError for a tokenizer that cannot stand in the place of the model's."""
 
     @cached_property
     def fingerprint(self) -> str:

@@ -155,8 +155,9 @@ def into_class(
     """
     with loading, one_sentence(where):
         model = _empty(model_class, config)
-        # transformers 5.6 took this level away
-        inner = getattr(model, "text_model", model)
+        # transformers 5.6 took this level away, but not from models with a projection
+        tower = getattr(model, "text_model", model)
+        inner = model if hasattr(model, "text_projection") else tower
         wanted = inner.state_dict()
         faults = [name for name in wanted if name not in tensors or wanted[name].shape != tensors[name].shape]
         if faults or len(tensors) != len(wanted):
@@ -167,9 +168,9 @@ def into_class(
             )
         # read as they are needed, so that a checkpoint in single precision is never twice in memory
         inner.load_state_dict({name: tensors[name].to(dtype) for name in wanted}, assign=True)
-        if hasattr(inner, "embeddings"):  # positions are counted, not stored
-            count = inner.config.max_position_embeddings
-            inner.embeddings.position_ids = torch.arange(count).expand(1, -1)
+        if hasattr(tower, "embeddings"):  # positions are counted, not stored
+            count = tower.config.max_position_embeddings
+            tower.embeddings.position_ids = torch.arange(count).expand(1, -1)
     if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
         raise WeightsError(f"{where} contains NaN or infinite weights; fetch the file again.")
     return model.to(device).eval().requires_grad_(False)

@@ -1,6 +1,6 @@
 """Configurations of networks whose files hold none, told from the shapes of their tensors.
 
-What shapes do not tell (activations, heads, noise levels) lies in sd1.json and sd2.json, beside this module.
+What shapes do not tell (activations, heads, noise levels) lies in sd1.json, sd2.json and sdxl.json, beside this module.
 """
 
 import json
@@ -10,12 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evenreel.backbones.recognise import CLIP_TEXT, OPEN_CLIP_TEXT
 from evenreel.backbones.safetensors_file import Header
 from evenreel.errors import WeightsError
 
 _HEAD_WIDTH = 64
-"""Features of an attention head in CLIP's towers and in the UNet of SD 2.x."""
+"""Features of an attention head in CLIP's towers and in the UNets of SD 2.x and XL."""
 
 
 @cache
@@ -24,7 +23,7 @@ def _bases(family: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def base(family: str, part: str) -> dict[str, Any]:
-    """What all models of a family (`sd1`, `sd2`) have in common, as a diffusers configuration."""
+    """What all models of a family (`sd1`, `sd2`, `sdxl`) have in common, as a diffusers configuration."""
     return dict(_bases(family)[part])
 
 
@@ -37,8 +36,8 @@ def unet(header: Header, prefix: str, family: str) -> dict[str, Any]:
     widths = [level[-1][0] for level in levels]
     attended = [any(depth for _, depth in level) for level in levels]
     if len({len(level) for level in levels}) != 1 or not any(attended):
-        raise WeightsError(f"{header.path}: its UNet is not laid out as those of SD 1.x and 2.x are.")
-    depth = max(depth for level in levels for _, depth in level)
+        raise WeightsError(f"{header.path}: its UNet is not laid out as those of Stable Diffusion are.")
+    depths = [max(1, *(depth for _, depth in level)) for level in levels]
     into_text = _first(header, rf"{re.escape(prefix)}.*attn2\.to_k\.weight")
     config = base(family, "unet")
     config |= {
@@ -48,11 +47,11 @@ def unet(header: Header, prefix: str, family: str) -> dict[str, Any]:
         "up_block_types": [("CrossAttn" if a else "") + "UpBlock2D" for a in reversed(attended)],
         "layers_per_block": len(levels[0]),
         "cross_attention_dim": into_text[1],
-        "transformer_layers_per_block": depth,
+        "transformer_layers_per_block": depths[0] if len(set(depths)) == 1 else depths,
     }
     if (out := header.shape(f"{prefix}out.2.weight")) is not None:
         config["out_channels"] = out[0]
-    if family == "sd2":
+    if family in ("sd2", "sdxl"):
         config["attention_head_dim"] = [max(1, width // _HEAD_WIDTH) for width in widths]
     return config
 
@@ -78,41 +77,62 @@ def autoencoder(header: Header, prefix: str, family: str) -> dict[str, Any]:
     }
 
 
-def text_encoder(header: Header, family: str) -> dict[str, Any]:
-    """The configuration of the text encoder of a checkpoint. Raises: WeightsError where there is none."""
-    if family == "sd2":
-        prefix, layer = OPEN_CLIP_TEXT, "transformer.resblocks."
-        words, places = "token_embedding.weight", "positional_embedding"
-        wide = "mlp.c_fc.weight"
-    else:
-        prefix = CLIP_TEXT + ("text_model." if has_text_model(header) else "")
-        layer, words, wide = "encoder.layers.", "embeddings.token_embedding.weight", "mlp.fc1.weight"
-        places = "embeddings.position_embedding.weight"
-    layers = 1 + max(_numbers(header, rf"{re.escape(prefix + layer)}(\d+)\..*"), default=-1)
-    if not layers or header.shape(prefix + words) is None:
+def clip_text(header: Header, prefix: str, base: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of CLIP's text model, by transformers' names. Raises: WeightsError where there is none.
+
+    Some tools that merge checkpoints lose `text_model.` from its names.
+    """
+    within = any(name.startswith(f"{prefix}text_model.") for name in header.tensors)
+    prefix += "text_model." if within else ""
+    layer, places = f"{prefix}encoder.layers.", f"{prefix}embeddings.position_embedding.weight"
+    words = f"{prefix}embeddings.token_embedding.weight"
+    layers = _layers(header, prefix, layer, words)
+    found = _tower(header, words, places, f"{layer}0.mlp.fc1.weight", layers)
+    return {**base, **found, "pad_token_id": found["eos_token_id"]}
+
+
+def open_clip_text(header: Header, prefix: str, base: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of OpenCLIP's, by its own names; SD 2.x reads what goes into its last layer, which copies may lack."""
+    layer, words = f"{prefix}transformer.resblocks.", f"{prefix}token_embedding.weight"
+    layers = _layers(header, prefix, layer, words)
+    if layers == 24 or header.shape(f"{prefix}text_projection"):
+        layers -= 1
+    places = f"{prefix}positional_embedding"
+    return {**base, **_tower(header, words, places, f"{layer}0.mlp.c_fc.weight", layers), "pad_token_id": 0}
+
+
+def projected_open_clip_text(header: Header, prefix: str, base: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of all of OpenCLIP's text model, with the projection of what is pooled: SD-XL's second one."""
+    layer, words = f"{prefix}transformer.resblocks.", f"{prefix}token_embedding.weight"
+    layers, places = _layers(header, prefix, layer, words), f"{prefix}positional_embedding"
+    found = _tower(header, words, places, f"{layer}0.mlp.c_fc.weight", layers)
+    pooled = _shape(header, f"{prefix}text_projection", 2)[1]
+    return {**base, **found, "projection_dim": pooled, "pad_token_id": 0}
+
+
+def _layers(header: Header, prefix: str, layer: str, words: str) -> int:
+    layers = 1 + max(_numbers(header, rf"{re.escape(layer)}(\d+)\..*"), default=-1)
+    if not layers or header.shape(words) is None:
         raise WeightsError(
-            f"{header.path}: holds no text encoder; use a copy of the checkpoint that has one."
+            f"{header.path}: holds no text encoder ({prefix.removesuffix('text_model.')}); use a copy of the "
+            "checkpoint that has one."
         )
-    if family == "sd2" and (layers == 24 or header.shape(prefix + "text_projection")):
-        layers -= 1  # SD 2.x reads what goes into the last layer of OpenCLIP; copies made by diffusers lack that layer
-    vocabulary, width = _shape(header, prefix + words, 2)
+    return layers
+
+
+def _tower(header: Header, words: str, places: str, wide: str, layers: int) -> dict[str, Any]:
+    vocabulary, width = _shape(header, words, 2)
     marks = vocabulary - 2 if vocabulary < 49_408 else 49_406
-    return base(family, "text_encoder") | {
+    return {
         "vocab_size": vocabulary,
         "hidden_size": width,
-        "intermediate_size": _shape(header, f"{prefix}{layer}0.{wide}", 2)[0],
+        "intermediate_size": _shape(header, wide, 2)[0],
         "num_hidden_layers": layers,
         "num_attention_heads": max(1, width // _HEAD_WIDTH),
-        "max_position_embeddings": _shape(header, prefix + places, 2)[0],
+        "max_position_embeddings": _shape(header, places, 2)[0],
         "bos_token_id": marks,
         "eos_token_id": marks + 1,
-        "pad_token_id": 0 if family == "sd2" else marks + 1,
     }
-
-
-def has_text_model(header: Header) -> bool:
-    """Whether names of the text encoder hold `text_model.`, which some tools that merge checkpoints lose."""
-    return any(name.startswith(f"{CLIP_TEXT}text_model.") for name in header.tensors)
 
 
 def _levels(header: Header, prefix: str) -> list[list[tuple[int, int]]]:
@@ -130,7 +150,7 @@ def _levels(header: Header, prefix: str) -> list[list[tuple[int, int]]]:
             break
         index += 1
     if not all(levels):
-        raise WeightsError(f"{header.path}: its UNet is not laid out as those of SD 1.x and 2.x are.")
+        raise WeightsError(f"{header.path}: its UNet is not laid out as those of Stable Diffusion are.")
     return levels
 
 

@@ -1,6 +1,5 @@
 """Stable Diffusion XL: what it does otherwise than the models before it."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +9,6 @@ from evenreel.backbones.sdxl.text import TwoPromptEncoders
 from evenreel.backbones.sdxl_folder import SECOND
 from evenreel.backbones.sharing import loaded_once
 from evenreel.backbones.stable_diffusion import StableDiffusion
-from evenreel.errors import WeightsError
 
 
 class StableDiffusionXL(StableDiffusion):
@@ -37,11 +35,11 @@ class StableDiffusionXL(StableDiffusion):
             tokenizers, encoders, clip_skip=self._clip_skip, empty_is_zero=model.empty_is_zero
         )
 
-    def _check_tokenizer(self, tokenizer: Path) -> None:
-        raise WeightsError(
-            f"{self.name}: Stable Diffusion XL has two tokenizers, which {tokenizer} cannot stand for; leave "
-            "tokenizer out."
-        )
+    def _opened_tokenizer(self, name: str, vocabulary: int) -> Any:
+        tokenizer = super()._opened_tokenizer(name, vocabulary)
+        if self._tokenizer is not None and name == "tokenizer_2":
+            tokenizer.add_special_tokens({"pad_token": "!"})  # in which alone the two differ
+        return tokenizer
 
     @property
     def _vae_dtype(self) -> torch.dtype:
