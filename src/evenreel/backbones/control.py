@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,10 @@ class Control:
         """The network."""
         return (self.net,)
 
+    def part(self, frames: slice) -> "Control":
+        """The control of some frames, counted from the first of them."""
+        return replace(self, maps=self.maps[frames])
+
     def residuals(
         self, latents: Latents, frames: Sequence[int], timestep: int, prompt_embeds: PromptRows
     ) -> Residuals:
@@ -98,6 +102,10 @@ class Controls:
     def nets(self) -> tuple[Any, ...]:
         """Diffusers' ControlNetModels: hosts attach to their layers."""
         return tuple(control.net for control in self.controls)
+
+    def part(self, frames: slice) -> "Controls":
+        """The control of some frames, counted from the first of them."""
+        return Controls(tuple(one.part(frames) for one in self.controls))
 
     def residuals(
         self, latents: Latents, frames: Sequence[int], timestep: int, prompt_embeds: PromptRows

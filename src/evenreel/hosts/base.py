@@ -64,6 +64,8 @@ class EditJob:
     """Frames that pass through the model together, where the host does not decide it."""
     anchor: int = 0
     """Frame that is fit to be looked at by all others: the first of the source that is not of one colour."""
+    place: tuple[int, int] | None = None
+    """Of a scene, the number of its first frame in the clip, and the clip's frames; None where there is one scene."""
     control: AnyControl | None = None
     """ControlNets that see a condition of every frame; None without one."""
     prefix: PrefixOf | None = None
@@ -347,6 +349,8 @@ def anchor_of(job: EditJob, told: int | None) -> int:
     """Return the frame that all others look at: as told, else as the job has it. Raises: SettingsError."""
     if told is None:
         return job.anchor
-    if told >= job.shape[0]:
-        raise SettingsError(f"anchor must be below the number of frames, {job.shape[0]}, got {told}.")
-    return told
+    first, frames = job.place or (0, job.shape[0])
+    if told >= frames:
+        raise SettingsError(f"anchor must be below the number of frames, {frames}, got {told}.")
+    # scenes that do not hold it have one of their own
+    return told - first if first <= told < first + job.shape[0] else job.anchor

@@ -2,7 +2,7 @@
 
     job.json              what is to be made, of what, how far it is
     encoded.safetensors   the clip in latents
-    reached.safetensors   latents after the last step kept
+    reached.safetensors   latents after the last step kept; of a scene behind a cut, reached-48.safetensors
     preview.jpg           a frame of these
 
 A process that works on a job holds a lock, which the system frees when the process ends, however it ends.
@@ -31,7 +31,7 @@ ENCODED, REACHED, PREVIEW = "encoded.safetensors", "reached.safetensors", "previ
 OURS = (
     r"job\.json",
     r"\.lock",
-    r"(encoded|reached)\.safetensors",
+    r"(encoded|reached(-\d+)?)\.safetensors",
     r"preview\.jpg",
     r"\.evenreel-.*",
     r"upload\..*",
@@ -222,9 +222,9 @@ class Job:
     def forget(self) -> None:
         """Remove what is only needed to go on."""
         self.state.encoded = 0
-        for name in (ENCODED, REACHED):
+        for path in (self.folder / ENCODED, *self.folder.glob(reached_name("*")), self.folder / REACHED):
             with suppress(OSError):
-                (self.folder / name).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
     def follow(self, stage: str, done: int, total: int | None) -> None:
         """Note how far the job is, now and then."""
@@ -311,3 +311,8 @@ def _other(job: Job, name: str, then: object) -> SettingsError:
         f"{shown(job.folder)} is a job with {name} {shown(str(then))!r}; tell the same, or choose another "
         f"{argument('job')}."
     )
+
+
+def reached_name(first: int | str) -> str:
+    """Name of the file that holds latents of a scene whose first frame has that number."""
+    return f"reached-{first}.safetensors" if first else REACHED

@@ -178,6 +178,18 @@ def parse_frames(name: str, text: str) -> tuple[int, int | None]:
     return int(start or 0), int(end) if end else None
 
 
+def cut_frames(told: str) -> tuple[int, ...] | None:
+    """Numbers of frames at which scenes begin; None where they are to be found. Raises: SettingsError."""
+    if told in ("auto", "none"):
+        return None if told == "auto" else ()
+    if not re.fullmatch(r"\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*", told, flags=re.ASCII):
+        refuse("cuts", "auto, none, or numbers of frames, for example 0,48,120", told)
+    numbers = tuple(map(int, told.split(",")))
+    if list(numbers) != sorted(set(numbers)):
+        refuse("cuts", "numbers of frames in order, each once", told)
+    return numbers
+
+
 def parse_size(name: str, text: str) -> int | tuple[int, int]:
     """`SIDE` or `WIDTHxHEIGHT`."""
     match = re.fullmatch(r"\s*(\d{1,6})(?:\s*[x*X]\s*(\d{1,6}))?\s*", text, flags=re.ASCII)

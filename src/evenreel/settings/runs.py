@@ -20,6 +20,7 @@ from evenreel.settings.kinds import (
     Range,
     Size,
     check_range,
+    cut_frames,
     parse_files,
     parse_frames,
     parse_options,
@@ -289,6 +290,11 @@ class EditSettings(RunSettings):
         tuple[int, int | None], Option(FRAMES, metavar="START:END", default="all", parse=parse_frames)
     ] = (0, None)
     """Frames to edit, counted from 0: the first one, and the one after the last."""
+    cuts: Annotated[str, Before("none"), Option(FRAMES, metavar="auto|none|N,N,...")] = "auto"
+    """Where another scene begins, so that nothing passes from one to the next: `auto` finds sudden changes of the whole
+    picture; numbers name frames of the clip, counted from 0, as in 0,48,120; `none` takes the clip for one scene."""
+    cut_threshold: Annotated[float, Range(0.0, 255.0), Option(FRAMES)] = 18.0
+    """Mean change of hue, saturation and brightness from which a frame may begin another scene, of 255."""
     allow_truncated: Annotated[bool, Option(FRAMES)] = False
     """Edit what can be read of a clip that is cut short."""
     allow_damaged: Annotated[bool, Option(FRAMES)] = False
@@ -314,6 +320,10 @@ class EditSettings(RunSettings):
                     f"{argument('inversion_steps')} must be a multiple of {argument('steps')} ({self.steps}), got "
                     f"{self.inversion_steps}; try {self.steps * round(self.inversion_steps / self.steps)}."
                 )
+        if cut_frames(self.cuts) is not None and self.cut_threshold != type(self).cut_threshold:
+            raise SettingsError(
+                f"{argument('cut_threshold')} has no effect unless {argument('cuts')} is auto; leave it out."
+            )
         start, end = self.frames
         if start < 0 or (end is not None and end <= start):
             wanted = "START:END with 0 <= START < END, counted from 0"

@@ -1,6 +1,7 @@
 """Prompts that change along a clip: `0: a red circle | 24: a blue star`."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -57,6 +58,13 @@ class Schedule:
     def is_constant(self) -> bool:
         """Whether all frames show the same."""
         return len(self.texts) == 1
+
+    def texts_in(self, frames: Iterable[int]) -> tuple[str, ...]:
+        """The different prompts that some frames show, also in part."""
+        if self.is_constant:
+            return self.texts
+        shown = {text for frame in frames for text in self.shares(frame)}
+        return tuple(text for text in self.texts if text in shown)
 
     def check(self, frames: int) -> None:
         """Raise SettingsError where a change lies behind the end of a clip."""

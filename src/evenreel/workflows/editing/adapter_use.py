@@ -33,6 +33,8 @@ class AdapterInUse:
     fused: bool
     clip: ClipModel | None
     """Whose vision tower looks at frames; None where the adapter looks at none."""
+    part: slice | None = None
+    """The frames that are edited, of those seen; None is all of them."""
     _seen: Growing = field(default_factory=Growing)
 
     @classmethod
@@ -69,7 +71,7 @@ class AdapterInUse:
     @contextmanager
     def attached(self, backbone: Backbone) -> Iterator[PrefixOf]:
         """At work in the model while inside; yields what puts its tokens in front of prompts."""
-        hidden = self._seen.tensor() if len(self._seen) else None
+        hidden = self._seen.tensor()[self.part or slice(None)] if len(self._seen) else None
         with self.adapter.attach(
             backbone, hidden=hidden, scale=self.scale, window=self.window, fused=self.fused
         ) as attached:

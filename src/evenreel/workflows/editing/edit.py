@@ -141,7 +141,7 @@ def _edited(
                 kept = Keeping.begun(job, pipeline.stopwatch, so_far, described, pipeline.backbone)
                 stack.callback(kept.close)
                 pipeline = dataclasses.replace(pipeline, kept=kept)
-            latents, times = pipeline.encode(stream, working, expected)
+            latents, times = pipeline.encode(stream, working, expected, start)
             region = region_of(pipeline, latents, start, mask, whole=settings.frames == (0, None))
             clean = latents
             latents = pipeline.edit(latents, pipeline.control(working, start, len(latents)), region)
@@ -205,7 +205,7 @@ def edit_clip(
         with pipeline.stopwatch.stage("hash"):
             _ = pipeline.backbone.fingerprint  # kept by the model
             described, changed = record.source_of(clip)
-        latents, _ = pipeline.encode(windows, working, len(clip.frames))
+        latents, _ = pipeline.encode(windows, working, len(clip.frames), clip.start)
         region = region_of(pipeline, latents, clip.start, mask, whole=clip.start == 0 and clip.is_tail)
         clean = latents
         latents = pipeline.edit(latents, pipeline.control(working, clip.start, len(latents)), region)
@@ -218,6 +218,7 @@ def edit_clip(
     # The record counts from the start of the file, as `repeat` will.
     values["settings"]["frames"] = [clip.start, None if clip.is_tail else clip.end]
     values["frames"]["first"] = clip.start
+    values["cuts"] = [clip.start + cut for cut in pipeline.cuts]
     if changed is not None:
         values["not_repeatable"] = changed
     fields = {f.name: getattr(clip, f.name) for f in dataclasses.fields(Clip)}
@@ -343,6 +344,7 @@ def _record(
         "kept": None if region is None else region.described((source["width"], source["height"])),
         "mask": None if region is None or region.mask is None else region.mask.described,
         "frames": {"first": settings.frames[0], "written": written},
+        "cuts": [settings.frames[0] + cut for cut in pipeline.cuts],
     }
 
 

@@ -63,6 +63,7 @@ class Generation(Stages):
 
     def _made(self, size: tuple[int, int]) -> Latents:
         settings, backbone = self.settings, self.backbone
+        settings.schedule.check(settings.frames)
         prompt, negative = self.embedded(settings.frames, settings.negative_prompt)
         # The model says itself what its latents are like.
         channels, height, width = backbone.encode(torch.zeros(1, 3, size[1], size[0])).shape[1:]
@@ -73,7 +74,7 @@ class Generation(Stages):
                 prompt_embeds=prompt,
                 negative_prompt_embeds=negative,
                 source_prompt_embeds=negative,
-                prompts=self.written(""),
+                prompts=self.written(settings.frames, ""),
                 guidance_scale=self.guidance_scale,
                 seed=settings.seed,
                 batch=settings.batch,

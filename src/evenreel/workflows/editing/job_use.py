@@ -17,7 +17,7 @@ from evenreel.files import write_atomically
 from evenreel.hosts.base import AttachesInversion, Carries, Host, Session
 from evenreel.inversions.base import Inversion, SourceClip, is_random, may_be_guided
 from evenreel.jobs import inversions, reached, tensor_file
-from evenreel.jobs.job import ENCODED, PREVIEW, REACHED, Job, Task
+from evenreel.jobs.job import ENCODED, PREVIEW, Job, Task, reached_name
 from evenreel.jobs.pace import Pace
 from evenreel.jobs.reached import Reached
 from evenreel.jobs.tensor_file import TensorFile
@@ -66,6 +66,8 @@ class Keeping:
     pace: Pace = field(default_factory=Pace)
     show: Callable[[Latents], Frames] | None = None
     """Decodes a frame, for a picture of how far the edit is; None for jobs that nobody watches."""
+    scene: int = 0
+    """Number of the first frame of the scene that is edited."""
     _encoded: TensorFile | None = None
 
     @classmethod
@@ -113,16 +115,22 @@ class Keeping:
                 self.job.state.encoded = count
                 self._write()
 
+    def of_scene(self, first: int) -> "Keeping":
+        """The same for a scene that begins at a frame."""
+        return dataclasses.replace(self, scene=first)
+
     def reached(self, device: torch.device) -> Reached | None:
         """Where sampling has got to."""
-        return reached.read(self.job.folder / REACHED, device)
+        return reached.read(self.job.folder / reached_name(self.scene), device)
 
     def reach(self, steps: int, latents: Latents, session: Session, *, last: bool) -> None:
         """Keep the latents after a step, now and then, and the last time."""
         if last or self.pace.due():
             with self.pace.spent():
                 carried = session.carried() if isinstance(session, Carries) and not last else {}
-                reached.write(self.job.folder / REACHED, Reached(steps, latents, carried, last))
+                reached.write(
+                    self.job.folder / reached_name(self.scene), Reached(steps, latents, carried, last)
+                )
                 self._write()
                 self._preview(latents)
 

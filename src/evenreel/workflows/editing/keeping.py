@@ -72,9 +72,18 @@ def region_of(
             "prompt and source prompt are the same, so nothing changes and the result is the source"
         )
         return Region(torch.zeros(frames, height, width, dtype=torch.bool), first)
+    scenes = pipeline.scenes(frames)
     with pipeline.stopwatch.stage("compare"):
-        cells = concerned(prompt_difference(pipeline, latents))
-    return None if cells is None else Region(cells, first)
+        found = [concerned(prompt_difference(pipeline.scene(part, frames), latents[part])) for part in scenes]
+    everywhere = [part for part, cells in zip(scenes, found, strict=True) if cells is None]
+    if len(everywhere) == len(scenes):
+        return None
+
+    def cells() -> Iterator[Tensor]:
+        for part, of_scene in zip(scenes, found, strict=True):
+            yield torch.ones_like(latents[part, 0], dtype=torch.bool).cpu() if of_scene is None else of_scene
+
+    return Region(joined(cells(), frames), first, everywhere=tuple(everywhere))
 
 
 def prompt_difference(pipeline: Pipeline, latents: Latents) -> Difference:

@@ -56,7 +56,7 @@ def mask_file(
         pipeline = edit_pipeline(settings, backbone, progress, expected, download=download)
         with writer:
             latents, times = pipeline.encode(
-                stream, model_size(*size, settings.size, pipeline.backbone), expected
+                stream, model_size(*size, settings.size, pipeline.backbone), expected, settings.frames[0]
             )
             region = region_of(pipeline, latents, settings.frames[0])
             if region is None or region.is_empty:

@@ -1,12 +1,12 @@
 """The numbers of an edit: pixels to latents, noise and back, on a model and a host that are there already.
 
-Memory is bounded by windows of frames; only latents are held for the whole clip, and their trajectory goes to disk
-when it is large.
+Memory is bounded by windows of frames: what is as long as the clip goes to disk when it is large. Scenes are edited one
+by one.
 """
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import ClassVar
@@ -16,11 +16,15 @@ import torch
 from evenreel.backbones.control import AnyControl
 from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion.inversion import Inverted
+from evenreel.errors import SettingsError, argument
 from evenreel.hosts.base import EditJob, PrefixOf, inverting, tells_relative
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.inversions.base import Inversion, SourceClip, create_inversion
-from evenreel.scratch import Growing
+from evenreel.ops.cuts import CutFinder
+from evenreel.progress import Progress
+from evenreel.scratch import Growing, joined
 from evenreel.settings import EditSettings
+from evenreel.settings.kinds import cut_frames
 from evenreel.types import Frames, Latents, Pixels, PromptEmbeds
 from evenreel.video import to_model
 from evenreel.workflows.editing.regions import Region
@@ -39,8 +43,12 @@ class Pipeline(Stages):
     settings: EditSettings
     plain: list[bool] = field(default_factory=list)
     """Of each frame encoded so far, whether it is of one colour."""
+    cuts: list[int] = field(default_factory=list)
+    """Numbers of the encoded frames, from 0, at which other scenes begin than the first."""
     made: Inversion | None = None
     """The inversion, where it is made already."""
+    frames: int | None = None
+    """How many frames the clip has of which this is a scene; None where it is all of it."""
 
     @cached_property
     def timesteps(self) -> tuple[int, ...]:
@@ -54,10 +62,17 @@ class Pipeline(Stages):
         return self.made or create_inversion(self.settings)
 
     def encode(
-        self, windows: Iterable[tuple[Pixels, tuple[Fraction, ...]]], size: tuple[int, int], total: int | None
+        self,
+        windows: Iterable[tuple[Pixels, tuple[Fraction, ...]]],
+        size: tuple[int, int],
+        total: int | None,
+        first: int = 0,
     ) -> tuple[Latents, list[Fraction]]:
-        """Latents and timestamps of all frames, which pass through memory window by window."""
-        latents = Growing()
+        """Latents and timestamps of all frames, which pass through memory window by window.
+
+        `first` is the number of the first one in the source. Raises: SettingsError for cuts behind the last one.
+        """
+        latents, finder = Growing(), CutFinder(self.settings.cut_threshold)
         times: list[Fraction] = []
         self.progress("read and encode", 0, total)
         with self.stopwatch.stage("encode"):
@@ -65,16 +80,64 @@ class Pipeline(Stages):
                 frames = to_model(pixels, size)
                 latents.append(self._encoded(frames, len(times)))
                 self.plain.extend(of_one_colour(frames))
+                if self.settings.cuts == "auto":
+                    finder.see(frames)
                 for watching in (self.conditions, self.adapter):
                     if watching is not None:
                         watching.see(frames)
                 times.extend(timestamps)
                 self.progress("read and encode", len(times), total)
+        self.cuts.extend(self._told_cuts(first, len(times), finder))
         if self.kept is not None:
             self.kept.encode_to(len(times))
         if len(times) != total:
             self.progress("read and encode", len(times), len(times))
         return latents.tensor(), times
+
+    def _told_cuts(self, first: int, count: int, finder: CutFinder) -> list[int]:
+        """Where scenes begin in `count` frames from `first` on, as the settings say or as was found."""
+        told = cut_frames(self.settings.cuts)
+        if told is None:
+            return finder.cuts()
+        if told and told[-1] >= first + count and self.settings.frames[1] is None:
+            raise SettingsError(
+                f"{argument('cuts')} names frame {told[-1]}, and the clip has {first + count}, counted from 0; choose "
+                "earlier ones."
+            )
+        return [number - first for number in told if first < number < first + count]
+
+    def scenes(self, count: int) -> list[slice]:
+        """Cut a clip of `count` frames where scenes begin."""
+        starts = [0, *self.cuts]
+        return [slice(start, end) for start, end in zip(starts, [*starts[1:], count], strict=True)]
+
+    def scene(self, part: slice, count: int) -> "Pipeline":
+        """Return what edits some of `count` frames as if they were all there is."""
+        if part == slice(0, count):
+            return self
+        return replace(
+            self,
+            plain=self.plain[part],
+            cuts=[],
+            first=part.start,
+            frames=count,
+            adapter=None if self.adapter is None else replace(self.adapter, part=part),
+            kept=None if self.kept is None else self.kept.of_scene(part.start),
+            progress=self._progress_of(part),
+        )
+
+    def _progress_of(self, part: slice) -> Progress:
+        """Progress that says of stages in which scene they are."""
+        number, scenes, told = (
+            self.cuts.index(part.start) + 2 if part.start else 1,
+            len(self.cuts) + 1,
+            self.progress,
+        )
+
+        def progress(stage: str, done: int, total: int | None) -> None:
+            told(f"{stage}: scene {number} of {scenes}", done, total)
+
+        return progress
 
     def _encoded(self, frames: Frames, start: int) -> torch.Tensor:
         if self.kept is None:
@@ -94,7 +157,24 @@ class Pipeline(Stages):
     def edit(
         self, latents: Latents, control: AnyControl | None = None, region: Region | None = None
     ) -> Latents:
-        """Latents of the clip, edited in a region; None is everywhere."""
+        """Latents of the clip, edited in a region; None is everywhere. Each scene is edited as if it were alone."""
+        count = len(latents)
+        self.settings.schedule.check(count)
+        scenes = self.scenes(count)
+        if len(scenes) == 1:
+            return self.edit_scene(latents, control, region)
+        edited = (
+            self.scene(part, count).edit_scene(
+                latents[part],
+                None if control is None else control.part(part),
+                None if region is None else region.part(part),
+            )
+            for part in scenes
+        )
+        return joined(edited, count)
+
+    def edit_scene(self, latents: Latents, control: AnyControl | None, region: Region | None) -> Latents:
+        """Latents of one scene, edited."""
         if not self.timesteps or (region is not None and region.is_empty):
             return latents
         reached = None if self.kept is None else self.kept.reached(self.backbone.device)
@@ -121,13 +201,14 @@ class Pipeline(Stages):
                 negative_prompt_embeds=negative,
                 null_embeds=inverted.null_embeds,
                 source_prompt_embeds=source,
-                prompts=self.written(settings.source_prompt),
+                prompts=self.written(frames, settings.source_prompt),
                 source=inverted.trajectory,
                 clean=latents,
                 guidance_scale=self.guidance_scale,
                 seed=settings.seed,
                 batch=settings.batch,
                 anchor=self.plain.index(False) if False in self.plain else 0,
+                place=None if self.frames is None else (self.first, self.frames),
                 control=control,
                 prefix=prefix,
                 relative=inverted.relative,

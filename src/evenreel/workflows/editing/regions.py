@@ -117,6 +117,12 @@ class Region:
     """Number, in the source, of the first frame."""
     mask: MaskClip | None = None
     """What says so pixel by pixel; None where it is the cells themselves."""
+    everywhere: tuple[slice, ...] = ()
+    """Scenes of which everything is edited, and nothing is put back."""
+
+    def part(self, frames: slice) -> "Region":
+        """Return where some frames are edited, for sampling."""
+        return Region(self.cells[frames], self.first + frames.start)
 
     def parts(self, size: tuple[int, int], window: int) -> Iterator[Part]:
         """The edited pixels of frames of (width, height) `size`, in windows."""
@@ -138,9 +144,12 @@ class Region:
         That is outside the region, and inside it by how much of each pixel is `changed`, which comes with the windows.
         Raises: ClipError where the source has fewer frames than it had.
         """
-        kept, parts = Queue(source), Queue(self.parts(size, window))
+        kept, parts, start = Queue(source), Queue(self.parts(size, window)), 0
         for pixels, weights in edited:
             weights = weights * feathered(parts.take(len(pixels)), feather_of(*size))
+            for scene in self.everywhere:
+                weights[max(0, scene.start - start) : max(0, scene.stop - start)] = 1
+            start += len(pixels)
             yield mixed(pixels, kept.take(len(pixels)), weights)
 
     def put_back_whole(self, edited: Frames, rebuilt: Frames, source: Frames) -> Frames:

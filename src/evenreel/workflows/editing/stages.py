@@ -56,6 +56,10 @@ class Keeper(Protocol):
         """Hear that so many frames are encoded."""
         ...
 
+    def of_scene(self, first: int) -> "Keeper":
+        """Return the same for a scene that begins at a frame."""
+        ...
+
     def reached(self, device: torch.device) -> Reached | None:
         """Return where sampling has got to."""
         ...
@@ -94,6 +98,9 @@ class Stages:
 
     kept: Keeper | None = None
     """What is kept of the run, so that one that was stopped goes on; None where nothing is."""
+
+    first: int = 0
+    """Number, in the clip that is made, of the first frame: scenes are edited one by one."""
 
     notices: list[str] = field(default_factory=list)
     """What of the settings has no effect, or less of one than may be thought; a sentence each, for the record."""
@@ -152,25 +159,25 @@ class Stages:
 
     def embedded(self, frames: int, *others: str) -> tuple[torch.Tensor, ...]:
         """The prompt, a row for all frames or one for each where it changes; then a row for each of `others`."""
-        schedule = self.settings.schedule
-        schedule.check(frames)
-        rows = self.backbone.embed([*schedule.texts, *others]).split(1)
-        texts = dict(zip(schedule.texts, rows, strict=False))
-        if schedule.is_constant:
+        schedule, numbers = self.settings.schedule, range(self.first, self.first + frames)
+        shown = schedule.texts_in(numbers)
+        rows = self.backbone.embed([*shown, *others]).split(1)
+        texts = dict(zip(shown, rows, strict=False))
+        if len(shown) == 1:
             return rows
         mixed = (
             sum(
                 (texts[text] * share for text, share in schedule.shares(frame).items()),
                 torch.zeros_like(rows[0]),
             )
-            for frame in range(frames)
+            for frame in numbers
         )
         return joined(mixed, frames), *rows[len(texts) :]
 
-    def written(self, source: str) -> Prompts | None:
+    def written(self, frames: int, source: str) -> Prompts | None:
         """The prompts as they were written; None where one changes, so that no words are compared."""
-        schedule = self.settings.schedule
-        return Prompts(source=source, edit=schedule.texts[0]) if schedule.is_constant else None
+        shown = self.settings.schedule.texts_in(range(self.first, self.first + frames))
+        return Prompts(source=source, edit=shown[0]) if len(shown) == 1 else None
 
     @contextmanager
     def moved(self, apart: frozenset[int] = frozenset()) -> Iterator[MotionWindows | None]:
