@@ -16,6 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,12 @@ def arguments() -> argparse.Namespace:
 
 
 def still_clip(path: Path, frames: int, size: int) -> Path:
-    from video.making import corners, write_clip
-
+    making = import_module("video.making")
     # lossless, or the codec would have frames differ
     options = {"crf": "0"}
-    return write_clip(path, [corners(size, size)] * frames, rate=25, audio="aac", options=options)
+    return making.write_clip(
+        path, [making.corners(size, size)] * frames, rate=25, audio="aac", options=options
+    )
 
 
 def measure(source: Path, folder: Path, host: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -110,12 +112,10 @@ def measure(source: Path, folder: Path, host: str, options: argparse.Namespace) 
 def main() -> None:
     options = arguments()
     sys.path.insert(0, str(TESTS))
-    from tiny import save_tiny
-
     print("frames  host             peak MiB  drift of 255  seconds")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        save_tiny(folder / "model")
+        import_module("tiny").save_tiny(folder / "model")
         for frames in map(int, options.frames.split(",")):
             source = still_clip(folder / f"{frames}.mp4", frames, options.size)
             for host in options.hosts.split(","):
