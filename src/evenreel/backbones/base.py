@@ -48,6 +48,17 @@ class Guidance(NamedTuple):
     """In an edit. The usual scale of Stable Diffusion."""
     generate: float = 7.5
     """In a clip made from text."""
+    quick_edit: "QuickEdit | None" = None
+    """How an edit saves time at equal quality; None where that was not measured."""
+
+
+class QuickEdit(NamedTuple):
+    """What saves time in a model's edits by their defaults (host `frame`, inversion `flow-edit`), as measured."""
+
+    steps: int
+    """Denoising steps."""
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    """Noise levels at which guidance is at work, as shares from 0 (clean) to 1."""
 
 
 class Backbone(ABC):

@@ -5,6 +5,8 @@ import torch
 from evenreel.errors import SettingsError
 from evenreel.ops.number_types import is_slow, rate_text
 
+MIXED = "mixed"
+"""The name of float32 with the noise predictor's convolutions and matrix products in bfloat16."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -31,15 +33,19 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
     """Return the number type of a name; None and `auto`: float16 on CUDA, else float32.
 
-    A name is refused where its type is slower than float32, which is measured. `torch.bfloat16` itself insists.
+    A name is refused where its type is slower than float32, which is measured; `mixed` is float32, and is refused as
+    bfloat16 is. `torch.bfloat16` itself insists.
 
     Raises: SettingsError.
     """
     if dtype is None or dtype == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
+    if dtype == MIXED:
+        choose_dtype("bfloat16", device)
+        return torch.float32
     chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if chosen is None or chosen not in DTYPES.values():
-        raise SettingsError(f"dtype must be one of auto, {', '.join(DTYPES)}, got {dtype!r}.")
+        raise SettingsError(f"dtype must be one of auto, {', '.join(DTYPES)}, {MIXED}, got {dtype!r}.")
     if isinstance(dtype, str) and is_slow(chosen, device):
         raise SettingsError(
             f"dtype {dtype} is slow on this {'processor' if device.type == 'cpu' else 'device'}, "

@@ -4,7 +4,7 @@ import torch
 
 from evenreel.backbones import hub
 from evenreel.backbones.autoencoder import find_autoencoder
-from evenreel.backbones.devices import choose_device, choose_dtype
+from evenreel.backbones.devices import MIXED, choose_device, choose_dtype
 from evenreel.backbones.recognise import recognise
 from evenreel.backbones.safetensors_file import read_header
 from evenreel.backbones.sdxl.model import StableDiffusionXL
@@ -57,6 +57,7 @@ def load(
         tokenizer=expanded(tokenizer) if tokenizer else None,
         clip_skip=clip_skip,
     )
+    found.mixed = dtype == MIXED
     told = {"vae": vae, "tokenizer": tokenizer, "prediction_type": prediction_type}
     found.options = {name: value for name, value in told.items() if value}
     if clip_skip != 1:

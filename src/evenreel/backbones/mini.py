@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from evenreel.backbones import families
-from evenreel.backbones.base import Guidance
+from evenreel.backbones.base import Guidance, QuickEdit
 from evenreel.backbones.folder import ModelFolder
 from evenreel.backbones.stable_diffusion import StableDiffusion
 from evenreel.errors import WeightsError
@@ -36,5 +36,6 @@ def load(
     ModelFolder(FOLDER).check_sums(complete=True)
     backbone = families.load(str(FOLDER), device=device, dtype=dtype, vae=vae, clip_skip=clip_skip)
     backbone.name = "mini"
-    backbone.guidance = Guidance(edit=2.5, generate=4.0)  # measured: docs/hosts.md, the model card
+    quick = QuickEdit(steps=16, guidance_interval=(0.3, 1.0))  # measured: docs/performance.md
+    backbone.guidance = Guidance(edit=2.5, generate=4.0, quick_edit=quick)  # docs/hosts.md, the model card
     return backbone

@@ -75,6 +75,9 @@ class StableDiffusion(Backbone):
         """What had to be assumed of the model, a sentence each."""
         self.options: dict[str, Any] = {}
         """What `load` was told besides the model."""
+        self.mixed = False
+        """Whether convolutions and matrix products of the noise predictor are computed in bfloat16. All that lies
+        between calls, latents and the sampler's arithmetic, is in `dtype`."""
 
     @loaded_once
     def unet(self) -> Any:
@@ -191,7 +194,8 @@ class StableDiffusion(Backbone):
         """The noise in `latents`; each prompt serves as many consecutive latents."""
         repeated = prompt_embeds.repeat_interleave(len(latents) // len(prompt_embeds), dim=0)
         # Another thread may be attached; but checkpoints are computed again in threads of autograd's own.
-        with nullcontext() if torch.is_grad_enabled() else exclusive(self.unet):
+        mixed = torch.autocast(self.device.type, torch.bfloat16) if self.mixed else nullcontext()
+        with nullcontext() if torch.is_grad_enabled() else exclusive(self.unet), mixed:
             output = self.unet(
                 latents.to(self.dtype),
                 timestep,

@@ -24,8 +24,14 @@ def demo(
     ] = "auto",
     frames: Annotated[int, typer.Option(min=1, max=512, help="Number of frames of the clip.")] = 16,
     steps: Annotated[
-        int, typer.Option(min=1, max=1000, help="Denoising steps; more of them are slower and finer.")
-    ] = 25,
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Denoising steps; more of them are slower and finer.",
+            show_default="as of `evenreel edit`",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Number that all randomness follows from.")] = 0,
     model: Annotated[str, typer.Option(help="Model to edit with, as of `evenreel edit`.")] = "mini",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,

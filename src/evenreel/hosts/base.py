@@ -58,6 +58,9 @@ class EditJob:
     """The source clip without noise; None where there is no source."""
     guidance_scale: float = 7.5
     """How strongly the prompt pulls; 1 switches guidance off."""
+    guidance_interval: tuple[float, float] | None = None
+    """First and last of the training timesteps at which guidance is at work; None is all of them. At others there is
+    no branch of the negative prompt (arXiv:2404.07724)."""
     seed: int = 0
     """Where all randomness of the host starts."""
     batch: int = 8
@@ -75,6 +78,13 @@ class EditJob:
     the source's prompt, is taken away. Then every call has a source branch."""
     motion: MotionWindows | None = None
     """Motion modules that were at work when the source was inverted, and are in every network call; None without."""
+
+    def guidance_at(self, timestep: int) -> float:
+        """Return how strongly the prompt pulls at a timestep."""
+        if self.guidance_interval is None:
+            return self.guidance_scale
+        first, last = self.guidance_interval
+        return self.guidance_scale if first <= timestep <= last else 1.0
 
 
 class Occasion(NamedTuple):
@@ -268,9 +278,10 @@ def predict_guided(
     Where the job is `relative`, the source's prediction is taken away from the guided one.
     """
     assert with_source or not job.relative, "relative to a source that is not there"
+    guidance_scale = job.guidance_at(timestep)
     latents = latents.to(backbone.device)  # those of a long clip lie elsewhere
     parts, embeds = [latents], [_select(job.prompt_embeds, frames, backbone.device)]
-    if job.guidance_scale != 1:
+    if guidance_scale != 1:
         parts.insert(0, latents)
         negative = job.null_embeds.get(timestep, job.negative_prompt_embeds)
         embeds.insert(0, _select(negative, frames, backbone.device))
@@ -291,8 +302,8 @@ def predict_guided(
         )
     predicted = guidance.split(noise_pred, len(parts))
     guided = predicted[-1]
-    if job.guidance_scale != 1:
-        guided = guidance.combine(predicted[-2], predicted[-1], job.guidance_scale)
+    if guidance_scale != 1:
+        guided = guidance.combine(predicted[-2], predicted[-1], guidance_scale)
     return guided - predicted[0] if job.relative else guided
 
 
@@ -326,9 +337,9 @@ def predict_in_windows(
     return noise_pred
 
 
-def branches(job: EditJob, *, with_source: bool) -> int:
-    """Count the branches that `predict_guided` stacks."""
-    return 1 + (job.guidance_scale != 1) + with_source
+def branches(job: EditJob, timestep: int, *, with_source: bool) -> int:
+    """Count the branches that `predict_guided` stacks at a timestep."""
+    return 1 + (job.guidance_at(timestep) != 1) + with_source
 
 
 def prefixed(

@@ -91,7 +91,7 @@ class FrameSession:
             or self.text_state.prompts is not None
             or self.job.relative
         )
-        self.state.branches = self.text_state.branches = branches(self.job, with_source=with_source)
+        self.state.branches = self.text_state.branches = branches(self.job, timestep, with_source=with_source)
 
         def predict(frames: Sequence[int]) -> Latents:
             return predict_guided(

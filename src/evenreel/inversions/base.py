@@ -16,6 +16,7 @@ from evenreel.errors import SettingsError, argument
 from evenreel.hosts.motion_windows import MotionWindows, Window, predict_fused
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings, read
+from evenreel.settings.runs import EDIT_STEPS
 from evenreel.types import Latents, PromptRows
 
 
@@ -219,9 +220,10 @@ def create_inversion(settings: EditSettings) -> Inversion:
     name = settings.inversion
     kind = registry.find(registry.INVERSIONS, name)
     inversion = read(kind, settings.inversion_options, f"inversion {name}", within=f"{name}.")
-    if settings.inversion_steps not in (None, settings.steps) and not inversion.refines:
+    steps = settings.steps or EDIT_STEPS
+    if settings.inversion_steps not in (None, steps) and not inversion.refines:
         raise SettingsError(
-            f"inversion {name} goes through the {settings.steps} steps of the sampling and no others, got "
+            f"inversion {name} goes through the {steps} steps of the sampling and no others, got "
             f"{argument('inversion_steps')} {settings.inversion_steps}; leave it out, or choose an inversion that "
             "refines, such as ddim."
         )

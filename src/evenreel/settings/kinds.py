@@ -190,6 +190,15 @@ def cut_frames(told: str) -> tuple[int, ...] | None:
     return numbers
 
 
+def parse_interval(name: str, text: str) -> tuple[float, float]:
+    """`START:END`, two shares."""
+    start, _, end = text.partition(":")
+    try:
+        return float(start), float(end)
+    except ValueError:
+        refuse(name, "START:END, for example 0.3:1", text)
+
+
 def parse_size(name: str, text: str) -> int | tuple[int, int]:
     """`SIDE` or `WIDTHxHEIGHT`."""
     match = re.fullmatch(r"\s*(\d{1,6})(?:\s*[x*X]\s*(\d{1,6}))?\s*", text, flags=re.ASCII)

@@ -23,6 +23,7 @@ from evenreel.settings.kinds import (
     cut_frames,
     parse_files,
     parse_frames,
+    parse_interval,
     parse_options,
     parse_size,
 )
@@ -32,6 +33,8 @@ from evenreel.settings.schedule import Schedule
 LARGEST_SEED = 2**32 - 1
 """PyTorch's generator on a CPU, which all noise is drawn with, takes no more bits: larger seeds would repeat others."""
 LARGEST_STEPS = 1000
+EDIT_STEPS = 25
+"""Of an edit, where neither it nor the model says otherwise."""
 LARGEST_GUIDANCE = 100.0
 LARGEST_RATE = 1000.0
 
@@ -162,6 +165,13 @@ class RunSettings:
         float | None, Range(0.0, LARGEST_GUIDANCE), Option(PROMPTS, default="as is best for the model")
     ] = None
     """How strongly the prompt pulls; 1 switches guidance off."""
+    guidance_interval: Annotated[
+        tuple[float, float] | None,
+        Before((0.0, 1.0)),
+        Option(PROMPTS, metavar="START:END", default="as is best for the model", parse=parse_interval),
+    ] = None
+    """Noise levels at which guidance is at work, as shares from 0 (clean) to 1; at others there is none, which is
+    faster."""
     model: Annotated[str, NotEmpty(), Place(or_packaged=True), Option(ALGORITHM)] = "mini"
     """Model to use: `mini` (packaged), a checkpoint in one safetensors file, a diffusers folder, or the name of an
     SD 1.x or 2.x on the Hugging Face hub."""
@@ -199,8 +209,7 @@ class RunSettings:
         Option(ALGORITHM, metavar="KEY=VALUE", flags=("--host-option",), parse=parse_options),
     ] = field(default_factory=dict)
     """Setting of the host, by name; `evenreel hosts NAME` lists them with their defaults."""
-    steps: Annotated[int, Range(1, LARGEST_STEPS), Option(ALGORITHM)]
-    """Denoising steps; more of them are slower and finer."""
+    steps: int | None
     seed: Annotated[int, Range(0, LARGEST_SEED), Option(ALGORITHM)] = 0
     """Number that all randomness follows from; the same seed repeats a clip bit for bit on the same machine."""
     size: Annotated[Size, Option(FRAMES, metavar="SIDE|WxH", default="the model's own", parse=parse_size)] = (
@@ -218,8 +227,12 @@ class RunSettings:
     """Frames that motion modules see together; longer clips pass in overlapping windows of so many."""
     device: Annotated[str, NotEmpty(), Option(MACHINE)] = "auto"
     """Device to compute on: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
-    dtype: Annotated[Literal["auto", "float32", "float16", "bfloat16"], Option(MACHINE)] = "auto"
-    """Number type of the model: `float32`, `float16`, `bfloat16`, or `auto`: float16 on a GPU, else float32."""
+    dtype: Annotated[Literal["auto", "float32", "float16", "bfloat16", "mixed"], Option(MACHINE)] = "auto"
+    """Number type of the model: `float32`, `float16`, `bfloat16`, `mixed` (float32, but for the noise predictor's
+    convolutions and matrix products, in bfloat16), or `auto`: float16 on a GPU, and on a CPU float32, or `mixed` for
+    edits with the host `frame` where that is measured to be clearly faster."""
+    exact: Annotated[bool, Option(MACHINE)] = False
+    """Compute as published, without what saves time and changes numbers; what is told by itself counts."""
     batch: Annotated[int, Range(1, 4096), Option(MACHINE)] = 8
     """Frames that pass through the model together; fewer need less memory. With the host `vidtome`, in a small measure
     also with `tokenflow` and `vid2vid_zero`, the result depends on it, as it says which frames see each other."""
@@ -227,6 +240,13 @@ class RunSettings:
     def __post_init__(self) -> None:
         settle(self)
         _ = self.schedule
+        if self.guidance_interval is not None:
+            start, end = self.guidance_interval
+            if not 0 <= start <= end <= 1:
+                wanted = "START:END with 0 <= START <= END <= 1"
+                raise SettingsError(
+                    f"{argument('guidance_interval')} must be {wanted}, got {start:g}:{end:g}."
+                )
 
     @property
     def schedule(self) -> Schedule:
@@ -250,8 +270,8 @@ class EditSettings(RunSettings):
     A field that cannot be is an error at once, and `dataclasses.replace` makes other settings of these.
 
     Examples:
-        >>> evenreel.EditSettings(prompt="a blue star", host="tokenflow", frames=(0, 16)).steps
-        25
+        >>> evenreel.EditSettings(prompt="a blue star", host="tokenflow", frames=(0, 16)).batch
+        8
         >>> evenreel.EditSettings(prompt="a blue star", steps=0)
         Traceback (most recent call last):
         evenreel.errors.SettingsError: steps must be from 1 to 1000, got 0.
@@ -265,7 +285,12 @@ class EditSettings(RunSettings):
     host: Annotated[str, NotEmpty(), Option(ALGORITHM)] = AUTO_HOST
     """Algorithm that keeps frames consistent; `evenreel hosts` lists them. `auto` is `frame` where motion modules are
     at work, else `vidtome`."""
-    steps: Annotated[int, Range(1, LARGEST_STEPS), Option(ALGORITHM)] = 25
+    steps: Annotated[
+        int | None,
+        Range(1, LARGEST_STEPS),
+        Before(EDIT_STEPS),
+        Option(ALGORITHM, default="25, or as is best for the model"),
+    ] = None
     """Denoising steps; more of them are slower and finer."""
     inversion: Annotated[str, NotEmpty(), Before("ddim"), Option(ALGORITHM)] = "flow-edit"
     """Way from the source to the noise that the edit starts from; `evenreel inversions` lists them."""
@@ -314,11 +339,12 @@ class EditSettings(RunSettings):
         if self.adapter is not None and self.adapter.as_published and self.inversion == "flow-edit":
             object.__setattr__(self, "inversion", "bilateral")
         if self.inversion_steps is not None:
-            check_range("inversion_steps", self.inversion_steps, self.steps, LARGEST_STEPS)
-            if self.inversion_steps % self.steps:
+            steps = self.steps or EDIT_STEPS
+            check_range("inversion_steps", self.inversion_steps, steps, LARGEST_STEPS)
+            if self.inversion_steps % steps:
                 raise SettingsError(
-                    f"{argument('inversion_steps')} must be a multiple of {argument('steps')} ({self.steps}), got "
-                    f"{self.inversion_steps}; try {self.steps * round(self.inversion_steps / self.steps)}."
+                    f"{argument('inversion_steps')} must be a multiple of {argument('steps')} ({steps}), got "
+                    f"{self.inversion_steps}; try {steps * round(self.inversion_steps / steps)}."
                 )
         if cut_frames(self.cuts) is not None and self.cut_threshold != type(self).cut_threshold:
             raise SettingsError(

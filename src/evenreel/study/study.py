@@ -39,7 +39,7 @@ def run_study(
             "fingerprints": prints,
             "evenreel": __version__,
             "torch": torch.__version__,
-            "machine": record.machine(backbone.device, backbone.dtype)["device_name"],
+            "machine": record.machine(backbone)["device_name"],
             "processes": processes,
             "begun": datetime.now(UTC).isoformat(timespec="seconds"),
         },

@@ -1,15 +1,15 @@
 """What a training trains, and how one step of it is computed: in which number type, with which attention kernel."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from evenreel.ops.number_types import matmul_rate
+from evenreel.ops.number_types import matmul_rate, seconds_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 HOPELESS = 0.5
@@ -82,29 +82,17 @@ def chosen(module: nn.Module, batch: Any, device: torch.device, dtype: str = "au
         for attention in attentions:
             if attention is not None:
                 module.use_attention(attention)  # pyright: ignore[reportCallIssue]
-            measured[name, attention] = min(_seconds(module, batch, device, name))
+            measured[name, attention] = seconds_of(partial(_step, module, batch, device, name), device)
     best = min(measured, key=measured.__getitem__)
     seconds = tuple((" ".join(filter(None, way)), value) for way, value in measured.items())
     return Choice(*best, seconds=seconds, told=dtype != "auto")
 
 
-def _seconds(module: nn.Module, batch: Any, device: torch.device, dtype: str) -> Iterator[float]:
-    """Of two passes; on a GPU after another two, in which it finds its kernels."""
-    for number in range(4 if device.type == "cuda" else 2):
-        _synchronised(device)
-        started = time.perf_counter()
-        with autocast(device, dtype):
-            loss, _ = module(batch)
-        loss.backward()
-        _synchronised(device)
-        module.zero_grad(set_to_none=True)
-        if device.type != "cuda" or number >= 2:
-            yield time.perf_counter() - started
-
-
-def _synchronised(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _step(module: nn.Module, batch: Any, device: torch.device, dtype: str) -> None:
+    with autocast(device, dtype):
+        loss, _ = module(batch)
+    loss.backward()
+    module.zero_grad(set_to_none=True)
 
 
 def convert(module: nn.Module, dtype: torch.dtype) -> None:

@@ -9,8 +9,8 @@ from evenreel.settings import ControlUse, EditSettings
 from evenreel.settings.fields import hints, leaves, split
 from evenreel.settings.kinds import parse_frames, parse_size
 
-PRESETS = {"quick look": 8, "as usual": 25, "careful": 50}
-"""Steps, by what people call them."""
+PRESETS = {"quick look": 8, "as usual": None, "careful": 50}
+"""Steps, by what people call them; None is as is best for the model."""
 NAMES = (
     "prompt",
     "source_prompt",
@@ -62,9 +62,11 @@ def settings_of(values: Sequence[Any]) -> EditSettings:
     told = dict(zip(NAMES, values, strict=True))
     told["frames"] = parse_frames("frames", str(told["frames"] or ":"))
     told["size"] = parse_size("size", str(told["size"])) if str(told["size"] or "").strip() else None
+    for name in ("steps", "guidance_scale"):
+        told[name] = told[name] or None  # a field that is empty says 0
     for name in ("steps", "prompt_glide", "seed", "batch"):
-        told[name] = _whole(name, told[name])
-    told["guidance_scale"] = told["guidance_scale"] or None  # a field that is empty says 0
+        if name != "steps" or told[name] is not None:
+            told[name] = _whole(name, told[name])
     if not told["control"]:
         for name in ("control", "control_kind", "control_clip"):
             del told[name]

@@ -144,7 +144,14 @@ def _fields() -> dict[str, Any]:
     text("frames", "Trim: frames, START:END", placeholder="0:16")
     with gr.Accordion("More", open=False):
         text("negative_prompt", "What it must not show")
-        made["steps"] = gr.Number(label="Steps", value=start["steps"], precision=0, minimum=1, maximum=1000)
+        made["steps"] = gr.Number(
+            label="Steps",
+            value=None,
+            placeholder="as is best for the model",
+            precision=0,
+            minimum=0,
+            maximum=1000,
+        )
         made["prompt_glide"] = gr.Number(label="Glide, in frames", value=0, precision=0, minimum=0)
         text("model", "Model", info=form.described("model"))
         made["host"] = gr.Dropdown(form.hosts(), value=start["host"], label="Host")

@@ -148,7 +148,7 @@ class Text2VideoZeroSession:
         self.motion, self.clip, self._draws = host.motion, host.clip, draws
         self.injection = InjectionState()
         self.first_frame_state = FirstFrameState()
-        self.control_first_frame_state = FirstFrameState(branches=branches(job, with_source=False))
+        self.control_first_frame_state = FirstFrameState()
         self._anchor = 0 if host.published else anchor_of(job, host.anchor)
         self.first_frames: dict[int, Latents] = {}
         """By timestep, the first frame at the level of that timestep, where it is not a frame of the clip."""
@@ -178,8 +178,9 @@ class Text2VideoZeroSession:
     def _predict(self, latents: Latents, frames: Sequence[int], timestep: int) -> Latents:
         with_source = self.injection.attention or self.injection.features or self.job.relative
         self.injection.branches = self.first_frame_state.branches = branches(
-            self.job, with_source=with_source
+            self.job, timestep, with_source=with_source
         )
+        self.control_first_frame_state.branches = branches(self.job, timestep, with_source=False)
         # Seen as the edit is where predictions are relative to it: prompts that agree then change nothing.
         self.first_frame_state.with_source = with_source and not self.job.relative
 

@@ -130,7 +130,7 @@ class TokenFlowSession:
         self.variant = host.variant
         injected = (host.pnp_attn, host.pnp_conv) if host.mode == "pnp" else (0.0, 0.0)
         self.plan = InjectionPlan.of(job, *injected)
-        self.injection = InjectionState(branches=branches(job, with_source=True))
+        self.injection = InjectionState()
         self.state = PropagationState(
             self.injection, matcher, source_takes=self.variant.source_takes or job.relative
         )
@@ -155,6 +155,7 @@ class TokenFlowSession:
         With motion modules, which need whole windows, both pass together: in every layer keyframes come first.
         """
         self.injection.attention, self.injection.features = self.plan.at(step_index)
+        self.injection.branches = branches(self.job, timestep, with_source=True)
         keyframes = tuple(self.draw(step_index, len(latents)))
         try:
             if self.job.motion is not None:

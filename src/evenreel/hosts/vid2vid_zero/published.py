@@ -72,7 +72,8 @@ class PublishedSession(Vid2VidZeroSession):
             assert job.source is not None, "checked when it began"
             self.source = job.source.read(timestep).to(latents)
         rows = [(self.source, job.source_prompt_embeds), (latents, job.prompt_embeds)]
-        if job.guidance_scale != 1:
+        scale = job.guidance_at(timestep)
+        if scale != 1:
             negative = job.null_embeds.get(timestep, job.negative_prompt_embeds)
             rows = [(self.source, negative), (latents, negative), *rows]
         self._set(step_index, len(rows), source=len(rows) - 2)
@@ -82,7 +83,7 @@ class PublishedSession(Vid2VidZeroSession):
             noise_pred = self.backbone.predict_noise(
                 guidance.stack([branch for branch, _ in rows]), timestep, torch.cat(prompt_embeds)
             )
-        source, edit = self._guided(guidance.split(noise_pred, len(rows)))
+        source, edit = self._guided(guidance.split(noise_pred, len(rows)), scale)
         later = job.timesteps[step_index + 1 :]
         below = schedule.alpha(later[0]) if later else schedule.final_alpha_cumprod
         self.source = ddim.step(self.source, source, schedule.alpha(timestep), below)
@@ -96,9 +97,9 @@ class PublishedSession(Vid2VidZeroSession):
         """Take the source as a session that was stopped had sampled it."""
         self.source = carried["source"].to(self.backbone.device)
 
-    def _guided(self, parts: tuple[Latents, ...]) -> tuple[Latents, ...]:
+    @staticmethod
+    def _guided(parts: tuple[Latents, ...], scale: float) -> tuple[Latents, ...]:
         """Source and edit."""
         if len(parts) == 2:
             return parts
-        scale = self.job.guidance_scale
         return tuple(guidance.combine(*pair, scale) for pair in zip(parts[:2], parts[2:], strict=True))

@@ -101,7 +101,7 @@ class Vid2VidZeroSession:
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
         """Guided noise prediction; where windows meet is drawn anew at every step."""
         with_source = self.job.relative or step_index < max(self.plan.text_steps, self.plan.self_steps)
-        self._set(step_index, branches(self.job, with_source=with_source), source=0)
+        self._set(step_index, branches(self.job, timestep, with_source=with_source), source=0)
         anchor = anchor_of(self.job, self.anchor)
         later, earlier = self._windows(step_index, timestep, len(latents), anchor)
         following = dict(pairwise(later))

@@ -101,7 +101,7 @@ class VidToMeSession:
         self.plan = InjectionPlan.of(job, host.pnp_attn, host.pnp_conv)
         # The source takes part in every step, also when nothing is injected any more: it sways which tokens merge.
         self.with_source = self.plan.steps > 0 or job.relative
-        self.injection = InjectionState(branches=branches(job, with_source=self.with_source))
+        self.injection = InjectionState()
         settings = MergeSettings(
             local_ratio=host.local_merge_ratio,
             global_ratio=host.global_merge_ratio,
@@ -110,7 +110,7 @@ class VidToMeSession:
             aligned=host.align_branches or self.plan.steps > 0,
             max_downsample=host.max_downsample,
         )
-        self.merging = MergingState(settings, branches=self.injection.branches)
+        self.merging = MergingState(settings)
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
         """At the inverted source, or at noise."""
@@ -119,6 +119,8 @@ class VidToMeSession:
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
         """Guided noise prediction; chunks, their order and all draws are new at every step."""
         self.injection.attention, self.injection.features = self.plan.at(step_index)
+        count = branches(self.job, timestep, with_source=self.with_source)
+        self.injection.branches = self.merging.branches = count
         self.merging.latent_size = (latents.shape[2], latents.shape[3])
         try:
             return self._predict(latents, step_index, timestep)

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from evenreel.backbones import Backbone, load_backbone
+from evenreel.backbones import Backbone
 from evenreel.errors import EvenreelError
 from evenreel.jobs.job import Job
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings
 from evenreel.workflows.batch.table import Row, model_of
 from evenreel.workflows.editing.resume import resume_job
-from evenreel.workflows.editing.run_setup import model_options
+from evenreel.workflows.editing.run_setup import loaded, may_be_mixed
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,10 @@ class LastModel:
 
     def of(self, settings: EditSettings, *, download: bool = False) -> Backbone:
         """Return the model of some settings, loaded unless it is there. Raises: WeightsError, PluginError."""
-        key = model_of(settings)
+        key = (*model_of(settings), may_be_mixed(settings))
         if self._backbone is None or key != self._key:
             self._backbone = None  # there may not be room for two
-            self._backbone = load_backbone(
-                settings.model,
-                device=settings.device,
-                dtype=settings.dtype,
-                download=download,
-                **model_options(settings),
-            )
+            self._backbone = loaded(settings, download=download)
             self._key = key
         return self._backbone
 

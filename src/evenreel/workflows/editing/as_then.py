@@ -26,6 +26,8 @@ def settings_of_then(values: Mapping[str, Any], *, from_text: bool) -> EditSetti
     """Return the settings that a record was made with. Raises: SettingsError, PluginError for what is not there."""
     kind = GenerateSettings if from_text else EditSettings
     told = _with_newer(kind, values["settings"])
+    if told.get("dtype", "auto") == "auto" and _machine_dtype(values) == "float32":
+        told["dtype"] = "float32"  # which is what `auto` was on a CPU
     settings = kind.from_json(told)
     changes = _host_options(settings, values)
     if isinstance(settings, EditSettings):
@@ -95,6 +97,11 @@ def _other_than(
                 *(whose, name, value),
             )
     return other
+
+
+def _machine_dtype(values: Mapping[str, Any]) -> object:
+    machine = values.get("machine")
+    return cast("Mapping[str, Any]", machine).get("dtype") if isinstance(machine, Mapping) else None
 
 
 def _with_newer(kind: type[RunSettings], told: Mapping[str, Any]) -> dict[str, Any]:

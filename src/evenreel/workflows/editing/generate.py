@@ -76,6 +76,7 @@ class Generation(Stages):
                 source_prompt_embeds=negative,
                 prompts=self.written(settings.frames, ""),
                 guidance_scale=self.guidance_scale,
+                guidance_interval=self.guided_timesteps,
                 seed=settings.seed,
                 batch=settings.batch,
                 control=self.control(size, 0, settings.frames),

@@ -32,7 +32,12 @@ def refuse_idle(host: Host, settings: RunSettings, occasion: Occasion) -> None:
 
 
 def notices(
-    settings: RunSettings, host: Host, inversion: Inversion | None, guidance_scale: float, occasion: Occasion
+    settings: RunSettings,
+    host: Host,
+    inversion: Inversion | None,
+    guidance_scale: float,
+    steps: int,
+    occasion: Occasion,
 ) -> Iterator[str]:
     """Yield a sentence for each setting that another one switches off; `inversion` is None where there is none."""
     if guidance_scale == 0:
@@ -43,10 +48,12 @@ def notices(
             yield "guidance_scale 1 switches guidance off, so that the negative prompt does not count"
         if occasion.null_texts:
             yield "guidance_scale 1 leaves no null text to find: the inversion is that of ddim"
+        if settings.guidance_interval is not None:
+            yield "guidance_scale 1 switches guidance off, so that its interval does not count"
     if not settings.schedule.is_constant and occasion.with_source_prompt:
         yield "a prompt that changes along the clip switches off what compares its words with the source's"
-    if isinstance(settings, EditSettings) and not round(settings.strength * settings.steps):
-        yield f"strength {settings.strength:g} of {settings.steps} steps is none: the source stays"
+    if isinstance(settings, EditSettings) and not round(settings.strength * steps):
+        yield f"strength {settings.strength:g} of {steps} steps is none: the source stays"
     for control in settings.control or ():
         if control.scale == 0:
             which = (

@@ -177,7 +177,7 @@ def decided(source: SourceClip, inversion: Inversion, host: Host) -> dict[str, A
     return {
         "latents": inversions.digest(source.latents),
         "model": backbone.fingerprint,
-        "machine": record.machine(backbone.device, backbone.dtype),
+        "machine": record.machine(backbone),
         "versions": record.versions(),
         "inversion": [inversion.name, record.plain(inversion)],
         "timesteps": source.timesteps,

@@ -53,7 +53,7 @@ class Pipeline(Stages):
     @cached_property
     def timesteps(self) -> tuple[int, ...]:
         """Those of the run, descending: the last ones, as many as `strength` has it."""
-        timesteps = self.backbone.schedule.timesteps(self.settings.steps)
+        timesteps = self.backbone.schedule.timesteps(self.steps)
         return timesteps[len(timesteps) - round(self.settings.strength * len(timesteps)) :]
 
     @cached_property
@@ -205,6 +205,7 @@ class Pipeline(Stages):
                 source=inverted.trajectory,
                 clean=latents,
                 guidance_scale=self.guidance_scale,
+                guidance_interval=self.guided_timesteps,
                 seed=settings.seed,
                 batch=settings.batch,
                 anchor=self.plain.index(False) if False in self.plain else 0,
@@ -257,7 +258,7 @@ class Pipeline(Stages):
                     prompt_embeds=prompt_embeds,
                     negative_prompt_embeds=negative_prompt_embeds,
                     guidance_scale=self.guidance_scale,
-                    refinement=(settings.inversion_steps or settings.steps) // settings.steps,
+                    refinement=(settings.inversion_steps or self.steps) // self.steps,
                     seed=settings.seed,
                     batch=together or settings.batch,
                     together=together is not None,

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 from evenreel._version import __version__
+from evenreel.backbones import Backbone
+from evenreel.backbones.devices import MIXED
 from evenreel.errors import ClipError, OutputError, SettingsError, argument
 from evenreel.files import Aside, unwritable
 from evenreel.installed import LIBRARIES, version
@@ -49,15 +51,21 @@ def versions() -> dict[str, str]:
     return {"evenreel": __version__, "python": platform.python_version(), **libraries}
 
 
-def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def machine(backbone: Backbone) -> dict[str, Any]:
     """Where and in what numbers an edit was computed."""
+    device = backbone.device
     return {
         "platform": platform.platform(),
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": number_type(backbone),
         "threads": torch.get_num_threads(),
     }
+
+
+def number_type(backbone: Backbone) -> str:
+    """Name what a model computes in, as the setting `dtype` does."""
+    return MIXED if getattr(backbone, "mixed", False) else str(backbone.dtype).removeprefix("torch.")
 
 
 def described(info: VideoInfo) -> dict[str, Any]:

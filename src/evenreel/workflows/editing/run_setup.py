@@ -9,15 +9,16 @@ import torch
 
 from evenreel import registry
 from evenreel.backbones import Backbone, load_backbone
+from evenreel.backbones.devices import MIXED
 from evenreel.errors import OutputError, SettingsError, argument
 from evenreel.hosts.base import Host, create_host
 from evenreel.progress import Progress
-from evenreel.settings import RunSettings
+from evenreel.settings import EditSettings, RunSettings
 from evenreel.settings.fields import leaves
 from evenreel.settings.kinds import Place, split_file
 from evenreel.settings.runs import Run
 from evenreel.video import VideoInfo, probe
-from evenreel.workflows.editing import idle, record, resource_use
+from evenreel.workflows.editing import idle, number_type, record, resource_use
 from evenreel.workflows.editing.adapter_use import AdapterInUse
 from evenreel.workflows.editing.callers import check_backbone
 from evenreel.workflows.editing.control_use import Conditions
@@ -57,10 +58,10 @@ def opened(
     stopwatch = Stopwatch(torch.device("cpu"))
     with stopwatch.stage("load"):
         if backbone is None:
-            backbone = _loaded(settings, download=download)
+            backbone = loaded(settings, download=download)
         else:
             settings = _settings_of(backbone, settings)
-        timesteps = backbone.schedule.timesteps(settings.steps)  # too many steps, or
+        _ = backbone.schedule.timesteps(settings.steps or 1)  # too many steps, or
         additions = Additions.opened(
             backbone,
             prompts,
@@ -76,13 +77,14 @@ def opened(
         motion = MotionInUse.opened(
             settings.motion, settings.motion_window, backbone, host, download=download
         )
+        stages = kind(backbone, host, settings, progress, stopwatch, conditions, adapter, additions, motion)
         if adapter is not None:
+            timesteps = backbone.schedule.timesteps(stages.steps)
             idle.check_window(adapter, timesteps, len(backbone.schedule.alphas_cumprod))
     stopwatch.device = backbone.device
     resource_use.reset_device_peak(backbone.device)
-    stages = kind(backbone, host, settings, progress, stopwatch, conditions, adapter, additions, motion)
     occasion = idle.occasion_of(settings, stages.guidance_scale, frames)
-    for notice in idle.notices(settings, host, inversion, stages.guidance_scale, occasion):
+    for notice in idle.notices(settings, host, inversion, stages.guidance_scale, stages.steps, occasion):
         stages.notice(notice)
     return stages
 
@@ -95,7 +97,7 @@ def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
     return {
         "record_version": record.RECORD_VERSION,
         "made": record.now(),
-        "settings": {**found, "guidance_scale": stages.guidance_scale},
+        "settings": {**found, **stages.chosen, **_number_type(backbone)},
         "model": {"name": backbone.name, "fingerprint": backbone.fingerprint},
         "host": {"name": settings.host, "settings": record.plain(stages.host)},
         "control": None if conditions is None else conditions.described(),
@@ -105,13 +107,25 @@ def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
         "warnings": list(stages.notices),
         "working_size": list(working),
         "versions": record.versions(),
-        "machine": record.machine(backbone.device, backbone.dtype),
+        "machine": record.machine(backbone),
         "seconds": {stage: round(seconds, 3) for stage, seconds in stages.stopwatch.seconds.items()},
         "peak_memory": {
             "process_bytes": resource_use.peak_process_bytes(),
             "device_bytes": resource_use.peak_device_bytes(backbone.device),
         },
     }
+
+
+def may_be_mixed(settings: RunSettings) -> bool:
+    """Whether a run is of the kind whose quality in mixed precision was measured (docs/performance.md)."""
+    host = chosen_host(settings.host, settings.motion, settings.model, settings.usual_host)
+    edit = isinstance(settings, EditSettings) and host == "frame"
+    return edit and settings.dtype == "auto" and not settings.exact
+
+
+def _number_type(backbone: Backbone) -> dict[str, str]:
+    """What a record says in the place of `auto` where that is not the same on all machines of a kind."""
+    return {"dtype": record.number_type(backbone)} if backbone.device.type == "cpu" else {}
 
 
 def described_output(target: Path, finished: Path) -> dict[str, Any]:
@@ -146,14 +160,18 @@ def check_apart(
         record.check_record_place(record_path)
 
 
-def _loaded(settings: RunSettings, *, download: bool) -> Backbone:
-    return load_backbone(
+def loaded(settings: RunSettings, *, download: bool) -> Backbone:
+    """Load the model of some settings, in the number type that suits them. Raises: WeightsError, PluginError."""
+    backbone = load_backbone(
         settings.model,
         device=settings.device,
         dtype=settings.dtype,
         download=download,
         **model_options(settings),
     )
+    if may_be_mixed(settings):
+        number_type.choose(backbone, settings.batch)
+    return backbone
 
 
 def model_options(settings: RunSettings) -> dict[str, Any]:
@@ -165,7 +183,7 @@ def model_options(settings: RunSettings) -> dict[str, Any]:
 def _settings_of(backbone: Backbone, settings: Run) -> Run:
     """Settings that name the model that is used, not the one that would have been loaded."""
     same = backbone.name == settings.model or _is_registered(settings.model, backbone.name)
-    dtype = str(backbone.dtype).removeprefix("torch.")
+    dtype = record.number_type(backbone)
     loaded_with = dict(getattr(backbone, "options", {}))
     if different := [
         name for name, value in model_options(settings).items() if loaded_with.get(name, 1) != value
@@ -189,7 +207,7 @@ def _settings_of(backbone: Backbone, settings: Run) -> Run:
         **loaded_with,
         model=settings.model if same else backbone.name,
         device=str(backbone.device),
-        dtype=dtype if dtype in ("float32", "float16", "bfloat16") else settings.dtype,
+        dtype=dtype if dtype in ("float32", "float16", "bfloat16", MIXED) else settings.dtype,
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from evenreel.backbones import Backbone
+from evenreel.backbones.base import QuickEdit
 from evenreel.backbones.control import AnyControl
 from evenreel.diffusion import sampling
 from evenreel.diffusion.inversion import Inverted
@@ -23,6 +24,7 @@ from evenreel.ops.regions import Weights
 from evenreel.progress import Progress, tracked
 from evenreel.scratch import joined
 from evenreel.settings import EditSettings, RunSettings
+from evenreel.settings.runs import EDIT_STEPS
 from evenreel.types import Latents, Pixels
 from evenreel.video import VideoInfo, from_model
 from evenreel.workflows.editing.adapter_use import AdapterInUse
@@ -36,6 +38,8 @@ from evenreel.workflows.editing.sizes import window_length
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")
 
+ROUNDING = 1e-6
+"""Shares such as 0.55 of 1000 are a hair more than they say."""
 SAME_SHAPE = 0.1
 """Logarithm of the ratio of two aspects that count as one: frames of models have sides of certain multiples only."""
 
@@ -122,6 +126,46 @@ class Stages:
         told = self.settings.guidance_scale
         return getattr(self.backbone.guidance, self.kind) if told is None else told
 
+    @property
+    def quick(self) -> QuickEdit | None:
+        """What saves time in the model's edits, where this is one of those that it was measured with."""
+        settings = self.settings
+        measured = (
+            isinstance(settings, EditSettings)
+            and settings.inversion == "flow-edit"
+            and self.host.name == "frame"
+            and self.motion is not None
+        )
+        return self.backbone.guidance.quick_edit if measured and not settings.exact else None
+
+    @property
+    def steps(self) -> int:
+        """As the settings have it, else the model."""
+        return self.settings.steps or (EDIT_STEPS if self.quick is None else self.quick.steps)
+
+    @property
+    def guidance_interval(self) -> tuple[float, float]:
+        """Noise levels with guidance, from 0 (clean) to 1: as the settings have it, else the model."""
+        usual = (0.0, 1.0) if self.quick is None else self.quick.guidance_interval
+        return self.settings.guidance_interval or usual
+
+    @property
+    def guided_timesteps(self) -> tuple[float, float] | None:
+        """The same in training timesteps; None is all of them."""
+        if self.guidance_interval == (0.0, 1.0):
+            return None
+        first, last = (share * len(self.backbone.schedule.alphas_cumprod) for share in self.guidance_interval)
+        return first - ROUNDING, last + ROUNDING
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What settings leave to the model, as plain values."""
+        return {
+            "guidance_scale": self.guidance_scale,
+            "guidance_interval": list(self.guidance_interval),
+            "steps": self.steps,
+        }
+
     def control(self, size: tuple[int, int], first: int, count: int) -> AnyControl | None:
         """What the ControlNets see of frames from `first` on, at (width, height) `size`."""
         if self.conditions is None:
@@ -155,7 +199,7 @@ class Stages:
     @cached_property
     def timesteps(self) -> tuple[int, ...]:
         """Those of the run, descending."""
-        return self.backbone.schedule.timesteps(self.settings.steps)
+        return self.backbone.schedule.timesteps(self.steps)
 
     def embedded(self, frames: int, *others: str) -> tuple[torch.Tensor, ...]:
         """The prompt, a row for all frames or one for each where it changes; then a row for each of `others`."""

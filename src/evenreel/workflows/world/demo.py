@@ -69,7 +69,7 @@ def run_demo(
     *,
     host: str = "auto",
     frames: int = 16,
-    steps: int = 25,
+    steps: int | None = None,
     seed: int = 0,
     model: str = "mini",
     progress: Progress = silent,
