@@ -157,6 +157,7 @@ def _settings(
 ) -> EditSettings:
     told = {
         "keep": "off",  # what a host does is measured everywhere
+        "exact": True,  # and as it was published
         "steps": item.steps,
         "seed": item.seed,
         "inversion": item.inversion,
