@@ -3,6 +3,7 @@
     python benchmarks/edits.py                                       # twelve clips by the defaults of `evenreel edit`
     python benchmarks/edits.py default tokenflow tokenflow,guidance_scale=5 --clips 12 --model FOLDER
     python benchmarks/edits.py frame frame,control=blur frame,control=frozen frame,control=shuffled
+    python benchmarks/edits.py default,exact=true default,dtype=mixed default,exact=true,guidance_interval=[0.3,1]
 
 A row is a host (`default` for that of `evenreel edit`) and, after commas, its settings or those of the edit. `control=`
 spoils the finished edit: blur (one pixel), frozen (its first frame for ever), shuffled (its frames in another order).
@@ -12,6 +13,7 @@ along its own motion; where it has none, because nothing moves, there is a dash.
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +84,7 @@ CONTROLS: Mapping[str, Callable[[Frames], Frames]] = {
 
 def settings_of(row: str) -> tuple[dict[str, Any], str]:
     """`host,name=value,...` as settings of an edit, and the control."""
-    host, *pairs = row.split(",")
+    host, *pairs = re.split(r",(?![^[]*\])", row)  # not inside a list
     values: dict[str, Any] = {} if host == "default" else {"host": host}
     options, control = {}, ""
     for pair in pairs:
@@ -168,7 +170,9 @@ def main() -> None:
     numbers = options.numbers or range(options.first, options.first + options.clips)
     for count, number in enumerate(numbers, 1):
         edit = WorldEdit.drawn(number, options.frames, options.most)
-        made: dict[str, tuple[Frames, float]] = {}  # rows that differ in the control alone share an edit
+        made: dict[
+            str, tuple[Frames, float, float]
+        ] = {}  # rows that differ in the control alone share an edit
         strips: dict[str, Frames] = {}
         for row in rows:
             values, control = told[row]
@@ -177,13 +181,16 @@ def main() -> None:
             if key not in done:
                 same = json.dumps(settings.to_json())
                 if same not in made:
-                    start = time.perf_counter()
+                    backbone.mixed = settings.dtype == "mixed"  # what loading one for each would do
+                    start, start_cpu = time.perf_counter(), time.process_time()
                     frames = edit_frames(backbone, edit.source.frames, settings)
-                    made[same] = frames, time.perf_counter() - start
-                frames, seconds = made[same]
+                    taken = time.perf_counter() - start, time.process_time() - start_cpu
+                    made[same] = frames, *taken
+                frames, seconds, cpu_seconds = made[same]
                 frames = CONTROLS[control](frames)
                 strips[row] = frames
                 item = {"key": key, "row": row, "clip": number, "change": edit.change, "seconds": seconds}
+                item["cpu_seconds"] = cpu_seconds
                 item |= measured(edit, frames, None, MEASURED)
                 item["answer"] = measured(edit, edit.truth.frames, None, OF_TRUTH)
                 done[key] = item

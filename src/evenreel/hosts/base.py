@@ -337,9 +337,10 @@ def predict_in_windows(
     return noise_pred
 
 
-def branches(job: EditJob, timestep: int, *, with_source: bool) -> int:
-    """Count the branches that `predict_guided` stacks at a timestep."""
-    return 1 + (job.guidance_at(timestep) != 1) + with_source
+def branches(job: EditJob, timestep: int | None = None, *, with_source: bool) -> int:
+    """Count the branches that `predict_guided` stacks at a timestep; None is one with guidance, if there is any."""
+    guidance_scale = job.guidance_scale if timestep is None else job.guidance_at(timestep)
+    return 1 + (guidance_scale != 1) + with_source
 
 
 def prefixed(

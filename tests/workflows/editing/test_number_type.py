@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from evenreel import EditSettings
-from evenreel.backbones import load_backbone
+from evenreel import EditSettings, edit_file
+from evenreel.backbones import devices, load_backbone
 from evenreel.jobs import places
-from evenreel.workflows.editing import number_type, record
+from evenreel.workflows.editing import number_type, record, repeat
 from evenreel.workflows.editing.run_setup import may_be_mixed
 
 
@@ -102,6 +102,23 @@ def test_measuring_leaves_the_model_as_it_was(tiny):
 )
 def test_runs_that_may_be_mixed(changes, expected):
     assert may_be_mixed(EditSettings(prompt="a star", **changes)) == expected
+
+
+def test_a_mixed_edit_is_repeated_as_it_was_or_where_that_is_slow_in_float32(
+    tiny_folder, clip_with_sound, tmp_path, monkeypatch
+):
+    settings = EditSettings(
+        prompt="a star", model=str(tiny_folder), device="cpu", dtype="mixed", steps=1, size=32, frames=(0, 1)
+    )
+    monkeypatch.setattr(devices, "is_slow", lambda *_: False)
+    made = edit_file(clip_with_sound, tmp_path / "a.mkv", settings)
+    found = {}
+    for slow in (False, True):
+        monkeypatch.setattr(repeat, "is_slow", lambda *_, slow=slow: slow)
+        found[slow] = repeat.repeat_edit(made.record_path, tmp_path / f"{slow}.mkv").record
+    assert found[False]["settings"] == made.record["settings"]
+    assert found[False]["output"]["sha256"] == made.record["output"]["sha256"]
+    assert [found[slow]["settings"]["dtype"] for slow in (False, True)] == ["mixed", "float32"]
 
 
 def test_records_name_it(tiny):

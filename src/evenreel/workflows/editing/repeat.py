@@ -1,5 +1,7 @@
 """An edit, or a clip made from text, run again from its record."""
 
+import dataclasses
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +15,10 @@ from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import load_clip
 from evenreel.backbones.control import is_control
+from evenreel.backbones.devices import MIXED, choose_device
 from evenreel.errors import ClipError, SettingsError, WeightsError
 from evenreel.files import shown
+from evenreel.ops.number_types import is_slow
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.video import probe
@@ -26,6 +30,8 @@ from evenreel.workflows.editing.generate import generate_file
 from evenreel.workflows.editing.motion_use import folder_of
 from evenreel.workflows.editing.record import FileResult
 from evenreel.workflows.editing.run_setup import model_options
+
+log = logging.getLogger(__name__)
 
 
 class _Part(BaseModel):
@@ -115,6 +121,11 @@ def repeat_edit(
     settings = settings_of_then(values, from_text=from_text)
     for clip in clips:
         _check_same(Path(clip.path), clip.sha256)
+    if settings.dtype == MIXED and is_slow(torch.bfloat16, choose_device(settings.device)):
+        log.warning(
+            "bfloat16 is slow here, so the run is repeated in float32: the frames may differ a little."
+        )
+        settings = dataclasses.replace(settings, dtype="float32")
     backbone = load_backbone(
         settings.model, device=settings.device, dtype=settings.dtype, **model_options(settings)
     )
