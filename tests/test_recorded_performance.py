@@ -31,6 +31,9 @@ def table():
     for row in dict.fromkeys(line["row"] for line in LINES):
         lines = of_row(row)
         gains = [line["truth_psnr"] - exact[clip]["truth_psnr"] for clip, line in lines.items()]
+        warped = [
+            line["object_warp_error"] / exact[clip]["object_warp_error"] for clip, line in lines.items()
+        ]
         cells = [
             f"{len(lines)}",
             f"{median(line['cpu_seconds'] for line in lines.values()):.1f}",
@@ -39,7 +42,7 @@ def table():
             "" if row == EXACT else f"{fmean(gains):+.2f} ({min(gains):+.2f}, {max(gains):+.2f})",
             f"{fmean(100 * line['asked'] for line in lines.values()):.0f}",
             f"{fmean(100 * line['kept'] for line in lines.values()):.0f}",
-            f"{median(line['object_warp_error'] / exact[clip]['object_warp_error'] for clip, line in lines.items()):.2f}",
+            f"{median(warped):.2f}",
         ]
         yield f"| {row} | {' | '.join(cells)} |"
 
