@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evenreel.backbones import load_backbone
+from evenreel.backbones.stable_diffusion import StableDiffusion
 from evenreel.settings import EditSettings
 from evenreel.types import Frames
 from evenreel.video import film_strip, from_model
@@ -181,7 +182,8 @@ def main() -> None:
             if key not in done:
                 same = json.dumps(settings.to_json())
                 if same not in made:
-                    backbone.mixed = settings.dtype == "mixed"  # what loading one for each would do
+                    if isinstance(backbone, StableDiffusion):  # as it would be if it were loaded for each row
+                        backbone.mixed = settings.dtype == "mixed"
                     start, start_cpu = time.perf_counter(), time.process_time()
                     frames = edit_frames(backbone, edit.source.frames, settings)
                     taken = time.perf_counter() - start, time.process_time() - start_cpu

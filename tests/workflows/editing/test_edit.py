@@ -150,12 +150,19 @@ class TestRecord:
         record = json.loads((tmp_path / "out.json").read_text())
         assert record == result.record
         assert EditSettings.from_json(record["settings"]) == dataclasses.replace(
-            chosen, guidance_scale=7.5, host="vidtome", motion="off"
+            chosen,
+            guidance_scale=7.5,
+            guidance_interval=(0.0, 1.0),
+            host="vidtome",
+            motion="off",
+            dtype="float32",
         )
         assert record["host"]["settings"]["chunk_size"] == 2
         assert record["frames"] == {"first": 1, "written": 5}
         assert {"evenreel", "python", "torch", "diffusers"} <= record["versions"].keys()
-        assert {"load", "hash", "encode", "invert", "sample", "decode", "write"} == record["seconds"].keys()
+        assert {"load", "hash", "read", "encode", "invert", "sample", "decode", "write"} == record[
+            "seconds"
+        ].keys()
         assert record["source"]["average_rate"] == "25"
         assert len(record["model"]["fingerprint"]) == 64
 
