@@ -111,11 +111,11 @@ def test_a_mixed_edit_is_repeated_as_it_was_or_where_that_is_slow_in_float32(
         prompt="a star", model=str(tiny_folder), device="cpu", dtype="mixed", steps=1, size=32, frames=(0, 1)
     )
     monkeypatch.setattr(devices, "is_slow", lambda *_: False)
-    made = edit_file(clip_with_sound, tmp_path / "a.mkv", settings)
+    made = edit_file(clip_with_sound, tmp_path / "a.mp4", settings)
     found = {}
     for slow in (False, True):
         monkeypatch.setattr(repeat, "is_slow", lambda *_, slow=slow: slow)
-        found[slow] = repeat.repeat_edit(made.record_path, tmp_path / f"{slow}.mkv").record
+        found[slow] = repeat.repeat_edit(made.record_path, tmp_path / f"{slow}.mp4").record
     assert found[False]["settings"] == made.record["settings"]
     assert found[False]["output"]["sha256"] == made.record["output"]["sha256"]
     assert [found[slow]["settings"]["dtype"] for slow in (False, True)] == ["mixed", "float32"]
