@@ -1,6 +1,6 @@
 """The adapter as a whole: LoRA and prompt tokens, at work in a window of noise levels, around any host."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -75,7 +75,7 @@ class Adapter(nn.Module):
         scale: float | None = None,
         window: Window | None = None,
         fused: bool = False,
-    ) -> Iterator["AttachedAdapter"]:
+    ) -> Generator["AttachedAdapter"]:
         """At work in a model while inside: its LoRA by itself, its tokens through `EditJob.prefix`.
 
             with adapter.attach(backbone, hidden=hidden) as attached:

@@ -1,6 +1,6 @@
 """What a UNet's decoder attends to, collected while it runs: the features that temporal losses compare."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from evenreel.backbones import hooks, layers
 
 
 @contextmanager
-def features_collected(unet: Any, names: Sequence[str] | None = None) -> Iterator[dict[str, Tensor]]:
+def features_collected(unet: Any, names: Sequence[str] | None = None) -> Generator[dict[str, Tensor]]:
     """Outputs (batch, tokens, channels) of self-attentions by processor name, those of the last network call.
 
     They are what comes out of the output projection, with their gradients. `names` are by default those of

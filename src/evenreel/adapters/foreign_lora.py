@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,7 +100,7 @@ def read_lora(path: str | Path, backbone: Any) -> ForeignLora:
 
 
 @contextmanager
-def loras_attached(backbone: Any, loras: Sequence[tuple[ForeignLora, float]]) -> Iterator[None]:
+def loras_attached(backbone: Any, loras: Sequence[tuple[ForeignLora, float]]) -> Generator[None]:
     """Change a model's weights by LoRAs, each by its weight, while inside: W + sum of weight * what it adds.
 
     Weights that change are copied, and the model's own come back afterwards, bit for bit. Raises: WeightsError where a

@@ -3,7 +3,7 @@
 What is attached stands in the place of layers and changes none of them, so taking it away leaves no trace.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -129,7 +129,7 @@ class LoraSwitch:
 @contextmanager
 def lora_attached(
     unet: nn.Module, lora: Lora, *, scale: float = 1.0, fused: bool = False, trainable: bool = False
-) -> Iterator[LoraSwitch]:
+) -> Generator[LoraSwitch]:
     """Change a UNet's layers by `scale` times the LoRA while inside; other adapters in the model stay at work.
 
     `fused` adds the product of the factors to (copies of) the weights, which costs their memory but no time.

@@ -33,7 +33,7 @@ class Inverted:
     """Where sampling goes, descending; the first one is where an edit begins."""
     trajectory: Trajectory
     """The clip at the level of each of `timesteps`."""
-    null_embeds: Mapping[int, PromptRows] = field(default_factory=dict)
+    null_embeds: Mapping[int, PromptRows] = field(default_factory=dict[int, PromptRows])
     """By timestep, what guided sampling takes in the place of the negative prompt; empty where nothing does."""
     added_noise: Trajectory | None = None
     """What a step adds to its mean on leaving each of `timesteps`; None where steps are deterministic."""

@@ -127,7 +127,7 @@ def _alphas_cumprod(config: Mapping[str, Any]) -> tuple[float, ...]:
     alphas_cumprod = torch.cumprod(1.0 - _betas(config), dim=0)
     if config.get("rescale_betas_zero_snr"):
         alphas_cumprod = _without_signal_at_the_end(alphas_cumprod)
-    return tuple(alphas_cumprod.tolist())
+    return tuple(float(alpha) for alpha in alphas_cumprod.unbind())
 
 
 def _without_signal_at_the_end(alphas_cumprod: torch.Tensor) -> torch.Tensor:

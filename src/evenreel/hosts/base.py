@@ -1,10 +1,10 @@
 """What a host is, what it is given, and the one network call that all of them make."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, cast, runtime_checkable
 from weakref import WeakSet
 
 import torch
@@ -46,7 +46,7 @@ class EditJob:
     """What the edit shows."""
     negative_prompt_embeds: PromptRows
     """What it must not show."""
-    null_embeds: Mapping[int, PromptRows] = field(default_factory=dict)
+    null_embeds: Mapping[int, PromptRows] = field(default_factory=dict[int, PromptRows])
     """By timestep, what null-text inversion found in the place of `negative_prompt_embeds`."""
     source_prompt_embeds: PromptRows
     """What the source shows: text of the source branch, from which features are injected."""
@@ -152,11 +152,11 @@ def sole_session(attach: Callable[..., Iterator[Session]]) -> Callable[..., Abst
     Other threads wait until the session is over. Raises: SettingsError for a second session inside the first one's
     `with` block, since both would change the same layers.
     """
-    attached = contextmanager(attach)
+    attached = contextmanager(cast("Callable[..., Generator[Session]]", attach))
 
     @wraps(attach)
     @contextmanager
-    def alone(host: Any, backbone: Backbone, *args: Any, **kwargs: Any) -> Iterator[Session]:
+    def alone(host: Any, backbone: Backbone, *args: Any, **kwargs: Any) -> Generator[Session]:
         unet = backbone.unet
         with exclusive(unet):
             if unet in _in_session:
@@ -254,7 +254,7 @@ def create_host(name: str, options: Mapping[str, Any] | None = None, *, with_sou
     Where there is no source, the defaults of a host that `HasSourcelessDefaults` are those.
     """
     host_class = registry.find(registry.HOSTS, name)
-    defaults = {} if with_source else _without_source(host_class)
+    defaults: Mapping[str, Any] = {} if with_source else _without_source(host_class)
     return read(host_class, {**defaults, **(options or {})}, f"host {name}", within=f"{name}.")
 
 
@@ -331,9 +331,9 @@ def predict_in_windows(
         )
         return predict_fused(latents, windows, lambda window: predict(window.frames))
     noise_pred = room_like(latents)
-    batches = [frames.tolist() for frames in torch.arange(len(latents)).split(job.batch)]
+    batches = [range(len(latents))[start : start + job.batch] for start in range(0, len(latents), job.batch)]
     for frames in sorted(batches, key=lambda frames: first not in frames):
-        noise_pred[frames] = predict(frames).to(noise_pred)
+        noise_pred[list(frames)] = predict(frames).to(noise_pred)
     return noise_pred
 
 

@@ -31,7 +31,7 @@ def attend(
     projected = _Projected(attn)
     projected.project(keys, values)
     rows = max(1, _SCORES_AT_ONCE // (attn.heads * len(values) * values.shape[1]))
-    blocks = queries.expand(len(values), -1, -1).split(rows, dim=1)
+    blocks = torch.split(queries.expand(len(values), -1, -1), rows, dim=1)
     return torch.cat([inner(projected, block, values) for block in blocks], dim=1)
 
 

@@ -48,7 +48,7 @@ class FrameHost:
 
     def idle(self, occasion: Occasion) -> Mapping[str, str]:
         """Return what has no effect: nothing is random, and attention to words needs words on both sides."""
-        idle = {}
+        idle: dict[str, str] = {}
         if not occasion.with_source_prompt:
             idle["p2p_cross"] = "there is no source prompt to take attention from"
         if occasion.with_source:

@@ -1,6 +1,6 @@
 """Plug-and-play injection (arXiv:2211.12572): the edit takes layout from the source's attention and features."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -103,7 +103,7 @@ def source_attentions(unet: Any, state: InjectionState) -> dict[str, SourceAtten
 
 
 @contextmanager
-def features_injected(unet: Any, state: InjectionState) -> Iterator[None]:
+def features_injected(unet: Any, state: InjectionState) -> Generator[None]:
     """Inject a resnet's features: the output of its second convolution, before the shortcut is added."""
     _, resnet = layers.injection_resnet(unet)
 

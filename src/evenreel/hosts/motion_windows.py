@@ -3,7 +3,7 @@
 Offsets follow ordered halving and weights are pyramids, as in ComfyUI-AnimateDiff-Evolved's context windows.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -70,7 +70,7 @@ class MotionWindows:
         ]
 
     @contextmanager
-    def passing(self, frames: int) -> Iterator[None]:
+    def passing(self, frames: int) -> Generator[None]:
         """Let the modules work inside, in network calls with so many frames; a single frame is a picture without."""
         self.switch.frames, self.switch.is_on = frames, frames > 1
         try:

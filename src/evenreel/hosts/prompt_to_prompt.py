@@ -44,9 +44,10 @@ class PromptMap:
         if not tokens:
             return self
         same = torch.eye(tokens, dtype=self.taken.dtype, device=self.taken.device)
-        return PromptMap(
-            taken=torch.block_diag(same, self.taken), kept=torch.cat([self.kept.new_zeros(tokens), self.kept])
-        )
+        beside = same.new_zeros(tokens, self.taken.shape[1])
+        below = same.new_zeros(len(self.taken), tokens)
+        taken = torch.cat([torch.cat([same, beside], 1), torch.cat([below, self.taken], 1)])
+        return PromptMap(taken=taken, kept=torch.cat([self.kept.new_zeros(tokens), self.kept]))
 
 
 def side_by_side(maps: Sequence[PromptMap], frames: int) -> PromptMap:
@@ -239,7 +240,11 @@ class _TextOfSource(_OfSource):
     @property
     def to_out(self) -> tuple[Any, ...]:
         linear, *rest = self._attn.to_out
-        return (lambda attended: linear(self._added(attended)), *rest)
+
+        def with_added(attended: Tensor) -> Tensor:
+            return linear(self._added(attended))
+
+        return (with_added, *rest)
 
     def _added(self, attended: Tensor) -> Tensor:
         *others, kept, taken = attended.chunk(self._groups)

@@ -1,7 +1,7 @@
 """What an inversion is, what it is given, and what it may call."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
@@ -149,7 +149,7 @@ class SourceClip:
             self.progress("invert", done, total)
 
     @contextmanager
-    def recorded(self, method: inversion.Invert, refinement: int = 1) -> Iterator[Trajectory]:
+    def recorded(self, method: inversion.Invert, refinement: int = 1) -> Generator[Trajectory]:
         """Record the clip at each of its timesteps, by a deterministic `method`."""
         timesteps = refine(self.timesteps, refinement)
         with self.room(self.timesteps) as trajectory:

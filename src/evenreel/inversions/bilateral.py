@@ -6,7 +6,7 @@ starts from what is left. `feature-time`, that of the published code: what two s
 filtered along the frames, and latents never are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -86,7 +86,7 @@ class BilateralInversion:
         self, features: Float[Tensor, "batch tokens channels"], branches: int = 1
     ) -> Float[Tensor, "batch tokens channels"]:
         """Filtered along the frames, every channel of every token by itself; branches never see each other."""
-        frames = features.unflatten(0, (branches, -1))
+        frames = features.reshape(branches, -1, *features.shape[1:])
         filtered = bilateral.filter_1d(
             frames,
             kernel=self.kernel,
@@ -97,7 +97,7 @@ class BilateralInversion:
         return filtered.flatten(0, 1)
 
     @contextmanager
-    def inverted(self, source: SourceClip) -> Iterator[Inverted]:
+    def inverted(self, source: SourceClip) -> Generator[Inverted]:
         """By `source.refinement` steps for each one of the sampling; `source.seed` decides the noise of `eta`."""
         trained = len(source.backbone.schedule.alphas_cumprod)
         with ExitStack() as stack:
@@ -154,7 +154,7 @@ class FeatureFiltering:
 @contextmanager
 def features_filtered(
     unet: Any, settings: BilateralInversion, *, trained: int = 1000
-) -> Iterator[FeatureFiltering]:
+) -> Generator[FeatureFiltering]:
     """While inside, filter along the frames what the self-attentions of the decoder's last block give.
 
     These are the first two of its transformers, up_blocks.3.attentions.0 and 1 on SD 1.x, after the output projection.

@@ -1,6 +1,6 @@
 """DDIM inversion (arXiv:2105.05233): the sampling read backwards."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,7 +20,7 @@ class DdimInversion:
     guided: ClassVar[bool] = False
 
     @contextmanager
-    def inverted(self, source: SourceClip) -> Iterator[Inverted]:
+    def inverted(self, source: SourceClip) -> Generator[Inverted]:
         """By `source.refinement` steps for each one of the sampling."""
         with source.recorded(inversion.invert, source.refinement) as trajectory:
             yield Inverted(timesteps=source.timesteps, trajectory=trajectory)

@@ -1,6 +1,6 @@
 """Edit-friendly DDPM inversion (arXiv:2304.06140): the noise that stochastic sampling must add to return to a clip."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -136,7 +136,7 @@ class DdpmInversion:
         return self.guidance_scale != 1
 
     @contextmanager
-    def inverted(self, source: SourceClip) -> Iterator[Inverted]:
+    def inverted(self, source: SourceClip) -> Generator[Inverted]:
         """At the timesteps that are left; `source.seed` decides the noise."""
         timesteps = source.timesteps[int(self.skip * len(source.timesteps)) :]
         with source.room(timesteps) as trajectory, source.room(timesteps, "added_noise") as added_noise:

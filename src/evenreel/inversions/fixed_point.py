@@ -1,6 +1,6 @@
 """Fixed-point inversion: DDIM steps upwards that sampling takes back exactly (arXiv:2312.12540, arXiv:2403.14602)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -53,7 +53,8 @@ def invert(
         raise SettingsError(f"fixed-point tolerance must be at least 0, got {tolerance}.")
     most = iterations * len(timesteps)
     spare = torch.full((len(latents),), min(budget or most, most) - len(timesteps), device=latents.device)
-    alpha, found = schedule.final_alpha_cumprod, []
+    alpha = schedule.final_alpha_cumprod
+    found: list[Latents] = []
     for timestep in reversed(timesteps):
         alpha_to = schedule.alpha(timestep)
         noise_pred = _extrapolated(found)
@@ -75,6 +76,7 @@ def invert(
             if not left or not len(rows):
                 break
             spare[rows] -= 1
+        assert noise_pred is not None, "there is at least one iteration"
         check_finite(noisy, timestep)
         latents, alpha, found = noisy, alpha_to, [*found[-1:], noise_pred]
         yield timestep, latents
@@ -84,10 +86,15 @@ def _extrapolated(found: Sequence[Latents]) -> Latents | None:
     """A first guess at the noise of the next step, from the predictions of up to two before it."""
     match found:
         case [before, last]:
-            return piecewise(lambda one, other: 2 * one - other, last, before)
+            return piecewise(_onwards, last, before)
         case [last]:
             return last
-    return None
+        case _:
+            return None
+
+
+def _onwards(last: Latents, before: Latents) -> Latents:
+    return 2 * last - before
 
 
 def _distance(one: Latents, other: Latents) -> Tensor:
@@ -119,7 +126,7 @@ class FixedPointInversion:
             )
 
     @contextmanager
-    def inverted(self, source: SourceClip) -> Iterator[Inverted]:
+    def inverted(self, source: SourceClip) -> Generator[Inverted]:
         """At the sampling's own timesteps: only their steps are taken back."""
         method = partial(
             invert,

@@ -11,7 +11,7 @@ inject from the source's branch as they always do, and the branch has the very n
 says what the model predicts for the source, so the edit costs no network call more than its own (`beside`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -59,7 +59,7 @@ class FlowEditInversion:
         return self.guidance_scale != 1
 
     @contextmanager
-    def inverted(self, source: SourceClip) -> Iterator[Inverted]:
+    def inverted(self, source: SourceClip) -> Generator[Inverted]:
         """At the timesteps that are left; `source.seed` decides the noise."""
         timesteps = source.timesteps[int(self.skip * len(source.timesteps)) :]
         relative = self.beside and source.may_be_relative and self.guidance_scale == 1

@@ -1,9 +1,9 @@
 """Null-text inversion (arXiv:2211.09794): empty prompts with which guided sampling follows an inverted clip."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -148,7 +148,7 @@ class _Step:
         """Updated embeddings, and the losses; when one is below `tolerance`, updates end, or end `late` by one."""
         # A leaf of its own, also when the caller's tensor was made under inference mode.
         embeds = embeds.clone().requires_grad_(True)
-        adam = torch.optim.Adam([embeds], lr=learning_rate)
+        adam: Any = torch.optim.Adam([embeds], lr=learning_rate)  # whose `step` has no full annotation
         losses: list[float] = []
         for _ in range(inner_steps):
             loss, embeds.grad = self._loss_and_gradient(embeds)
@@ -200,7 +200,7 @@ class NullTextInversion:
         settle(self, f"{self.name}.")
 
     @contextmanager
-    def inverted(self, source: SourceClip) -> Iterator[Inverted]:
+    def inverted(self, source: SourceClip) -> Generator[Inverted]:
         """One embedding for each step, found from that of the negative prompt and shared by all frames."""
         with source.recorded(inversion.invert, source.refinement) as trajectory:
             null_embeds = {} if source.guidance_scale == 1 else self._found(source, trajectory)

@@ -8,7 +8,7 @@ null_embeds.safetensors   null texts, where there are some
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +52,7 @@ class KeptInversion:
     _state: _State
     _shape: tuple[int, int, int, int]
     _dtype: torch.dtype
-    _files: list[TensorFile] = field(default_factory=list)
+    _files: list[TensorFile] = field(default_factory=list[TensorFile])
     _pace: Pace = field(default_factory=Pace)
 
     @property
@@ -134,13 +134,13 @@ def key_of(decides: Mapping[str, Any]) -> str:
 def digest(tensor: Tensor) -> str:
     """Return a hash of a tensor's numbers."""
     total = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    for part in tensor.detach().split(64):
+    for part in torch.split(tensor.detach(), 64):
         total.update(part.cpu().contiguous().view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
 @contextmanager
-def kept(key: str, shape: tuple[int, int, int, int], dtype: torch.dtype) -> Iterator[KeptInversion | None]:
+def kept(key: str, shape: tuple[int, int, int, int], dtype: torch.dtype) -> Generator[KeptInversion | None]:
     """Hold an inversion while inside: what there is of it, or an empty one. None while another edit is making it.
 
     `shape` is that of the clip's latents: frames, channels, height, width.

@@ -12,11 +12,11 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -136,8 +136,9 @@ class Job:
         """Return the job in a folder. Raises: OutputError where there is none, or one that cannot be read."""
         path = folder / FILE
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            version = values.get("version") if isinstance(values, dict) else None
+            values: Any = json.loads(path.read_text(encoding="utf-8"))
+            told = cast("dict[str, Any]", values) if isinstance(values, dict) else {}
+            version = told.get("version")
             if isinstance(version, int) and version != VERSION:
                 raise OutputError(
                     f"{shown(folder)} is a job of version {version}, and this evenreel reads {VERSION}; use the "
@@ -174,7 +175,7 @@ class Job:
         return False
 
     @contextmanager
-    def held(self) -> Iterator["Job"]:
+    def held(self) -> Generator["Job"]:
         """Work on the job while inside; nobody else can. Says in its file how it went.
 
         Raises: OutputError where another process works on it.
@@ -251,7 +252,7 @@ class Job:
 
 def all_jobs() -> list[Job]:
     """Return the jobs of the cache, the newest first; those that cannot be read are left out."""
-    found = []
+    found: list[Job] = []
     folder = places.jobs()
     for path in folder.iterdir() if folder.is_dir() else ():
         with suppress(OutputError):

@@ -1,7 +1,7 @@
 """How often to keep what was done: seldom enough that keeping costs little."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 LEAST = 1.0
@@ -21,7 +21,7 @@ class Pace:
         return LEAST == 0 or time.monotonic() >= self._next
 
     @contextmanager
-    def spent(self) -> Iterator[None]:
+    def spent(self) -> Generator[None]:
         """Keep something while inside; what it took decides when it is time again."""
         start = time.monotonic()
         try:

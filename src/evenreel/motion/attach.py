@@ -1,6 +1,6 @@
 """Motion modules behind the layers of a UNet that knows nothing of them, undone without a trace."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ class MotionSwitch:
 
 
 @contextmanager
-def motion_attached(unet: Any, modules: MotionModules, frames: int = 1) -> Iterator[MotionSwitch]:
+def motion_attached(unet: Any, modules: MotionModules, frames: int = 1) -> Generator[MotionSwitch]:
     """Put modules behind the layers of a UNet by forward hooks while inside; `switch.frames` is set before each call.
 
     Modules work in their own number type and on their own device, which must be the model's (or autocast's).

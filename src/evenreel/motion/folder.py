@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors.torch import save_file
@@ -111,12 +111,16 @@ _DEFAULTS: dict[str, Any] = {
 """Of diffusers' `MotionAdapter`."""
 
 
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
 def _config_of(path: Path, entries: dict[str, Any]) -> MotionConfig:
     def numbers(name: str, length: int | None = None) -> tuple[int, ...]:
-        value = entries[name]
+        value: Any = entries[name]
         if isinstance(value, int) and length is not None:
             value = [value] * length
-        if not isinstance(value, list) or len(value) != (length or len(value)) or not 1 <= len(value) <= 16:
+        if not _is_list(value) or len(value) != (length or len(value)) or not 1 <= len(value) <= 16:
             raise WeightsError(f"{path}: {name} must be {length or 'some'} numbers, got {entries[name]!r}.")
         return tuple(number(name, each) for each in value)
 
@@ -125,8 +129,8 @@ def _config_of(path: Path, entries: dict[str, Any]) -> MotionConfig:
             raise WeightsError(f"{path}: {name} must be from 1 to {largest}, got {value!r}.")
         return value
 
-    widths = entries["block_out_channels"]
-    if not isinstance(widths, list) or not 1 <= len(widths) <= 16:
+    widths: Any = entries["block_out_channels"]
+    if not _is_list(widths) or not 1 <= len(widths) <= 16:
         raise WeightsError(f"{path}: block_out_channels must be a list of numbers, got {widths!r}.")
     widths = tuple(number("block_out_channels", width, 2**16) for width in widths)
     levels = {name: numbers(name, len(widths)) for name in _LEVELS}

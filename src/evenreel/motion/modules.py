@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -85,8 +85,9 @@ class MotionModules(nn.Module):
             motion_max_seq_length=max_frames,
             use_motion_mid_block=use_motion_mid_block,
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        generators: Any = torch.random  # whose functions are not annotated in full
+        with generators.fork_rng(devices=[]):
+            generators.manual_seed(seed)
             return cls(config).to(next(unet.parameters()).device)
 
     @property
@@ -200,4 +201,5 @@ def _heads(width: int) -> int:
 def _one(value: Any) -> Any:
     if not isinstance(value, tuple):
         return value
-    return value[0] if len(set(value)) == 1 else list(value)
+    levels = cast("tuple[Any, ...]", value)
+    return levels[0] if len(set(levels)) == 1 else list(levels)

@@ -7,7 +7,7 @@ several places are told together. Fields without an `Option` are followed where 
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from evenreel.errors import SettingsError
 from evenreel.settings.fields import Leaf, field_docs, hints, members, settable, split
@@ -62,7 +62,7 @@ def told_of(settings: object) -> dict[str, Any]:
 
 
 def _changed(settings: Any, told: Mapping[str, Any]) -> Any:
-    kind = type(settings)
+    kind = cast("type[Any]", type(settings))
     new: dict[str, Any] = {}
     for one in settable(kind):
         option, value = _option(kind, one.name), getattr(settings, one.name)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 from evenreel.settings.kinds import Option, Rule
 
@@ -25,7 +25,7 @@ class Group:
     """A field that holds settings of their own, or None."""
 
     name: str
-    kind: type
+    kind: type[Any]
     names: Mapping[str, str]
     """Flat names and the fields of `kind` that they mean; the first is that of the holding field."""
     several: bool
@@ -61,7 +61,7 @@ class Leaf:
         value: Any = settings
         for name in self.path:
             if isinstance(value, tuple):
-                value = [getattr(one, name) for one in value]
+                value = [getattr(one, name) for one in cast("tuple[Any, ...]", value)]
             else:
                 value = None if value is None else getattr(value, name)
         return value
@@ -85,9 +85,10 @@ def members(hint: Any) -> tuple[Any, ...]:
 
 def flat_name(kind: type, field: str) -> str:
     """Return what a field is called where all settings are written flat."""
-    if not hasattr(kind, "prefix"):
+    prefix: str | None = getattr(kind, "prefix", None)
+    if prefix is None:
         return field
-    return kind.prefix if field == next(settable(kind)).name else f"{kind.prefix}_{field}"
+    return prefix if field == next(settable(kind)).name else f"{prefix}_{field}"
 
 
 def group_of(name: str, hint: Any) -> Group | None:
@@ -162,8 +163,9 @@ def _own_docs(kind: type) -> dict[str, str]:
         tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
     except (OSError, TypeError, SyntaxError):
         return {}
-    body = next((node.body for node in tree.body if isinstance(node, ast.ClassDef)), [])
-    docs = {}
+    nothing: list[ast.stmt] = []
+    body = next((node.body for node in tree.body if isinstance(node, ast.ClassDef)), nothing)
+    docs: dict[str, str] = {}
     for field, text in pairwise(body):
         if (
             isinstance(field, ast.AnnAssign)

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Protocol, runtime_checkable
+from typing import Annotated, Any, NoReturn, Protocol, cast, runtime_checkable
 
 from evenreel.errors import SettingsError, argument
 from evenreel.files import expanded
@@ -33,6 +33,11 @@ class Rule(Protocol):
         ...
 
 
+def each(value: Any) -> tuple[Any, ...]:
+    """Return the members of a tuple or list; a value that is neither, alone."""
+    return tuple(cast("tuple[Any, ...]", value)) if isinstance(value, tuple | list) else (value,)
+
+
 @dataclass(frozen=True)
 class Range:
     """Finite numbers from `smallest` to `largest`; of a pair of numbers, both."""
@@ -47,7 +52,7 @@ class Range:
 
     def check(self, name: str, value: Any) -> None:
         """Raise SettingsError for a number outside."""
-        for number in value if isinstance(value, tuple) else (value,):
+        for number in each(value):
             # comparisons refuse NaN and infinity too, and integers of any length
             inside = self.smallest <= number <= (MOST if self.largest is None else self.largest)
             if (
@@ -93,7 +98,7 @@ class Place:
 
     def check(self, name: str, value: Any) -> None:
         """Raise SettingsError for names that are longer than those of any file."""
-        for told in value if isinstance(value, tuple) else (value,):
+        for told in each(value):
             parts = [len(part.encode("utf-8", "surrogatepass")) for part in Path(told).parts]
             if sum(parts) > LONGEST_PATH or max(parts, default=0) > LONGEST_NAME:
                 raise SettingsError(

@@ -8,11 +8,11 @@ import dataclasses
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
+from typing import Any, Literal, NoReturn, TypeVar, cast, get_args, get_origin
 
 from evenreel.errors import SettingsError, argument
 from evenreel.settings.fields import Group, flat_name, groups, hints, leaves, members, rules, settable, split
-from evenreel.settings.kinds import Formerly, check_text, refuse
+from evenreel.settings.kinds import Formerly, check_text, each, refuse
 
 Settings = TypeVar("Settings")
 
@@ -73,10 +73,11 @@ def settle(settings: object, within: str = "") -> None:
 
 def plain(settings: Any) -> dict[str, Any]:
     """Return settings under their flat names, with values that JSON can hold; `read` takes them back."""
-    absent = {group.name for group in groups(type(settings)) if getattr(settings, group.name) is None}
+    kind = cast("type[Any]", type(settings))
+    absent = {group.name for group in groups(kind) if getattr(settings, group.name) is None}
     return {
         leaf.name: _plain(_alone(leaf.of(settings)) if leaf.several else leaf.of(settings))
-        for leaf in leaves(type(settings))
+        for leaf in leaves(kind)
         if leaf.path[0] not in absent or leaf.name in absent
     }
 
@@ -133,7 +134,7 @@ def _inner(group: Group, flat: Mapping[str, Any]) -> dict[str, Any]:
 def _spread(group: Group, flat: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What is told flat of several groups, each by itself; what is told once holds for all."""
     count = len(_each(flat[group.name]))
-    columns = {}
+    columns: dict[str, list[Any]] = {}
     for name, value in flat.items():
         told = _each(value)
         if len(told) not in (1, count):
@@ -149,7 +150,7 @@ def _spread(group: Group, flat: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _each(value: Any) -> list[Any]:
     """The members of a list; a value that is none by itself."""
-    return list(value) if isinstance(value, list | tuple) else [value]
+    return list(each(value))
 
 
 def _fitted(name: str, kind: Any, value: Any) -> Any:
@@ -187,8 +188,8 @@ def _as_member(name: str, kind: Any, value: Any) -> Any:
         return _as_tuple(name, inner, value)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return _as_table(name, inner[1], value)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type) and isinstance(value, Mapping):
-        return read(kind, value, name)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+        return read(kind, cast("Mapping[str, Any]", value), name)
     return _if(isinstance(value, origin or kind), value)
 
 
@@ -202,8 +203,9 @@ def _as_tuple(name: str, inner: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
 
 
 def _as_table(name: str, inner: Any, value: Any) -> Table:
-    _if(isinstance(value, Mapping) and all(isinstance(key, str) for key in value), value)
-    return Table({key: _fitted(f"{name}.{key}", inner, one) for key, one in value.items()})
+    told = cast("Mapping[Any, Any]", _if(isinstance(value, Mapping), value))
+    _if(all(isinstance(key, str) for key in told), value)
+    return Table({key: _fitted(f"{name}.{key}", inner, one) for key, one in told.items()})
 
 
 def _as_float(value: int) -> float:
@@ -221,9 +223,9 @@ def _if(fits: bool, value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(one) for key, one in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, tuple):
-        return [_plain(one) for one in value]
+        return [_plain(one) for one in each(value)]
     return str(value) if isinstance(value, Path) else value
 
 

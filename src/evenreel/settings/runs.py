@@ -207,7 +207,7 @@ class RunSettings:
     host_options: Annotated[
         Mapping[str, OptionValue],
         Option(ALGORITHM, metavar="KEY=VALUE", flags=("--host-option",), parse=parse_options),
-    ] = field(default_factory=dict)
+    ] = field(default_factory=dict[str, OptionValue])
     """Setting of the host, by name; `evenreel hosts NAME` lists them with their defaults."""
     steps: int | None
     seed: Annotated[int, Range(0, LARGEST_SEED), Option(ALGORITHM)] = 0
@@ -297,7 +297,7 @@ class EditSettings(RunSettings):
     inversion_options: Annotated[
         Mapping[str, OptionValue],
         Option(ALGORITHM, metavar="KEY=VALUE", flags=("--inversion-option",), parse=parse_options),
-    ] = field(default_factory=dict)
+    ] = field(default_factory=dict[str, OptionValue])
     """Setting of the inversion, by name; `evenreel inversions NAME` lists them with their defaults."""
     inversion_steps: Annotated[int | None, Option(ALGORITHM, default="as many as of denoising")] = None
     """Noising steps of `bilateral`, `ddim` and `null-text`: a multiple of the denoising steps."""

@@ -1,15 +1,16 @@
 """Settings as the words of a command line."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from evenreel.settings.fields import leaves
+from evenreel.settings.kinds import each
 
 
 def words(settings: Any) -> list[str]:
     """Return the options that say the same as some settings: those that differ from their defaults."""
     told: list[str] = []
-    for leaf in leaves(type(settings)):
+    for leaf in leaves(cast("type[Any]", type(settings))):
         value = leaf.of(settings)
         if value is None or value == leaf.default or (isinstance(value, Mapping) and not value):
             continue
@@ -24,13 +25,13 @@ def words(settings: Any) -> list[str]:
 
 def _each(name: str, value: Any, *, several: bool) -> list[str]:
     if isinstance(value, Mapping):
-        return [f"{key}={_plain(one)}" for key, one in value.items()]
+        return [f"{key}={_plain(one)}" for key, one in cast("Mapping[str, Any]", value).items()]
     if name == "frames":
         return [":".join("" if end is None else str(end) for end in value)]
     if name == "size" and isinstance(value, tuple):
-        return ["x".join(map(str, value))]
+        return ["x".join(map(str, each(value)))]
     if several or isinstance(value, tuple | list):
-        return ["" if one is None else _plain(one) for one in value]
+        return ["" if one is None else _plain(one) for one in each(value)]
     return [_plain(value)]
 
 

@@ -24,7 +24,7 @@ class FirstFrameState:
     """Whether calls follow in the same step, which need not hold the frame that all look at."""
     row: int = 0
     """Where in the first batch of a step the frame lies that all look at."""
-    anchors: dict[str, Tensor] = field(default_factory=dict)
+    anchors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Of each layer, what the first frame had there, by branch; lives for one step."""
 
 

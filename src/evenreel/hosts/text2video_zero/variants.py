@@ -86,8 +86,8 @@ class DemoClip(Clip):
         """Draw anew, from the seed, for every `job.batch` frames, one of which is the first frame."""
         del generator
         frames, *shape = job.shape
-        chunks = []
-        for chunk in torch.arange(frames).split(max(1, job.batch - 1)):
+        chunks: list[Tensor] = []
+        for chunk in torch.split(torch.arange(frames), max(1, job.batch - 1)):
             generator = random.generator(job.seed)
             torch.randn(1, *shape, generator=generator)  # the first frame's, once more
             channels, height, width = shape

@@ -71,7 +71,8 @@ def stages(keyframes: Sequence[int], frames: int, together: int) -> Iterator[Sta
         first = tuple(keyframes[(2 * i + 1) * count // (2 * together)] for i in range(together))
     rest = [keyframe for keyframe in keyframes if keyframe not in first]
     groups = [first, *(tuple(rest[i : i + together]) for i in range(0, len(rest), together))]
-    done, held = 0, []
+    done = 0
+    held: list[int] = []
     for index, group in enumerate(groups):
         missing = min((later[0] for later in groups[index + 1 :]), default=frames)
         # The last keyframe before a missing one is wanted again, by the frames between the two.
@@ -120,7 +121,7 @@ def published_flows(
 
 
 def _by_keyframe(shares: Sequence[dict[int, float]]) -> tuple[Flow, ...]:
-    flows = []
+    flows: list[Flow] = []
     for keyframe in sorted({keyframe for share in shares for keyframe in share}):
         rows = tuple(row for row, share in enumerate(shares) if keyframe in share)
         flows.append(Flow(keyframe, rows, tuple(shares[row][keyframe] for row in rows)))

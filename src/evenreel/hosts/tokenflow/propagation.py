@@ -60,11 +60,11 @@ class PropagationState:
     """What these take from keyframes; None where they are keyframes themselves."""
     keyframe_rows: tuple[int, ...] = ()
     """Where keyframes lie in a batch that holds the frames between too; they attend first, layer by layer."""
-    kept: dict[int, dict[str, Kept]] = field(default_factory=dict)
+    kept: dict[int, dict[str, Kept]] = field(default_factory=dict[int, "dict[str, Kept]"])
     """By keyframe and layer."""
     shares_context: bool = False
     """Whether the keyframes in the batch are to be seen by those of later batches."""
-    context: dict[str, BranchTokens] = field(default_factory=dict)
+    context: dict[str, BranchTokens] = field(default_factory=dict[str, "BranchTokens"])
     """By layer, tokens of keyframes that were to be."""
 
     def clear(self) -> None:

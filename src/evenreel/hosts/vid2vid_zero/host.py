@@ -62,7 +62,7 @@ class Vid2VidZeroHost:
 
     def idle(self, occasion: Occasion) -> Mapping[str, str]:
         """Return settings that lack what they work on."""
-        idle = {}
+        idle: dict[str, str] = {}
         if not occasion.with_source_prompt:
             idle["cross"] = "there is no source prompt to take attention from"
         if not (occasion.null_texts and occasion.guided):

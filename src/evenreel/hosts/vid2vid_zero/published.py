@@ -1,6 +1,6 @@
 """vid2vid-zero as its published implementation does it: all that differs stands here."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,7 +40,7 @@ class PublishedSession(Vid2VidZeroSession):
 
     @staticmethod
     @contextmanager
-    def together(unet: Any, frames: int) -> Iterator[int | None]:
+    def together(unet: Any, frames: int) -> Generator[int | None]:
         """Take group norms across all frames."""
         with norms_shared(unet, lambda: frames):
             yield frames

@@ -1,6 +1,6 @@
 """Self-attention of an image model over the frames of a video (vid2vid-zero, arXiv:2303.17599, section 3.3)."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,9 +35,9 @@ class VideoAttentionState:
     """Where in the first window of a step the frame lies that all frames see."""
     handed_on: int = -1
     """Where in the window the frame before the next window lies: the last one, unless windows overlap."""
-    first: dict[str, Tensor] = field(default_factory=dict)
+    first: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Of each layer, the tokens of the frame that all see."""
-    last: dict[str, Tensor] = field(default_factory=dict)
+    last: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Of each layer, the tokens of the frame before the window."""
 
     def before(self, name: str, tokens: Tokens) -> tuple[FrameTokens, ...]:
@@ -123,7 +123,7 @@ def _first_of(unet: Any, blocks: Iterable[str]) -> str | None:
 
 
 @contextmanager
-def norms_shared(unet: Any, frames: Callable[[], int]) -> Iterator[None]:
+def norms_shared(unet: Any, frames: Callable[[], int]) -> Generator[None]:
     """Let the group norms of resnets, and the last one, take mean and variance over all frames of a video.
 
     `frames` says how many consecutive rows of the batch are one video.

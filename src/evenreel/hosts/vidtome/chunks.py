@@ -42,7 +42,7 @@ def random_planner(seed: int, size: int, order: str) -> StepPlanner:
         first = int(torch.randint(size, (), generator=generator))
         flip = float(torch.rand((), generator=generator))
         pieces = cut(frames, size, first) if pieces is None else pieces
-        permutation = torch.randperm(len(pieces), generator=generator).tolist()
+        permutation = [int(place) for place in torch.randperm(len(pieces), generator=generator).unbind()]
         ordered = arrange(pieces, flip, permutation, order)
         return tuple(ChunkPlan(piece, *_chunk_draws(len(piece), generator)) for piece in ordered)
 
@@ -79,7 +79,7 @@ def rounds(frames: int, draw: Callable[[int], int]) -> tuple[int, ...]:
 
     `draw` gives a frame index below its argument.
     """
-    destinations = []
+    destinations: list[int] = []
     while frames > 1:
         stride = min(MERGED_TOGETHER, frames)
         destinations.append(draw(stride))

@@ -65,7 +65,7 @@ class VidToMeHost:
 
     def idle(self, occasion: Occasion) -> Mapping[str, str]:
         """Return settings that others switch off."""
-        idle = {}
+        idle: dict[str, str] = {}
         if not self.merge_global:
             idle |= dict.fromkeys(("global_merge_ratio", "global_rand"), "merge_global is off")
         if occasion.with_source and (self.pnp_attn or self.pnp_conv):

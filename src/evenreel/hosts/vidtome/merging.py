@@ -42,7 +42,7 @@ class MergingState:
     """Branches in the batch."""
     chunk: ChunkPlan = field(default_factory=lambda: ChunkPlan((), (), 0.0))
     """The chunk in the batch."""
-    global_tokens: dict[str, Tensor] = field(default_factory=dict)
+    global_tokens: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Of each layer, tokens of the chunks computed so far in this step."""
 
 
