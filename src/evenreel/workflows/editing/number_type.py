@@ -21,8 +21,8 @@ CLEARLY = 1.2
 """How many times faster it must be."""
 LITTLE = 0.03
 """Seconds of a call below which a model is so small that there is nothing to gain."""
-ENOUGH = 0.15
-"""Seconds of a call that is long enough to be measured."""
+ENOUGH = 1.0
+"""Seconds that a measured call should take: of few rows, what each layer takes at least would hide the difference."""
 BRANCHES = 3
 """Rows of each frame in a guided edit: source, negative prompt, prompt."""
 FILE = "number-types.json"
