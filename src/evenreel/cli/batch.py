@@ -9,6 +9,7 @@ import typer
 
 from evenreel.cli.console import complain, shown_progress, stdout
 from evenreel.cli.edit import going_on
+from evenreel.cli.options import Quiet
 
 if TYPE_CHECKING:
     from evenreel.workflows.batch.worker import Outcome
@@ -65,7 +66,7 @@ def batch(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what became of each row as a line of JSON.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Edit many clips, as a table says.
 

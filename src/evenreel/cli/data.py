@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from evenreel.cli.console import shown_progress, stdout
-from evenreel.cli.options import takes_settings
+from evenreel.cli.options import Quiet, takes_settings
 from evenreel.errors import DataError
 from evenreel.training.data.settings import RUN, DataSettings, SourceSettings
 
@@ -105,7 +105,7 @@ def check(
             help="Count blank frames, still groups, repetitions and captions that are too long as failures too.",
         ),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Verify shards: hashes, counts, names; every picture and every JSON is decoded.
 

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from evenreel.cli.console import shown_progress, stdout
+from evenreel.cli.options import Quiet
 
 if TYPE_CHECKING:
     from evenreel.workflows.world.demo import DemoResult
@@ -34,7 +35,7 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Number that all randomness follows from.")] = 0,
     model: Annotated[str, typer.Option(help="Model to edit with, as of `evenreel edit`.")] = "mini",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """See an edit happen: render a clip with sound, edit it with a prompt, and measure it against the exact answer."""
     from evenreel.workflows.world.demo import run_demo

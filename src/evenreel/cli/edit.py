@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from evenreel.cli.console import StoppedError, complain, print_json, shown_progress, stdout
-from evenreel.cli.options import option, takes_settings
+from evenreel.cli.options import Quiet, option, takes_settings
 from evenreel.errors import SettingsError, argument
 from evenreel.settings import EditSettings
 from evenreel.settings.runs import ALGORITHM, MACHINE, REGION
@@ -85,7 +85,7 @@ def edit(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print progress and the result as lines of JSON, for programs.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Edit CLIP with text.
 
@@ -135,7 +135,7 @@ def mask(
     download: Annotated[
         bool, option(ALGORITHM, "Fetch the model from the Hugging Face hub.", "--download")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write what `evenreel edit` with the same options would change of CLIP as a mask, white on black.
 
@@ -175,7 +175,7 @@ def repeat(
             show_default="NAME-repeated.mp4",
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run an edit again from its record, or make a clip from text again.
 

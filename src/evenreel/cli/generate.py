@@ -7,7 +7,7 @@ import typer
 
 from evenreel.cli.console import shown_progress
 from evenreel.cli.edit import print_result
-from evenreel.cli.options import option, takes_settings
+from evenreel.cli.options import Quiet, option, takes_settings
 from evenreel.settings import GenerateSettings
 from evenreel.settings.runs import ALGORITHM
 
@@ -46,7 +46,7 @@ def generate(
     download: Annotated[
         bool, option(ALGORITHM, "Fetch the model from the Hugging Face hub.", "--download")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make a clip from text alone, or from text and what a ControlNet is shown.
 

@@ -9,6 +9,7 @@ import typer
 
 from evenreel.cli.console import shown_progress, stdout
 from evenreel.cli.edit import going_on, print_result
+from evenreel.cli.options import Quiet
 from evenreel.errors import EvenreelError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def resume(
             metavar="JOB", help="Name of the job, or its folder.", show_default="all that were stopped"
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Go on with a job that was stopped or failed; without a name, with all of them, the oldest first."""
     from evenreel.jobs.job import all_jobs, find

@@ -14,6 +14,8 @@ from evenreel.settings import read
 from evenreel.settings.changes import options, told_of
 from evenreel.settings.fields import Leaf, leaves, members
 
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
 _FLAGS = {"output": "--out"}
 """Names of arguments whose option bears another name."""
 

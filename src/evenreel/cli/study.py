@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from evenreel.cli.console import shown_progress, stdout
+from evenreel.cli.options import Quiet
 
 DEFAULT_FOLDER = Path("runs/study")
 Folder = Annotated[
@@ -50,7 +51,7 @@ def run(
             show_default="one a core, at most 4; 1 on a GPU",
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run what of the study has not been run yet, then make the report; stopped, it goes on where it was."""
     from evenreel.study.settings import StudySettings, read_file

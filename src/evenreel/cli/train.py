@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from evenreel.cli.console import shown_progress, stdout
-from evenreel.cli.options import takes_changes, takes_settings
+from evenreel.cli.options import Quiet, takes_changes, takes_settings
 from evenreel.cli.train_adapter import adapter
 from evenreel.cli.train_control import control
 from evenreel.cli.train_motion import motion
@@ -67,7 +67,7 @@ def mini(
             help="Folder for contact sheets of --report: 64 drawings of each shape, worst outlines first."
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train the packaged `mini` model from nothing; started again, it goes on where it stopped.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from evenreel.cli.console import stdout
-from evenreel.cli.options import takes_changes, takes_settings
+from evenreel.cli.options import Quiet, takes_changes, takes_settings
 from evenreel.cli.training import is_first, training_shown
 from evenreel.training.adapter import recipes
 from evenreel.training.adapter.settings import AdapterTrainingSettings, Watching
@@ -35,7 +35,7 @@ def adapter(
             "`published`, as its paper has it; `published-code`, as its code has it; `noise`, with a loss of our own.",
         ),
     ] = "edits",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train an adapter that makes edits consistent; stopped at any moment, the same command goes on.
 

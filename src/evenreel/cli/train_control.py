@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from evenreel.cli.console import stdout
-from evenreel.cli.options import takes_changes
+from evenreel.cli.options import Quiet, takes_changes
 from evenreel.cli.training import is_first, print_levels, training_shown
 from evenreel.training.control.settings import ControlTrainingSettings
 
@@ -29,7 +29,7 @@ def control(
         bool,
         typer.Option("--report", help="Train nothing: measure the ControlNet in OUT on DATA."),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a ControlNet for any SD 1.x; stopped at any moment, the same command goes on.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from evenreel.cli.console import stdout
-from evenreel.cli.options import takes_changes
+from evenreel.cli.options import Quiet, takes_changes
 from evenreel.cli.training import is_first, print_levels, training_shown
 from evenreel.training.motion.settings import MotionTrainingSettings
 
@@ -34,7 +34,7 @@ def motion(
             help="Train nothing: measure the modules in OUT on DATA, and make samples of its captions.",
         ),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train motion modules (AnimateDiff) for any SD 1.x; stopped at any moment, the same command goes on.
 

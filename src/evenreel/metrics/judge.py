@@ -9,26 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evenreel.backbones import mini, safetensors_file
+from evenreel.metrics.residual_block import ResidualBlock
 from evenreel.types import Frames
 from evenreel.world import ATTRIBUTES
 
 SIZE = 64
 """Pictures are looked at in this resolution."""
-
-
-class _Block(nn.Module):
-    """Two convolutions beside a shortcut, at half the resolution when `stride` is 2."""
-
-    def __init__(self, inside: int, outside: int, stride: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(4, inside), nn.GroupNorm(4, outside)
-        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1)
-        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1)
-        self.shortcut = nn.Conv2d(inside, outside, 1, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = self.conv1(functional.silu(self.norm1(x)))
-        return self.shortcut(x) + self.conv2(functional.silu(self.norm2(hidden)))
 
 
 class Judge(nn.Module):
@@ -40,8 +26,8 @@ class Judge(nn.Module):
         super().__init__()
         self.conv_in = nn.Conv2d(3, self.WIDTHS[0], 3, 1, 1)
         pairs = zip((self.WIDTHS[0], *self.WIDTHS), self.WIDTHS, strict=False)
-        self.blocks = nn.Sequential(*(_Block(inside, outside, 2) for inside, outside in pairs))
-        self.last = _Block(self.WIDTHS[-1], self.WIDTHS[-1], 1)
+        self.blocks = nn.Sequential(*(ResidualBlock(inside, outside, 2) for inside, outside in pairs))
+        self.last = ResidualBlock(self.WIDTHS[-1], self.WIDTHS[-1], 1)
         self.heads = nn.ModuleDict(
             {name: nn.Linear(2 * self.WIDTHS[-1], len(values)) for name, values in ATTRIBUTES.items()}
         )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evenreel.backbones import mini, safetensors_file
+from evenreel.metrics.residual_block import ResidualBlock
 from evenreel.types import Frames
 
 SIZE = 128
@@ -19,21 +20,6 @@ BATCH = 32
 
 Mask = Bool[Tensor, "frames 1 height width"]
 """Which pixels show the object, to a half at least."""
-
-
-class _Block(nn.Module):
-    """Two convolutions beside a shortcut."""
-
-    def __init__(self, inside: int, outside: int, stride: int = 1) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(4, inside), nn.GroupNorm(4, outside)
-        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1)
-        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1)
-        self.shortcut = nn.Conv2d(inside, outside, 1, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = self.conv1(functional.silu(self.norm1(x)))
-        return self.shortcut(x) + self.conv2(functional.silu(self.norm2(hidden)))
 
 
 class Segmenter(nn.Module):
@@ -49,10 +35,10 @@ class Segmenter(nn.Module):
         widths = self.WIDTHS
         self.conv_in = nn.Conv2d(12, widths[0], 3, 1, 1)
         pairs = list(pairwise(widths))
-        self.down = nn.ModuleList(_Block(inside, outside, 2) for inside, outside in pairs)
-        self.middle = _Block(widths[-1], widths[-1])
+        self.down = nn.ModuleList(ResidualBlock(inside, outside, 2) for inside, outside in pairs)
+        self.middle = ResidualBlock(widths[-1], widths[-1])
         self.narrow = nn.ModuleList(nn.Conv2d(outside, inside, 1) for inside, outside in reversed(pairs))
-        self.up = nn.ModuleList(_Block(inside, inside) for inside, _ in reversed(pairs))
+        self.up = nn.ModuleList(ResidualBlock(inside, inside) for inside, _ in reversed(pairs))
         self.conv_out = nn.Conv2d(widths[0], 4, 3, 1, 1)
 
     def forward(self, frames: Frames) -> Float[Tensor, "frames 1 height width"]:

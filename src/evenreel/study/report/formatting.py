@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from evenreel.metrics.base import Metric, registered
+from evenreel.study.experiments.conditions import SEEN_FIGURES
 
 WAYS = {"higher": "more", "lower": "less", "one": "neither"}
 SAY_LITTLE = ("source_psnr", "frechet_clip", "kid_clip")
@@ -32,12 +33,7 @@ ORDER = (
     "background_ssim",
     "source_psnr",
     "warp_error",
-    "object_motion_iou",
-    "object_warp_error",
-    "ring_warp_error",
-    "rest_warp_error",
-    "sharpness_ratio",
-    "saturation_ratio",
+    *SEEN_FIGURES,
 )
 """The metrics that tables of a study show first, in this order; others follow in that of `evenreel metrics`."""
 OF_A_STUDY = {

@@ -57,6 +57,22 @@ def number(value: Number) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
+def _begun(height: int, across: Axis, up: Axis, x_unit: str, y_unit: str) -> list[str]:
+    """A plot of two axes, as far as its grid and their numbers."""
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(y_unit)} over {escape(x_unit)}">'
+    ]
+    for tick in across.ticks:
+        x = across(tick)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="34" y2="{height - 44}"/>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 28}">{number(tick)}</text>')
+    for tick in up.ticks:
+        y = up(tick)
+        parts.append(f'<line class="grid" x1="60" x2="{WIDTH - 24}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="name" x="52" y="{y + 4:.1f}">{number(tick)}</text>')
+    return parts
+
+
 def dots(rows: Sequence[tuple[str, Estimate | None]], unit: str, *, zero: bool = False) -> str:
     """Return a dot for each mean, a line for its 95% interval; `zero` marks zero, for differences."""
     known = [estimate for _, estimate in rows if estimate is not None]
@@ -95,17 +111,7 @@ def scatter(
     height = 360
     across = Axis.around([x for _, x, _ in points], 60, WIDTH - 24)
     up = Axis.around([y for _, _, y in points], height - 44, 34)
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(y_unit)} over {escape(x_unit)}">'
-    ]
-    for tick in across.ticks:
-        x = across(tick)
-        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="34" y2="{height - 44}"/>')
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 28}">{number(tick)}</text>')
-    for tick in up.ticks:
-        y = up(tick)
-        parts.append(f'<line class="grid" x1="60" x2="{WIDTH - 24}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="name" x="52" y="{y + 4:.1f}">{number(tick)}</text>')
+    parts = _begun(height, across, up, x_unit, y_unit)
     best = sorted((x, y) for name, x, y in points if name in front)
     line = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in best)
     parts.append(f'<polyline class="front" points="{line}"/>')
@@ -145,17 +151,7 @@ def curves(lines: Sequence[Curve], x_unit: str, y_unit: str, *, descending: bool
     ends = (WIDTH - 24, 60) if descending else (60, WIDTH - 24)
     across = Axis.around([x for line in lines for x in line.x], *ends)
     up = Axis.around([y for line in lines for y in (*line.y, *line.low, *line.high)], height - 44, 34)
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(y_unit)} over {escape(x_unit)}">'
-    ]
-    for tick in across.ticks:
-        x = across(tick)
-        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="34" y2="{height - 44}"/>')
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 28}">{number(tick)}</text>')
-    for tick in up.ticks:
-        y = up(tick)
-        parts.append(f'<line class="grid" x1="60" x2="{WIDTH - 24}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="name" x="52" y="{y + 4:.1f}">{number(tick)}</text>')
+    parts = _begun(height, across, up, x_unit, y_unit)
     for index, line in enumerate(lines):
         kind = f"line{index % 4}"
         if line.low:
