@@ -1,7 +1,7 @@
 """What the commands of `evenreel train` have in common."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 
 from rich.table import Table
@@ -17,7 +17,7 @@ def is_first() -> bool:
 
 
 @contextmanager
-def training_shown(quiet: bool) -> Iterator[Progress]:
+def training_shown(quiet: bool) -> Generator[Progress]:
     """Show the progress of a training, on one of its processes; a loss that is not finite ends it with WeightsError."""
     with shown_progress(quiet or not is_first()) as progress:
         try:
