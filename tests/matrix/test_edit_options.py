@@ -85,6 +85,7 @@ ELSEWHERE = {
     "clip_skip": "workflows/editing/test_model_additions.py",
     "tokenizer": "backbones/test_single_file.py",
     "prediction_type": "backbones/test_single_file.py",
+    "preset": "backbones/test_turns.py",
     "lora": "workflows/editing/test_model_additions.py",
     "embedding": "workflows/editing/test_model_additions.py",
     "prompt_syntax": "workflows/editing/test_model_additions.py",

@@ -26,11 +26,13 @@ def load(
     tokenizer: str = "",
     clip_skip: int = 1,
     prediction_type: str = "",
+    preset: str = "",
 ) -> StableDiffusion:
     """Open a model: a folder, one file, or a name on the Hugging Face hub (fetched only with `download`).
 
     `vae` names an autoencoder, `tokenizer` a folder, in the place of the model's own; `clip_skip` counts the layers of
-    the text encoder from the last (1) backwards; `prediction_type` says of a file in one piece what it predicts.
+    the text encoder from the last (1) backwards; `prediction_type` says of a file in one piece what it predicts;
+    `preset` is empty or `low-memory`.
     Raises: WeightsError, SettingsError.
     """
     if not location.strip():
@@ -56,9 +58,10 @@ def load(
         vae=find_autoencoder(vae, download=download, family="sdxl" if is_xl else "sd1") if vae else None,
         tokenizer=expanded(tokenizer) if tokenizer else None,
         clip_skip=clip_skip,
+        preset=preset,
     )
     found.mixed = dtype == MIXED
-    told = {"vae": vae, "tokenizer": tokenizer, "prediction_type": prediction_type}
+    told = {"vae": vae, "tokenizer": tokenizer, "prediction_type": prediction_type, "preset": preset}
     found.options = {name: value for name, value in told.items() if value}
     if clip_skip != 1:
         found.options["clip_skip"] = clip_skip

@@ -31,7 +31,7 @@ def load_backbone(
     in one safetensors file, or owner/model on the Hugging Face hub; nothing is fetched unless `download` is set.
     `device` and `dtype` default to a GPU and float16 where there is one, else the CPU and float32. Weights load when
     they are first used. `options` are those of `families.load`: `vae`, `tokenizer`, `clip_skip`,
-    `prediction_type`. Raises: WeightsError, SettingsError, PluginError.
+    `prediction_type`, `preset`. Raises: WeightsError, SettingsError, PluginError.
     """
     family, _, location = name.partition(":")
     # what lies at a path of the user's goes before a plug-in of that name, though not before the packaged model

@@ -29,12 +29,15 @@ def load(
     download: bool = False,  # and there is nothing to fetch
     vae: str = "",
     clip_skip: int = 1,
+    preset: str = "",
 ) -> StableDiffusion:
     """Open the packaged model: 128 x 128 pixels, trained on evenreel's own synthetic clips."""
     if not FOLDER.is_dir():
         raise WeightsError(f"the packaged model is missing ({FOLDER}); install evenreel again.")
     ModelFolder(FOLDER).check_sums(complete=True)
-    backbone = families.load(str(FOLDER), device=device, dtype=dtype, vae=vae, clip_skip=clip_skip)
+    backbone = families.load(
+        str(FOLDER), device=device, dtype=dtype, vae=vae, clip_skip=clip_skip, preset=preset
+    )
     backbone.name = "mini"
     quick = QuickEdit(steps=16, guidance_interval=(0.3, 1.0))  # measured: docs/performance.md
     backbone.guidance = Guidance(edit=2.5, generate=4.0, quick_edit=quick)  # docs/hosts.md, the model card

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from evenreel.backbones import turns
 from evenreel.backbones.base import Backbone, EncodedFrames, Residuals
 from evenreel.backbones.conditioning import conditions, frame_size
 from evenreel.backbones.folder import ModelFolder
@@ -47,15 +48,18 @@ class StableDiffusion(Backbone):
         vae: Part | None = None,
         tokenizer: Path | None = None,
         clip_skip: int = 1,
+        preset: str = "",
     ) -> None:
         """Check the files (a second or less; no weights are loaded yet).
 
         `vae` and `tokenizer` stand in the place of the model's own; `clip_skip` counts the layers of the text encoder
-        from the last (1) backwards. Raises: WeightsError.
+        from the last (1) backwards. With the preset `low-memory`, parts lie on the device one at a time, and the
+        autoencoder computes large frames in pieces. Raises: WeightsError.
         """
         model.check()
         self.name, self.device, self.dtype, self._model = name, device, dtype, model
         self._vae, self._tokenizer, self._clip_skip = vae, tokenizer, clip_skip
+        self._low_memory = preset == "low-memory"
         if vae is None and isinstance(model, CheckpointFile) and not model.has_autoencoder:
             raise WeightsError(f"{name}: holds no autoencoder; name one as vae, a folder or a file.")
         layers = model.config("text_encoder").get("num_hidden_layers", 12)
@@ -84,21 +88,22 @@ class StableDiffusion(Backbone):
         """The noise predictor."""
         from diffusers import UNet2DConditionModel
 
-        return self._part("unet").load(UNet2DConditionModel, self.device, self.dtype)
+        return self._part("unet").load(UNet2DConditionModel, self._home, self.dtype)
 
     @loaded_once
     def vae(self) -> Any:
         """The autoencoder between frames and latents."""
         from diffusers import AutoencoderKL
 
-        return self._autoencoder.load(AutoencoderKL, self.device, self._vae_dtype)
+        vae = self._autoencoder.load(AutoencoderKL, self._home, self._vae_dtype)
+        return turns.tiled(vae) if self._low_memory else vae
 
     @loaded_once
     def text(self) -> PromptEncoder:
         """The tokenizer and the text encoder."""
         from transformers import CLIPTextModel
 
-        text_encoder = self._part("text_encoder").load(CLIPTextModel, self.device, self.dtype)
+        text_encoder = self._part("text_encoder").load(CLIPTextModel, self._home, self.dtype)
         tokenizer = self._opened_tokenizer("tokenizer", text_encoder.config.vocab_size)
         return PromptEncoder(tokenizer, text_encoder, clip_skip=self._clip_skip)
 
@@ -146,6 +151,11 @@ class StableDiffusion(Backbone):
         """In which number type the autoencoder begins."""
         return self.dtype
 
+    @property
+    def _home(self) -> torch.device:
+        """Where parts lie while they do not work."""
+        return turns.RESTING if self._low_memory else self.device
+
     def _part(self, name: str) -> Part:
         model = self._model
         return model.part(name) if isinstance(model, CheckpointFile) else FolderPart(model, name)
@@ -176,8 +186,9 @@ class StableDiffusion(Backbone):
 
     def embed(self, prompts: list[str]) -> PromptEmbeds:
         """Hidden states of prompts. Raises: SettingsError for a prompt that cannot be read in full."""
-        with exclusive(self.text):  # tokenizers cannot be used by two threads at once
-            return self.text.embed(prompts).to(self.device)
+        text = self.text
+        with self._turn("text"), exclusive(text):  # tokenizers cannot be used by two threads at once
+            return text.embed(prompts).to(self.device)
 
     def tokens(self, prompt: str) -> PromptTokens:
         """The tokens of a prompt, and the words that they make up."""
@@ -194,8 +205,9 @@ class StableDiffusion(Backbone):
         """The noise in `latents`; each prompt serves as many consecutive latents."""
         repeated = prompt_embeds.repeat_interleave(len(latents) // len(prompt_embeds), dim=0)
         # Another thread may be attached; but checkpoints are computed again in threads of autograd's own.
+        alone = nullcontext() if torch.is_grad_enabled() else exclusive(self.unet)
         mixed = torch.autocast(self.device.type, torch.bfloat16) if self.mixed else nullcontext()
-        with nullcontext() if torch.is_grad_enabled() else exclusive(self.unet), mixed:
+        with alone, self._turn("unet"), mixed:
             output = self.unet(
                 latents.to(self.dtype),
                 timestep,
@@ -214,8 +226,21 @@ class StableDiffusion(Backbone):
     def _in_batches(
         self, inputs: Float[Tensor, "frames _ _ _"], compute: Callable[[Tensor], Tensor], pixels: int
     ) -> Float[Tensor, "frames _ _ _"]:
-        size = max(1, _PIXELS_PER_BATCH // pixels)
-        return torch.cat([self._finite(compute, batch.to(self.device)) for batch in inputs.split(size)])
+        size = 1 if self._low_memory else max(1, _PIXELS_PER_BATCH // pixels)
+        with self._turn("vae"):
+            return torch.cat([self._finite(compute, batch.to(self.device)) for batch in inputs.split(size)])
+
+    def _turn(self, part: str) -> AbstractContextManager[None]:
+        """The device for a part, where only one fits there; else nothing is moved."""
+        if not self._low_memory or self.device == turns.RESTING:
+            return nullcontext()
+        getattr(self, part)  # loaded before it is anybody's turn
+        loaded = {name: vars(self)[name] for name in ("unet", "text", "vae") if name in vars(self)}
+        networks = {name: getattr(own, "text_encoders", (own,)) for name, own in loaded.items()}
+        if torch.is_grad_enabled():  # threads of autograd's own compute again what is inside
+            turns.move(part, networks, self.device)
+            return nullcontext()
+        return turns.turn_of(part, networks, self.device)
 
     def _finite(self, compute: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         """What the autoencoder makes of a batch; in single precision from where half of it does not suffice."""

@@ -237,8 +237,20 @@ class RunSettings:
     """Frames that pass through the model together; fewer need less memory. With the host `vidtome`, in a small measure
     also with `tokenflow` and `vid2vid_zero`, the result depends on it, as it says which frames see each other."""
 
+    preset: Annotated[Literal["low-memory"] | None, Option(MACHINE, default="none")] = None
+    """How memory is used: with `low-memory`, parts of the model lie on the GPU only while they work, the autoencoder
+    computes large frames in pieces, and one frame passes at a time unless `--batch` is told to be another than 8."""
+
     def __post_init__(self) -> None:
         settle(self)
+        if self.preset == "low-memory":
+            if self.adapter is not None and self.adapter.fused:
+                raise SettingsError(
+                    f"{argument('adapter_fused')} keeps weights twice, which {argument('preset')} low-memory has no "
+                    "room for; leave one of them out."
+                )
+            if self.batch == type(self).batch:
+                object.__setattr__(self, "batch", 1)
         _ = self.schedule
         if self.guidance_interval is not None:
             start, end = self.guidance_interval

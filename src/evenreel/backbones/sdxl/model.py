@@ -23,8 +23,8 @@ class StableDiffusionXL(StableDiffusion):
         from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
         encoders = (
-            self._part("text_encoder").load(CLIPTextModel, self.device, self.dtype),
-            self._part(SECOND).load(CLIPTextModelWithProjection, self.device, self.dtype),
+            self._part("text_encoder").load(CLIPTextModel, self._home, self.dtype),
+            self._part(SECOND).load(CLIPTextModelWithProjection, self._home, self.dtype),
         )
         tokenizers = (
             self._opened_tokenizer("tokenizer", encoders[0].config.vocab_size),

@@ -176,7 +176,10 @@ def loaded(settings: RunSettings, *, download: bool) -> Backbone:
 
 def model_options(settings: RunSettings) -> dict[str, Any]:
     """What settings say of how a model is put together, for `load_backbone`."""
-    told = {name: getattr(settings, name) for name in ("vae", "clip_skip", "tokenizer", "prediction_type")}
+    told = {
+        name: getattr(settings, name)
+        for name in ("vae", "clip_skip", "tokenizer", "prediction_type", "preset")
+    }
     return {name: value for name, value in told.items() if value is not None}
 
 
