@@ -73,7 +73,7 @@ class ModelFolder:
     """What has weights in it."""
     tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer",)
     """Folders of tokenizers."""
-    wanted: ClassVar[str] = "an SD 1.x or 2.x model"
+    wanted: ClassVar[str] = "a Stable Diffusion 1.x, 2.x or XL model"
     """What to use instead of something else."""
     gigabytes: ClassVar[float] = 4
     """What fetching one takes, about."""
@@ -315,7 +315,7 @@ def check_unet(where: Path, config: Mapping[str, Any], latent_channels: int) -> 
     """Raise WeightsError for a UNet that takes more than noise, a timestep and a text."""
     if config.get("addition_embed_type"):
         raise WeightsError(
-            f"{where}: takes more than noise, a timestep and a text (addition_embed_type); use a plain SD 1.x or 2.x "
+            f"{where}: takes more than noise, a timestep and a text (addition_embed_type); use a plain text-to-image "
             "model."
         )
     check_inputs(where, config, latent_channels)
@@ -342,6 +342,6 @@ def check_scheduler(where: Path, config: Mapping[str, Any]) -> None:
     if not isinstance(name, str) or not _SCHEDULERS.fullmatch(name):
         raise WeightsError(
             f"{where}: is sampled by {str(name)[:60]}, whose noise levels DDIM cannot follow; "
-            "use a plain SD 1.x or 2.x model."
+            "use a plain text-to-image model."
         )
     configs.checked(configs.SchedulerSchema, config, where / "scheduler_config.json")

@@ -173,8 +173,8 @@ class RunSettings:
     """Noise levels at which guidance is at work, as shares from 0 (clean) to 1; at others there is none, which is
     faster."""
     model: Annotated[str, NotEmpty(), Place(or_packaged=True), Option(ALGORITHM)] = "mini"
-    """Model to use: `mini` (packaged), a checkpoint in one safetensors file, a diffusers folder, or the name of an
-    SD 1.x or 2.x on the Hugging Face hub."""
+    """Model to use: `mini` (packaged), a checkpoint in one safetensors file, a diffusers folder, or the name of a
+    Stable Diffusion 1.x, 2.x or XL on the Hugging Face hub."""
     vae: Annotated[str | None, Place(), Option(ALGORITHM, default="the model's own")] = None
     """Autoencoder in the place of the model's own: a diffusers folder, or one safetensors file."""
     clip_skip: Annotated[int | None, Range(1, 64), Option(ALGORITHM, default="1, the last layer")] = None
