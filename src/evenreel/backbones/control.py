@@ -67,7 +67,7 @@ class Control:
         return (self.net,)
 
     def part(self, frames: slice) -> "Control":
-        """The control of some frames, counted from the first of them."""
+        """Return the control of some frames, counted from the first of them."""
         return replace(self, maps=self.maps[frames])
 
     def residuals(
@@ -104,7 +104,7 @@ class Controls:
         return tuple(control.net for control in self.controls)
 
     def part(self, frames: slice) -> "Controls":
-        """The control of some frames, counted from the first of them."""
+        """Return the control of some frames, counted from the first of them."""
         return Controls(tuple(one.part(frames) for one in self.controls))
 
     def residuals(
