@@ -1,0 +1,30 @@
+"""What docs/clips.md says of memory is what its recorded lines say."""
+
+import json
+from pathlib import Path
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "clips.md").read_text(encoding="utf-8")
+LINES = [json.loads(line) for line in (DOCS / "edits" / "long.jsonl").read_text("utf-8").splitlines()]
+PEAK = {(line["host"], line["frames"]): line["peak_mib"] for line in LINES if not line["pictures"]}
+LENGTHS = sorted({frames for _, frames in PEAK})
+
+
+def test_the_table_is_that_of_the_lines():
+    for host in {host for host, _ in PEAK}:
+        cells = " | ".join(
+            f"{PEAK[host, frames]:.0f}" if (host, frames) in PEAK else "" for frames in LENGTHS
+        )
+        assert f"| {host} | {cells} |" in PAGE
+
+
+def test_memory_does_not_grow_with_the_clip():
+    """Ten times the frames, and less than a tenth more."""
+    for host in {host for host, _ in PEAK}:
+        assert PEAK[host, LENGTHS[-1]] < 1.1 * PEAK[host, LENGTHS[0]]
+
+
+def test_drift_is_that_of_the_lines():
+    for line in LINES:
+        if line["pictures"]:
+            assert f"{line['host']} {line['drift']:.2f}" in PAGE
