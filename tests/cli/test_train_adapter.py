@@ -72,6 +72,12 @@ def whole(command, tmp_path_factory):
     return out
 
 
+only_one_way = pytest.mark.parametrize(
+    "learn", [pytest.param("noise", marks=pytest.mark.slow), "edits"], indirect=True, scope="module"
+)
+"""The loop is the same for both ways of learning; the other one with -m slow."""
+
+
 def weights(out):
     state = StateFiles(out, "adapter").newest()
     assert state is not None
@@ -102,6 +108,7 @@ def test_edits_are_ended(shards, tiny_folder, tmp_path):
     assert checkpoint.load(tmp_path / "adapter.safetensors", base=None)[1].notes["steps"] == 6
 
 
+@only_one_way
 def test_killed_and_resumed_it_is_the_same_bit_for_bit(command, whole, tmp_path):
     told = [sys.executable, "-m", "evenreel", *command, "--steps", "6", "-o", str(tmp_path)]
     told += ["--checkpoint-seconds", "0"]
@@ -117,6 +124,7 @@ def test_killed_and_resumed_it_is_the_same_bit_for_bit(command, whole, tmp_path)
     assert [line["step"] for line in steps_in_log(tmp_path)] == [1, 2, 3, 4, 5, 6]
 
 
+@only_one_way
 def test_two_processes_follow_one(command, whole, tmp_path):
     launch = [
         sys.executable,
@@ -152,6 +160,7 @@ def test_two_processes_follow_one(command, whole, tmp_path):
     assert len(steps_in_log(tmp_path)) == 6
 
 
+@only_one_way
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -170,6 +179,7 @@ def test_another_training_does_not_go_on_in_its_place(command, whole, more, said
     assert said in capsys.readouterr().err
 
 
+@only_one_way
 def test_fewer_steps_than_are_made_are_refused(command, whole, capsys):
     assert main([*command, "--steps", "2", "-o", str(whole)]) == 2
     assert "--steps 2 is less than the 6 that adapter" in capsys.readouterr().err

@@ -37,14 +37,15 @@ def folder(tmp_path_factory):
     rng = np.random.default_rng(7)
     study_record.write_record(folder, {"settings": as_json(SETTINGS), **RECORD})
     level = {clip: rng.normal() for clip in range(100)}
+    every = experiments(SETTINGS)
+    names = sorted({*every[0].figures, "similarity"})
     with item_log.Log(folder / "items.jsonl") as log:
-        for planned in runner.plan(SETTINGS, experiments(SETTINGS), PRINTS):
+        for planned in runner.plan(SETTINGS, every, PRINTS):
             item, options = planned.item, planned.item.condition.options
             gain = GAINS[options["host"]] if "adapter" in options else 0.0
-            names = set(experiments(SETTINGS)[0].figures) | {"similarity"}
             figures = {
                 name: float(10 + level[item.clip - SETTINGS.first] + gain + 0.2 * rng.normal())
-                for name in sorted(names)
+                for name in names
             }
             figures["flicker"] = None if item.clip % 3 else 0.02
             log.append(
