@@ -6,6 +6,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from evenreel.backbones.conditioning import conditions
 from evenreel.training.noise_loss import SNR_CAP, weighted_loss
 from evenreel.training.trainee import Trainee
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from evenreel.backbones.conditioning import conditions, frame_size
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.modules import MotionModules
 from evenreel.training.noise_loss import SNR_CAP, weighted_loss
