@@ -39,6 +39,6 @@ def load(
         str(FOLDER), device=device, dtype=dtype, vae=vae, clip_skip=clip_skip, preset=preset
     )
     backbone.name = "mini"
-    quick = QuickEdit(steps=16, guidance_interval=(0.3, 1.0))  # measured: docs/performance.md
+    quick = QuickEdit(steps=20, guidance_interval=(0.3, 1.0))  # measured: docs/performance.md
     backbone.guidance = Guidance(edit=2.5, generate=4.0, quick_edit=quick)  # docs/hosts.md, the model card
     return backbone
