@@ -136,3 +136,15 @@ def test_what_docs_adapter_says_of_the_one_that_is_not_packaged():
     assert f"{nearer} are nearer to the right answer and {len(gains) - nearer} farther" in page
     assert f"by {fmean(gains):.2f} dB on average ({median(gains):.2f} in the median)" in page
     assert f"in {sum(paler)} of the 4 colours are paler" in page
+
+
+def test_what_docs_motion_says_of_verbs():
+    lines = [json.loads(line) for line in (DOCS / "edits" / "verbs.jsonl").read_text("utf-8").splitlines()]
+    page = (DOCS / "motion.md").read_text(encoding="utf-8")
+    for model, timestep in dict.fromkeys((line["model"], line["timestep"]) for line in lines):
+        mine = [line for line in lines if (line["model"], line["timestep"]) == (model, timestep)]
+        costs = [100 * (line["wrong"] / line["right"] - 1) for line in mine]
+        error = 1000 * fmean(line["right"] for line in mine)
+        worse = f"{sum(cost > 0 for cost in costs)} of {len(costs)}"
+        cells = f"{error:.2f} | {fmean(costs):+.2f}, {median(costs):+.2f} | {worse}"
+        assert f"| {model} | {timestep} | {cells} |" in page
