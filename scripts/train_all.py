@@ -72,31 +72,39 @@ class Clock:
 def recipe_for(device: str, scale: float, told: argparse.Namespace) -> MiniRecipe:
     """Large batches and scenes that come as they are rendered on a GPU; a rehearsal's sizes on a CPU."""
     large = device.startswith("cuda")
-    scenes = SceneData(count=told.scenes, begin=8192) if large else SceneData(count=128, begin=128)
+    long = large or told.minutes > 20
+    scenes = (
+        SceneData(count=told.scenes, begin=8192) if large else SceneData(count=told.drawn, begin=told.drawn)
+    )
     clips = SceneData(count=25_600, begin=1024, frames=16, strides=(1, 1, 2), chunk=16)
     if not large:
-        clips = replace(clips, count=16, begin=16)
+        clips = replace(clips, count=told.filmed, begin=told.filmed)
     edits = SceneData(count=8192, begin=64, frames=16, captions=2, chunk=8, edited=True, first=EDITS_FROM)
     if not large:
         edits = replace(edits, count=told.edited, begin=told.edited)
     loop = LoopSettings(
         minutes=1.0,
         learning_rate=told.rate,
-        warmup=100 if large else 2,
+        warmup=100 if long else 2,
         decay=0.3,
-        optimizer="muon",
+        optimizer=told.optimizer,
         betas=(0.9, 0.99),
-        average=0.998 if large else 0.5,
+        average=0.998 if long else 0.5,
         checkpoint_seconds=60.0,
     )
     parts = MiniRecipe().parts
-    for name, batch in (("unet", told.batch if large else 8), ("motion", told.clips if large else 2)):
+    for name, batch in (
+        ("unet", told.batch if large else 8),
+        ("motion", told.clips if large else min(2, told.clips)),
+    ):
         minutes = SHARES[name] * scale
         parts[name] = PartRecipe(loop=replace(loop, minutes=minutes), batch=batch, seed=told.seed)
     for name in told.controls:
-        timed = replace(loop, minutes=told.control_seconds / 60, warmup=50 if large else 2, decay=0.4)
-        parts[name] = PartRecipe(loop=timed, batch=told.batch if large else 8, seed=told.seed)
-    clips = replace(clips, controls=bool(told.controls))  # of which the most are rendered
+        timed = replace(loop, minutes=told.control_seconds / 60, warmup=50 if long else 2, decay=0.4)
+        parts[name] = PartRecipe(
+            loop=timed, batch=told.batch if large else min(24, told.batch), seed=told.seed
+        )
+    clips = replace(clips, controls=large and bool(told.controls))  # of which the most are rendered
     return MiniRecipe(parts=parts, scenes=scenes, clips=clips, edits=edits, joint=True)
 
 
@@ -306,6 +314,9 @@ def main() -> None:
     parser.add_argument(
         "--edited", type=int, default=8, help="edited scenes that are rendered first, on a CPU"
     )
+    parser.add_argument("--drawn", type=int, default=128, help="pictures that are rendered first, on a CPU")
+    parser.add_argument("--filmed", type=int, default=16, help="clips that are rendered first, on a CPU")
+    parser.add_argument("--optimizer", default="muon", help="of UNet and motion modules: muon or adamw")
     parser.add_argument("--rank", type=int, default=16, help="of the adapter")
     parser.add_argument(
         "--window", type=float, default=0.3, help="noise level from which on the adapter works"

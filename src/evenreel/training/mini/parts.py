@@ -187,13 +187,14 @@ class MiniTraining:
 
     def _store(self, data: SceneData) -> SceneLatents:
         if data not in self._scenes:
-            encoder = self.encoder()
+            encoder = self.encoder().to(memory_format=torch.channels_last)  # twice as fast on a CPU
             factor = encoder.config.scaling_factor
 
             @torch.inference_mode()
             def encode(pictures: Tensor) -> Tensor:
                 with autocast(self.device, self._fast):
-                    return encoder.encode(pictures * 2 - 1).latent_dist.mean.float() * factor
+                    inner = (pictures * 2 - 1).contiguous(memory_format=torch.channels_last)
+                    return encoder.encode(inner).latent_dist.mean.float() * factor
 
             whole = self.device.type != "cuda"
             cached = self.folder / f"latents-{data.frames}.safetensors" if whole else None
