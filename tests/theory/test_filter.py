@@ -120,7 +120,7 @@ def test_lambert_w(value):
 
 
 def test_mirrored_edges_break_the_bound_by_the_rows():
-    """The design document's kappa, max k / min k, is 1 on a constant picture, whose filter stretches nevertheless."""
+    """The earlier kappa, max k / min k, is 1 on a constant picture, whose filter stretches nevertheless."""
     flat = torch.zeros(3, 3, dtype=torch.float64)
     filtering = Bilateral.of(flat, kernel=3, edge="reflect")
     weights = filtering.kernel_matrix(flat).sum(1)

@@ -84,7 +84,7 @@ def test_a_program_that_answers_wrongly(command, words):
 
 @pytest.mark.parametrize("command", ["/no/such/program", "'unclosed", "", "nul\0"])
 def test_a_program_that_cannot_be_started(command):
-    with pytest.raises(SettingsError, match="--captioner"):
+    with pytest.raises(SettingsError, match="captioner"):
         ask(command, ["a"], 2)
 
 

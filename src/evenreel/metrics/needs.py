@@ -4,16 +4,16 @@ FAMILIES = ("fidelity", "perceptual", "structure", "temporal", "clip", "distribu
 """The order in which families of metrics are shown; others follow."""
 
 NEEDS = {
-    "prompt": "no prompt is known: give --prompt, or keep the record (.json) beside the edit",
-    "source_prompt": "no source prompt is known: give --source-prompt, or keep the record (.json) beside the edit",
-    "mask": "no mask was given (--mask)",
-    "truth": "no right answer was given (--truth)",
-    "answer": "no motion of the right answer is known: that takes --truth, prompts that are captions of the mini "
+    "prompt": "no prompt is known: give one, or keep the record (.json) beside the edit",
+    "source_prompt": "no source prompt is known: give one, or keep the record (.json) beside the edit",
+    "mask": "no mask was given",
+    "truth": "no right answer was given",
+    "answer": "no motion of the right answer is known: that takes the right answer, prompts that are captions of the mini "
     "model's world, and OpenCV (pip install 'evenreel[metrics]')",
-    "flow": "no flow was given (--flow), and OpenCV is not there to estimate one: pip install 'evenreel[metrics]'",
-    "clip": "no CLIP was given (--clip FOLDER, or --clip mini for clips of the world)",
-    "lpips": "no LPIPS weights were given (--lpips FILE.safetensors)",
-    "dino": "no DINO was given (--dino FOLDER)",
+    "flow": "no flow was given, and OpenCV is not there to estimate one: pip install 'evenreel[metrics]'",
+    "clip": "no CLIP was given: name a folder, or `mini` for clips of the world",
+    "lpips": "no LPIPS weights were given: name a .safetensors file",
+    "dino": "no DINO was given: name a folder",
 }
 """What a metric may need besides the clips (fields of `metrics.window.Inputs`), and what is said without it."""
 

@@ -33,7 +33,7 @@ def paragraphs(statement: Statement) -> Iterator[tuple[str, str]]:
     yield "Checked", "\n".join(_lines(statement.check()))
     yield "What follows", statement.meaning
     if statement.design:
-        yield "Beside the design document", statement.design
+        yield "Beside the earlier derivation", statement.design
 
 
 def heading(statement: Statement) -> str:

@@ -44,7 +44,7 @@ class Statement:
     meaning: str
     """What follows for editing."""
     design: str = ""
-    """Where the derivation here differs from the project's design document."""
+    """Where the derivation here differs from an earlier one."""
     counterexample: Callable[[], tuple[Measured, ...]] | None = field(default=None, repr=False)
     """Cases that break what is printed: each returned value exceeds its bound."""
     check: Callable[[], tuple[Measured, ...]] = field(repr=False)

@@ -69,6 +69,6 @@ def few_tokens() -> Measured:
 
 
 def _drawn(tokens: int, width: int) -> tuple[Tensor, Tensor]:
-    # Drawn in float32: with this seed the numbers are those that the project's design document names.
+    # Drawn in float32: with this seed the numbers are those of an earlier derivation.
     generator = torch.Generator().manual_seed(1)
     return tuple(torch.randn(tokens, width, generator=generator).double() for _ in range(2))  # pyright: ignore[reportReturnType]

@@ -63,7 +63,7 @@ STATEMENTS = (
         sharp="Both are approached by one query and two tokens, dZ = 0 and a small X - X*. In the packaged "
         "model's layers the first is 100 to 800 times too large, the second 1.4 to 2.8 times.",
         meaning="Tokens that match are not enough: what the earlier layers did to the queries counts as well.",
-        design="The design document's bound is right (its left side is the outputs' difference). The bound by "
+        design="The bound of the earlier derivation is right (its left side is the outputs' difference). The bound by "
         "rows is added.",
         counterexample=attention.changed_query,
         check=_error,

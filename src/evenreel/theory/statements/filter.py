@@ -52,7 +52,7 @@ STATEMENTS = (
         "stand half above and half below it, sigma_r sqrt(2 (1.5 + W0)) away.",
         meaning="With kernel 5 and sigma_spatial 1 (S = 5.17) a difference can grow 3.48-fold in one filtering, "
         "though only in noise that is rougher than sigma_intensity.",
-        design="The design document has 1 + 4 W0(S / e), which is true but 4.32 instead of 3.48; no factor "
+        design="The earlier derivation has 1 + 4 W0(S / e), which is true but 4.32 instead of 3.48; no factor "
         "S/(1+S); and sqrt(max k / min k) for sqrt(kappa), which fails at mirrored edges, where the kernel "
         "is not symmetric (a constant picture has max k = min k, and |W|_2 = 1.15 for 3 x 3).",
         counterexample=bilateral.expanding_pair,

@@ -99,7 +99,7 @@ STATEMENTS = (
         meaning="On Stable Diffusion's schedule the product is 14.65, 412, 11,450 and 8.5 million for l = 0, 0.5, "
         "1 and 2 (limits 14.65, 429, 12,500, 10.7 million): finite, and of no use as a promise. "
         "Deterministic inversion has 0.07, 0.36, 1.9 and 55 in the limit.",
-        design="The closed forms are added; the products agree with the design document's.",
+        design="The closed forms are added; the products agree with those of the earlier derivation.",
         counterexample=inversion.diverging_series,
         check=_whole_run,
     ),

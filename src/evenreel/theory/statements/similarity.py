@@ -97,7 +97,7 @@ STATEMENTS = (
         "approached as T grows, at frames that agree and oppose in turn (12, 20.9, 25.8, 28.1, 30.1 "
         "instead of 32 for T = 3, 4, 5, 6, 8).",
         meaning="The largest safe step on features is measured from their smallest norm.",
-        design="The design document has 16 and 64: true, but 1.8 and 2 times too large. Its constants multiply "
+        design="The earlier derivation has 16 and 64: true, but 1.8 and 2 times too large. Its constants multiply "
         "bounds that cannot be reached together (a steep cosine is never an extreme one).",
         counterexample=similarity.turned_frame,
         check=_steep_and_curved,
@@ -124,7 +124,7 @@ STATEMENTS = (
         "converges (Lojasiewicz; Absil, Mahony and Andrews, 2005).",
         sharp="Nothing better than a critical point can be promised: a start at the maximum stays there.",
         meaning="It says nothing about LoRA weights; what training does to L_temp has to be measured.",
-        design="The design document leaves open whether there is a limit, and has no bound on the norms; both "
+        design="The earlier derivation leaves open whether there is a limit, and has no bound on the norms; both "
         "follow.",
         counterexample=similarity.overshooting_step,
         check=_descent,

@@ -35,7 +35,7 @@ STATEMENTS = (
         sharp="An identity; of a random U*, the share rank H / N_u is reached on average.",
         meaning="At width d, one linear map can align about d / N_u frames exactly; more frames are fitted, not "
         "matched.",
-        design="The design document looks at one frame; the map is shared by all frames, so the rank of their "
+        design="The earlier derivation looks at one frame; the map is shared by all frames, so the rank of their "
         "tokens together is what counts.",
         counterexample=tokens.many_tokens,
         check=_check,

@@ -65,7 +65,7 @@ def clip_groups(
         first = starts(len(shown_part), settings)
         if not first:
             raise Unusable(
-                f"it has {len(shown_part)} frames and a group spans {settings.span}; choose a smaller --gap"
+                f"it has {len(shown_part)} frames and a group spans {settings.span}; choose a smaller gap"
             )
         rate, damaged = stream.info.average_rate, {"damaged": stream.damaged} if stream.damaged else {}
         known = {

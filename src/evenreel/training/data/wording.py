@@ -12,7 +12,7 @@ import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 
-from evenreel.errors import DataError, SettingsError
+from evenreel.errors import DataError, SettingsError, argument
 from evenreel.training.data.sources import cleaned
 from evenreel.world import Scene, caption
 
@@ -119,18 +119,19 @@ def ask(command: str, captions: Sequence[str], count: int) -> dict[str, list[str
     except (OSError, ValueError, IndexError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SettingsError(
-            f"--captioner {command!r} cannot be started ({reason}); give a program."
+            f"{argument('captioner')} {command!r} cannot be started ({reason}); give a program."
         ) from error
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise DataError(
-            f"--captioner {command!r} ended with status {done.returncode} ({said[-1] if said else 'it said nothing'})."
+            f"{argument('captioner')} {command!r} ended with status {done.returncode} "
+            f"({said[-1] if said else 'it said nothing'})."
         )
     answers = done.stdout.decode("utf-8", "replace").splitlines()
     if len(answers) != len(captions):
         raise DataError(
-            f"--captioner {command!r} answered {len(captions)} captions with {len(answers)} lines; it must write one "
-            "JSON list a line."
+            f"{argument('captioner')} {command!r} answered {len(captions)} captions with {len(answers)} lines; "
+            "it must write one JSON list a line."
         )
     return {text: _answer(line, command)[:count] for text, line in zip(captions, answers, strict=True)}
 
@@ -142,7 +143,9 @@ def _words(command: str) -> list[str] | str:
     try:
         return shlex.split(command)
     except ValueError as error:
-        raise SettingsError(f"--captioner {command!r} cannot be split into words ({error}).") from error
+        raise SettingsError(
+            f"{argument('captioner')} {command!r} cannot be split into words ({error})."
+        ) from error
 
 
 def _answer(line: str, command: str) -> list[str]:
@@ -152,6 +155,6 @@ def _answer(line: str, command: str) -> list[str]:
         answer = None
     if not isinstance(answer, list) or not all(isinstance(text, str) for text in answer):
         raise DataError(
-            f"--captioner {command!r} answered {line[:60]!r}; each line must be a JSON list of strings."
+            f"{argument('captioner')} {command!r} answered {line[:60]!r}; each line must be a JSON list of strings."
         )
     return list(cleaned(answer))

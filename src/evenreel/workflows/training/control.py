@@ -83,7 +83,7 @@ def report_control(
     """
     folder = out / NAME
     if not folder.is_dir():
-        raise WeightsError(f"{folder}: there is no ControlNet; train it first, without --report.")
+        raise WeightsError(f"{folder}: there is no ControlNet; train it first.")
     if settings.pictures < 2:
         raise SettingsError(
             f"a report compares pictures of a micro-batch; give {argument('pictures')} 2 or more."

@@ -56,7 +56,7 @@ def report_motion(
     """
     folder = out / NAME
     if not folder.is_dir():
-        raise WeightsError(f"{folder}: there are no motion modules; train them first, without --report.")
+        raise WeightsError(f"{folder}: there are no motion modules; train them first.")
     shards = ShardedData(data)
     backbone = load_backbone(settings.model, device=settings.device, dtype="float32")
     check_epsilon(backbone)
