@@ -8,8 +8,8 @@ NEEDS = {
     "source_prompt": "no source prompt is known: give one, or keep the record (.json) beside the edit",
     "mask": "no mask was given",
     "truth": "no right answer was given",
-    "answer": "no motion of the right answer is known: that takes the right answer, prompts that are captions of the mini "
-    "model's world, and OpenCV (pip install 'evenreel[metrics]')",
+    "answer": "no motion of the right answer is known: that takes the right answer, prompts that are captions of "
+    "the mini model's world, and OpenCV (pip install 'evenreel[metrics]')",
     "flow": "no flow was given, and OpenCV is not there to estimate one: pip install 'evenreel[metrics]'",
     "clip": "no CLIP was given: name a folder, or `mini` for clips of the world",
     "lpips": "no LPIPS weights were given: name a .safetensors file",
