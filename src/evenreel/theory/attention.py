@@ -126,7 +126,7 @@ def changed_query() -> tuple[Measured, ...]:
 
 
 def wrong_query() -> tuple[Measured, ...]:
-    """Return what C.11's later use does: S* made from X instead of X*; then the two terms miss the error."""
+    """What C.11's later use does: S* made from X instead of X*; then the two terms miss the error."""
     head, z = _identity_head(1), torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
     x, x_star = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
     whole = head(x, z) - head(x_star, z)

@@ -232,7 +232,7 @@ def overshooting_step() -> tuple[Measured, ...]:
 
 
 def not_convex_in_features() -> tuple[Measured, ...]:
-    """Return what C.5 does not say: two clips without loss (opposite turns, bent to meet), and the clip half way
+    """What C.5 does not say: two clips without loss (opposite turns, bent to meet), and the clip half way
     between.
     """
     one, other = on_circle([0, 80, 160]), on_circle([0, 80, 0])
