@@ -216,4 +216,4 @@ def test_a_metric_and_a_backbone_of_another_package(installed, monkeypatch, tiny
     assert found.value == pytest.approx(float((frames * 0.5).mean((1, 2, 3)).mean()), rel=1e-5)
     backbone = load_backbone(f"calm:{tiny_folder}", device="cpu")
     assert backbone.name == f"calm:{tiny_folder}"
-    assert backbone.guidance == (3.0, 5.0)
+    assert (backbone.guidance.edit, backbone.guidance.generate) == (3.0, 5.0)
