@@ -10,7 +10,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from evenreel.cli import main
 from video.making import moving, write_clip
@@ -101,6 +103,33 @@ def test_upload_edit_close_the_tab_come_back_and_download(page, browser, tmp_pat
             urllib.request.urlopen(f"{page}gradio_api/file={path}")  # noqa: S310
         assert refused.value.code in (403, 404)
         refused.value.close()
+
+
+def test_a_mask_is_painted_on_the_first_frame(page, browser, tmp_path):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    clip = write_clip(tmp_path / "in.mp4", moving(3, 128, 128))
+    browser.get(page)
+    one(browser, "#clip input[type=file]").send_keys(str(clip))
+    one(browser, "#clip video")
+    one(browser, "#part .label-wrap").click()
+    canvas = one(browser, "#canvas canvas")
+    until(lambda: list((tmp_path / "cache" / "page" / "uploads").rglob("background*")), 60)
+    time.sleep(5)  # the frame is drawn into the canvas
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    stroke = ActionChains(browser).move_to_element_with_offset(canvas, -20, -30).click_and_hold()
+    for _ in range(10):
+        stroke = stroke.move_by_offset(6, 6)
+    stroke.release().perform()
+    time.sleep(3)
+    one(browser, "#prompt textarea").send_keys("a star")
+    one(browser, "#edit").click()
+    (mask,) = until(lambda: list((tmp_path / "cache" / "page").rglob("masks/*.png")), 60)
+    drawn = np.asarray(Image.open(mask))
+    assert drawn.shape == (128, 128)
+    assert 0.05 < (drawn == 255).mean() < 0.6
+    command = until(lambda: one(browser, "#command textarea").get_attribute("value"))
+    assert f"--mask {mask}" in command
 
 
 def refusal(request):

@@ -31,6 +31,7 @@ NAMES = (
     "control_clip",
     "motion",
     "batch",
+    "mask",
 )
 """Settings that the form shows, in the order of its fields."""
 KINDS = get_args(split(hints(ControlUse)["kind"])[0])
@@ -42,6 +43,7 @@ DEFAULTS = {
     "adapter": "",
     "control": "",
     "control_clip": "",
+    "mask": "",
 }
 """What fields show at first where that is not the setting's own default."""
 
@@ -72,8 +74,9 @@ def settings_of(values: Sequence[Any]) -> EditSettings:
             del told[name]
     else:
         told["control_clip"] = told["control_clip"] or None
-    if not told.get("adapter"):
-        del told["adapter"]
+    for name in ("adapter", "mask"):
+        if not told[name]:
+            del told[name]
     return EditSettings.from_json({name: value for name, value in told.items() if value is not None})
 
 

@@ -4,6 +4,7 @@ import html
 import os
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from evenreel.errors import EvenreelError
 from evenreel.jobs.job import PREVIEW, Job, find
 from evenreel.settings import EditSettings
 from evenreel.settings.words import words
-from evenreel.web import form, sample
+from evenreel.web import form, painting, sample
 from evenreel.web.pictures import pictures_of
 from evenreel.web.queue import Queue, page_jobs, waiting
 
@@ -44,6 +45,24 @@ def page(queue: Queue) -> gr.Blocks:
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=2, min_width=320):
                 clip = gr.Video(label="Clip", sources=["upload"], elem_id="clip", height=280)
+                with gr.Accordion(
+                    "Edit a part only: paint it on the first frame", open=False, elem_id="part"
+                ):
+                    gr.Markdown(
+                        "What is not painted stays the source, in all frames. Without paint, all may change."
+                    )
+                    brush = gr.Brush(colors=[("#ffffff", 0.7)], color_mode="fixed")
+                    canvas = gr.ImageEditor(
+                        label="Painting",
+                        show_label=False,
+                        elem_id="canvas",
+                        sources=(),
+                        transforms=(),
+                        layers=False,
+                        brush=brush,
+                        image_mode="RGBA",
+                        format="png",
+                    )
                 fields = _fields()
                 with gr.Row():
                     edit = gr.Button("Edit", variant="primary", elem_id="edit")
@@ -64,7 +83,11 @@ def page(queue: Queue) -> gr.Blocks:
                     strip = gr.Image(label="Film strip", interactive=False, elem_id="strip")
                     figures = gr.Dataframe(headers=["figure", "value"], label="Figures", interactive=False)
                 command = gr.Textbox(
-                    label="The command line that does the same", interactive=False, lines=2, buttons=["copy"]
+                    label="The command line that does the same",
+                    interactive=False,
+                    lines=2,
+                    buttons=["copy"],
+                    elem_id="command",
                 )
                 with gr.Row():
                     cancel = gr.Button("Cancel", elem_id="cancel")
@@ -86,11 +109,18 @@ def page(queue: Queue) -> gr.Blocks:
             "show_progress": "hidden",
         }
 
-        def submit(path: str | None, *told: Any) -> str:
+        def submit(path: str | None, drawn: dict[str, Any] | None, *told: Any) -> str:
             if not path:
                 raise gr.Error("Choose a clip first, or try the sample.")
             with _said():
-                return queue.submit(Path(path), form.settings_of(told)).name
+                settings = form.settings_of(told)
+                if (mask := painting.painted(drawn)) is not None:
+                    settings = replace(settings, mask=str(mask))
+                return queue.submit(Path(path), settings).name
+
+        def show_frame(path: str | None) -> dict[str, Any] | None:
+            with _said():
+                return painting.first_frame(path)
 
         def submit_sample() -> tuple[Any, ...]:
             with _said():
@@ -112,11 +142,14 @@ def page(queue: Queue) -> gr.Blocks:
                 task = find(name).state.task
                 return task.source, *form.values_of(EditSettings.from_json(task.settings))
 
-        gr.on([edit.click, fields["prompt"].submit], submit, [clip, *values], shown).then(_tick, **tick)
+        gr.on([edit.click, fields["prompt"].submit], submit, [clip, canvas, *values], shown).then(
+            _tick, **tick
+        )
         try_sample.click(submit_sample, None, [shown, clip, *values]).then(_tick, **tick)
         jobs.select(choose, None, shown).then(_tick, **tick)
         cancel.click(stop, shown, None).then(_tick, **tick)
         again.click(use_again, shown, [clip, *values])
+        clip.change(show_frame, clip, canvas)
         timer.tick(_tick, **tick)
         blocks.load(_newest, None, shown).then(_tick, **tick)
     return blocks
@@ -166,6 +199,9 @@ def _fields() -> dict[str, Any]:
         text("control", "ControlNet")
         made["control_kind"] = gr.Dropdown(list(form.KINDS), value="canny", label="ControlNet sees")
         text("control_clip", "Clip of the ControlNet", placeholder="the source")
+        text(
+            "mask", "Mask: a clip or an image, white is edited", placeholder="what is painted, if anything is"
+        )
         made["batch"] = gr.Number(label="Frames together", value=8, precision=0, minimum=1)
     preset.change(lambda name: form.PRESETS[name], preset, made["steps"])
     return {name: made[name] for name in form.NAMES}
