@@ -160,3 +160,12 @@ def test_what_docs_motion_says_of_verbs():
         worse = f"{sum(cost > 0 for cost in costs)} of {len(costs)}"
         cells = f"{error:.2f} | {fmean(costs):+.2f}, {median(costs):+.2f} | {worse}"
         assert f"| {model} | {timestep} | {cells} |" in page
+
+
+def test_what_docs_hosts_says_of_the_packaged_control():
+    page = (DOCS / "hosts.md").read_text(encoding="utf-8")
+    for text in (DOCS / "edits" / "control.jsonl").read_text(encoding="utf-8").splitlines():
+        line = json.loads(text)
+        for kind in ("depth", "canny", "pose"):
+            cells = (line["count"], line[kind], line[f"{kind} without"], line[f"{kind} other map"])
+            assert f"| `mini-{kind}` | {' | '.join(map(str, cells))} |" in page

@@ -239,3 +239,16 @@ def test_the_packaged_one_is_named_by_what_it_is_shown(saved_control, tiny, monk
     monkeypatch.setattr(mini, "CONTROL", saved_control)
     packaged = load_control("mini-pose", tiny)
     assert packaged.fingerprint == load_control(str(saved_control), tiny).fingerprint
+
+
+def test_the_packaged_one_heeds_its_map():
+    backbone = load_backbone("mini", device="cpu", dtype="float32")
+    maps = torch.zeros(2, 3, 128, 128, dtype=torch.uint8)
+    maps[0, :, 32:64, 32:64] = 255
+    control = load_control("mini-depth", backbone).showing(maps)
+    latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0)).repeat(2, 1, 1, 1)
+    with torch.inference_mode():
+        found = control.residuals(latents, [0, 1], 800, backbone.embed(["a red circle rolling over grass"]))
+    assert all(one.abs().max() > 1e-3 for one in found.down)
+    first, second = found.mid
+    assert (first - second).abs().max() > 0.01 * first.abs().max()

@@ -73,8 +73,8 @@ class ControlUse:
     noun: ClassVar[str] = "a ControlNet"
 
     model: Annotated[str, NotEmpty(), Place(), Option(CONTROL, metavar="NAME|FOLDER|FILE", default="none")]
-    """ControlNet made for the model: a diffusers folder, one safetensors file, or a name on the Hugging Face hub; may
-    be told several times."""
+    """ControlNet made for the model: a diffusers folder, one safetensors file, a name on the Hugging Face hub, or for
+    the packaged model `mini-canny`, `mini-depth` or `mini-pose`; may be told several times."""
     kind: Annotated[
         Literal["canny", "depth", "pose", "as-is"],
         Formerly({"none": "as-is"}),
