@@ -253,3 +253,22 @@ def test_a_reader_of_the_log_is_left_as_it_was(tmp_path):
     before = av.logging.get_level(), av.logging.get_skip_repeated()
     load(path)
     assert (av.logging.get_level(), av.logging.get_skip_repeated()) == before
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "h264"])
+def test_sound_that_ends_later_says_nothing_of_the_pictures(codec, tmp_path):
+    path = tmp_path / "long-sound.mkv"  # FFmpeg gives the pictures the length of the file there
+    with av.open(str(path), "w") as container:
+        pictures, sound = container.add_stream(codec, rate=10), container.add_stream("pcm_s16le", rate=8000)
+        pictures.width = pictures.height = 64
+        pictures.pix_fmt = "yuv420p"
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 40 * number, np.uint8), format="rgb24")
+            container.mux(pictures.encode(frame))
+        container.mux(pictures.encode(None))
+        for number in range(2):
+            heard = av.AudioFrame.from_ndarray(np.zeros((1, 2000), np.int16), format="s16", layout="mono")
+            heard.sample_rate, heard.pts = 8000, 2000 * number
+            container.mux(sound.encode(heard))
+        container.mux(sound.encode(None))
+    assert len(load(path).frames) == 3

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from evenreel.errors import SettingsError
+from evenreel.errors import SettingsError, argument
 from evenreel.scratch import room_like
 from evenreel.types import Latents
 
@@ -83,7 +83,7 @@ class MotionWindows:
         if frames > self.most:
             raise SettingsError(
                 f"all {frames} frames must pass together and the motion modules know at most {self.most}; "
-                "choose fewer --frames, or --motion off."
+                f"choose fewer {argument('frames')}, or {argument('motion')} off."
             )
         return replace(self, size=frames, apart=frozenset())
 

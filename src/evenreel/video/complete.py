@@ -111,15 +111,31 @@ def declared_end(stream: av.video.stream.VideoStream, start: Fraction) -> Fracti
     """Second at which the stream's pictures, the first shown at `start`, are said to end; None where not told."""
     if stream.container.format.name in ("mpegts", "mpeg"):
         return None  # FFmpeg's guess
-    if stream.duration and stream.time_base:
-        return start + stream.duration * stream.time_base
     # Matroska's tag: FFmpeg counts from zero, others from the first picture; the smaller claim is held against a file
+    told = _tagged_end(stream)
+    if stream.container.format.name == "matroska,webm" and told is not None:
+        return told  # what FFmpeg calls the stream's duration there may be that of the sound
+    if stream.duration and stream.time_base:
+        length = stream.duration * stream.time_base
+        return None if _is_of_the_whole(stream, length) else start + length
+    return told
+
+
+def _tagged_end(stream: av.video.stream.VideoStream) -> Fraction | None:
     tag = stream.metadata.get("DURATION") or stream.metadata.get("DURATION-eng")
     try:
         hours, minutes, seconds = (tag or "").split(":")
         return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds.rstrip("\0 "))
     except (ValueError, ZeroDivisionError):
         return None
+
+
+def _is_of_the_whole(stream: av.video.stream.VideoStream, length: Fraction) -> bool:
+    """Whether a Matroska stream's length may be that of another stream, as the file's is."""
+    container = stream.container
+    if container.format.name != "matroska,webm" or len(container.streams) < 2 or container.duration is None:
+        return False
+    return abs(length - Fraction(container.duration, av.time_base)) < Fraction(1, 500)
 
 
 def _avi_end(info: VideoInfo) -> Fraction | None:

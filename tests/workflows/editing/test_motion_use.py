@@ -204,7 +204,7 @@ def test_a_clip_from_text_is_what_animatediff_makes(tiny, tiny_folder, modules, 
 )
 def test_what_cannot_pass_in_windows_says_so(host, options, tiny):
     few = random_motion(tiny.unet, max_frames=4)
-    with pytest.raises(SettingsError, match="--motion off"):
+    with pytest.raises(SettingsError, match="motion off"):
         edited(tiny, host, random_latents(5).float(), few, host_options=options)
 
 

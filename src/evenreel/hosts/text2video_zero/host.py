@@ -14,7 +14,7 @@ from evenreel import random
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.diffusion import ddim, motion, sampling
-from evenreel.errors import SettingsError
+from evenreel.errors import SettingsError, argument
 from evenreel.hosts.base import (
     EditJob,
     Occasion,
@@ -141,7 +141,7 @@ class Text2VideoZeroSession:
         if job.motion is not None and host.published_chunks:
             raise SettingsError(
                 "text2video_zero does as the published demo does when published_chunks is set, and that has no motion "
-                "modules; leave it out, or choose --motion off."
+                f"modules; leave it out, or choose {argument('motion')} off."
             )
         self.backbone, self.job, self.host = backbone, job, host
         self.plan = InjectionPlan.of(job, host.pnp_attn, host.pnp_conv)

@@ -8,7 +8,7 @@ from evenreel.backbones import layers
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.diffusion import ddim
-from evenreel.errors import SettingsError
+from evenreel.errors import SettingsError, argument
 from evenreel.hosts.base import (
     EditJob,
     Occasion,
@@ -124,7 +124,7 @@ class TokenFlowSession:
         if job.motion is not None and host.published:
             raise SettingsError(
                 "tokenflow lets keyframes pass alone when published is set, and motion modules need whole windows; "
-                "leave it out, or choose --motion off."
+                f"leave it out, or choose {argument('motion')} off."
             )
         self.backbone, self.job, self.host, self.draw = backbone, job, host, draw
         self.variant = host.variant

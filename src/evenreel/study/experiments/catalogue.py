@@ -278,7 +278,7 @@ def not_run() -> Iterator[Experiment]:
             ("pose", "365.91 (362.83)", "29.49 (33.56)", ".763 (.746)"),
             ("depth", "343.33 (339.10)", "29.89 (31.67)", ".721 (.718)"),
         ),
-        not_run="the packaged model has no ControlNet; `evenreel edit --control` takes those of other models",
+        not_run="not among the study's experiments yet; `evenreel edit --control mini-canny` shows what one does",
     )
     yield Experiment(
         name="raters",
