@@ -48,7 +48,7 @@ def test_a_csv_says_what_the_command_line_can(folder):
     assert (told.prompt, told.steps, told.frames) == ("a star, blue", 7, (0, 2))
     assert told.host_options == {"pnp_attn": 0.1, "pnp_conv": 0.2}
     assert two.output == folder / "b-2.mkv"
-    assert (two.settings.prompt, two.settings.steps, two.settings.guidance_scale) == ("12", 25, 3.5)
+    assert (two.settings.prompt, two.settings.steps, two.settings.guidance_scale) == ("12", None, 3.5)
 
 
 @pytest.mark.parametrize(
