@@ -163,8 +163,8 @@ class TestDamage:
     @pytest.mark.parametrize(
         ("suffix", "content", "words"),
         [
-            ("0.png", b"\x80\x04evil pickle", r"c000000-g00001\.0\.png is no picture"),
-            ("1.png", b"", "is no picture"),
+            ("0.png", b"\x80\x04evil pickle", r"c000000-g00001\.0\.png is not a picture"),
+            ("1.png", b"", "is not a picture"),
             ("1.png", "wrong size", "is 16 x 16 RGB and not 32 x 32 RGB"),
             ("json", b"{", "damaged or has no captions"),
             ("json", b"[" * 100_000, "damaged or has no captions"),

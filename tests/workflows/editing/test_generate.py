@@ -110,7 +110,11 @@ class TestRecord:
         assert record == json.loads((tmp_path / "out.json").read_text())
         assert record["command"] == "generate"
         assert GenerateSettings.from_json(record["settings"]) == settings(
-            guidance_scale=7.5, host="text2video_zero", motion="off"
+            guidance_scale=7.5,
+            guidance_interval=(0.0, 1.0),
+            host="text2video_zero",
+            motion="off",
+            dtype="float32",
         )
         assert {"load", "sample", "decode", "write"} == record["seconds"].keys()
 

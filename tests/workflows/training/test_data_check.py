@@ -56,7 +56,7 @@ def test_a_damaged_picture_is_named_and_the_others_count(folder):
     damage(path, place)
     found = check(folder).found
     assert found.samples == 11
-    assert any("c000002-g00000.0.png is no picture" in text for text in found.problems)
+    assert any("c000002-g00000.0.png is not a picture" in text for text in found.problems)
 
 
 def test_shards_that_are_gone_cut_or_strange(folder):

@@ -19,8 +19,9 @@ from evenreel.ops.number_types import matmul_rate, seconds_of
 
 CLEARLY = 1.2
 """How many times faster it must be."""
-LITTLE = 0.03
-"""Seconds of a call below which a model is so small that there is nothing to gain."""
+LITTLE = 5_000_000
+"""Parameters of a noise predictor below which there is nothing to gain. Such a model is not measured: its calls are so
+short that what else the machine does would decide."""
 ENOUGH = 1.0
 """Seconds that a measured call should take: of few rows, what each layer takes at least would hide the difference."""
 BRANCHES = 3
@@ -34,6 +35,7 @@ def choose(backbone: Backbone, batch: int) -> None:
         isinstance(backbone, StableDiffusion)
         and backbone.device.type == "cpu"
         and backbone.dtype == torch.float32
+        and sum(each.numel() for each in backbone.unet.parameters()) >= LITTLE
         and matmul_rate(torch.bfloat16) >= CLEARLY * matmul_rate(torch.float32)
     ):
         backbone.mixed = pays(backbone, BRANCHES * batch)
@@ -58,7 +60,7 @@ def pays(backbone: StableDiffusion, rows: int) -> bool:
         except (OSError, OutputError):
             pass  # it is measured again next time
     plain, mixed = seconds
-    return plain > LITTLE and plain > CLEARLY * mixed
+    return plain > CLEARLY * mixed
 
 
 @torch.inference_mode()
