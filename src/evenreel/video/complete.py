@@ -133,7 +133,9 @@ def _tagged_end(stream: av.video.stream.VideoStream) -> Fraction | None:
 def _is_of_the_whole(stream: av.video.stream.VideoStream, length: Fraction) -> bool:
     """Whether a Matroska stream's length may be that of another stream, as the file's is."""
     container = stream.container
-    if container.format.name != "matroska,webm" or len(container.streams) < 2 or container.duration is None:
+    if not isinstance(container, av.container.InputContainer) or container.duration is None:
+        return False
+    if container.format.name != "matroska,webm" or len(container.streams) < 2:
         return False
     return abs(length - Fraction(container.duration, av.time_base)) < Fraction(1, 500)
 
