@@ -10,6 +10,7 @@ counts. Exact maps of the world; the object in a drawing is found by the package
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import ControlNetModel
@@ -43,9 +44,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--sheet", type=Path)
     told = parser.parse_args()
-    backbone = load_backbone("mini", dtype="float32")
-    net = ControlNetModel.from_pretrained(told.net, torch_dtype=torch.float32).to(backbone.device).eval()
-    text_encoder = StartFolder(FOLDER).text_encoder().to(backbone.device).eval()
+    backbone: Any = load_backbone("mini", dtype="float32")
+    net: Any = ControlNetModel.from_pretrained(told.net, torch_dtype=torch.float32)
+    text_encoder: Any = StartFolder(FOLDER).text_encoder()
+    for network in (net, text_encoder):
+        network.to(backbone.device).eval()
     networks = (net, backbone.unet, text_encoder, backbone.vae)
     figures, pictures = control.followed(
         *networks, control.KINDS, told.count, first=told.first, dtype=told.dtype
