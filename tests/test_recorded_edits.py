@@ -169,3 +169,14 @@ def test_what_docs_hosts_says_of_the_packaged_control():
         for kind in ("depth", "canny", "pose"):
             cells = (line["count"], line[kind], line[f"{kind} without"], line[f"{kind} other map"])
             assert f"| `mini-{kind}` | {' | '.join(map(str, cells))} |" in page
+
+
+def test_what_docs_clips_says_of_cuts():
+    lines = [json.loads(line) for line in (DOCS / "edits" / "cuts.jsonl").read_text("utf-8").splitlines()]
+    cuts, *others = lines
+    page = " ".join((DOCS / "clips.md").read_text(encoding="utf-8").split())
+    assert f"Of {cuts['clips']} cuts between scenes of the rendered world {cuts['found']} are found" in page
+    fades, flashes, scenes = (line["clips"] for line in others)
+    wrong = sum(line["wrong"] for line in lines)
+    told = f"of {fades} dissolves, {flashes} flashes and {scenes} scenes that do not cut {wrong} are taken for cuts"
+    assert told in page
