@@ -233,6 +233,14 @@ def test_dora_is_what_peft_makes_of_it(model, tmp_path, unet_factors):
         assert_same(with_loras(model, (path, 1.0))[1:], [wanted])
 
 
+def test_a_lora_of_rank_0_is_refused(model, tmp_path):
+    layer = layers_of(model.unet, ATTENTIONS)
+    factors = {name: (down[:0], up[:, :0]) for name, (down, up) in factors_of(layer).items()}
+    path = kohya(tmp_path / "empty.safetensors", factors)
+    with pytest.raises(WeightsError, match="without any number, which change nothing; fetch the LoRA again"):
+        read_lora(str(path), model)
+
+
 def lycoris(model, path, tensors_of):
     """A file in which one layer of each kind is changed, and what it adds to weights by path."""
     layers = {**layers_of(model.unet, (".attn1.to_q",)), **layers_of(model.unet, (".conv1",))}

@@ -55,6 +55,10 @@ class WeightChange:
             raise WeightsError(
                 f"{self.layer} has {', '.join(sorted(found))}, which do not make a change of a layer"
             )
+        if empty := sorted(name for name, tensor in self.tensors.items() if tensor.numel() == 0):
+            raise WeightsError(
+                f"{self.layer} has {', '.join(empty)} without any number, which change nothing"
+            )
 
     def added(self, weight: Tensor) -> Tensor | None:
         """Return what is added to a weight, in float32; None where only the bias changes. Raises: WeightsError."""

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -317,9 +317,7 @@ class PromptEncoder:
         if not known:
             yield text, None
             return
-        longest_first = sorted(known, key=len, reverse=True)
-        pattern = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
-        for piece in pattern.split(text):
+        for piece in words_pattern(known).split(text):
             if piece:
                 yield piece, known.get(piece.lower())
 
@@ -328,6 +326,12 @@ class PromptEncoder:
             raise SettingsError(
                 f"the prompt {prompt!a} contains a NUL or a lone surrogate; type it again without it."
             )
+
+
+def words_pattern(words: Iterable[str]) -> re.Pattern[str]:
+    """Return what finds words of embeddings in a prompt, in whatever case, the longest first."""
+    longest_first = sorted(words, key=len, reverse=True)
+    return re.compile(rf"(?<!\w)({'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
 
 
 def at_least_single(states: Tensor) -> Tensor:

@@ -232,7 +232,8 @@ class RunSettings:
     convolutions and matrix products, in bfloat16), or `auto`: float16 on a GPU, and on a CPU float32, or `mixed` for
     edits with the host `frame` where that is measured to be clearly faster."""
     exact: Annotated[bool, Option(MACHINE)] = False
-    """Compute as published, without what saves time and changes numbers; what is told by itself counts."""
+    """Compute as published, without what saves time and changes numbers: 25 steps, guidance throughout, no `mixed`.
+    Steps, guidance interval and number type that you tell besides still count."""
     batch: Annotated[int, Range(1, 4096), Option(MACHINE)] = 8
     """Frames that pass through the model together; fewer need less memory. With the host `vidtome`, in a small measure
     also with `tokenflow` and `vid2vid_zero`, the result depends on it, as it says which frames see each other."""
@@ -331,7 +332,8 @@ class EditSettings(RunSettings):
     """Where another scene begins, so that nothing passes from one to the next: `auto` finds sudden changes of the whole
     picture; numbers name frames of the clip, counted from 0, as in 0,48,120; `none` takes the clip for one scene."""
     cut_threshold: Annotated[float, Range(0.0, 255.0), Option(FRAMES)] = 18.0
-    """Mean change of hue, saturation and brightness from which a frame may begin another scene, of 255."""
+    """Mean change of hue, saturation and brightness from which a frame may begin another scene, in levels from 0 to
+    255."""
     allow_truncated: Annotated[bool, Option(FRAMES)] = False
     """Edit what can be read of a clip that is cut short."""
     allow_damaged: Annotated[bool, Option(FRAMES)] = False

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from evenreel.errors import OutputError, SettingsError
-from evenreel.files import shown, write_atomically
+from evenreel.errors import SettingsError
+from evenreel.files import write_atomically
 from evenreel.video import load
-from evenreel.web.queue import folder
+from evenreel.web.queue import folder, made_room
 
 SEEN = 8
 """Of 255: paint that is more transparent than this is none."""
@@ -42,11 +42,6 @@ def painted(value: dict[str, Any] | None) -> Path | None:
     mask.save(encoded, "PNG")
     target = folder() / "masks" / f"{hashlib.sha256(encoded.getvalue()).hexdigest()[:16]}.png"
     if not target.is_file():
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{shown(target.parent)} cannot be made ({error.strerror}); free some space."
-            ) from error
+        made_room(target)
         write_atomically(target, encoded.getvalue())
     return target

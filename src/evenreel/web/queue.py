@@ -119,11 +119,16 @@ def kept_clip(clip: Path) -> Path:
         return clip
     target = folder() / "clips" / record.hash_of((clip,))[:16] / clip.name
     if not target.is_file():
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{shown(target.parent)} cannot be made ({error.strerror}); free some space."
-            ) from error
+        made_room(target)
         write_atomically(target, lambda path: shutil.copyfile(clip, path))
     return target
+
+
+def made_room(target: Path) -> None:
+    """Make the folder that a file is kept in. Raises: OutputError where it cannot be made."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{shown(target.parent)} cannot be made ({error.strerror}); free some space."
+        ) from error

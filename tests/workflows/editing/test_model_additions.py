@@ -14,6 +14,7 @@ from evenreel.errors import SettingsError, WeightsError
 from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.settings.kinds import split_file
 from evenreel.workflows.editing.generate import generate_file
+from evenreel.workflows.editing.model_additions import Additions
 from evenreel.workflows.editing.repeat import repeat_edit
 from tiny import WIDTH, tiny_vae
 
@@ -55,6 +56,20 @@ def test_an_embedding_is_its_vectors_in_whatever_case(tiny_folder, things):
     upper, lower = (made(tiny_folder, prompt=p, **told) for p in ("an EasyCat", "an easycat"))
     assert torch.equal(upper, lower)
     assert not torch.equal(upper, made(tiny_folder, prompt="an EasyCat"))
+
+
+@pytest.mark.parametrize("told", ["", ":a word"])
+def test_an_embedding_whose_word_no_prompt_has_is_said(told, tiny_folder, things):
+    model = load_backbone(str(tiny_folder), device="cpu")
+
+    def notices(*prompts):
+        names = [f"{things / 'EasyCat.safetensors'}{told}"]
+        return Additions.opened(model, list(prompts), loras=None, embeddings=names, syntax=None).notices
+
+    word = told[1:] or "EasyCat"
+    said = f"no prompt has the word {word!r}, so the embedding EasyCat.safetensors has no effect."
+    assert said in notices("a red ball", f"a{word}s")
+    assert notices("a red ball", f"{word.upper()}, a ball") == model.notices
 
 
 def test_a_record_holds_them_and_repeat_refuses_others(tiny_folder, things, monkeypatch):

@@ -11,7 +11,7 @@ from evenreel.backbones import Backbone
 from evenreel.backbones.embeddings import read_embedding
 from evenreel.backbones.prompt_syntax import strange
 from evenreel.backbones.sharing import exclusive
-from evenreel.backbones.text import Embedding
+from evenreel.backbones.text import Embedding, words_pattern
 from evenreel.errors import SettingsError, argument
 from evenreel.files import expanded
 from evenreel.settings.kinds import split_file
@@ -57,6 +57,11 @@ class Additions:
         odd = () if syntax == "plain" else tuple(dict.fromkeys(bit for p in prompts for bit in strange(p)))
         if odd:
             notices.append(f"in the prompt {', '.join(odd)} is read as plain words.")
+        notices += [
+            f"no prompt has the word {word.token!r}, so the embedding {path.name} has no effect."
+            for path, word in words
+            if not any(words_pattern([word.token]).search(prompt) for prompt in prompts)
+        ]
         return cls(found, tuple(words), syntax, tuple(notices))
 
     @contextmanager
