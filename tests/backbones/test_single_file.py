@@ -344,6 +344,16 @@ def test_a_folder_of_one_part_is_named(first, part):
         opened(first[0] / part)
 
 
+def test_a_folder_with_a_lora_is_named_by_what_is_in_it(tmp_path):
+    factors = {"lora_unet_down_blocks_0_x.lora_down.weight": torch.zeros(2, 4)}
+    factors["lora_unet_down_blocks_0_x.lora_up.weight"] = torch.zeros(4, 2)
+    save_file(factors, tmp_path / "pytorch_lora_weights.safetensors")
+    with pytest.raises(WeightsError) as caught:
+        opened(tmp_path)
+    assert "a folder with pytorch_lora_weights.safetensors, which is a LoRA" in str(caught.value)
+    assert "give that file as lora" in str(caught.value)
+
+
 def test_the_reported_file_is_the_reported_folder():
     """A pair made by other tools."""
     folder, file = golden.of_others("sd15_fp16"), golden.of_others("sd15_single_file.safetensors")

@@ -54,6 +54,14 @@ def test_one_picture_is_no_animation(tmp_path, name):
     assert probe(tmp_path / name).is_images
 
 
+@pytest.mark.parametrize("name", ["b.webp", "b.png"])
+def test_an_animation_in_a_folder_of_images_is_refused(tmp_path, name):
+    save(tmp_path / "a.png", moving(1))
+    save(tmp_path / name, moving(3), duration=100, lossless=True)
+    said = refused(tmp_path)
+    assert f"{name} is an animation, and each file of a folder is one picture; give it by itself" in said
+
+
 @pytest.mark.parametrize("left", [0.4, 0.8])
 @pytest.mark.parametrize("name", ["a.webp", "a.png"])
 def test_an_animation_that_ends_early(tmp_path, name, left):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from evenreel.adapters.lora_names import find_layer, layer_table, per_level, slot_of
 from evenreel.adapters.weight_change import WeightChange
 from evenreel.backbones import safetensors_file
-from evenreel.backbones.recognise import FAMILIES, Found, recognise, text_width
+from evenreel.backbones.recognise import FAMILIES, USES, Found, recognise, text_width
 from evenreel.backbones.safetensors_file import Header, read_header
 from evenreel.backbones.sharing import exclusive
 from evenreel.errors import WeightsError, argument
@@ -256,11 +256,5 @@ def _scaling(settings: Mapping[str, Any], part: Part, path: str, rank: int | Non
 
 
 def _advice(found: Found) -> str:
-    known = {
-        "adapter": f"give it as {argument('adapter')}",
-        "checkpoint": f"give it as {argument('model')}",
-        "embedding": f"give it as {argument('embedding')}",
-        "control": f"give it as {argument('control')}",
-        "autoencoder": f"give it as {argument('vae')}",
-    }
-    return known.get(found.kind, "use a LoRA made for this model")
+    setting = USES.get(found.kind)
+    return "use a LoRA made for this model" if setting is None else f"give it as {argument(setting)}"

@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from evenreel.backbones import configs, safetensors_file
-from evenreel.backbones.recognise import PURPOSES
-from evenreel.errors import WeightsError
+from evenreel.backbones.recognise import PURPOSES, recognise, used_as
+from evenreel.backbones.safetensors_file import read_header
+from evenreel.errors import WeightsError, argument
 
 PARTS = {
     "unet": ("UNet2DConditionModel", "diffusion_pytorch_model"),
@@ -49,8 +50,8 @@ _OTHER_PIPELINES = {
 }
 """Folders of these pipelines, in words."""
 _OTHER_FOLDERS = {
-    "AutoencoderKL": ("an autoencoder", "give it as vae, beside a model"),
-    "ControlNetModel": ("a ControlNet", "give it as control, beside a model"),
+    "AutoencoderKL": ("an autoencoder", f"give it as {argument('vae')}, beside a model"),
+    "ControlNetModel": ("a ControlNet", f"give it as {argument('control')}, beside a model"),
     "MotionAdapter": ("a motion module", "use it beside a model"),
     "UNet2DConditionModel": ("the UNet of a model", "give the folder above it"),
 }
@@ -211,12 +212,26 @@ class ModelFolder:
         pipeline = index.get("_class_name")
         if isinstance(pipeline, str) and pipeline in _OTHER_PIPELINES:
             raise WeightsError(f"{self.path}: is {_OTHER_PIPELINES[pipeline]}; use {self.wanted}.")
-        if (self.path / "unet").is_dir() or not (self.path / "config.json").is_file():
+        if (self.path / "unet").is_dir():
+            return
+        if not (self.path / "config.json").is_file():
+            if not index:
+                self._check_not_of_files()
             return
         found = read_json(self.path / "config.json").get("_class_name")
         said, advice = _OTHER_FOLDERS.get(str(found), (f"a {found}", f"use {self.wanted}"))
         if found is not None:
             raise WeightsError(f"{self.path}: is {said}, not a whole model; {advice}.")
+
+    def _check_not_of_files(self) -> None:
+        """Say of a folder that holds whole files of weights, such as LoRAs, what the first of them is."""
+        for file in sorted(self.path.glob("*.safetensors"))[:1]:
+            found = recognise(read_header(file))
+            setting = used_as(found)
+            advice = f"give that file as {argument(setting)}" if setting else f"use {self.wanted}"
+            raise WeightsError(
+                f"{self.path}: is not a whole model but a folder with {file.name}, which is {found.said}; {advice}."
+            )
 
     def _check_trusted(self, index: Mapping[str, Any]) -> None:
         for part, origin in index.items():

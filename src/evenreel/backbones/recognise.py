@@ -33,6 +33,15 @@ SUPPORTED = ("sd1", "sd2", "sdxl")
 """Families that can be edited with."""
 WIDTHS = {768: "sd1", 1024: "sd2", 1280: "sdxl", 2048: "sdxl", 4096: "sd3"}
 """Families by the features of their prompts."""
+USES: Mapping[str, str] = {
+    "checkpoint": "model",
+    "lora": "lora",
+    "embedding": "embedding",
+    "control": "control",
+    "autoencoder": "vae",
+    "adapter": "adapter",
+}
+"""With which setting a file of a kind is used."""
 PURPOSES: Mapping[int, str] = {
     5: "depth-to-image",
     7: "upscaling",
@@ -240,3 +249,10 @@ def _embedding(header: Header) -> Found:
     names = embedding_names(header)
     family = "sdxl" if len(names) > 1 else WIDTHS.get(header.tensors[names[0]].shape[-1], "")  # pyright: ignore[reportGeneralTypeIssues]
     return Found("embedding", family, "an embedding" + (f" for {FAMILIES[family]}" if family else ""))
+
+
+def used_as(found: Found) -> str | None:
+    """Return the setting that takes a file; None where nothing does."""
+    if found.kind == "checkpoint" and found.family not in SUPPORTED:
+        return None
+    return USES.get(found.kind) if found.family in ("", *SUPPORTED) else None

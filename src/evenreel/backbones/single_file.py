@@ -26,13 +26,14 @@ from evenreel.backbones.recognise import (
     OPEN_CLIP_TEXT,
     SUPPORTED,
     UNET,
+    USES,
     Found,
     autoencoder_prefix,
     recognise,
 )
 from evenreel.backbones.safetensors_file import Header, read_header
 from evenreel.backbones.weights import Part, into_class, one_sentence
-from evenreel.errors import WeightsError
+from evenreel.errors import WeightsError, argument
 
 _YAML_LIMIT = 2**18
 """Bytes of a configuration beside a checkpoint."""
@@ -277,13 +278,9 @@ def check_checkpoint(path: Path, found: Found) -> None:
         return
     usual = "use " + ", ".join(FAMILIES[family] for family in SUPPORTED)
     advice = {
-        "lora": "give it as lora, beside a model",
-        "embedding": "give it as embedding, beside a model",
-        "control": "give it as control, beside a model",
-        "autoencoder": "give it as vae, beside a model",
         "motion": "use it beside a model",
-        "adapter": "give it as adapter, beside the model it was made for",
         "unet": "give the whole checkpoint, or the folder of all parts",
+        **{kind: f"give it as {argument(setting)}, beside a model" for kind, setting in USES.items()},
     }
     if found.kind == "checkpoint" or found.said.startswith("a checkpoint"):
         raise WeightsError(f"{path}: is {found.said}; {usual}.")

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from evenreel.video.pictures import opened_picture
 from evenreel.video.source import reason_of
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+ANIMATED = frozenset({".png", ".webp"})
+"""Those whose files may be animations."""
 EXIF_ORIENTATION = 0x0112
 
 
@@ -32,6 +35,8 @@ def probe(path: Path, settings: ReadSettings) -> VideoInfo:
     first = header(files[0], settings)
     if path.is_file() and animation.is_animated(path):
         return animation.probe(path, (first.width, first.height), settings)
+    if path.is_dir():
+        _refuse_animations(files)
     for file in files[1:]:
         other = header(file, settings)
         if (other.width, other.height) != (first.width, first.height):
@@ -53,6 +58,16 @@ def probe(path: Path, settings: ReadSettings) -> VideoInfo:
         has_alpha=first.mode in ("RGBA", "LA", "PA"),
         images=files,
     )
+
+
+def _refuse_animations(files: Sequence[Path]) -> None:
+    """Raise ClipError for an animation among images, of which one picture alone would be shown."""
+    for file in files:
+        if file.suffix.lower() in ANIMATED and animation.is_animated(file):
+            raise ClipError(
+                f"{shown(file)} is an animation, and each file of a folder is one picture; give it by itself, or take it "
+                "out of the folder."
+            )
 
 
 def listed(folder: Path) -> tuple[Path, ...]:

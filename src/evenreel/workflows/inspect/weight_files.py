@@ -15,22 +15,13 @@ from evenreel.adapters.settings import AdapterSettings
 from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
 from evenreel.backbones.base import known_as
-from evenreel.backbones.recognise import FAMILIES, SUPPORTED, Found, recognise
+from evenreel.backbones.recognise import FAMILIES, recognise, used_as
 from evenreel.backbones.safetensors_file import Header, read_header, sha256
 from evenreel.errors import SettingsError, WeightsError, argument
 from evenreel.files import expanded
 
 _LONGEST = 200
 """Characters of one entry of metadata that are shown."""
-_USES = {
-    "checkpoint": "model",
-    "lora": "lora",
-    "embedding": "embedding",
-    "control": "control",
-    "autoencoder": "vae",
-    "adapter": "adapter",
-}
-"""With which setting a file of a kind is used."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,7 @@ def describe_file(path: str | Path) -> FileDescription:
         }
     facts["sha256"] = sha256(path)
     shown = {name: value[:_LONGEST] for name, value in header.metadata.items() if found.kind != "adapter"}
-    return FileDescription(path, found.said, _used_as(found), facts, shown)
+    return FileDescription(path, found.said, used_as(found), facts, shown)
 
 
 def export_adapter(path: str | Path, output: str | Path) -> Path:
@@ -131,9 +122,3 @@ def _lora_facts(header: Header) -> dict[str, Any]:
         "rank": ", ".join(str(rank) for rank in sorted(ranks)) or "none",
         **({"tensors that are not understood": strange} if strange else {}),
     }
-
-
-def _used_as(found: Found) -> str | None:
-    if found.kind == "checkpoint" and found.family not in SUPPORTED:
-        return None
-    return _USES.get(found.kind) if found.family in ("", *SUPPORTED) else None
