@@ -65,8 +65,8 @@ def _refuse_animations(files: Sequence[Path]) -> None:
     for file in files:
         if file.suffix.lower() in ANIMATED and animation.is_animated(file):
             raise ClipError(
-                f"{shown(file)} is an animation, and each file of a folder is one picture; give it by itself, or take it "
-                "out of the folder."
+                f"{shown(file)} is an animation, and each file of a folder is one picture; give it by itself, or take "
+                "it out of the folder."
             )
 
 
