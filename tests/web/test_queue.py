@@ -41,6 +41,7 @@ def test_it_makes_what_the_command_line_makes_and_goes_on_after_a_restart(settin
     second.stop()
     (done,) = page_jobs()
     assert done.status == "done", done.state.error
+    assert {"encode", "sample", "decode", "write"} <= set(done.state.seconds)
     alone = edit_file(done.state.task.source, tmp_path / "alone.mp4", settings)
     assert (tmp_path / "alone.mp4").read_bytes() == alone.path.read_bytes()
     with open(done.state.task.output, "rb") as made:  # noqa: PTH123

@@ -162,12 +162,13 @@ class Keeping:
         write_atomically(self.job.folder / PREVIEW, lambda path: picture.save(path, quality=85))
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of the files; what the job took is known by now, and written with its end."""
+        self.job.state.seconds = self.stopwatch.so_far()
         if self._encoded is not None:
             self._encoded.close()
 
     def _write(self) -> None:
-        self.job.state.seconds = {stage: round(told, 3) for stage, told in self.stopwatch.seconds.items()}
+        self.job.state.seconds = self.stopwatch.so_far()
         self.job.write()
 
 

@@ -52,6 +52,11 @@ class Stopwatch:
                 return
             yield item
 
+    def so_far(self) -> dict[str, float]:
+        """Return seconds of the clock by stage, those of the stage at hand among them, to the millisecond."""
+        self._add()
+        return {stage: round(seconds, 3) for stage, seconds in self.seconds.items()}
+
     def _add(self) -> None:
         """Give the stage at hand its time since the last call."""
         since, since_cpu = self._since
