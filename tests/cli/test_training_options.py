@@ -98,8 +98,9 @@ def test_the_command_line_trains_what_python_trains(learn, trained):
 
 @pytest.mark.parametrize("learn", recipes.NAMES)
 def test_nothing_told_is_the_recipe(learn, trained):
-    assert main(["train", "adapter", "data", "--recipe", learn, "-q"]) == 0
-    assert trained[0][0] == recipes.adapter(learn)
+    for name in ("--recipe", "--learn"):  # as version 0.2 called it
+        assert main(["train", "adapter", "data", name, learn, "-q"]) == 0
+        assert trained.pop()[0] == recipes.adapter(learn)
 
 
 def test_the_window_of_edits_is_where_they_are_used_too():

@@ -35,6 +35,9 @@ def adapter(
             "`published`, as its paper has it; `published-code`, as its code has it; `noise`, with a loss of our own.",
         ),
     ] = "edits",
+    learn: Annotated[
+        str | None, typer.Option(hidden=True, help="The name of --recipe in version 0.2.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train an adapter that makes edits consistent; stopped at any moment, the same command goes on.
@@ -45,7 +48,7 @@ def adapter(
     with --device cpu at the end: accelerate's own --cpu starts one process only). OUT/log.jsonl and, where
     TensorBoard is installed, OUT/tensorboard hold the losses; OUT/adapter.safetensors is what comes out.
     """
-    settings = recipes.adapter(recipe, **told)
+    settings = recipes.adapter(learn or recipe, **told)
     from evenreel.workflows.training.adapter import train_adapter
 
     with training_shown(quiet) as progress:
