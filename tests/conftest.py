@@ -1,6 +1,8 @@
 """What all tests share: no network, one thread (several workers run beside each other), a tiny model, a small clip."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -46,3 +48,20 @@ def clip_with_sound(tmp_path_factory) -> Path:
     from video.making import moving, write_clip
 
     return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", moving(7, 96, 64), audio="aac")
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory) -> Path:
+    """A folder into which the other package was installed, as a user would install it."""
+    pytest.importorskip("hatchling", reason="building the plug-in without a network needs hatchling")
+    package = Path(__file__).parent / "plugin_package"
+    target = tmp_path_factory.mktemp("site-packages")
+    offline = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", *offline, "--target", target, package],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return target

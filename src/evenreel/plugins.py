@@ -5,7 +5,7 @@ docs/extending.md has the code of one of each.
 """
 
 from evenreel.backbones import Backbone, layers, load_backbone
-from evenreel.backbones.base import Guidance, Residuals
+from evenreel.backbones.base import Guidance, PromptReader, Residuals
 from evenreel.backbones.control import Control
 from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.backbones.hooks import (
@@ -15,7 +15,7 @@ from evenreel.backbones.hooks import (
     processors_installed,
     timesteps_seen,
 )
-from evenreel.backbones.text import PromptTokens
+from evenreel.backbones.text import Embedding, PromptTokens
 from evenreel.diffusion import ddim, guidance, sampling
 from evenreel.diffusion.inversion import Inverted, invert
 from evenreel.diffusion.schedule import NoiseSchedule
@@ -77,6 +77,7 @@ __all__ = [
     "Control",
     "DataError",
     "EditJob",
+    "Embedding",
     "EvenreelError",
     "Figure",
     "Frames",
@@ -99,6 +100,7 @@ __all__ = [
     "Pixels",
     "PluginError",
     "PromptEmbeds",
+    "PromptReader",
     "PromptRows",
     "PromptTokens",
     "Prompts",

@@ -1,9 +1,5 @@
 """Every registered host under every inversion, by the code of an edit; and those of another package among them."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -25,7 +21,6 @@ from hosts.jobs import random_latents
 from tiny import sharp_backbone
 from tiny_xl import save_tiny_xl
 
-PLUGIN = Path(__file__).parents[1] / "plugin_package"
 STRANGER, STRANGE_INVERSION = "neighbourly", "forward"
 
 DEFAULT = EditSettings(prompt="x").inversion
@@ -38,22 +33,6 @@ SMALL = {
 """Settings of hosts that let some frames see each other: so few that no batch is too small for them."""
 QUICK = {"ddpm": {"skip": 0.5}, "null-text": {"inner_steps": 1}}
 """Options of inversions that show themselves within two steps."""
-
-
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory) -> Path:
-    """A folder into which the other package was installed, as a user would install it."""
-    pytest.importorskip("hatchling", reason="building the plug-in without a network needs hatchling")
-    target = tmp_path_factory.mktemp("site-packages")
-    offline = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", *offline, "--target", target, PLUGIN],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return target
 
 
 @pytest.fixture(params=[*registry.names(registry.HOSTS), STRANGER])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from evenreel.adapters.lora_names import find_layer, layer_table, per_level, slot_of
 from evenreel.adapters.weight_change import WeightChange
-from evenreel.backbones import safetensors_file
+from evenreel.backbones import Backbone, safetensors_file
 from evenreel.backbones.recognise import FAMILIES, USES, Found, recognise, text_width
 from evenreel.backbones.safetensors_file import Header, read_header
 from evenreel.backbones.sharing import exclusive
@@ -63,7 +63,7 @@ class ForeignLora:
         return " and ".join(f"{count} {what}" for count, what in parts if count)
 
 
-def read_lora(path: str | Path, backbone: Any) -> ForeignLora:
+def read_lora(path: str | Path, backbone: Backbone) -> ForeignLora:
     """Read a LoRA, from a file or a folder of diffusers' or peft's, for a model.
 
     Raises: WeightsError for what is not a LoRA, was made for another family of models, or is not understood whole.
@@ -100,7 +100,7 @@ def read_lora(path: str | Path, backbone: Any) -> ForeignLora:
 
 
 @contextmanager
-def loras_attached(backbone: Any, loras: Sequence[tuple[ForeignLora, float]]) -> Generator[None]:
+def loras_attached(backbone: Backbone, loras: Sequence[tuple[ForeignLora, float]]) -> Generator[None]:
     """Change a model's weights by LoRAs, each by its weight, while inside: W + sum of weight * what it adds.
 
     Weights that change are copied, and the model's own come back afterwards, bit for bit. Raises: WeightsError where a
@@ -132,9 +132,9 @@ def lora_file(path: str | Path) -> Path:
     return path
 
 
-def _networks(backbone: Any) -> dict[Part, nn.Module]:
+def _networks(backbone: Backbone) -> dict[Part, nn.Module]:
     """What LoRAs change of a model."""
-    texts: tuple[Any, ...] = backbone.text.text_encoders if hasattr(backbone, "text") else ()
+    texts = () if backbone.text is None else backbone.text.text_encoders
     names: tuple[Part, ...] = ("text", "text_2")
     return {"unet": backbone.unet, **dict(zip(names, texts, strict=False))}
 
@@ -186,10 +186,10 @@ def _gathered(
     return ForeignLora(path, found, **changes, sha256=safetensors_file.sha256(path))
 
 
-def _check_family(header: Header, found: Found, backbone: Any) -> None:
+def _check_family(header: Header, found: Found, backbone: Backbone) -> None:
     """Say of a LoRA for another family what it is, not which of its tensors does not fit."""
     usual = f"use one made for model {backbone.name}"
-    own = getattr(backbone, "family", "")
+    own = backbone.family
     if found.family not in ("", *((own,) if own else ("sd1", "sd2"))):
         raise WeightsError(f"{header.path}: is {found.said}; {usual}.")
     wanted = backbone.unet.config.cross_attention_dim

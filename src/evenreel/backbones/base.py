@@ -1,14 +1,16 @@
 """What a text-to-image model must offer to be edited with."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from evenreel.backbones.text import PromptTokens
+from evenreel.backbones.text import Embedding, PromptTokens
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.types import Frames, Latents, PromptEmbeds, PromptRows
 
@@ -33,14 +35,6 @@ def _behind(rows: int, tensor: Tensor) -> Tensor:
     return torch.cat([tensor.new_zeros(rows, *tensor.shape[1:]), tensor])
 
 
-def known_as(model: Any) -> Iterator[str]:
-    """Hashes by which other files may know a model, the cheapest first: of all of it, of its files of weights (earlier
-    records and adapters), and of its noise predictor's tensors, however they are stored."""
-    for name in ("fingerprint", "weights_fingerprint", "unet_fingerprint"):
-        if (found := getattr(model, name, None)) is not None:
-            yield found
-
-
 class Guidance(NamedTuple):
     """How strongly prompts should pull in a model, where nothing else is asked for."""
 
@@ -61,11 +55,35 @@ class QuickEdit(NamedTuple):
     """Noise levels at which guidance is at work, as shares from 0 (clean) to 1."""
 
 
+@runtime_checkable
+class PromptReader(Protocol):
+    """The tokenizers and text encoders of a model, to which LoRAs and embeddings attach."""
+
+    @property
+    def text_encoders(self) -> tuple[Any, ...]:
+        """The text encoders, one or two, modules of transformers."""
+        ...
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features of a word before each text encoder."""
+        ...
+
+    @property
+    def syntax(self) -> str:
+        """How prompts are read, `weights` or `plain`."""
+        ...
+
+    def reading(self, syntax: str, embeddings: Sequence[Embedding] = ()) -> AbstractContextManager[None]:
+        """Read prompts in another way while inside: `weights` or `plain`, and with words that were learnt."""
+        ...
+
+
 class Backbone(ABC):
     """A latent diffusion model. Tensors come in any type and leave on `device` as float32; of a float64 one, as that.
 
-    Any class with all that stands here counts as one, also where it is not derived from this one. (A protocol's
-    `isinstance` would read `unet` and so load the weights; this one looks at the class alone.)
+    A model derives from this class. What is abstract it must have, what has a value here it may leave as it is: nothing
+    else is asked of a model anywhere.
     """
 
     name: str
@@ -82,6 +100,17 @@ class Backbone(ABC):
     """Side of the square frames it was trained on, in pixels."""
     guidance: Guidance = Guidance()
     """How strongly prompts pull, unless told otherwise."""
+    family: str = ""
+    """Which LoRAs are made for it: `sdxl`; empty for Stable Diffusion 1.x and 2.x, whose files fit where their shapes
+    do."""
+    mixed: bool = False
+    """Whether convolutions and matrix products of the noise predictor are computed in bfloat16. All that lies between
+    calls, latents and the sampler's arithmetic, is in `dtype`."""
+    notices: tuple[str, ...] = ()
+    """What had to be assumed of the model, a sentence each. Users are told."""
+    options: Mapping[str, Any] = MappingProxyType({})
+    """What was told besides the model when it was loaded, by the name of the setting: `vae`, `tokenizer`, `clip_skip`,
+    `prediction_type`, `preset`. Records keep it."""
 
     @property
     @abstractmethod
@@ -92,6 +121,35 @@ class Backbone(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Hash of the weights, as hexadecimal digits: equal models have equal ones."""
+
+    @property
+    def weights_fingerprint(self) -> str:
+        """Hash of the files of weights alone, where `fingerprint` is of more; else the same."""
+        return self.fingerprint
+
+    @property
+    def unet_fingerprint(self) -> str:
+        """Hash of the noise predictor's tensors, however they are stored, by which adapters know their model.
+
+        Where a model has no such hash, it is that of all of it.
+        """
+        return self.fingerprint
+
+    def known_as(self) -> Iterator[str]:
+        """Yield the hashes by which other files may know the model, the cheapest first."""
+        yield self.fingerprint
+        yield self.weights_fingerprint  # of earlier records and adapters
+        yield self.unet_fingerprint
+
+    @property
+    def text(self) -> PromptReader | None:
+        """What reads prompts; None of a model that takes no LoRAs and no embeddings."""
+        return None
+
+    @property
+    def vae(self) -> Any:
+        """The autoencoder, with `encoder` and `decoder`, whose calls `--profile` counts; None where there is none."""
+        return None
 
     @abstractmethod
     def encode(self, frames: Frames) -> EncodedFrames:
@@ -125,8 +183,3 @@ class Backbone(ABC):
         The batch is a multiple of the prompts: each prompt serves as many consecutive latents. `residuals` are what a
         ControlNet adds for that batch; without one the argument is not passed.
         """
-
-    @classmethod
-    def __subclasshook__(cls, other: type) -> Any:
-        methods = ("encode", "decode", "embed", "predict_noise")
-        return (cls is Backbone and all(hasattr(other, method) for method in methods)) or NotImplemented

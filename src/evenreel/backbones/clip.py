@@ -47,6 +47,11 @@ class ClipModel:
         self._prompts = PromptEncoder(words, self._model.text_model)
 
     @property
+    def known_as(self) -> tuple[str, ...]:
+        """Hashes by which other files may know it: of all of it, and of its files of weights (earlier ones)."""
+        return self.fingerprint, self.weights_fingerprint
+
+    @property
     def vision_width(self) -> int:
         """Features of `frame_tokens`."""
         return self._model.config.vision_config.hidden_size

@@ -64,5 +64,5 @@ def load(
     told = {"vae": vae, "tokenizer": tokenizer, "prediction_type": prediction_type, "preset": preset}
     found.options = {name: value for name, value in told.items() if value}
     if clip_skip != 1:
-        found.options["clip_skip"] = clip_skip
+        found.options = {**found.options, "clip_skip": clip_skip}
     return found

@@ -76,6 +76,8 @@ class ModelFolder:
     """Folders of tokenizers."""
     wanted: ClassVar[str] = "a Stable Diffusion 1.x, 2.x or XL model"
     """What to use instead of something else."""
+    notices: ClassVar[tuple[str, ...]] = ()
+    """What has to be assumed of it: nothing, a folder says all."""
     gigabytes: ClassVar[float] = 4
     """What fetching one takes, about."""
 

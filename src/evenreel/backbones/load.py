@@ -8,7 +8,7 @@ import torch
 from evenreel import registry
 from evenreel.backbones import families
 from evenreel.backbones.base import Backbone
-from evenreel.errors import SettingsError
+from evenreel.errors import PluginError, SettingsError
 from evenreel.files import expanded
 
 
@@ -42,4 +42,10 @@ def load_backbone(
     load = registry.find(registry.BACKBONES, family)
     if foreign := [option for option in options if option not in signature(load).parameters]:
         raise SettingsError(f"model {family} has no setting {', '.join(foreign)}; leave it out.")
-    return load(location, **told, **options)
+    found = load(location, **told, **options)
+    if not isinstance(found, Backbone):
+        raise PluginError(
+            f"the backbone {family!r} gave a {type(found).__name__}, and evenreel.plugins.Backbone is wanted; derive its "
+            "class from that one."
+        )
+    return found

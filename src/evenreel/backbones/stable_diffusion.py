@@ -35,9 +35,6 @@ _OLDEST_WITH_SIZE = (0, 9)
 class StableDiffusion(Backbone):
     """A Stable Diffusion model whose parts load when they are first used."""
 
-    family = ""
-    """`sdxl`; empty for 1.x and 2.x, whose files fit where their shapes do."""
-
     def __init__(
         self,
         model: ModelFolder | CheckpointFile,
@@ -75,13 +72,7 @@ class StableDiffusion(Backbone):
         self.latent_scale: int = factor
         """Pixels of a frame for each place of its latents, along each side."""
         self.native_size: int = factor * _side(model.config("unet"))
-        self.notices: tuple[str, ...] = tuple(getattr(model, "notices", ()))
-        """What had to be assumed of the model, a sentence each."""
-        self.options: dict[str, Any] = {}
-        """What `load` was told besides the model."""
-        self.mixed = False
-        """Whether convolutions and matrix products of the noise predictor are computed in bfloat16. All that lies
-        between calls, latents and the sampler's arithmetic, is in `dtype`."""
+        self.notices = tuple(model.notices)
 
     @loaded_once
     def unet(self) -> Any:
@@ -134,7 +125,7 @@ class StableDiffusion(Backbone):
 
     @property
     def weights_fingerprint(self) -> str:
-        """Hash of the files of weights alone, by which earlier adapters know their model."""
+        """Hash of the files of weights alone, by which earlier records and adapters know their model."""
         return self._model.weights_fingerprint
 
     @cached_property
@@ -236,7 +227,7 @@ class StableDiffusion(Backbone):
             return nullcontext()
         getattr(self, part)  # loaded before it is anybody's turn
         loaded = {name: vars(self)[name] for name in ("unet", "text", "vae") if name in vars(self)}
-        networks = {name: getattr(own, "text_encoders", (own,)) for name, own in loaded.items()}
+        networks = {name: own.text_encoders if name == "text" else (own,) for name, own in loaded.items()}
         if torch.is_grad_enabled():  # threads of autograd's own compute again what is inside
             turns.move(part, networks, self.device)
             return nullcontext()

@@ -27,7 +27,7 @@ def fingerprints(settings: StudySettings, backbone: Backbone, clip: ClipModel) -
     usual = {**defaults, "guidance": backbone.guidance}
     prints = {
         # of the weights alone: the configurations of the packaged model are known by its checksums
-        "model": getattr(backbone, "weights_fingerprint", backbone.fingerprint),
+        "model": backbone.weights_fingerprint,
         "clip": clip.weights_fingerprint,
         "judge": sha256(mini.FOLDER / "judge.safetensors"),
         "segmenter": sha256(mini.FOLDER / "segmenter.safetensors"),

@@ -61,7 +61,7 @@ def run_item(planned: Planned, context: actions.Context, frames: Path) -> dict[s
         "seed": item.seed,
         "frames": item.frames,
         "steps": item.steps,
-        "model": getattr(context.backbone, "weights_fingerprint", context.backbone.fingerprint),
+        "model": context.backbone.weights_fingerprint,
         "files": dict(planned.files),
     }
     start = time.perf_counter()

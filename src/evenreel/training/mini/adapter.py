@@ -11,7 +11,7 @@ from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.checkpoint import Origin
 from evenreel.adapters.settings import LoraSettings
 from evenreel.adapters.window import Window
-from evenreel.backbones.base import Backbone, known_as
+from evenreel.backbones.base import Backbone
 from evenreel.motion.modules import MotionModules
 from evenreel.training.adapter import recipes
 from evenreel.training.adapter.objective import training_in
@@ -56,7 +56,6 @@ class WorldAdapter:
         kept = Adapter(self.adapter.settings, type(lora)(lora.settings, lora.shapes), None)
         assert kept.lora is not None
         kept.lora.load_state_dict({name: value.cpu() for name, value in averaged.items()})
-        *_, base = known_as(backbone)
         notes = {
             "objective": "edits of rendered scenes, side by side",
             "steps": self.training.step,
@@ -64,7 +63,9 @@ class WorldAdapter:
             "clips": self.draw.batch,
             "frames": self.draw.scenes.data.shown,
         }
-        origin = Origin(base=base, base_name="mini", licence=self.settings.licence, notes=notes)
+        origin = Origin(
+            base=backbone.unet_fingerprint, base_name="mini", licence=self.settings.licence, notes=notes
+        )
         checkpoint.save(kept, path, origin)
 
 

@@ -10,7 +10,6 @@ from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.checkpoint import Origin, load
 from evenreel.adapters.window import Window
 from evenreel.backbones import Backbone, mini
-from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.errors import WeightsError, argument
 from evenreel.files import expanded
@@ -53,12 +52,12 @@ class AdapterInUse:
             raise WeightsError(
                 f"{path}: there is no such adapter file; train one with `evenreel train adapter`."
             )
-        adapter, origin = load(path, base=known_as(backbone), other_base=use.other_base)
+        adapter, origin = load(path, base=backbone.known_as(), other_base=use.other_base)
         adapter.check_fits(backbone)
         clip = None
         if adapter.needs_frames and with_source:
             clip = _clip(use.clip or origin.vision_name, origin, path, backbone)
-            load(path, base=None, vision=known_as(clip), other_base=use.other_base)
+            load(path, base=None, vision=clip.known_as, other_base=use.other_base)
         scale = adapter.settings.scale if use.scale is None else use.scale
         window = adapter.settings.inference_window if use.window is None else Window.parse(use.window)
         return cls(adapter.to(backbone.device), origin, path, scale, window, use.fused, clip)

@@ -43,17 +43,18 @@ class Additions:
     ) -> "Additions":
         """Open what settings name, as `FILE:WEIGHT` and `FILE:WORD`. Raises: WeightsError, SettingsError."""
         syntax, loras, embeddings = syntax or "weights", loras or (), embeddings or ()
-        text: Any = getattr(backbone, "text", None)
+        text = backbone.text
         if (loras or embeddings) and text is None:
             raise SettingsError(f"model {backbone.name} takes no LoRAs and no embeddings; leave them out.")
         found = tuple((read_lora(name, backbone), weight) for name, weight in map(_weighed, loras))
-        words = []
+        widths = () if text is None else text.widths
+        words: list[tuple[Path, Embedding]] = []
         for told in embeddings:
             name, token = split_file(told)
             path = expanded(name)
-            words.append((path, read_embedding(path, text.widths, token)))
+            words.append((path, read_embedding(path, widths, token)))
         _check_different([word.token.lower() for _, word in words])
-        notices: list[str] = list(getattr(backbone, "notices", ()))
+        notices: list[str] = list(backbone.notices)
         odd = () if syntax == "plain" else tuple(dict.fromkeys(bit for p in prompts for bit in strange(p)))
         if odd:
             notices.append(f"in the prompt {', '.join(odd)} is read as plain words.")
@@ -68,7 +69,7 @@ class Additions:
     def at_work(self, backbone: Backbone) -> Iterator[None]:
         """Everything in its place in the model while inside."""
         with ExitStack() as stack:
-            text: Any = getattr(backbone, "text", None)
+            text = backbone.text
             if self.loras:
                 stack.enter_context(loras_attached(backbone, self.loras))
             if text is not None and (self.embeddings or self.syntax != text.syntax):

@@ -106,8 +106,8 @@ def metered(backbone: Backbone, stopwatch: Stopwatch) -> Iterator[Profile]:
     profile = Profile(stopwatch)
     with stopwatch.stage("load"):
         networks = [backbone.unet]
-        if (vae := getattr(backbone, "vae", None)) is not None:
-            networks += [getattr(vae, name) for name in ("encoder", "decoder") if hasattr(vae, name)]
+        if (vae := backbone.vae) is not None:
+            networks += [vae.encoder, vae.decoder]
     with ExitStack() as stack:
         for network in networks:
             stack.enter_context(profile.follow(network))

@@ -65,7 +65,7 @@ def machine(backbone: Backbone) -> dict[str, Any]:
 
 def number_type(backbone: Backbone) -> str:
     """Name what a model computes in, as the setting `dtype` does."""
-    return MIXED if getattr(backbone, "mixed", False) else str(backbone.dtype).removeprefix("torch.")
+    return MIXED if backbone.mixed else str(backbone.dtype).removeprefix("torch.")
 
 
 def described(info: VideoInfo) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evenreel.backbones import Backbone, load_backbone
-from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import load_clip
 from evenreel.backbones.control import is_control
 from evenreel.backbones.devices import MIXED, choose_device
@@ -130,7 +129,7 @@ def repeat_edit(
         settings.model, device=settings.device, dtype=settings.dtype, **model_options(settings)
     )
     # earlier records hold the hash of the weights alone
-    if told.model.fingerprint not in (backbone.fingerprint, getattr(backbone, "weights_fingerprint", None)):
+    if told.model.fingerprint not in (backbone.fingerprint, backbone.weights_fingerprint):
         raise WeightsError(
             f"the model {settings.model} is no longer the one that was used; restore it, or start a new run."
         )
@@ -139,7 +138,7 @@ def repeat_edit(
         for part in parts or ():
             _check_file(kind, part)
     seen = None if told.adapter is None else told.adapter.vision
-    if seen and seen not in known_as(load_clip(clip_of(settings, values["adapter"]), device=backbone.device)):
+    if seen and seen not in load_clip(clip_of(settings, values["adapter"]), device=backbone.device).known_as:
         raise WeightsError(
             "the CLIP of the adapter is no longer the one that was used; restore it, or start a new run."
         )

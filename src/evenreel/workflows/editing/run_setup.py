@@ -187,7 +187,7 @@ def _settings_of(backbone: Backbone, settings: Run) -> Run:
     """Settings that name the model that is used, not the one that would have been loaded."""
     same = backbone.name == settings.model or _is_registered(settings.model, backbone.name)
     dtype = record.number_type(backbone)
-    loaded_with = dict(getattr(backbone, "options", {}))
+    loaded_with = dict(backbone.options)
     if different := [
         name for name, value in model_options(settings).items() if loaded_with.get(name, 1) != value
     ]:

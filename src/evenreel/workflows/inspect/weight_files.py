@@ -14,7 +14,6 @@ from evenreel.adapters.lora_names import slot_of
 from evenreel.adapters.settings import AdapterSettings
 from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
-from evenreel.backbones.base import known_as
 from evenreel.backbones.recognise import FAMILIES, recognise, used_as
 from evenreel.backbones.safetensors_file import Header, read_header, sha256
 from evenreel.errors import SettingsError, WeightsError, argument
@@ -95,9 +94,11 @@ def import_adapter(path: str | Path, output: str | Path, *, model: str, licence:
     )
     adapter = Adapter(settings, lora, None)
     adapter.check_fits(backbone)
-    *_, base = known_as(backbone)
     origin = Origin(
-        base=base, base_name=backbone.name, licence=licence, notes={"imported from": Path(path).name}
+        base=backbone.unet_fingerprint,
+        base_name=backbone.name,
+        licence=licence,
+        notes={"imported from": Path(path).name},
     )
     checkpoint.save(adapter, output, origin)
     return Path(output)

@@ -11,7 +11,6 @@ from evenreel.adapters import checkpoint
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.checkpoint import Origin
 from evenreel.backbones import Backbone, load_backbone
-from evenreel.backbones.base import known_as
 from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.backbones.control import load_control
 from evenreel.errors import EvenreelError, SettingsError, argument
@@ -155,9 +154,8 @@ def _save(
     step: int,
 ) -> None:
     notes = json.loads(json.dumps(asdict(settings), default=str))
-    *_, base = known_as(backbone)  # that of the noise predictor, which stays when the model is saved again
     origin = Origin(
-        base=base,
+        base=backbone.unet_fingerprint,  # which stays when the model is saved again
         base_name=backbone.name,
         vision=vision.fingerprint if vision else None,
         vision_name=Path(vision.name).name if vision else "",
