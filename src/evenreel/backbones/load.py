@@ -45,7 +45,7 @@ def load_backbone(
     found = load(location, **told, **options)
     if not isinstance(found, Backbone):
         raise PluginError(
-            f"the backbone {family!r} gave a {type(found).__name__}, and evenreel.plugins.Backbone is wanted; derive its "
-            "class from that one."
+            f"the backbone {family!r} gave a {type(found).__name__}, and evenreel.plugins.Backbone is wanted; "
+            "derive its class from that one."
         )
     return found
