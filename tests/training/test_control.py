@@ -107,7 +107,7 @@ def test_the_packed_one_is_a_controlnet_for_the_model(made):
     net = load_control(str(made / "control"), load_backbone("mini", device="cpu"))
     assert any(bool(block.weight.any()) for block in net.net.controlnet_down_blocks)
     record = json.loads((made / "model" / "training.json").read_text())["parts"]["control"]
-    assert (record["steps"], record["batch"], record["from"]) == (2, 3, None)
+    assert (record["steps"], record["batch"], record["from"]) == (2, 3, "mini")
     assert StartFolder(made / "model").holds("control")
 
 
