@@ -18,9 +18,9 @@ SYNC = 0.02
 """Seconds that sound may be off its pictures."""
 
 
-def rewrite(source: Path, target: Path, **settings) -> VideoWriter:
-    """Write a clip out again with its sound."""
-    stream = open_clip(source, window=4)
+def rewrite(source: Path, target: Path, start: int = 0, end: int | None = None, **settings) -> VideoWriter:
+    """Write a clip, or a part of it, out again with its sound."""
+    stream = open_clip(source, start, end, window=4)
     quick = WriteSettings(preset="ultrafast", crf=10, **settings)
     info = stream.info
     with VideoWriter(
@@ -113,6 +113,50 @@ def starts(path: Path) -> tuple[list[float], list[float]]:
     return seen, [begin / rate for begin in begins]
 
 
+@pytest.mark.parametrize(
+    ("name", "sound"),
+    [("a.mp4", "copy"), ("a.mp4", "encode"), ("a.mov", "copy"), ("a.mkv", "copy"), ("a.webm", "copy")],
+)
+@pytest.mark.parametrize(
+    ("source", "codec", "form"),
+    [
+        ("s.mp4", "aac", "fltp"),
+        ("s.mkv", "flac", "s16"),  # packets of 93 ms
+        ("s.avi", "pcm_s16le", "s16"),
+        ("s.avi", "libmp3lame", "fltp"),  # times in whole packets
+        ("s.mkv", "libopus", "flt"),
+    ],
+)
+def test_a_part_has_its_own_sound_and_no_other(tmp_path, source, codec, form, sound, name):
+    """Tones of 440, 880 and 1760 Hz; the part is that of 880 Hz, frames 13 to 40."""
+    rate = 48000
+    begin, end = (round(frame / 25 * rate) for frame in (13, 40))
+    tone = np.concatenate(
+        [sine(begin / rate, rate), sine((end - begin) / rate, rate, 880), sine(1, rate, 1760)]
+    )
+    video = "mpeg4" if source.endswith("avi") else "libx264"
+    clip = write_clip(
+        tmp_path / source, moving(65), codec=video, options={"bf": "0"}, audio=codec, audio_format=form,
+        audio_rate=rate, tone=tone,
+    )  # fmt: skip
+    late = 0.025 if codec == "libmp3lame" else 0.0  # what its encoder puts in front, in the source already
+    late -= float(load(clip, 13, 14).timestamps[0]) - 13 / 25
+    writer = rewrite(clip, tmp_path / name, 13, 40, sound=sound)
+    assert writer.warnings == []
+    pictures = load(tmp_path / name)
+    first, last = float(pictures.timestamps[0]), float(pictures.end_time)
+    samples, rate = heard(tmp_path / name)
+    loud = np.flatnonzero(np.abs(samples) > 0.03) / rate
+    assert loud[0] == pytest.approx(first, abs=SYNC)
+    assert loud[-1] == pytest.approx(last, abs=SYNC)
+    for pitch, other, begins, ends in ((880, 440, first, first + 0.1), (880, 1760, last - 0.1, last)):
+        begins, ends = begins + max(0.0, late) + SYNC / 2, ends + min(0.0, late) - SYNC / 2
+        part = samples[round(begins * rate) : round(ends * rate)]
+        line = np.exp(-2j * np.pi * np.arange(len(part)) / rate * np.array([[pitch], [other]]))
+        right, wrong = np.abs(line @ part)
+        assert right > 8 * wrong
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm"])
 def test_a_clock_that_restarts_keeps_step(tmp_path, name):
     part = write_clip(
@@ -123,6 +167,21 @@ def test_a_clock_that_restarts_keeps_step(tmp_path, name):
     seen, sounded = starts(tmp_path / name)
     assert seen == pytest.approx([0.4, 1.4, 2.4], abs=0.03)  # Matroska moves all by the codec's run-up
     assert sounded == pytest.approx(seen, abs=SYNC)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm"])
+@pytest.mark.parametrize("late", [0.05, 0.5])
+def test_pictures_that_begin_after_the_sound_keep_step(tmp_path, late, name):
+    source = write_clip(
+        tmp_path / "s.mkv", flashes(50, {20, 40}), audio="libopus", tone=clicks(3, [0.8 + late, 1.6 + late]),
+        times=[round(late * 1000) + 40 * i for i in range(50)], time_base=Fraction(1, 1000),
+        options={"bf": "0"},
+    )  # fmt: skip
+    for sound in ("copy", "encode"):
+        rewrite(source, tmp_path / name, sound=sound)
+        seen, sounded = starts(tmp_path / name)
+        assert sounded == pytest.approx(seen, abs=SYNC)
+        assert len(seen) == 2
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm"])
@@ -238,7 +297,7 @@ def test_sound_that_fails_after_all_leaves_the_pictures(tmp_path, monkeypatch):
     source = write_clip(tmp_path / "s.avi", moving(10), codec="mpeg4", audio="libmp3lame", audio_rate=11025)
     monkeypatch.setattr(
         "evenreel.video.write.plan_sound",
-        lambda *_: (SoundPlan(track=1, codec="mp3", copied=True), ()),
+        lambda *_, **__: (SoundPlan(track=1, codec="mp3", copied=True), ()),
     )
     with VideoWriter(tmp_path / "a.mp4", 64, 48, audio_from=probe(source), settings=QUICK) as writer:
         writer.write(torch.from_numpy(np.stack(moving(10))), [Fraction(i, 25) for i in range(10)])

@@ -157,21 +157,15 @@ def test_sound_is_encoded_anew_only_where_it_must(tmp_path, source_name, codec, 
         assert b"".join(audio_packets(tmp_path / name)) == b"".join(audio_packets(source))
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.webm"])
-def test_sound_of_a_range_is_trimmed_to_it(tmp_path, name):
+def test_sound_of_a_range_is_copied(tmp_path):
     source = write_clip(tmp_path / "source.mp4", moving(50), audio="aac")
-    info = rewrite(source, tmp_path / name, 10, 35)
-    begin, end = sound_span(tmp_path / name)
-    assert begin == pytest.approx(0, abs=0.03)
-    assert end == pytest.approx(1, abs=0.05)
+    info = rewrite(source, tmp_path / "a.mp4", 10, 35)
     assert info.duration is not None
     assert float(info.duration) == pytest.approx(1, abs=0.05)
-    if name == "a.mp4":
-        kept = audio_packets(tmp_path / name)
-        packets = audio_packets(source)
-        at = packets.index(kept[1])
-        assert kept == packets[at - 1 : at - 1 + len(kept)]
-        assert abs(at - 0.4 * 48000 / 1024) < 4
+    kept, packets = audio_packets(tmp_path / "a.mp4"), audio_packets(source)
+    at = packets.index(kept[1])
+    assert kept == packets[at - 1 : at - 1 + len(kept)]
+    assert abs(at - 0.4 * 48000 / 1024) < 4
 
 
 @pytest.mark.parametrize("offset", [Fraction(1, 2), Fraction(0)])

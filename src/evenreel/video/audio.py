@@ -16,7 +16,7 @@ from evenreel.files import shown
 from evenreel.video.clock import Clock, SoundClock
 from evenreel.video.encoders import Recipe, WriteSettings
 from evenreel.video.info import ReadSettings, VideoInfo
-from evenreel.video.resample import Resampler
+from evenreel.video.resample import Resampler, part_of
 from evenreel.video.source import demuxed, opened, reason_of
 from evenreel.video.streams import chosen_sound, video_stream
 
@@ -24,6 +24,12 @@ BROKEN = (av.error.FFmpegError, ValueError, OverflowError)
 """What PyAV raises for sound that cannot be decoded, encoded or carried by a container."""
 MOST_RATE = 48_000
 """Samples a second to which sound is encoded again: more is not heard."""
+SYNC = Fraction(1, 50)
+"""Seconds by which sound may begin or end off the part of a clip that it belongs to."""
+RUN_UP = Fraction(1, 10)
+"""Seconds of sound that are decoded before a part begins: the first packet that a decoder sees comes out wrong."""
+CUTTING = ("mp4", "mov")
+"""FFmpeg's names of muxers that hide sound before the beginning by an edit list; others move the pictures to later."""
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 """The usual arrangement of so many channels, for sound that names none or one that an encoder does not take."""
 
@@ -52,7 +58,8 @@ class SoundPlan:
 class AudioTrack:
     """Feeds the sound of `source` into `output`, in step with the pictures.
 
-    Times are exact seconds on the source's clock; `origin` is the one that becomes 0 in the output. Whatever is wrong
+    Times are exact seconds on the source's clock; `origin` is the one that becomes 0 in the output, and sound before
+    `begin` is left out: to the sample where it is encoded, to the nearest packet where it is copied. Whatever is wrong
     with the sound ends it with a line in `warnings`: pictures that took hours are not thrown away for it. With
     `strict`, what cannot be written raises one of BROKEN instead.
     """
@@ -74,6 +81,7 @@ class AudioTrack:
         self._output = output
         self._origin = origin
         self._begin = begin
+        self._until: Fraction | None = None
         self._stack = ExitStack()
         self._held: av.packet.Packet | None = None
         self._resampler: Resampler | None = None
@@ -82,6 +90,8 @@ class AudioTrack:
         """Packets written so far."""
         self.end = Fraction(0)
         """Second of the output at which they end."""
+        self.longest = Fraction(0)
+        """Seconds that the longest packet lasts: half of it may be too much or too little where packets are copied."""
         self.warnings: list[str] = []
         try:
             container = self._stack.enter_context(opened(source.path, ReadSettings()))
@@ -96,20 +106,27 @@ class AudioTrack:
             raise
 
     def advance(self, until: Fraction | None) -> None:
-        """Write all sound that starts before `until`; None: all there is."""
+        """Write all packets that end by `until`; None: all there are."""
         while not self._ended and (packet := self._next()) is not None:
-            assert packet.pts is not None  # `_demuxed` leaves others out
-            start = packet.pts * self._time_base
-            if until is not None and start >= until:
+            start, end = self._span(packet)
+            if until is not None and end > until:
                 self._held = packet
                 return
-            end = start + (packet.duration or 0) * self._time_base
-            if self._begin is None or end > self._begin:
+            if not self._is_before(start, end):
                 self._write(packet)
 
     def finish(self, until: Fraction | None) -> None:
         """Write the sound up to `until` and flush the encoder."""
         self.advance(until)
+        self._until = until
+        while not self._ended and (packet := self._next()) is not None:
+            assert until is not None  # otherwise nothing is left
+            start, end = self._span(packet)
+            if start >= until:
+                break
+            # a packet that is copied is there where most of it belongs to the part; others are cut when decoded
+            if not self._is_before(start, end) and (self._resampler is not None or start + end <= 2 * until):
+                self._write(packet)
         if self._resampler is None:
             return
         try:
@@ -157,11 +174,29 @@ class AudioTrack:
         except av.error.FFmpegError as error:
             self._warn(error)
 
+    def _span(self, packet: av.packet.Packet) -> tuple[Fraction, Fraction]:
+        """Seconds of the source at which a packet begins and ends."""
+        assert packet.pts is not None  # `_demuxed` leaves others out
+        start = packet.pts * self._time_base
+        return start, start + max(0, packet.duration or 0) * self._time_base
+
+    def _is_before(self, start: Fraction, end: Fraction) -> bool:
+        """Whether a packet does not belong to the part because it comes before it."""
+        if self._begin is None:
+            return False
+        if self._resampler is not None:
+            return end <= self._begin - RUN_UP
+        if self._output.format.name in CUTTING:
+            return 2 * end - start <= self._begin  # one packet more, which decoders need to run up
+        return start + end < 2 * self._begin
+
     def _next(self) -> av.packet.Packet | None:
         held, self._held = self._held, None
         return held or next(self._packets, None)
 
     def _write(self, packet: av.packet.Packet) -> None:
+        start, end = self._span(packet)
+        self.longest = max(self.longest, end - start)
         if self._resampler is not None:
             try:
                 frames = self._decoded(packet)
@@ -174,10 +209,13 @@ class AudioTrack:
             except BROKEN as error:
                 self._end(error)
             return
-        shift = round(self._origin / self._time_base)
         assert packet.pts is not None
-        packet.pts -= shift
-        packet.dts = packet.dts - shift if packet.dts is not None else None
+        # AVI counts whole packets, too coarse to move sound by
+        unit = min(self._time_base, Fraction(1, self._input.sample_rate or 1))
+        times = packet.pts, packet.pts if packet.dts is None else packet.dts
+        packet.pts, packet.dts = (round((time * self._time_base - self._origin) / unit) for time in times)
+        packet.duration = round((end - start) / unit)
+        packet.time_base = unit
         packet.stream = self._stream
         try:
             self._mux(packet)
@@ -187,10 +225,27 @@ class AudioTrack:
     def _decoded(self, packet: av.packet.Packet | None) -> Iterator[av.audio.frame.AudioFrame]:
         """Resampled sound of a packet; None flushes the decoder."""
         assert self._resampler is not None
-        for frame in self._input.codec_context.decode(packet):
+        for decoded in self._input.codec_context.decode(packet):
+            frame = self._inside(decoded)
+            if frame is None:
+                continue
             if frame.pts is not None and frame.time_base:
                 frame.pts -= round(self._origin / frame.time_base)
             yield from self._resampler.push(frame)
+
+    def _inside(self, frame: av.audio.frame.AudioFrame) -> av.audio.frame.AudioFrame | None:
+        """What of decoded sound belongs to the part of the clip; None where nothing does."""
+        if frame.pts is None or not frame.time_base:
+            return frame
+        start, rate, first, last = frame.pts * frame.time_base, frame.sample_rate, 0, frame.samples
+        frame.pts, frame.time_base = round(start * rate), Fraction(1, rate)
+        if self._begin is not None:
+            first = max(first, round((self._begin - start) * rate))
+        if self._until is not None:
+            last = min(last, round((self._until - start) * rate))
+        if first >= last:
+            return None
+        return frame if last - first == frame.samples else part_of(frame, first, last)
 
     def _encode(self, frame: "av.audio.frame.AudioFrame | None") -> None:
         for packet in self._stream.encode(frame):

@@ -75,3 +75,22 @@ class Resampler:
             if frame.pts is not None:
                 self._next = frame.pts + frame.samples
             yield frame
+
+
+def part_of(frame: AudioFrame, first: int, last: int) -> AudioFrame:
+    """Return samples `first` to `last` (half-open) of decoded sound, with their time."""
+    graph = av.filter.Graph()
+    graph.threads = 1
+    graph.link_nodes(
+        graph.add_abuffer(
+            format=frame.format, layout=frame.layout, sample_rate=frame.sample_rate, time_base=frame.time_base
+        ),
+        graph.add("atrim", f"start_sample={first}:end_sample={last}"),
+        graph.add("abuffersink"),
+    )
+    graph.configure()
+    graph.push(frame)
+    graph.push(None)
+    part = graph.pull()
+    assert isinstance(part, AudioFrame)
+    return part

@@ -16,7 +16,7 @@ from av.codec import Codec
 
 from evenreel.errors import ClipError, OutputError, SettingsError, argument
 from evenreel.files import shown
-from evenreel.video.audio import BROKEN, LAYOUTS, MOST_RATE, AudioTrack, SoundPlan
+from evenreel.video.audio import BROKEN, CUTTING, LAYOUTS, MOST_RATE, SYNC, AudioTrack, SoundPlan
 from evenreel.video.encoders import Recipe, WriteSettings, muxer
 from evenreel.video.info import ReadSettings, VideoInfo
 from evenreel.video.source import opened, reason_of
@@ -24,6 +24,8 @@ from evenreel.video.streams import chosen_sound
 
 REHEARSED = Fraction(30)
 """Seconds of sound that are encoded to see whether it can be."""
+ALL = 0, None
+"""Frames of a whole clip."""
 
 
 class _Nowhere:
@@ -46,11 +48,18 @@ class _Nowhere:
 
 
 def plan_sound(
-    source: VideoInfo | None, target: Path, recipe: Recipe | None, settings: WriteSettings
+    source: VideoInfo | None,
+    target: Path,
+    recipe: Recipe | None,
+    settings: WriteSettings,
+    *,
+    frames: tuple[int, int | None] = ALL,
 ) -> tuple[SoundPlan | None, tuple[str, ...]]:
     """Return how the sound of `source` goes into `target`, and what to tell people of it.
 
-    Copied where the result can hold it as it is, else encoded again, else left out. Raises SettingsError for a track
+    Copied where the result can hold it as it is, else encoded again, else left out. `frames` are the numbers
+    of those that are written, as START, END: the sound of a part is only copied where its packets are short enough to
+    begin and end with the pictures, within SYNC. Raises SettingsError for a track
     that the source does not have.
     """
     number = settings.sound_track
@@ -79,7 +88,7 @@ def plan_sound(
     reason = "its codec is not known here"
     for plan in plans:
         try:
-            _rehearse(source, target, plan, recipe, settings)
+            _rehearse(source, target, plan, recipe, settings, frames)
         except (*BROKEN, ClipError, OutputError) as error:
             reason = reason_of(error)
             continue
@@ -127,7 +136,12 @@ def _rate(told: int, taken: list[int] | None) -> int:
 
 
 def _rehearse(
-    source: VideoInfo, target: Path, plan: SoundPlan, recipe: Recipe, settings: WriteSettings
+    source: VideoInfo,
+    target: Path,
+    plan: SoundPlan,
+    recipe: Recipe,
+    settings: WriteSettings,
+    frames: tuple[int, int | None],
 ) -> None:
     """Write the sound to nowhere. Raises what went wrong, which includes sound of which nothing can be read."""
     with _unseen(target) as output:
@@ -138,6 +152,11 @@ def _rehearse(
             track.finish(None if plan.copied else source.start_time + REHEARSED)
             if not track.packet_count:
                 raise OutputError("nothing of it can be read")
+            # of a packet that is cut through, half at most is too much or too little; one at the beginning, where
+            # nothing can be hidden, sounds as a whole or not at all
+            most = SYNC if frames[0] > 0 and muxer(target) not in CUTTING else 2 * SYNC
+            if plan.copied and frames != ALL and not 0 < track.longest <= most:
+                raise OutputError("its packets are too long to be cut")
 
 
 @contextmanager

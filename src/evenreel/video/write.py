@@ -69,7 +69,7 @@ class VideoWriter:
         self._audio_from = audio_from
         self._audio_range = audio_range
         self._settings = settings
-        self.sound, warnings = plan_sound(audio_from, self.path, self._recipe, settings)
+        self.sound, warnings = plan_sound(audio_from, self.path, self._recipe, settings, frames=audio_range)
         """What becomes of the sound of `audio_from`; None where there is none, or none is carried over."""
         self.warnings: list[str] = []
         """What people should know of the result, one sentence each; logged as well."""
