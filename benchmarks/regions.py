@@ -6,8 +6,8 @@
 Clips are rendered from 60000 on, those that defaults are chosen on. A place changes where the right answer differs from
 the source by more than 8 levels of 255 in a colour. Differences are kept in --out, so that a run that was cut goes on;
 for other weights they are found anew. With --learn, clips of which a part changes and clips of which all does are told
-apart by what PART, ALL and EVEN (evenreel.workflows.editing.keeping) must lie between, and SMALLEST is the largest that
-loses no more than --lost of the changed pixels of any clip.
+apart by what PART, ALL and EVEN (evenreel.workflows.editing.computing.keeping) must lie between, and SMALLEST is the
+largest that loses no more than --lost of the changed pixels of any clip.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from evenreel.backbones import load_backbone
 from evenreel.ops.regions import pixels_of
-from evenreel.workflows.editing import keeping
+from evenreel.workflows.editing.computing import keeping
 from evenreel.workflows.world.edits import WorldEdit, edit_pipeline
 
 FIRST = 60_000

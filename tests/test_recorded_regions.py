@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from statistics import fmean
 
-from evenreel.workflows.editing import keeping
+from evenreel.workflows.editing.computing import keeping
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = " ".join((DOCS / "regions.md").read_text(encoding="utf-8").split())

@@ -65,6 +65,12 @@ def plug_in_of(error: BaseException) -> str | None:
     return next((name for name in reversed(frames) if name in packages - {"evenreel"}), None)
 
 
+def is_backbone(model: str, name: str | None = None) -> bool:
+    """Tell whether `model` is `name`, or `name:location`, of a registered backbone (any when None)."""
+    family = model.partition(":")[0]
+    return family in names(BACKBONES) and name in (None, family)
+
+
 def _entries(group: str, name: str) -> list[EntryPoint]:
     # One package may be found twice (an editable install beside a built one): equal targets count once.
     found = {entry.value: entry for entry in _registered(group) if entry.name == name}

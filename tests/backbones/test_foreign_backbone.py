@@ -13,8 +13,8 @@ from evenreel import registry
 from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.base import PromptReader
 from evenreel.errors import PluginError, SettingsError
-from evenreel.workflows.editing.profile import metered
-from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.workflows.editing.records.profile import metered
+from evenreel.workflows.editing.records.resource_use import Stopwatch
 
 SOURCE = Path(evenreel.__file__).parent
 SETTINGS = {

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from evenreel.cli import main
-from evenreel.workflows.editing import stages
+from evenreel.workflows.editing.computing import stages
 from video.making import moving, write_clip
 
 

@@ -21,7 +21,7 @@ from evenreel.training.log import TrainingLog
 from evenreel.training.states import StateFiles, is_done, recorded_step
 from evenreel.workflows.editing import repeat
 from evenreel.workflows.editing.edit import edit_file
-from evenreel.workflows.editing.record import FileResult
+from evenreel.workflows.editing.records.record import FileResult
 from evenreel.workflows.evaluation.json_output import check_place
 from fuzz.mutation import (
     with_bytes,

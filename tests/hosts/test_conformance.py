@@ -13,8 +13,8 @@ from evenreel.metrics.base import find, measure
 from evenreel.metrics.window import Inputs, cut, windows
 from evenreel.progress import silent
 from evenreel.settings import EditSettings
-from evenreel.workflows.editing.pipeline import Pipeline
-from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.workflows.editing.computing.pipeline import Pipeline
+from evenreel.workflows.editing.records.resource_use import Stopwatch
 from evenreel.workflows.inspect.descriptions import describe_host, describe_inversion
 from evenreel.workflows.inspect.doctor import examine
 from hosts.jobs import random_latents

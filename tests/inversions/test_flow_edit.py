@@ -16,8 +16,8 @@ from evenreel.inversions.base import SourceClip, create_inversion
 from evenreel.progress import silent
 from evenreel.random import generator
 from evenreel.settings import EditSettings
-from evenreel.workflows.editing.pipeline import Pipeline
-from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.workflows.editing.computing.pipeline import Pipeline
+from evenreel.workflows.editing.records.resource_use import Stopwatch
 from hosts.jobs import Around, random_latents
 from inversions.test_inversions import source_of
 

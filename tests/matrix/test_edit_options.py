@@ -22,9 +22,9 @@ from evenreel.backbones import load_backbone
 from evenreel.errors import EvenreelError
 from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.settings.fields import leaves
-from evenreel.workflows.editing.callers import check_backbone, check_clip
 from evenreel.workflows.editing.edit import edit_clip
 from evenreel.workflows.editing.generate import generate_clip
+from evenreel.workflows.editing.setup.callers import check_backbone, check_clip
 from tiny import save_tiny, save_tiny_control
 
 QUICK = {"levels": 3, "layers_per_block": 1}

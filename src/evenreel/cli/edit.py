@@ -15,7 +15,7 @@ from evenreel.settings import EditSettings
 from evenreel.settings.runs import ALGORITHM, MACHINE, REGION
 
 if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
-    from evenreel.workflows.editing.record import FileResult
+    from evenreel.workflows.editing.records.record import FileResult
 
 EDIT_EPILOG = """[bold]Examples[/]
 

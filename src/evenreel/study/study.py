@@ -15,7 +15,7 @@ from evenreel.study.report import report
 from evenreel.study.run import item_run, runner
 from evenreel.study.run.fingerprints import fingerprints
 from evenreel.study.settings import StudySettings, as_json
-from evenreel.workflows.editing import record
+from evenreel.workflows.editing.records import record
 
 
 def run_study(

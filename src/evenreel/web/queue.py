@@ -15,7 +15,7 @@ from evenreel.jobs.job import Job, Task, all_jobs
 from evenreel.settings import EditSettings
 from evenreel.video import probe
 from evenreel.workflows.batch.worker import LastModel
-from evenreel.workflows.editing import job_use, record
+from evenreel.workflows.editing.records import job_use, record
 from evenreel.workflows.editing.resume import resume_job
 
 MOST = 100

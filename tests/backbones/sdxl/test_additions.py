@@ -19,7 +19,7 @@ from evenreel.backbones.embeddings import read_embedding
 from evenreel.errors import WeightsError
 from evenreel.hosts.base import create_host
 from evenreel.settings import AdapterUse
-from evenreel.workflows.editing.adapter_use import AdapterInUse
+from evenreel.workflows.editing.additions.adapter import AdapterInUse
 from hosts.jobs import edit, job_for
 from one_file import control_tensors, unet_name
 from tiny import save_tiny_control

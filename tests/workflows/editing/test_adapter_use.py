@@ -15,9 +15,9 @@ from evenreel.backbones import load_backbone
 from evenreel.hosts.base import create_host
 from evenreel.progress import silent
 from evenreel.settings import AdapterUse, EditSettings
-from evenreel.workflows.editing.adapter_use import AdapterInUse
-from evenreel.workflows.editing.pipeline import Pipeline
-from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.workflows.editing.additions.adapter import AdapterInUse
+from evenreel.workflows.editing.computing.pipeline import Pipeline
+from evenreel.workflows.editing.records.resource_use import Stopwatch
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from evenreel.hosts.base import EditJob, Prompts, create_host
 from evenreel.inversions.base import create_inversion
 from evenreel.progress import silent
 from evenreel.settings import EditSettings
-from evenreel.workflows.editing.pipeline import Pipeline
-from evenreel.workflows.editing.run_setup import opened
+from evenreel.workflows.editing.computing.pipeline import Pipeline
+from evenreel.workflows.editing.setup.run_setup import opened
 from hosts.jobs import edit, random_latents
 from one_file import (
     WIDTH,

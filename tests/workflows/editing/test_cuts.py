@@ -11,7 +11,7 @@ from evenreel.backbones import load_backbone
 from evenreel.errors import SettingsError
 from evenreel.motion.folder import save_motion
 from evenreel.video import load
-from evenreel.workflows.editing import keeping
+from evenreel.workflows.editing.computing import keeping
 from evenreel.world import random_scene, render
 from motion.moving import random_motion
 from video.making import write_clip

@@ -19,11 +19,11 @@ from evenreel.backbones.base import Guidance
 from evenreel.errors import ClipError, EvenreelError, OutputError, ResourceError, SettingsError, WeightsError
 from evenreel.ops import number_types
 from evenreel.video import load, probe
-from evenreel.workflows.editing import sizes
+from evenreel.workflows.editing.computing import sizes
+from evenreel.workflows.editing.computing.sizes import model_size
 from evenreel.workflows.editing.edit import EditedClip, edit_clip
-from evenreel.workflows.editing.memory_errors import memory_errors_explained
+from evenreel.workflows.editing.failures.memory_errors import memory_errors_explained
 from evenreel.workflows.editing.repeat import repeat_edit
-from evenreel.workflows.editing.sizes import model_size
 from hosts import golden
 from tiny import save_tiny
 from video.making import audio_packets, moving, write_clip

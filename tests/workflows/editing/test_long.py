@@ -9,7 +9,7 @@ from evenreel.diffusion import trajectory
 from evenreel.jobs import reached
 from evenreel.jobs.reached import Reached
 from evenreel.settings import EditSettings
-from evenreel.workflows.editing import keeping
+from evenreel.workflows.editing.computing import keeping
 from evenreel.workflows.editing.edit import edit_file
 from hosts.jobs import random_latents
 from motion.moving import random_motion

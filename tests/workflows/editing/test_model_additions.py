@@ -13,8 +13,8 @@ from evenreel.backbones import load_backbone
 from evenreel.errors import SettingsError, WeightsError
 from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.settings.kinds import split_file
+from evenreel.workflows.editing.additions.loras import Additions
 from evenreel.workflows.editing.generate import generate_file
-from evenreel.workflows.editing.model_additions import Additions
 from evenreel.workflows.editing.repeat import repeat_edit
 from tiny import WIDTH, tiny_vae
 

@@ -16,12 +16,12 @@ from evenreel.motion.folder import save_motion
 from evenreel.motion.modules import MotionModules
 from evenreel.progress import silent
 from evenreel.settings import EditSettings, GenerateSettings
+from evenreel.workflows.editing.additions.motion import MotionInUse, resolved
+from evenreel.workflows.editing.computing.pipeline import Pipeline
 from evenreel.workflows.editing.edit import edit_clip, edit_file
 from evenreel.workflows.editing.generate import Generation, generate_file
-from evenreel.workflows.editing.motion_use import MotionInUse, resolved
-from evenreel.workflows.editing.pipeline import Pipeline
+from evenreel.workflows.editing.records.resource_use import Stopwatch
 from evenreel.workflows.editing.repeat import repeat_edit
-from evenreel.workflows.editing.resource_use import Stopwatch
 from evenreel.world import random_scene, render
 from hosts.jobs import Around, random_latents
 from motion.moving import random_motion

@@ -8,8 +8,10 @@ import torch
 from evenreel import EditSettings, edit_file
 from evenreel.backbones import devices, load_backbone
 from evenreel.jobs import places
-from evenreel.workflows.editing import number_type, record, repeat
-from evenreel.workflows.editing.run_setup import may_be_mixed
+from evenreel.workflows.editing import repeat
+from evenreel.workflows.editing.records import record
+from evenreel.workflows.editing.setup import number_type
+from evenreel.workflows.editing.setup.run_setup import may_be_mixed
 
 
 @pytest.fixture

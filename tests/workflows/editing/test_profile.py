@@ -9,8 +9,8 @@ from torch import nn
 from evenreel import EditSettings, edit_file
 from evenreel.backbones import load_backbone
 from evenreel.video import load
-from evenreel.workflows.editing.profile import Profile
-from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.workflows.editing.records.profile import Profile
+from evenreel.workflows.editing.records.resource_use import Stopwatch
 
 FRAMES, STEPS = 4, 3
 

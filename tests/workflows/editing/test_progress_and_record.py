@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from evenreel.progress import tracked
-from evenreel.workflows.editing import resource_use
-from evenreel.workflows.editing.record import hash_of, plain
-from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.workflows.editing.records import resource_use
+from evenreel.workflows.editing.records.record import hash_of, plain
+from evenreel.workflows.editing.records.resource_use import Stopwatch
 
 
 def test_tracked_reports_each_item_after_its_use():
@@ -53,7 +53,7 @@ def test_a_stage_waits_for_one_inside_it(monkeypatch):
 def test_peak_memory_is_what_was_held():
     # A process of its own: in this one an earlier test may have held more. (Linux hands a peak on to children.)
     code = (
-        "from evenreel.workflows.editing.resource_use import peak_process_bytes as peak\n"
+        "from evenreel.workflows.editing.records.resource_use import peak_process_bytes as peak\n"
         "held = b'x' * 2**29\nprint(peak())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

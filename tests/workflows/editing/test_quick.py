@@ -13,10 +13,10 @@ from evenreel.hosts.base import create_host
 from evenreel.progress import silent
 from evenreel.registry import HOSTS, names
 from evenreel.settings import read
+from evenreel.workflows.editing.additions.motion import MotionInUse
 from evenreel.workflows.editing.as_then import settings_of_then
-from evenreel.workflows.editing.motion_use import MotionInUse
-from evenreel.workflows.editing.pipeline import Pipeline
-from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.workflows.editing.computing.pipeline import Pipeline
+from evenreel.workflows.editing.records.resource_use import Stopwatch
 
 TOLD = {"prompt": "a star", "source_prompt": "a disc", "keep": "off", "motion": "off", "batch": 2}
 

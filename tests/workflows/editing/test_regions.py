@@ -16,10 +16,11 @@ from evenreel.cli import main
 from evenreel.errors import EvenreelError, SettingsError
 from evenreel.ops.regions import grown
 from evenreel.video import load
-from evenreel.workflows.editing import keeping, regions
+from evenreel.workflows.editing.computing import keeping
+from evenreel.workflows.editing.computing.pipeline import Pipeline
 from evenreel.workflows.editing.mask_file import mask_file
-from evenreel.workflows.editing.pipeline import Pipeline
-from evenreel.workflows.editing.regions import Queue, changed, feather_of
+from evenreel.workflows.editing.regions import region
+from evenreel.workflows.editing.regions.region import Queue, changed, feather_of
 from evenreel.workflows.editing.repeat import repeat_edit
 from video.making import moving, write_clip
 
@@ -87,7 +88,7 @@ def test_inside_a_mask_what_changed_is_what_an_edit_without_mask_makes(
     clip_with_sound, tmp_path, settings, backbone, monkeypatch
 ):
     """With a mask that covers all cells but is black in places, where any change counts as one."""
-    monkeypatch.setattr(regions, "CHANGED", 1e-9)
+    monkeypatch.setattr(region, "CHANGED", 1e-9)
     mask = Image.new("L", SIZE, 255)
     mask.putpixel((95, 63), 0)
     mask.save(tmp_path / "mask.png")
@@ -305,11 +306,11 @@ class TestChanged:
     def test_nothing_and_all(self):
         rebuilt = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         assert not changed(rebuilt, rebuilt).any()
-        assert (changed(rebuilt, rebuilt + 2 * regions.CHANGED) == 1).all()
+        assert (changed(rebuilt, rebuilt + 2 * region.CHANGED) == 1).all()
 
     def test_one_colour_is_enough_and_small_changes_count_in_part(self):
         rebuilt, edited = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
-        edited[:, 2] = regions.CHANGED / 4
+        edited[:, 2] = region.CHANGED / 4
         assert torch.allclose(changed(edited, rebuilt), torch.full((1, 32, 32), 0.25))
 
     def test_a_clip_that_the_edit_left_alone_is_the_source_bit_for_bit(

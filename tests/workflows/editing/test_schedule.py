@@ -10,10 +10,10 @@ from evenreel.hosts.base import create_host
 from evenreel.inversions.base import create_inversion
 from evenreel.progress import silent
 from evenreel.settings.schedule import Schedule
+from evenreel.workflows.editing.computing.pipeline import Pipeline
 from evenreel.workflows.editing.edit import edit_file
-from evenreel.workflows.editing.pipeline import Pipeline
+from evenreel.workflows.editing.records.resource_use import Stopwatch
 from evenreel.workflows.editing.repeat import repeat_edit
-from evenreel.workflows.editing.resource_use import Stopwatch
 from hosts.jobs import random_latents
 from video.making import moving, write_clip
 

@@ -60,7 +60,7 @@ def walked(clip_with_sound, tiny_folder, tmp_path):
 
 def test_few_modules_see_all_settings_and_none_hands_them_up(walked):
     rooms = {called for _, called in walked}
-    assert "evenreel.workflows.editing.pipeline" in rooms
+    assert "evenreel.workflows.editing.computing.pipeline" in rooms
     assert len(rooms) <= MOST, "\n".join(sorted(rooms))
     climbs = [(caller, called) for caller, called in walked if caller and floor(called) < floor(caller)]
     assert not climbs

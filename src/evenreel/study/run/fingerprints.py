@@ -11,7 +11,7 @@ from evenreel.backbones.safetensors_file import sha256
 from evenreel.hosts.base import create_host
 from evenreel.settings import EditSettings
 from evenreel.study.settings import StudySettings
-from evenreel.workflows.editing import record
+from evenreel.workflows.editing.records import record
 
 
 def fingerprints(settings: StudySettings, backbone: Backbone, clip: ClipModel) -> dict[str, str]:

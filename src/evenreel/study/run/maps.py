@@ -21,7 +21,7 @@ from evenreel.diffusion import ddim
 from evenreel.hosts.base import PrefixOf
 from evenreel.settings import EditSettings
 from evenreel.types import Frames, Latents
-from evenreel.workflows.editing.adapter_use import AdapterInUse
+from evenreel.workflows.editing.additions.adapter import AdapterInUse
 from evenreel.workflows.world.edits import edit_frames
 
 Maps = Float[Tensor, "frames rows columns"]

@@ -13,7 +13,7 @@ from evenreel.video import probe
 from evenreel.workflows.batch import executors, table
 from evenreel.workflows.batch.table import Row
 from evenreel.workflows.batch.worker import Outcome
-from evenreel.workflows.editing import record
+from evenreel.workflows.editing.records import record
 
 EXECUTORS = ("inline", "processes", "ray")
 

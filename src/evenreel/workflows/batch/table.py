@@ -20,7 +20,7 @@ from evenreel.settings.fields import Leaf, leaves, members
 from evenreel.settings.kinds import plain_value
 from evenreel.settings.runs import AUTO_HOST
 from evenreel.video import probe
-from evenreel.workflows.editing import job_use, record
+from evenreel.workflows.editing.records import job_use, record
 
 CLIP, OUT = "clip", "out"
 DEFAULT_OUT = "{clip}-{row}.mp4"

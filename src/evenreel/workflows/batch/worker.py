@@ -10,7 +10,7 @@ from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings
 from evenreel.workflows.batch.table import Row, model_of
 from evenreel.workflows.editing.resume import resume_job
-from evenreel.workflows.editing.run_setup import loaded, may_be_mixed
+from evenreel.workflows.editing.setup.run_setup import loaded, may_be_mixed
 
 
 @dataclass(frozen=True)

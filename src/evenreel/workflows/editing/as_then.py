@@ -17,7 +17,7 @@ from evenreel.outputs import plain
 from evenreel.settings import EditSettings, GenerateSettings, RunSettings
 from evenreel.settings.fields import leaves
 from evenreel.settings.kinds import Before
-from evenreel.workflows.editing.idle import occasion_of
+from evenreel.workflows.editing.setup.idle import occasion_of
 
 logger = logging.getLogger(__name__)
 

@@ -23,25 +23,25 @@ from evenreel.settings import EditSettings
 from evenreel.types import Pixels
 from evenreel.video import Clip, FrameStream, ReadSettings, VideoInfo, VideoWriter, WriteSettings, open_clip
 from evenreel.video.hashing import hash_of
-from evenreel.workflows.editing import job_use, record
-from evenreel.workflows.editing.callers import check_clip, own_numbers
-from evenreel.workflows.editing.job_use import Keeping
-from evenreel.workflows.editing.keeping import region_of
-from evenreel.workflows.editing.mask_strip import save_strip, strip_path
-from evenreel.workflows.editing.memory_errors import memory_errors_explained
-from evenreel.workflows.editing.pipeline import Pipeline
-from evenreel.workflows.editing.profile import metered
-from evenreel.workflows.editing.record import FileResult, RecordedClip
-from evenreel.workflows.editing.regions import MaskClip, Region
-from evenreel.workflows.editing.rescue import with_pictures_kept
-from evenreel.workflows.editing.run_setup import (
+from evenreel.workflows.editing.computing.keeping import region_of
+from evenreel.workflows.editing.computing.pipeline import Pipeline
+from evenreel.workflows.editing.computing.sizes import model_size, window_length
+from evenreel.workflows.editing.failures.memory_errors import memory_errors_explained
+from evenreel.workflows.editing.failures.rescue import with_pictures_kept
+from evenreel.workflows.editing.records import job_use, record
+from evenreel.workflows.editing.records.job_use import Keeping
+from evenreel.workflows.editing.records.profile import metered
+from evenreel.workflows.editing.records.record import FileResult, RecordedClip
+from evenreel.workflows.editing.regions.mask_strip import save_strip, strip_path
+from evenreel.workflows.editing.regions.region import MaskClip, Region
+from evenreel.workflows.editing.setup.callers import check_clip, own_numbers
+from evenreel.workflows.editing.setup.run_setup import (
     check_apart,
     control_clips,
     described_output,
     opened,
     recorded,
 )
-from evenreel.workflows.editing.sizes import model_size, window_length
 
 EditResult: TypeAlias = FileResult
 """What `edit_file` wrote."""

@@ -17,20 +17,20 @@ from evenreel.progress import Progress, silent
 from evenreel.settings import GenerateSettings
 from evenreel.types import Latents
 from evenreel.video import VideoInfo, VideoWriter
-from evenreel.workflows.editing import record
-from evenreel.workflows.editing.callers import own_numbers
-from evenreel.workflows.editing.memory_errors import memory_errors_explained
-from evenreel.workflows.editing.record import FileResult, RecordedClip
-from evenreel.workflows.editing.rescue import with_pictures_kept
-from evenreel.workflows.editing.run_setup import (
+from evenreel.workflows.editing.computing.sizes import model_size
+from evenreel.workflows.editing.computing.stages import Stages
+from evenreel.workflows.editing.failures.memory_errors import memory_errors_explained
+from evenreel.workflows.editing.failures.rescue import with_pictures_kept
+from evenreel.workflows.editing.records import record
+from evenreel.workflows.editing.records.record import FileResult, RecordedClip
+from evenreel.workflows.editing.setup.callers import own_numbers
+from evenreel.workflows.editing.setup.run_setup import (
     check_apart,
     control_clips,
     described_output,
     opened,
     recorded,
 )
-from evenreel.workflows.editing.sizes import model_size
-from evenreel.workflows.editing.stages import Stages
 
 
 @dataclass(frozen=True, kw_only=True)

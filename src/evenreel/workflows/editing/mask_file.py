@@ -12,13 +12,13 @@ from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings
 from evenreel.types import Pixels
 from evenreel.video import VideoWriter
-from evenreel.workflows.editing.callers import own_numbers
+from evenreel.workflows.editing.computing.keeping import region_of
+from evenreel.workflows.editing.computing.sizes import model_size
 from evenreel.workflows.editing.edit import edit_pipeline, expected_frames, open_source
-from evenreel.workflows.editing.keeping import region_of
-from evenreel.workflows.editing.memory_errors import memory_errors_explained
-from evenreel.workflows.editing.regions import Region
-from evenreel.workflows.editing.run_setup import check_apart
-from evenreel.workflows.editing.sizes import model_size
+from evenreel.workflows.editing.failures.memory_errors import memory_errors_explained
+from evenreel.workflows.editing.regions.region import Region
+from evenreel.workflows.editing.setup.callers import own_numbers
+from evenreel.workflows.editing.setup.run_setup import check_apart
 
 
 def mask_file(

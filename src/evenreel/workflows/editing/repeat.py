@@ -21,14 +21,14 @@ from evenreel.ops.number_types import is_slow
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.video import probe
-from evenreel.workflows.editing import record
-from evenreel.workflows.editing.adapter_use import clip_of
+from evenreel.workflows.editing.additions.adapter import clip_of
+from evenreel.workflows.editing.additions.motion import folder_of
 from evenreel.workflows.editing.as_then import settings_of_then
 from evenreel.workflows.editing.edit import edit_file
 from evenreel.workflows.editing.generate import generate_file
-from evenreel.workflows.editing.motion_use import folder_of
-from evenreel.workflows.editing.record import FileResult
-from evenreel.workflows.editing.run_setup import model_options
+from evenreel.workflows.editing.records import record
+from evenreel.workflows.editing.records.record import FileResult
+from evenreel.workflows.editing.setup.run_setup import model_options
 
 log = logging.getLogger(__name__)
 

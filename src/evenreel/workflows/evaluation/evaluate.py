@@ -17,8 +17,8 @@ from evenreel.metrics.lpips import Lpips
 from evenreel.metrics.statistics import Estimate, cluster_bootstrap
 from evenreel.metrics.window import Inputs, Window, windows
 from evenreel.progress import Progress, silent
-from evenreel.workflows.editing import record
-from evenreel.workflows.editing.memory_errors import memory_errors_explained
+from evenreel.workflows.editing.failures.memory_errors import memory_errors_explained
+from evenreel.workflows.editing.records import record
 from evenreel.workflows.evaluation.pairs import Pair
 from evenreel.workflows.evaluation.side_by_side import SideBySide
 from evenreel.world.captions import understood

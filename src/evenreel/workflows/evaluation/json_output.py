@@ -8,7 +8,7 @@ from typing import Any
 from evenreel.errors import OutputError, PluginError, argument
 from evenreel.files import write_atomically
 from evenreel.metrics.base import Figure, find
-from evenreel.workflows.editing import record
+from evenreel.workflows.editing.records import record
 from evenreel.workflows.evaluation.evaluate import EVALUATION_VERSION, Evaluation, Failure, means
 from evenreel.workflows.evaluation.pairs import Pair
 

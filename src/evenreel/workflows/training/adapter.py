@@ -32,8 +32,8 @@ from evenreel.training.loop import Training
 from evenreel.training.processes import Processes
 from evenreel.video import Clip, load, probe
 from evenreel.video.strip import film_strip
+from evenreel.workflows.editing.additions.motion import MotionInUse
 from evenreel.workflows.editing.edit import edit_clip
-from evenreel.workflows.editing.motion_use import MotionInUse
 from evenreel.workflows.training.going_on import check_fits, check_same, make
 
 logger = logging.getLogger(__name__)

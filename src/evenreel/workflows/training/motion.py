@@ -18,7 +18,7 @@ from evenreel.training.motion.draws import ClipDraws
 from evenreel.training.motion.settings import MotionTrainingSettings
 from evenreel.training.motion.trainee import MotionTrainee
 from evenreel.training.processes import Processes
-from evenreel.workflows.editing.motion_use import folder_of
+from evenreel.workflows.editing.additions.motion import folder_of
 from evenreel.workflows.training.going_on import check_fits, check_same, make
 
 NAME = "motion"

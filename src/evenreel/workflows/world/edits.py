@@ -33,11 +33,11 @@ from evenreel.ops.warp import visible_by_depth
 from evenreel.progress import silent
 from evenreel.settings import EditSettings
 from evenreel.types import Frames, Latents
-from evenreel.workflows.editing.adapter_use import AdapterInUse
-from evenreel.workflows.editing.keeping import region_of
-from evenreel.workflows.editing.motion_use import MotionInUse, chosen_host
-from evenreel.workflows.editing.pipeline import Pipeline
-from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.workflows.editing.additions.adapter import AdapterInUse
+from evenreel.workflows.editing.additions.motion import MotionInUse, chosen_host
+from evenreel.workflows.editing.computing.keeping import region_of
+from evenreel.workflows.editing.computing.pipeline import Pipeline
+from evenreel.workflows.editing.records.resource_use import Stopwatch
 from evenreel.world import ATTRIBUTES, HELD_OUT, Rendering, Scene, caption, main_flow, random_scene, render
 
 SIZE = 128

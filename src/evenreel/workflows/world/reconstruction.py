@@ -9,8 +9,8 @@ from evenreel.hosts.base import create_host
 from evenreel.metrics.fidelity import psnr
 from evenreel.settings import EditSettings
 from evenreel.types import Frames, Latents, PromptRows
-from evenreel.workflows.editing.pipeline import Pipeline
-from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.workflows.editing.computing.pipeline import Pipeline
+from evenreel.workflows.editing.records.resource_use import Stopwatch
 
 NOTHING_INJECTED = {"host": "frame", "host_options": {"pnp_attn": 0.0, "pnp_conv": 0.0, "p2p_cross": 0.0}}
 """Every frame by itself and from the prompt alone, so that nothing but the inversion brings the source back."""

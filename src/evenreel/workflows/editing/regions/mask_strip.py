@@ -6,7 +6,7 @@ import torch
 
 from evenreel.ops.regions import feathered
 from evenreel.video import FrameStream, film_strip
-from evenreel.workflows.editing.regions import Region, feather_of, mixed
+from evenreel.workflows.editing.regions.region import Region, feather_of, mixed
 
 COLUMNS = 8
 """Frames of a strip."""

@@ -7,7 +7,7 @@ from evenreel.files import shown
 from evenreel.hosts.base import Host, Occasion, idle_settings
 from evenreel.inversions.base import Inversion, TellsGuided, is_random
 from evenreel.settings import EditSettings, RunSettings
-from evenreel.workflows.editing.adapter_use import AdapterInUse
+from evenreel.workflows.editing.additions.adapter import AdapterInUse
 
 
 def occasion_of(settings: RunSettings, guidance_scale: float | None, frames: int | None) -> Occasion:

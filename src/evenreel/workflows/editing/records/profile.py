@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from evenreel.backbones import Backbone
-from evenreel.workflows.editing.resource_use import Stopwatch
+from evenreel.workflows.editing.records.resource_use import Stopwatch
 
 GIGA = 1e9
 

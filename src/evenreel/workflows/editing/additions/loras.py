@@ -15,7 +15,7 @@ from evenreel.backbones.text import Embedding, words_pattern
 from evenreel.errors import SettingsError, argument
 from evenreel.files import expanded
 from evenreel.settings.kinds import split_file
-from evenreel.workflows.editing import record
+from evenreel.workflows.editing.records import record
 
 LARGEST_WEIGHT = 10.0
 

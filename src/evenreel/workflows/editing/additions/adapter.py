@@ -17,7 +17,7 @@ from evenreel.hosts.base import PrefixOf
 from evenreel.scratch import Growing
 from evenreel.settings import AdapterUse, RunSettings
 from evenreel.types import Frames
-from evenreel.workflows.editing import record
+from evenreel.workflows.editing.records import record
 
 
 @dataclass

@@ -27,13 +27,13 @@ from evenreel.settings import EditSettings, RunSettings
 from evenreel.settings.runs import EDIT_STEPS
 from evenreel.types import Latents, Pixels
 from evenreel.video import VideoInfo, from_model
-from evenreel.workflows.editing.adapter_use import AdapterInUse
-from evenreel.workflows.editing.control_use import Conditions
-from evenreel.workflows.editing.model_additions import Additions
-from evenreel.workflows.editing.motion_use import MotionInUse
-from evenreel.workflows.editing.regions import changed
-from evenreel.workflows.editing.resource_use import Stopwatch
-from evenreel.workflows.editing.sizes import window_length
+from evenreel.workflows.editing.additions.adapter import AdapterInUse
+from evenreel.workflows.editing.additions.control import Conditions
+from evenreel.workflows.editing.additions.loras import Additions
+from evenreel.workflows.editing.additions.motion import MotionInUse
+from evenreel.workflows.editing.computing.sizes import window_length
+from evenreel.workflows.editing.records.resource_use import Stopwatch
+from evenreel.workflows.editing.regions.region import changed
 
 log = logging.getLogger(__name__)
 Made = TypeVar("Made")

@@ -21,9 +21,9 @@ from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.ops.regions import Part
 from evenreel.scratch import is_long, joined, pieces, piecewise, room
 from evenreel.types import Latents
-from evenreel.workflows.editing.pipeline import Pipeline
-from evenreel.workflows.editing.regions import MaskClip, Region
-from evenreel.workflows.editing.sizes import window_length
+from evenreel.workflows.editing.computing.pipeline import Pipeline
+from evenreel.workflows.editing.computing.sizes import window_length
+from evenreel.workflows.editing.regions.region import MaskClip, Region
 
 Difference = Float[Tensor, "frames height width"]
 """Root of the mean square, over channels, of the difference of two noise predictions."""

@@ -17,7 +17,7 @@ from evenreel.ops.regions import Cells, Part, Weights, cells_of, feathered, pixe
 from evenreel.scratch import Growing, piecewise
 from evenreel.types import Frames, Latents, Pixels
 from evenreel.video import VideoInfo, open_clip, probe
-from evenreel.workflows.editing import record
+from evenreel.workflows.editing.records import record
 
 FEATHER = 1 / 16
 """Width of the soft edge, in shorter sides of a frame: a cell of the packaged model's latents."""

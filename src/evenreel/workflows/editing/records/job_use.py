@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from evenreel import registry
 from evenreel.backbones import Backbone
 from evenreel.diffusion.inversion import Inverted
 from evenreel.files import write_atomically
@@ -22,12 +23,13 @@ from evenreel.jobs.pace import Pace
 from evenreel.jobs.reached import Reached
 from evenreel.jobs.tensor_file import TensorFile
 from evenreel.progress import Progress
-from evenreel.settings import EditSettings
+from evenreel.settings import EditSettings, RunSettings
+from evenreel.settings.fields import leaves
+from evenreel.settings.kinds import Place, split_file
 from evenreel.types import Frames, Latents
 from evenreel.video import from_model
-from evenreel.workflows.editing import record
-from evenreel.workflows.editing.resource_use import Stopwatch
-from evenreel.workflows.editing.run_setup import found_again
+from evenreel.workflows.editing.records import record
+from evenreel.workflows.editing.records.resource_use import Stopwatch
 
 WATCHED = "watched"
 """What notes of jobs hold of which pictures are wanted on the way."""
@@ -205,3 +207,25 @@ def both(one: Progress, other: Progress) -> Progress:
         other(stage, done, total)
 
     return progress
+
+
+def found_again(settings: RunSettings) -> dict[str, Any]:
+    """Settings as plain values, with names of folders and files that hold from another working directory too."""
+    values = settings.to_json()
+    for leaf in leaves(type(settings)):
+        place = next((one for one in leaf.added if isinstance(one, Place)), None)
+        told = values.get(leaf.name)
+        if place is None or not told or (place.or_packaged and registry.is_backbone(told)):
+            continue
+        values[leaf.name] = (
+            [one and _absolute(one) for one in told] if isinstance(told, list) else _absolute(told)
+        )
+    return values
+
+
+def _absolute(told: str) -> str:
+    """A file or folder by its whole path, with what stands behind it; anything else as it is."""
+    if Path(told).exists():
+        return str(Path(told).absolute())
+    name, more = split_file(told)
+    return f"{Path(name).absolute()}:{more}" if more is not None and Path(name).exists() else told

@@ -14,18 +14,17 @@ from evenreel.errors import OutputError, SettingsError, argument
 from evenreel.hosts.base import Host, create_host
 from evenreel.progress import Progress
 from evenreel.settings import EditSettings, RunSettings
-from evenreel.settings.fields import leaves
-from evenreel.settings.kinds import Place, split_file
 from evenreel.settings.runs import Run
 from evenreel.video import VideoInfo, probe
-from evenreel.workflows.editing import idle, number_type, record, resource_use
-from evenreel.workflows.editing.adapter_use import AdapterInUse
-from evenreel.workflows.editing.callers import check_backbone
-from evenreel.workflows.editing.control_use import Conditions
-from evenreel.workflows.editing.model_additions import Additions
-from evenreel.workflows.editing.motion_use import OFF, MotionInUse, chosen_host
-from evenreel.workflows.editing.resource_use import Stopwatch
-from evenreel.workflows.editing.stages import Stages
+from evenreel.workflows.editing.additions.adapter import AdapterInUse
+from evenreel.workflows.editing.additions.control import Conditions
+from evenreel.workflows.editing.additions.loras import Additions
+from evenreel.workflows.editing.additions.motion import OFF, MotionInUse, chosen_host
+from evenreel.workflows.editing.computing.stages import Stages
+from evenreel.workflows.editing.records import job_use, record, resource_use
+from evenreel.workflows.editing.records.resource_use import Stopwatch
+from evenreel.workflows.editing.setup import idle, number_type
+from evenreel.workflows.editing.setup.callers import check_backbone
 
 Opened = TypeVar("Opened", bound=Stages)
 
@@ -93,7 +92,7 @@ def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
     """What records of edits and of clips made from text have in common; `working` is the model's (width, height)."""
     backbone, settings = stages.backbone, stages.settings
     conditions, motion = stages.conditions, stages.motion
-    found = {**found_again(settings), "motion": OFF if motion is None else motion.name}
+    found = {**job_use.found_again(settings), "motion": OFF if motion is None else motion.name}
     return {
         "record_version": record.RECORD_VERSION,
         "made": record.now(),
@@ -185,7 +184,7 @@ def model_options(settings: RunSettings) -> dict[str, Any]:
 
 def _settings_of(backbone: Backbone, settings: Run) -> Run:
     """Settings that name the model that is used, not the one that would have been loaded."""
-    same = backbone.name == settings.model or _is_registered(settings.model, backbone.name)
+    same = backbone.name == settings.model or registry.is_backbone(settings.model, backbone.name)
     dtype = record.number_type(backbone)
     loaded_with = dict(backbone.options)
     if different := [
@@ -212,34 +211,6 @@ def _settings_of(backbone: Backbone, settings: Run) -> Run:
         device=str(backbone.device),
         dtype=dtype if dtype in ("float32", "float16", "bfloat16", MIXED) else settings.dtype,
     )
-
-
-def found_again(settings: RunSettings) -> dict[str, Any]:
-    """Settings as plain values, with names of folders and files that hold from another working directory too."""
-    values = settings.to_json()
-    for leaf in leaves(type(settings)):
-        place = next((one for one in leaf.added if isinstance(one, Place)), None)
-        told = values.get(leaf.name)
-        if place is None or not told or (place.or_packaged and _is_registered(told)):
-            continue
-        values[leaf.name] = (
-            [one and _absolute(one) for one in told] if isinstance(told, list) else _absolute(told)
-        )
-    return values
-
-
-def _absolute(told: str) -> str:
-    """A file or folder by its whole path, with what stands behind it; anything else as it is."""
-    if Path(told).exists():
-        return str(Path(told).absolute())
-    name, more = split_file(told)
-    return f"{Path(name).absolute()}:{more}" if more is not None and Path(name).exists() else told
-
-
-def _is_registered(model: str, name: str | None = None) -> bool:
-    """Whether `model` is `name`, or `name:location`, of a registered backbone (any when None)."""
-    family = model.partition(":")[0]
-    return family in registry.names(registry.BACKBONES) and name in (None, family)
 
 
 def _same_place(one: Path, other: Path) -> bool:

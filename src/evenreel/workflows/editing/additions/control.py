@@ -16,7 +16,7 @@ from evenreel.scratch import Growing
 from evenreel.settings import ControlUse
 from evenreel.types import Frames
 from evenreel.video import VideoInfo, open_clip, probe, to_model
-from evenreel.workflows.editing import record
+from evenreel.workflows.editing.records import record
 
 
 @dataclass(frozen=True)

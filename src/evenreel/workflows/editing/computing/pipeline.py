@@ -27,8 +27,8 @@ from evenreel.settings import EditSettings
 from evenreel.settings.kinds import cut_frames
 from evenreel.types import Frames, Latents, Pixels, PromptEmbeds
 from evenreel.video import to_model
-from evenreel.workflows.editing.regions import Region
-from evenreel.workflows.editing.stages import Stages
+from evenreel.workflows.editing.computing.stages import Stages
+from evenreel.workflows.editing.regions.region import Region
 
 NOISE = 4 / 255
 """Standard deviation of a colour that frames of one colour may have: what codecs leave."""

@@ -1,0 +1,1 @@
+"""What is done where an edit fails: advice, and pictures that are kept."""
