@@ -108,7 +108,10 @@ Objective: TypeAlias = EditLossSettings | LossSettings
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterTrainingSettings:
-    """The full settings of a training; `recipes` has measured and published ones by name."""
+    """The full settings of a training; `recipes` has measured and published ones by name.
+
+    What is trained and what is minimised belong together, so neither has a default here.
+    """
 
     model: Annotated[str, NotEmpty(), Option()] = "mini"
     """Model that the adapter is made for, as of `evenreel edit`."""
@@ -122,9 +125,9 @@ class AdapterTrainingSettings:
     """Number that all randomness follows from: weights, batches, noise and noise levels."""
     device: Annotated[str, NotEmpty(), Option(TRAINING)] = "auto"
     """Device to train on: auto, cpu, cuda, cuda:1 or mps."""
-    adapter: AdapterSettings = field(default_factory=AdapterSettings)
+    adapter: AdapterSettings
     """What is trained, and where it will be at work."""
-    loss: Objective = field(default_factory=EditLossSettings)
+    loss: Objective
     """What is minimised: errors of edits, or of noise."""
     cache_bytes: int = 2**30
     """How many bytes of frozen encoders' work are kept."""
