@@ -1,8 +1,11 @@
 """The public face: names that programs rely on, and an import that costs nothing."""
 
 import inspect
+import re
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +113,26 @@ def test_what_a_function_does_begins_with_a_verb(name):
     for function, word in said_by(name, thing).items():
         assert word, function
         assert word[0] not in NO_VERBS, f"{function}: {word[0]}"
+
+
+ENTRY = re.compile(r"^::: (\S+)$", re.MULTILINE)
+API = Path(__file__).parents[1] / "docs" / "api.md"
+
+
+def pointed_at(entry):
+    """What an entry of the reference names, by its whole path."""
+    home, _, name = entry.rpartition(".")
+    return getattr(import_module(home), name)
+
+
+def test_the_reference_has_an_entry_for_every_name():
+    entries = ENTRY.findall(API.read_text(encoding="utf-8"))
+    assert len(entries) == len(set(entries))
+    shown = [pointed_at(entry) for entry in entries]
+    for home in (evenreel, plugins):
+        for name in home.__all__:
+            thing = getattr(home, name)
+            assert name == "__version__" or any(one is thing for one in shown), f"{home.__name__}.{name}"
+    # a module of a function's name would be shown in its place
+    named = dict(zip(entries, shown, strict=True))
+    assert not inspect.ismodule(named["evenreel.video.probe.probe"])
