@@ -1,7 +1,7 @@
 """`evenreel.edit`, `evenreel.generate` and `evenreel.save`: the Python interface in three functions."""
 
 import os
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from evenreel.backbones import Backbone
 from evenreel.errors import SettingsError
@@ -11,6 +11,9 @@ from evenreel.settings.runs import RunSettings
 from evenreel.video import Clip
 from evenreel.workflows.editing.edit import EditedClip, edit_clip, save_clip
 from evenreel.workflows.editing.generate import GeneratedClip, generate_clip
+
+if TYPE_CHECKING:  # they say nothing that the settings do not say at run time
+    from evenreel.settings.keywords import EditKeywords, GenerateKeywords
 
 Run = TypeVar("Run", bound=RunSettings)
 
@@ -35,7 +38,7 @@ def edit(
     backbone: Backbone | None = None,
     progress: Progress = silent,
     download: bool = False,
-    **settings: Any,
+    **settings: "Unpack[EditKeywords]",
 ) -> EditedClip: ...
 
 
@@ -57,10 +60,9 @@ def edit(
         True
 
     Keywords are the fields of `EditSettings`, written flat (`adapter="mine.safetensors", adapter_scale=0.5`). An
-    `EditSettings` in the prompt's place says the same with completion and type checks. `frames=(start, end)` counts
-    from the clip's first frame. A `backbone` from `load_backbone`, used again, saves loading the weights for every
-    clip. `progress` is called with (stage, done, total). `download` allows fetching the model from the Hugging Face
-    hub.
+    `EditSettings` in the prompt's place says the same; type checkers know both. `frames=(start, end)` counts from the
+    clip's first frame. A `backbone` from `load_backbone`, used again, saves loading the weights for every clip.
+    `progress` is called with (stage, done, total). `download` allows fetching the model from the Hugging Face hub.
 
     Raises: SettingsError for a setting or prompt that cannot be, PluginError for an unknown host, WeightsError for a
     model that is absent or damaged, ResourceError when memory runs out.
@@ -87,7 +89,7 @@ def generate(
     backbone: Backbone | None = None,
     progress: Progress = silent,
     download: bool = False,
-    **settings: Any,
+    **settings: "Unpack[GenerateKeywords]",
 ) -> GeneratedClip: ...
 
 
