@@ -182,7 +182,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def maker() -> str:
-    """Who writes: a process, on a machine or in a container."""
+    """Return who writes: a process, on a machine or in a container."""
     return f"{os.getpid()}-{hashlib.sha256(platform.node().encode()).hexdigest()[:6]}"
 
 

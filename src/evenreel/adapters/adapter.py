@@ -76,7 +76,7 @@ class Adapter(nn.Module):
         window: Window | None = None,
         fused: bool = False,
     ) -> Generator["AttachedAdapter"]:
-        """At work in a model while inside: its LoRA by itself, its tokens through `EditJob.prefix`.
+        """Put it to work in a model while inside: its LoRA by itself, its tokens through `EditJob.prefix`.
 
             with adapter.attach(backbone, hidden=hidden) as attached:
                 job = replace(job, prefix=attached.prefix)
@@ -145,5 +145,5 @@ class AttachedAdapter:
 
 
 def prompt_width(backbone: Backbone) -> int:
-    """Features of the prompts that a model takes."""
+    """Return how many features the prompts have that a model takes."""
     return backbone.unet.config.cross_attention_dim

@@ -121,7 +121,7 @@ def _ordered(content: bytes) -> bytes:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """Tensors and metadata of a file that is whole. Raises: WeightsError."""
+    """Read tensors and metadata of a file that is whole. Raises: WeightsError."""
     header = safetensors_file.read_header(path)
     return safetensors_file.load(path, header.tensors), header.metadata
 

@@ -11,7 +11,7 @@ from evenreel.backbones import hooks, layers
 
 @contextmanager
 def features_collected(unet: Any, names: Sequence[str] | None = None) -> Generator[dict[str, Tensor]]:
-    """Outputs (batch, tokens, channels) of self-attentions by processor name, those of the last network call.
+    """Collect outputs (batch, tokens, channels) of self-attentions by processor name, those of the last network call.
 
     They are what comes out of the output projection, with their gradients. `names` are by default those of
     `layers.decoder_self_attentions`: on SD 1.x up_blocks 1:[1, 2], 2:[0, 1, 2] and 3:[0, 1, 2]. Afterwards the mapping

@@ -120,7 +120,7 @@ def loras_attached(backbone: Backbone, loras: Sequence[tuple[ForeignLora, float]
 
 
 def lora_file(path: str | Path) -> Path:
-    """The file of a LoRA, which may be named by its folder. Raises: WeightsError where there is none."""
+    """Find the file of a LoRA, which may be named by its folder. Raises: WeightsError where there is none."""
     path = expanded(path)
     if path.is_dir():
         inside = [path / name for name in FILES if (path / name).is_file()]

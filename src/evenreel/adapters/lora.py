@@ -22,7 +22,7 @@ _FACTORS = ("lora_A", "lora_B")
 
 
 def targets(unet: nn.Module, scope: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Paths of the attention layers that a scope names, in the model's order. Raises: SettingsError for none."""
+    """Return paths of the attention layers that a scope names, in the model's order. Raises: SettingsError for none."""
     paths = [name for name, _ in unet.named_modules() if name.endswith(PROJECTIONS)]
     if scope == "all":
         return tuple(paths)
@@ -57,7 +57,7 @@ class Lora(nn.Module):
 
     @classmethod
     def of(cls, unet: nn.Module, settings: LoraSettings, generator: torch.Generator | None = None) -> "Lora":
-        """Factors for the layers of a UNet that the settings name."""
+        """Return factors for the layers of a UNet that the settings name."""
         return cls(settings, shapes_of(unet, targets(unet, settings.scope)), generator)
 
     @property
@@ -158,7 +158,7 @@ def lora_attached(
 
 
 def shapes_of(unet: nn.Module, paths: tuple[str, ...]) -> dict[str, tuple[int, int]]:
-    """(out, in) of linear layers, by path."""
+    """Return (out, in) of linear layers, by path."""
     layers = {path: _place(unet, path).layer for path in paths}
     return {
         path: (_size(layer, "out_features"), _size(layer, "in_features")) for path, layer in layers.items()

@@ -60,7 +60,7 @@ class Slot:
 
 
 def slot_of(name: str) -> Slot | None:
-    """What a tensor is by its name; None for a name that no known trainer writes."""
+    """Return what a tensor is by its name; None for a name that no known trainer writes."""
     if match := _PROCESSOR.match(name):
         before, which, end = match.groups()
         if ".self_attn" in before:  # of the text encoder
@@ -75,7 +75,7 @@ def slot_of(name: str) -> Slot | None:
 
 
 def layer_table(module: nn.Module) -> dict[str, str]:
-    """Paths of a network's layers with weights, by their names with underscores for dots.
+    """Return paths of a network's layers with weights, by their names with underscores for dots.
 
     A layer inside somebody's wrapper bears the name of the wrapper.
     """
@@ -89,7 +89,7 @@ def layer_table(module: nn.Module) -> dict[str, str]:
 
 
 def find_layer(name: str, tables: Mapping[str, Mapping[str, str]], per_level: int) -> tuple[str, str] | None:
-    """(part, path) of the layer that a file's name means; None where the model has none such.
+    """Return (part, path) of the layer that a file's name means; None where the model has none such.
 
     `tables` are those of the parts' layers: `unet`, `text` and, of a second text encoder, `text_2`; `per_level` is the
     number of resnets in a level of the UNet's way down.
@@ -156,6 +156,6 @@ def _from_original(name: str, per_level: int) -> str:
 
 
 def per_level(unet: Any) -> int:
-    """Resnets in a level of a UNet's way down."""
+    """Count the resnets in a level of a UNet's way down."""
     layers = unet.config.layers_per_block
     return layers if isinstance(layers, int) else layers[0]

@@ -58,7 +58,7 @@ class PromptTokens(nn.Module):
     def before(
         self, text: Float[Tensor, "frames words features"], hidden: VisionTokens | None = None
     ) -> Float[Tensor, "frames longer features"]:
-        """Prompts of frames with their tokens in front."""
+        """Return prompts of frames with their tokens in front."""
         return prepended(self(hidden, len(text)), text)
 
     @torch.no_grad()
@@ -77,7 +77,7 @@ class PromptTokens(nn.Module):
 
 
 def selected(hidden: VisionTokens, select: str) -> Float[Tensor, "frames fewer vision"]:
-    """About half of a frame's tokens.
+    """Return about half of a frame's tokens.
 
     `average`: means of neighbours (0, 1), (2, 3), ...; a last one that is left over stays as it is (Eq. 13).
     `stride`: token 0, then 1, 3, 5, ...
@@ -92,5 +92,5 @@ def selected(hidden: VisionTokens, select: str) -> Float[Tensor, "frames fewer v
 def prepended(
     prefix: Prefix, text: Float[Tensor, "frames words features"]
 ) -> Float[Tensor, "frames longer features"]:
-    """Prompts with tokens in front, both with a row for each frame."""
+    """Return prompts with tokens in front, both with a row for each frame."""
     return torch.cat([prefix.to(text), text], dim=1)

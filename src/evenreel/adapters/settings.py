@@ -12,14 +12,14 @@ ADAPTER = "Adapter"
 
 
 def parse_scope(name: str, told: list[str]) -> str | tuple[str, ...]:
-    """`down`, `all`, or patterns with commas between them."""
+    """Read `down`, `all`, or patterns with commas between them."""
     del name
     patterns = tuple(part.strip() for part in ",".join(told).split(",") if part.strip())
     return patterns[0] if patterns in (("down",), ("all",)) else patterns
 
 
 def parse_window(name: str, text: str) -> Window:
-    """`START:END`, or START alone."""
+    """Read `START:END`, or START alone."""
     del name
     return Window.parse(text)
 

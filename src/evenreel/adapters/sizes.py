@@ -45,7 +45,7 @@ class Size:
 
 
 def lora_parameters(unet_config: Mapping[str, Any], settings: LoraSettings) -> int:
-    """Trained numbers of a LoRA in a UNet of this layout (a diffusers config); no weights are made."""
+    """Count the trained numbers of a LoRA in a UNet of this layout (a diffusers config); no weights are made."""
     from diffusers import UNet2DConditionModel
 
     with torch.device("meta"):
@@ -54,7 +54,7 @@ def lora_parameters(unet_config: Mapping[str, Any], settings: LoraSettings) -> i
 
 
 def prompt_parameters(settings: PromptTokenSettings, width: int, vision_width: int = CLIP_WIDTH) -> int:
-    """Trained numbers of prompt tokens for prompts of `width` features; no weights are made."""
+    """Count the trained numbers of prompt tokens for prompts of `width` features; no weights are made."""
     with torch.device("meta"):
         return PromptTokens(settings, width, vision_width).parameter_count
 

@@ -144,7 +144,8 @@ def published_loss(features: Sequence[Float[Tensor, "batch _ _"]]) -> Float[Tens
 
 
 def cosines(one: Float[Tensor, "*shape c"], other: Float[Tensor, "*shape c"]) -> Float[Tensor, "*shape"]:
-    """Cosines along the last axis, in single precision or better; of what has no direction 0, without gradient."""
+    """Return cosines along the last axis, in single precision or better; of what has no direction 0, without
+    gradient."""
     one, other = (part if part.dtype == torch.float64 else part.float() for part in (one, other))
     lengths = one.norm(dim=-1) * other.norm(dim=-1)
     has_direction = (one.detach().norm(dim=-1) > _SMALLEST) & (other.detach().norm(dim=-1) > _SMALLEST)

@@ -15,7 +15,7 @@ from evenreel.files import expanded
 
 
 def find_autoencoder(name: str, *, download: bool = False, family: str = "sd1") -> Part:
-    """An autoencoder, checked: a folder, the folder of a whole model, one file, or a name on the hub.
+    """Find an autoencoder and check it: a folder, the folder of a whole model, one file, or a name on the hub.
 
     `family` is that of the model, `sd1` or `sdxl`: a file does not say how its latents are scaled.
     Raises: WeightsError.

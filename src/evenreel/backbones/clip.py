@@ -58,26 +58,28 @@ class ClipModel:
 
     @torch.inference_mode()
     def embed_texts(self, texts: list[str]) -> Float[Tensor, "texts features"]:
-        """Projected embeddings, not normalised. Raises: SettingsError for a text that cannot be read to its end."""
+        """Return projected embeddings, not normalised. Raises: SettingsError for a text that cannot be read to its
+        end."""
         with exclusive(self._prompts):  # tokenizers cannot be used by two threads at once
             tokens = self._prompts.tokenize(texts).to(self.device)
         return self._model.get_text_features(input_ids=tokens).pooler_output.cpu()
 
     @torch.inference_mode()
     def embed_frames(self, frames: Frames) -> Float[Tensor, "frames features"]:
-        """Projected embeddings, not normalised, of frames of any size; see `preprocess`."""
+        """Return projected embeddings, not normalised, of frames of any size; see `preprocess`."""
         pictures = preprocess(frames, self._model.config.vision_config.image_size)
         return self._model.get_image_features(pixel_values=pictures.to(self.device)).pooler_output.cpu()
 
     @torch.inference_mode()
     def frame_tokens(self, frames: Frames) -> Float[Tensor, "frames tokens features"]:
-        """Last hidden states of the vision tower, before its final norm: the class token, then the patches by rows."""
+        """Return the last hidden states of the vision tower, before its final norm: the class token, then the patches
+        by rows."""
         pictures = preprocess(frames, self._model.config.vision_config.image_size)
         return self._model.vision_model(pixel_values=pictures.to(self.device)).last_hidden_state.cpu()
 
 
 def preprocess(frames: Frames, size: int) -> Resized:
-    """What the vision tower takes: squares of `size` pixels, normalised.
+    """Return what the vision tower takes: squares of `size` pixels, normalised.
 
     The shorter side is resized to `size` (bicubic, antialiased, clamped to [0, 1]), the longer one in proportion,
     rounded down; then the middle is cut out, and CLIP's mean and deviation are applied.
@@ -91,7 +93,7 @@ def preprocess(frames: Frames, size: int) -> Resized:
 
 
 def load_clip(location: str, *, device: str | torch.device | None = None) -> ClipModel:
-    """`mini` (packaged; knows the world only) or a folder in transformers' layout, safetensors only.
+    """Load `mini` (packaged; knows the world only) or a folder in transformers' layout, safetensors only.
 
     Raises: WeightsError.
     """

@@ -184,7 +184,7 @@ Kind = TypeVar("Kind", bound=Schema)
 
 
 def checked(kind: type[Kind], values: Mapping[str, Any], where: object) -> Kind:
-    """A configuration as its schema has it, defaults filled in.
+    """Return a configuration as its schema has it, defaults filled in.
 
     Raises: WeightsError for what the schema does not allow; `where` says in it whose configuration it is.
     """

@@ -46,7 +46,7 @@ class ControlNet:
     """Hash of its weights and its configuration."""
 
     def showing(self, maps: ConditionMaps, scale: float = 1.0) -> "Control":
-        """The control of one clip."""
+        """Return the control of one clip."""
         return Control(net=self.net, maps=maps, scale=scale)
 
 
@@ -110,7 +110,7 @@ class Controls:
     def residuals(
         self, latents: Latents, frames: Sequence[int], timestep: int, prompt_embeds: PromptRows
     ) -> Residuals:
-        """What to add for some frames; see `Control.residuals`."""
+        """Return what to add for some frames; see `Control.residuals`."""
         found = [control.residuals(latents, frames, timestep, prompt_embeds) for control in self.controls]
         down = zip(*(residuals.down for residuals in found), strict=True)
         return Residuals(tuple(map(_added, down)), _added([residuals.mid for residuals in found]))
@@ -156,7 +156,8 @@ def _family_of(config: Mapping[str, Any]) -> str:
 
 
 def is_control(name: str, backbone: Backbone, fingerprint: str) -> bool:
-    """Whether a ControlNet is that of a fingerprint, without loading it. Raises: WeightsError where there is none."""
+    """Tell whether a ControlNet is that of a fingerprint, without loading it. Raises: WeightsError where there is
+    none."""
     part = _part(name, backbone)
     # earlier records hold the hash of the weights alone
     earlier = part.folder.weights_fingerprint if isinstance(part, FolderPart) else None

@@ -18,7 +18,7 @@ LARGEST = 75
 
 
 def read_embedding(path: str | Path, widths: Sequence[int], token: str | None = None) -> Embedding:
-    """The vectors of a file, for text encoders of so many features: one, or the two of SD-XL.
+    """Read the vectors of a file, for text encoders of so many features: one, or the two of SD-XL.
 
     `token` is the word in prompts; by default what the file calls it, else the file's own name. Raises: WeightsError.
     """

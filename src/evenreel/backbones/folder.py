@@ -104,15 +104,15 @@ class ModelFolder:
         check_scheduler(self.path, self.config("scheduler", "scheduler_config.json"))
 
     def config(self, part: str, name: str = "config.json") -> dict[str, Any]:
-        """A part's configuration. Raises: WeightsError when it is missing or damaged."""
+        """Return a part's configuration. Raises: WeightsError when it is missing or damaged."""
         return read_json(self.path / part / name)
 
     def variant(self, part: str) -> str | None:
-        """The variant of a part's weights that is read, such as `fp16`; None for the plain ones."""
+        """Return the variant of a part's weights that is read, such as `fp16`; None for the plain ones."""
         return self._index_or_file(part)[1] or None
 
     def weight_files(self, part: str) -> tuple[Path, ...]:
-        """The safetensors files of a part. Raises: WeightsError when there are none, or only pickles."""
+        """Return the safetensors files of a part. Raises: WeightsError when there are none, or only pickles."""
         found, _ = self._index_or_file(part)
         return self._shards(found) if found.suffix == ".json" else (found,)
 
@@ -141,7 +141,7 @@ class ModelFolder:
         return total.hexdigest()
 
     def decided(self) -> dict[str, Any]:
-        """What else decides what the model does, besides its parts."""
+        """Return what else decides what the model does, besides its parts."""
         return {}
 
     def _deciding_files(self) -> list[Path]:
@@ -301,7 +301,7 @@ class AutoencoderFolder(PartFolder):
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises: WeightsError when it is missing or damaged."""
+    """Read the object in a JSON file. Raises: WeightsError when it is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

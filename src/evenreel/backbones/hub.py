@@ -19,7 +19,7 @@ AnyFolder = TypeVar("AnyFolder", bound=ModelFolder)
 
 
 def find(name: str, *, download: bool = False, kind: type[AnyFolder] = ModelFolder) -> AnyFolder:
-    """The folder of a model, by path or by name on the Hugging Face hub.
+    """Find the folder of a model, by path or by name on the Hugging Face hub.
 
     Nothing is fetched unless `download` is set. Raises: WeightsError when the model is not there.
     """

@@ -46,7 +46,7 @@ def parse(prompt: str, syntax: str = "weights") -> Chunks:
 
 
 def strange(prompt: str) -> tuple[str, ...]:
-    """What in a prompt has a meaning elsewhere and is read as plain words here, each once."""
+    """Return what in a prompt has a meaning elsewhere and is read as plain words here, each once."""
     found = [match.group() for match in _STRANGE.finditer(prompt)]
     plain = re.sub(r"\\.", "", prompt)
     if plain.count("(") != plain.count(")") or plain.count("[") != plain.count("]"):

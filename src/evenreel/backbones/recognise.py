@@ -90,7 +90,7 @@ class Found:
 
 
 def recognise(header: Header) -> Found:
-    """What a safetensors file is."""
+    """Tell what a safetensors file is."""
     tensors = header.tensors
     if "evenreel.adapter" in header.metadata:
         return Found("adapter", "", "an adapter of evenreel")
@@ -128,7 +128,7 @@ def recognise(header: Header) -> Found:
 
 
 def autoencoder_prefix(header: Header) -> str | None:
-    """What an autoencoder's names begin with; None where there is none. diffusers' own names count too."""
+    """Return what an autoencoder's names begin with; None where there is none. diffusers' own names count too."""
     for prefix in (*AUTOENCODER, ""):
         if header.shape(f"{prefix}decoder.conv_in.weight"):
             return prefix
@@ -136,7 +136,8 @@ def autoencoder_prefix(header: Header) -> str | None:
 
 
 def embedding_names(header: Header) -> tuple[str, ...]:
-    """The tensors of a textual inversion: `emb_params`, those of SD-XL's two encoders, or the only one there is."""
+    """Return the tensors of a textual inversion: `emb_params`, those of SD-XL's two encoders, or the only one there
+    is."""
     for names in (("emb_params",), ("clip_l", "clip_g")):
         if set(names) <= header.tensors.keys():
             return names
@@ -146,7 +147,7 @@ def embedding_names(header: Header) -> tuple[str, ...]:
 
 
 def text_width(header: Header, prefix: str = "") -> int | None:
-    """Features of the prompts that cross-attention takes; None where there is no cross-attention."""
+    """Return how many features the prompts have that cross-attention takes; None where there is no cross-attention."""
     pattern = re.compile(re.escape(prefix) + r".*attn2[._]to_k\.weight$")
     return next(
         (e.shape[1] for n, e in header.tensors.items() if pattern.match(n) and len(e.shape) == 2), None
@@ -177,7 +178,7 @@ def _algorithm(names: Iterable[str]) -> str:
 
 
 def lora_family(header: Header) -> str:
-    """Of which models a LoRA changes the layers; empty where names and shapes do not tell."""
+    """Tell of which models a LoRA changes the layers; empty where names and shapes do not tell."""
     names = header.tensors
     marks = {
         "flux": ("double_blocks", "single_blocks", "single_transformer_blocks"),

@@ -56,12 +56,12 @@ class Header:
     """What the file says of itself."""
 
     def shape(self, name: str) -> tuple[int, ...] | None:
-        """The shape of a tensor; None where there is none of that name."""
+        """Return the shape of a tensor; None where there is none of that name."""
         entry = self.tensors.get(name)
         return None if entry is None else entry.shape
 
     def numbers(self, prefix: str = "") -> int:
-        """How many numbers the tensors hold whose names begin with `prefix`."""
+        """Return how many numbers the tensors hold whose names begin with `prefix`."""
         return sum(_product(e.shape) for name, e in self.tensors.items() if name.startswith(prefix))
 
     def check_floats(self, names: Iterable[str] | None = None) -> None:
@@ -75,7 +75,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """What a safetensors file says it holds. Raises: WeightsError unless the file is whole."""
+    """Read what a safetensors file says it holds. Raises: WeightsError unless the file is whole."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -108,7 +108,7 @@ def check(path: Path) -> None:
 
 
 def load(path: Path, names: Iterable[str] | None = None) -> dict[str, Tensor]:
-    """Tensors of a file (by default all), on the CPU. Raises: WeightsError unless the file is whole."""
+    """Load tensors of a file (by default all), on the CPU. Raises: WeightsError unless the file is whole."""
     names = read_header(path).tensors if names is None else names
     try:
         with safe_open(path, "pt") as file:
@@ -176,7 +176,7 @@ _hashes: dict[tuple[int, ...], str] = {}
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's content, as hexadecimal digits; a file that was not changed is read once only.
+    """Return the hash of a file's content, as hexadecimal digits; a file that was not changed is read once only.
 
     Raises: WeightsError where it cannot be read.
     """

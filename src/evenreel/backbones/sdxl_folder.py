@@ -29,7 +29,7 @@ class SDXLFolder(ModelFolder):
         return bool(read_json(index).get("force_zeros_for_empty_prompt", True)) if index.exists() else True
 
     def decided(self) -> dict[str, Any]:
-        """What of model_index.json decides what the model does."""
+        """Return what of model_index.json decides what the model does."""
         return {"force_zeros_for_empty_prompt": self.empty_is_zero}
 
     def _check_unet(self) -> None:

@@ -75,14 +75,14 @@ class FilePart(Part):
         return safetensors_file.sha256(self.header.path)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All tensors, on the CPU, by their names in the class. Raises: WeightsError."""
+        """Read all tensors, on the CPU, by their names in the class. Raises: WeightsError."""
         with one_sentence(self.where):
             found = self.converted(safetensors_file.load(self.header.path, self.names))
         # diffusers names what it looked for and did not find too
         return {name: tensor for name, tensor in found.items() if tensor is not None}
 
     def load(self, model_class: Any, device: torch.device, dtype: torch.dtype) -> Any:
-        """The network, for inference. Raises: WeightsError."""
+        """Load the network, for inference. Raises: WeightsError."""
         where = f"{self.where}: its {self.name}"
         return into_class(model_class, self.config, self.state_dict(), where, device, dtype)
 
@@ -134,18 +134,18 @@ class CheckpointFile:
         return "vae" in self._configs
 
     def config(self, part: str, name: str = "") -> dict[str, Any]:
-        """A part's configuration, in diffusers' form."""
+        """Return a part's configuration, in diffusers' form."""
         del name  # folders have several files in a part
         return dict(self._configs[part])
 
     def part(self, part: str) -> FilePart:
-        """The `unet`, the `vae` or a text encoder, such as `text_encoder`."""
+        """Return the `unet`, the `vae` or a text encoder, such as `text_encoder`."""
         config = self._configs[part]
         convert = self._conversions()[part]
         return FilePart(self.header, part, self.classes[part], config, self._names(part), convert)
 
     def tokenizer(self, name: str = "tokenizer") -> Any:
-        """CLIP's, which is that of all such files unless they were made with another one.
+        """Open CLIP's, which is that of all such files unless they were made with another one.
 
         Raises: WeightsError where the text encoder knows fewer words than it has.
         """
@@ -288,14 +288,14 @@ def check_checkpoint(path: Path, found: Found) -> None:
 
 
 def autoencoder_tensors(tensors: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """An autoencoder's tensors by diffusers' names, from the original code's."""
+    """Return an autoencoder's tensors by diffusers' names, from the original code's."""
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     return convert_ldm_vae_checkpoint(tensors, config)
 
 
 def open_clip(tensors: dict[str, Tensor], prefix: str, width: int) -> dict[str, Tensor]:
-    """An OpenCLIP text model's tensors by transformers' names."""
+    """Return an OpenCLIP text model's tensors by transformers' names."""
     from types import SimpleNamespace
 
     from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
@@ -305,7 +305,8 @@ def open_clip(tensors: dict[str, Tensor], prefix: str, width: int) -> dict[str, 
 
 
 def is_unread(name: str, layers: int) -> bool:
-    """Whether no tool reads a tensor: losses of the training, positions, layers of a text encoder from `layers` on."""
+    """Tell whether no tool reads a tensor: losses of the training, positions, layers of a text encoder from `layers`
+    on."""
     layer = re.match(r"transformer\.resblocks\.(\d+)\.", name)
     return (
         name.startswith(("loss.", "model_ema."))

@@ -153,7 +153,7 @@ class StableDiffusion(Backbone):
 
     @torch.no_grad()
     def encode(self, frames: Frames) -> EncodedFrames:
-        """Latents of frames: the mean of the posterior, times the autoencoder's scaling factor."""
+        """Return latents of frames: the mean of the posterior, times the autoencoder's scaling factor."""
         scale = self.vae.config.scaling_factor
 
         def latents_of(batch: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ class StableDiffusion(Backbone):
 
     @torch.no_grad()
     def decode(self, latents: EncodedFrames) -> Frames:
-        """Frames of latents, clamped to [0, 1]."""
+        """Return frames of latents, clamped to [0, 1]."""
         scale = self.vae.config.scaling_factor
 
         def frames_of(batch: Tensor) -> Tensor:
@@ -176,13 +176,13 @@ class StableDiffusion(Backbone):
         return self._in_batches(latents, frames_of, latents[0, 0].numel() * factor**2).clamp(0, 1)
 
     def embed(self, prompts: list[str]) -> PromptEmbeds:
-        """Hidden states of prompts. Raises: SettingsError for a prompt that cannot be read in full."""
+        """Return hidden states of prompts. Raises: SettingsError for a prompt that cannot be read in full."""
         text = self.text
         with self._turn("text"), exclusive(text):  # tokenizers cannot be used by two threads at once
             return text.embed(prompts).to(self.device)
 
     def tokens(self, prompt: str) -> PromptTokens:
-        """The tokens of a prompt, and the words that they make up."""
+        """Return the tokens of a prompt, and the words that they make up."""
         with exclusive(self.text):
             return self.text.tokens(prompt)
 
@@ -193,7 +193,7 @@ class StableDiffusion(Backbone):
         prompt_embeds: PromptRows,
         residuals: Residuals | None = None,
     ) -> Latents:
-        """The noise in `latents`; each prompt serves as many consecutive latents."""
+        """Predict the noise in `latents`; each prompt serves as many consecutive latents."""
         repeated = prompt_embeds.repeat_interleave(len(latents) // len(prompt_embeds), dim=0)
         # Another thread may be attached; but checkpoints are computed again in threads of autograd's own.
         alone = nullcontext() if torch.is_grad_enabled() else exclusive(self.unet)

@@ -140,7 +140,7 @@ class PromptEncoder:
             self.syntax, self.embeddings = before
 
     def tokenize(self, prompts: list[str]) -> Tensor:
-        """Token ids of texts without any syntax, padded to the full length: (prompts, length), int64.
+        """Return token ids of texts without any syntax, padded to the full length: (prompts, length), int64.
 
         Raises: SettingsError for a text that is not text, or too long to be read at once.
         """
@@ -157,7 +157,7 @@ class PromptEncoder:
         ).input_ids
 
     def tokens(self, prompt: str) -> PromptTokens:
-        """Which tokens a prompt has, and which of them make up each of its words."""
+        """Return which tokens a prompt has, and which of them make up each of its words."""
         words: list[str] = []
         chunks = self._chunks(prompt, words)
         begin, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
@@ -180,7 +180,7 @@ class PromptEncoder:
 
     @torch.no_grad()
     def embed(self, prompts: list[str]) -> PromptEmbeds:
-        """Hidden states of the text encoder for prompts; the empty prompt is one too.
+        """Return hidden states of the text encoder for prompts; the empty prompt is one too.
 
         A prompt of more tokens than are read at once is cut into chunks whose hidden states stand one after the other,
         as do those after a BREAK; shorter prompts beside it are filled up with empty ones. A word of weight w moves w
@@ -192,7 +192,8 @@ class PromptEncoder:
 
     @torch.no_grad()
     def encoded(self, prompts: list[str]) -> list[Encoded]:
-        """What `embed` joins: prompts chunk by chunk. The text encoder pools each chunk, whatever its words weigh."""
+        """Return what `embed` joins: prompts chunk by chunk. The text encoder pools each chunk, whatever its words
+        weigh."""
         rows = [self._chunks(prompt, []) for prompt in prompts]
         count = max(map(len, rows), default=1)
         padded = [row + [_Row.empty()] * (count - len(row)) for row in rows]

@@ -14,7 +14,7 @@ CLIP_WORDS = 49_408
 
 
 def open_tokenizer(folder: Path, vocabulary: int) -> Any:
-    """The tokenizer of a folder, for a text encoder that knows `vocabulary` tokens. Raises: WeightsError."""
+    """Open the tokenizer of a folder, for a text encoder that knows `vocabulary` tokens. Raises: WeightsError."""
     from transformers import CLIPTokenizer
 
     if not folder.is_dir():
@@ -43,7 +43,7 @@ def open_tokenizer(folder: Path, vocabulary: int) -> Any:
 
 @lru_cache(maxsize=2)
 def clip_tokenizer(*, padding: str = "<|endoftext|>") -> Any:
-    """CLIP's tokenizer; SD 1.x pads prompts with the end mark, SD 2.x with `!`. Raises: WeightsError."""
+    """Open CLIP's tokenizer; SD 1.x pads prompts with the end mark, SD 2.x with `!`. Raises: WeightsError."""
     from transformers import CLIPTokenizer
 
     try:

@@ -49,7 +49,7 @@ class VisionTransformer:
 
     @torch.inference_mode()
     def keys(self, frames: Frames) -> Float[Tensor, "frames tokens channels"]:
-        """Keys of the last layer, heads side by side, class token first.
+        """Return keys of the last layer, heads side by side, class token first.
 
         Frames are resized (bilinear, antialiased, clamped) so that the shorter side has the size the model was trained
         at but the longer one at most 480/224 of it, to whole patches; normalised with ImageNet's mean and deviation;
@@ -69,18 +69,18 @@ class VisionTransformer:
 
 
 def load_dino(location: str, *, device: str | torch.device | None = None) -> VisionTransformer:
-    """A ViT from a folder in transformers' layout, safetensors only. Raises: WeightsError."""
+    """Load a ViT from a folder in transformers' layout, safetensors only. Raises: WeightsError."""
     folder = VitFolder(expanded(location))
     return VisionTransformer(folder, name=location, device=choose_device(device))
 
 
 def resized(frames: Frames, size: tuple[int, int], mode: str) -> Resized:
-    """Frames at another (height, width), antialiased, within [0, 1]."""
+    """Return frames at another (height, width), antialiased, within [0, 1]."""
     if frames.shape[2:] == size:
         return frames
     return interpolate(frames, size, mode=mode, antialias=True, align_corners=False).clamp(0, 1)
 
 
 def normalised(frames: Frames, mean: tuple[float, ...], std: tuple[float, ...]) -> Frames:
-    """Frames less a mean colour, over its deviation."""
+    """Return frames less a mean colour, over its deviation."""
     return (frames - frames.new_tensor(mean).view(3, 1, 1)) / frames.new_tensor(std).view(3, 1, 1)

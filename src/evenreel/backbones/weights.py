@@ -38,11 +38,11 @@ class Part(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
-        """Its tensors, by their names in its class. Raises: WeightsError."""
+        """Read its tensors, by their names in its class. Raises: WeightsError."""
 
     @abstractmethod
     def load(self, model_class: Any, device: torch.device, dtype: torch.dtype) -> Any:
-        """The network, for inference. Raises: WeightsError."""
+        """Load the network, for inference. Raises: WeightsError."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +69,19 @@ class FolderPart(Part):
         return hashlib.sha256("".join(map(safetensors_file.sha256, files)).encode()).hexdigest()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Its tensors, by the names that they have in its files."""
+        """Read its tensors, by the names that they have in its files."""
         found: dict[str, Tensor] = {}
         for file in self.folder.weight_files(self.part):
             found |= safetensors_file.load(file)
         return found
 
     def load(self, model_class: Any, device: torch.device, dtype: torch.dtype) -> Any:
-        """The network, for inference. Raises: WeightsError."""
+        """Load the network, for inference. Raises: WeightsError."""
         return load_part(self.folder, self.part, model_class, device, dtype)
 
 
 def content_fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """Hash of names, shapes, types and numbers, wherever and in whatever order they are stored."""
+    """Hash names, shapes, types and numbers, wherever and in whatever order they are stored."""
     total = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -95,7 +95,7 @@ def content_fingerprint(tensors: Mapping[str, Tensor]) -> str:
 def load_part(
     model: ModelFolder, part: str, model_class: Any, device: torch.device, dtype: torch.dtype, **options: Any
 ) -> Any:
-    """One part of a model, for inference; `options` go to its class.
+    """Load one part of a model, for inference; `options` go to its class.
 
     Raises: WeightsError when its weights are not whole.
     """
@@ -149,7 +149,8 @@ def into_class(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Any:
-    """A network of a class of diffusers or transformers from its configuration and its tensors, for inference.
+    """Put a network of a class of diffusers or transformers together from its configuration and its tensors, for
+    inference.
 
     Raises: WeightsError unless they belong together, with `where` to say whose they are.
     """

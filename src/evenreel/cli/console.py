@@ -94,7 +94,8 @@ def print_json(values: Mapping[str, object]) -> None:
 
 @contextmanager
 def shown_progress(quiet: bool, as_json: bool = False) -> Iterator[Progress]:
-    """Bars with the time left on a terminal, one plain line for each finished stage elsewhere, nothing when quiet."""
+    """Show bars with the time left on a terminal, one plain line for each finished stage elsewhere, nothing when
+    quiet."""
     if as_json:
         yield JsonLines()
     elif quiet:

@@ -191,7 +191,8 @@ def repeat(
 
 
 def print_result(result: "FileResult") -> None:
-    """One line that says where a result is, and what it took; before it what should be known of how it was made."""
+    """Print one line that says where a result is, and what it took; before it what should be known of how it was
+    made."""
     for notice in result.record.get("notices", ()):
         complain(f"note: {notice}")
     if kept := result.record.get("kept"):

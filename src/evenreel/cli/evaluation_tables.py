@@ -17,7 +17,7 @@ ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1"}
 
 
 def print_one(evaluation: "Evaluation") -> None:
-    """Every figure of one pair, and why others are missing."""
+    """Print every figure of one pair, and why others are missing."""
     console, pair = stdout(), evaluation.pair
     width, height = evaluation.size
     count = f"{evaluation.frames} frame{'' if evaluation.frames == 1 else 's'}"
@@ -53,7 +53,7 @@ def _print_unavailable(figures: "Mapping[str, Figure]") -> None:
 
 
 def print_many(values: Mapping[str, Any], failures: "Sequence[Failure]") -> None:
-    """Means and medians over many pairs, and what could not be measured."""
+    """Print means and medians over many pairs, and what could not be measured."""
     console = stdout()
     total = len(values["pairs"]) + len(failures)
     console.print(f"{len(values['pairs'])} of {total} pairs measured; mean [95% interval over sources]\n")
@@ -105,5 +105,5 @@ def _unit_and_better(name: str) -> tuple[str, str]:
 
 
 def number(value: float) -> str:
-    """Four significant digits, small ones too."""
+    """Write a number with four significant digits, small ones too."""
     return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.0f}"

@@ -133,7 +133,7 @@ def clean(
 
 
 def described(job: "Job") -> dict[str, Any]:
-    """What is said of a job, as plain values."""
+    """Return what is said of a job, as plain values."""
     state = job.state
     return {
         "name": job.name,

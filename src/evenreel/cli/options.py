@@ -100,7 +100,7 @@ def _signed(run: Callable[..., None], parameters: Iterable[inspect.Parameter]) -
 
 
 def parsed(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What was told of some settings, as values; what was not is left to their defaults."""
+    """Return what was told of some settings, as values; what was not is left to their defaults."""
     return _told(leaves(kind), values)
 
 
@@ -114,7 +114,7 @@ def _told(known: Iterable[Leaf], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spelled(name: str) -> str:
-    """The option that sets an argument, for errors."""
+    """Return the option that sets an argument, for errors."""
     if re.fullmatch("[a-z_0-9]+", name) is None:  # a place in a file, a setting of a host
         return name
     return _FLAGS.get(name, f"--{name.replace('_', '-')}")

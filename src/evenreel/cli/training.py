@@ -12,7 +12,7 @@ from evenreel.progress import Progress
 
 
 def is_first() -> bool:
-    """Whether this is the first of the processes of a training, the one that says something."""
+    """Tell whether this is the first of the processes of a training, the one that says something."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 

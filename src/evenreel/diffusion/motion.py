@@ -30,7 +30,8 @@ def shifted(latents: Latents, shifts: Sequence[tuple[float, float]]) -> Latents:
 
 
 def source_cells(cells: int, shift: float) -> Int64[Tensor, "cells"]:
-    """For each of a row of cells, the one that comes into its place when the row is mirrored at its outer edges."""
+    """Find for each of a row of cells, the one that comes into its place when the row is mirrored at its outer
+    edges."""
     edges = torch.arange(cells, dtype=torch.float64) + shift + 0.5
     edges = edges % (2 * cells)
     mirrored = torch.minimum(edges, 2 * cells - edges)
@@ -38,7 +39,7 @@ def source_cells(cells: int, shift: float) -> Int64[Tensor, "cells"]:
 
 
 def shift_in_cells(offset: float, shorter: int) -> float:
-    """Cells to a motion of `offset` pixels of a picture whose shorter side, `shorter` cells, is 512 pixels."""
+    """Convert a motion of `offset` pixels of a picture whose shorter side, `shorter` cells, is 512 pixels, to cells."""
     return shorter * offset / GRID
 
 

@@ -308,7 +308,7 @@ def predict_guided(
 
 
 def moving(job: EditJob, frames: int) -> AbstractContextManager[None]:
-    """A job's motion modules at work, if it has some, in network calls with so many frames."""
+    """Put a job's motion modules to work, if it has some, in network calls with so many frames."""
     return nullcontext() if job.motion is None else job.motion.passing(frames)
 
 
@@ -320,7 +320,7 @@ def predict_in_windows(
     *,
     first: int = 0,
 ) -> Latents:
-    """Noise prediction for a whole clip by a host whose calls need no particular frames together.
+    """Predict the noise of a whole clip for a host whose calls need no particular frames together.
 
     `predict` gets frames: `job.batch` at a time, or those of overlapping windows where motion modules are at work;
     those that hold the frame `first` come before all others.

@@ -78,11 +78,11 @@ class FrameSession:
         self.state, self.text_state = InjectionState(), PromptToPromptState()
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
-        """At the inverted source, or at noise."""
+        """Begin at the inverted source, or at noise."""
         return start_of(self.job, self.backbone.device)
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
-        """Guided noise prediction, some frames at a time; the source takes part only while it is injected."""
+        """Predict guided noise, some frames at a time; the source takes part only while it is injected."""
         self.state.attention, self.state.features = self.plan.at(step_index)
         self.text_state.prompts = self.text.at(step_index)
         with_source = (

@@ -34,7 +34,7 @@ class InjectionPlan:
 
     @classmethod
     def of(cls, job: EditJob, pnp_attn: float, pnp_conv: float) -> "InjectionPlan":
-        """Shares of the run as whole steps. Raises: SettingsError when the job has no source to inject from."""
+        """Return shares of the run as whole steps. Raises: SettingsError when the job has no source to inject from."""
         steps = len(job.timesteps)
         plan = cls(attention_steps=int(steps * pnp_attn), feature_steps=int(steps * pnp_conv))
         if plan.steps and job.source is None:

@@ -91,7 +91,7 @@ class MotionWindows:
 def predict_fused(
     latents: Latents, windows: Sequence[Window], predict: Callable[[Window], Latents]
 ) -> Latents:
-    """Noise predictions of windows, weighted and added up, for a whole clip of `latents`."""
+    """Predict the noise of windows and add it up, weighted, for a whole clip of `latents`."""
     if len(windows) == 1:
         return predict(windows[0])
     total = room_like(latents).zero_()
@@ -102,7 +102,8 @@ def predict_fused(
 
 
 def overlapping(frames: int, size: int, overlap: int, shift: float) -> list[Window]:
-    """Windows of at most `size` frames that share `overlap` with the next, moved by a share `shift` of their distance.
+    """Return windows of at most `size` frames that share `overlap` with the next, moved by a share `shift` of their
+    distance.
 
     Where the clip begins or ends inside a window, it is cut; what is left has at least half of `size`. Weights rise
     from seams towards the middle, and fall nowhere towards the clip's own ends.

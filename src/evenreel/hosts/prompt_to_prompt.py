@@ -62,8 +62,8 @@ def is_replacement(source: PromptTokens, target: PromptTokens) -> bool:
 
 
 def map_prompts(source: PromptTokens, target: PromptTokens, alignment: Alignment = CORRECTED) -> PromptMap:
-    """Swapped words take attention over from the words in whose place they are; of prompts with different numbers of
-    words, tokens that both share take it from themselves, and new ones keep their own (section 3.2)."""
+    """Let swapped words take attention over from the words in whose place they are; of prompts with different numbers
+    of words, tokens that both share take it from themselves, and new ones keep their own (section 3.2)."""
     length = target.length
     if is_replacement(source, target):
         changed = [ours != theirs for ours, theirs in zip(source.words, target.words, strict=True)]
@@ -190,7 +190,7 @@ class SourceSelf:
 
 
 def controlled(unet: Any, state: PromptToPromptState) -> dict[str, AttnProcessor]:
-    """Processors that take attention from the source, by name, wrapping those in place."""
+    """Return processors that take attention from the source, by name, wrapping those in place."""
     wrapped = dict(unet.attn_processors)
     return {
         **{name: SourceSelf(wrapped[name], state) for name in layers.self_attentions(unet)},

@@ -73,7 +73,7 @@ class BilateralInversion:
         return Window(self.start, self.end)
 
     def filter_latents(self, latents: Latents) -> Latents:
-        """Filtered in space, every channel of every frame by itself (eq. 9 to 11)."""
+        """Filter latents in space, every channel of every frame by itself (eq. 9 to 11)."""
         return bilateral.filter_2d(
             latents,
             kernel=self.kernel,
@@ -85,7 +85,7 @@ class BilateralInversion:
     def filter_frames(
         self, features: Float[Tensor, "batch tokens channels"], branches: int = 1
     ) -> Float[Tensor, "batch tokens channels"]:
-        """Filtered along the frames, every channel of every token by itself; branches never see each other."""
+        """Filter tokens along the frames, every channel of every token by itself; branches never see each other."""
         frames = features.reshape(branches, -1, *features.shape[1:])
         filtered = bilateral.filter_1d(
             frames,
@@ -98,7 +98,8 @@ class BilateralInversion:
 
     @contextmanager
     def inverted(self, source: SourceClip) -> Generator[Inverted]:
-        """By `source.refinement` steps for each one of the sampling; `source.seed` decides the noise of `eta`."""
+        """Invert by `source.refinement` steps for each one of the sampling; `source.seed` decides the noise of
+        `eta`."""
         trained = len(source.backbone.schedule.alphas_cumprod)
         with ExitStack() as stack:
             with features_filtered(source.backbone.unet, self, trained=trained):
@@ -155,7 +156,7 @@ class FeatureFiltering:
 def features_filtered(
     unet: Any, settings: BilateralInversion, *, trained: int = 1000
 ) -> Generator[FeatureFiltering]:
-    """While inside, filter along the frames what the self-attentions of the decoder's last block give.
+    """Filter along the frames, while inside, what the self-attentions of the decoder's last block give.
 
     These are the first two of its transformers, up_blocks.3.attentions.0 and 1 on SD 1.x, after the output projection.
     The frames of one network call are one stretch of time; with guidance, set `branches` of what is yielded. In mode

@@ -21,6 +21,6 @@ class DdimInversion:
 
     @contextmanager
     def inverted(self, source: SourceClip) -> Generator[Inverted]:
-        """By `source.refinement` steps for each one of the sampling."""
+        """Invert by `source.refinement` steps for each one of the sampling."""
         with source.recorded(inversion.invert, source.refinement) as trajectory:
             yield Inverted(timesteps=source.timesteps, trajectory=trajectory)

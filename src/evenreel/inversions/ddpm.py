@@ -36,7 +36,8 @@ def invert(
     eta: float = 1.0,
     noisy: Latents | None = None,
 ) -> Iterator[tuple[int, Latents, Latents]]:
-    """Noise clean `latents` anew at each of the descending `timesteps`, and find what leads from one to the next.
+    """Add noise to clean `latents` anew at each of the descending `timesteps`, and find what leads from one to the
+    next.
 
     The clip at each level is drawn independently of the other levels (eq. 6), which puts more of it into the noise maps
     than a diffusion path would. A noise map is what is missing from the mean of a stochastic step to the clip at the
@@ -137,7 +138,7 @@ class DdpmInversion:
 
     @contextmanager
     def inverted(self, source: SourceClip) -> Generator[Inverted]:
-        """At the timesteps that are left; `source.seed` decides the noise."""
+        """Invert at the timesteps that are left; `source.seed` decides the noise."""
         timesteps = source.timesteps[int(self.skip * len(source.timesteps)) :]
         with source.room(timesteps) as trajectory, source.room(timesteps, "added_noise") as added_noise:
             run = record(

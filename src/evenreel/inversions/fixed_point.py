@@ -127,7 +127,7 @@ class FixedPointInversion:
 
     @contextmanager
     def inverted(self, source: SourceClip) -> Generator[Inverted]:
-        """At the sampling's own timesteps: only their steps are taken back."""
+        """Invert at the sampling's own timesteps: only their steps are taken back."""
         method = partial(
             invert,
             iterations=self.iterations,

@@ -60,7 +60,7 @@ class FlowEditInversion:
 
     @contextmanager
     def inverted(self, source: SourceClip) -> Generator[Inverted]:
-        """At the timesteps that are left; `source.seed` decides the noise."""
+        """Invert at the timesteps that are left; `source.seed` decides the noise."""
         timesteps = source.timesteps[int(self.skip * len(source.timesteps)) :]
         relative = self.beside and source.may_be_relative and self.guidance_scale == 1
         if relative:

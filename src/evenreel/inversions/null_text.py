@@ -201,7 +201,7 @@ class NullTextInversion:
 
     @contextmanager
     def inverted(self, source: SourceClip) -> Generator[Inverted]:
-        """One embedding for each step, found from that of the negative prompt and shared by all frames."""
+        """Find one embedding for each step, from that of the negative prompt and shared by all frames."""
         with source.recorded(inversion.invert, source.refinement) as trajectory:
             null_embeds = {} if source.guidance_scale == 1 else self._found(source, trajectory)
             yield Inverted(timesteps=source.timesteps, trajectory=trajectory, null_embeds=null_embeds)

@@ -165,7 +165,7 @@ class Job:
         return "stopped" if self.state.status == "running" and not self.is_held() else self.state.status
 
     def is_held(self) -> bool:
-        """Whether a process works on it."""
+        """Tell whether a process works on it."""
         lock = FileLock(self.folder / LOCK)
         try:
             lock.acquire(timeout=0)

@@ -17,7 +17,7 @@ class Pace:
         self._next = time.monotonic() + LEAST
 
     def due(self) -> bool:
-        """Whether it is time to keep something."""
+        """Tell whether it is time to keep something."""
         return LEAST == 0 or time.monotonic() >= self._next
 
     @contextmanager

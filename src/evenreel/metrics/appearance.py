@@ -29,7 +29,7 @@ def gradient_energy(frames: Frames) -> Tensor:
 
 
 def chroma(frames: Frames) -> Tensor:
-    """Largest minus smallest of each pixel's red, green and blue, in [0, 1]: 0 is grey."""
+    """Return the largest minus the smallest of each pixel's red, green and blue, in [0, 1]: 0 is grey."""
     return frames.amax(1) - frames.amin(1)
 
 
@@ -75,7 +75,7 @@ class SharpnessRatio(_Ratio):
     nothing = "the right answer has no edges at all"
 
     def amount(self, frames: Frames) -> Tensor:
-        """Gradient energy."""
+        """Return the gradient energy."""
         return gradient_energy(frames)
 
 
@@ -89,5 +89,5 @@ class SaturationRatio(_Ratio):
     nothing = "the right answer has no colour at all"
 
     def amount(self, frames: Frames) -> Tensor:
-        """Chroma."""
+        """Return the chroma."""
         return chroma(frames)

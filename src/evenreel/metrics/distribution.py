@@ -16,7 +16,8 @@ Features = Float[Tensor, "_ features"]
 
 
 def frechet_distance(one: Features, other: Features) -> float:
-    """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) of means and unbiased covariances (Heusel et al., arXiv:1706.08500).
+    """Return |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) of means and unbiased covariances (Heusel et al.,
+    arXiv:1706.08500).
 
     With S = A^T A, the last trace is the sum of the singular values of A1 A2^T: exact also where there are fewer
     pictures than features. In double precision. Needs two pictures in each set.
@@ -33,7 +34,7 @@ def frechet_distance(one: Features, other: Features) -> float:
 
 
 def kernel_distance(one: Features, other: Features) -> float:
-    """Unbiased squared MMD with the kernel (x y / features + 1)^3 (Binkowski et al., arXiv:1801.01401).
+    """Return the unbiased squared MMD with the kernel (x y / features + 1)^3 (Binkowski et al., arXiv:1801.01401).
 
     A picture is not compared with itself within its own set; between the sets every pair counts. All pictures are used
     at once (no subsets). May be negative. Needs two pictures in each set.

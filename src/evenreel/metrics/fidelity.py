@@ -35,7 +35,7 @@ def psnr(
 
 
 def ssim_map(frames: Frames, others: Frames) -> Float[Tensor, "frames 3 inner_height inner_width"]:
-    """Structural similarity of each channel at each place (Wang et al., IEEE TIP 2004), in double precision.
+    """Return the structural similarity of each channel at each place (Wang et al., IEEE TIP 2004), in double precision.
 
     Gaussian window of 11 x 11 pixels with sigma 1.5, K1 = 0.01, K2 = 0.03, range 1; only where the whole window lies in
     the picture, so 5 pixels are lost on each side. Frames must have at least 11 x 11 pixels.
@@ -116,7 +116,7 @@ class SourcePsnr(_Psnr):
     label = "source PSNR"
 
     def errors(self, window: Window) -> Tensor:
-        """Of every pixel."""
+        """Return those of every pixel."""
         return (window.edit - window.source).square()
 
 
@@ -132,7 +132,7 @@ class BackgroundPsnr(_Psnr):
     empty = NO_BACKGROUND
 
     def errors(self, window: Window) -> Tensor:
-        """Of the background."""
+        """Return those of the background."""
         return _background((window.edit - window.source).square(), window.background)
 
 
@@ -143,7 +143,7 @@ class TruthPsnr(_Psnr):
     needs = ("truth",)
 
     def errors(self, window: Window) -> Tensor:
-        """Of every pixel."""
+        """Return those of every pixel."""
         assert window.truth is not None
         return (window.edit - window.truth).square()
 
@@ -205,7 +205,7 @@ class BackgroundSsim(_Ssim):
     empty = f"{NO_BACKGROUND} that is at least {SSIM_RADIUS} pixels from the edge of the picture"
 
     def background(self, window: Window) -> Background | None:
-        """Outside the mask."""
+        """Return what lies outside the mask."""
         return window.background
 
 

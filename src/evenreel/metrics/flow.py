@@ -29,7 +29,8 @@ class FlowSource(Protocol):
     """For people: where the flow comes from."""
 
     def between(self, run: Frames, first: int) -> tuple[Flow, Visible]:
-        """Flow from each frame of `run` to the next, and where it holds; `first` is the number of its first frame."""
+        """Return the flow from each frame of `run` to the next, and where it holds; `first` is the number of its first
+        frame."""
         ...
 
 

@@ -33,7 +33,7 @@ class Judge(nn.Module):
         )
 
     def forward(self, frames: Frames) -> dict[str, Tensor]:
-        """Scores (frames, values) of each attribute."""
+        """Return scores (frames, values) of each attribute."""
         small = functional.interpolate(
             frames, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False
         )

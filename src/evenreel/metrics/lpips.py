@@ -68,7 +68,7 @@ class Lpips(nn.Module):
         return network.eval().requires_grad_(False).to(choose_device(device))
 
     def features(self, frames: Frames) -> list[Float[Tensor, "frames _ _ _"]]:
-        """Activations of the five layers, at each place scaled to length one."""
+        """Return activations of the five layers, at each place scaled to length one."""
         x = (2 * frames.to(self.shift.device) - 1 - self.shift) / self.scale
         found = []
         for k, convolution in enumerate(self.convolutions):

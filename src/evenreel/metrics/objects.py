@@ -22,7 +22,7 @@ from evenreel.types import Frames
 
 
 def motion_ious(masks: Mask, flow: Flow) -> Tensor:
-    """IoU of each mask and the next one brought back along `flow`; 0 where there is nothing in both.
+    """Return the IoU of each mask and the next one brought back along `flow`; 0 where there is nothing in both.
 
     Places that leave the picture do not count.
     """
@@ -125,7 +125,7 @@ class RestTruthPsnr(_PartOfTruthPsnr):
     empty = "nothing is more than 8 pixels away from the right answer's object"
 
     def part(self, parts: Parts) -> Region:
-        """Neither object nor ring."""
+        """Return what is neither object nor ring."""
         return parts.rest
 
 
@@ -208,5 +208,5 @@ class RestWarpError(_PartOfAnswersWarpError):
     empty = "no place away from the right answer's object stays in view from one frame to the next"
 
     def part(self, parts: Parts) -> Region:
-        """Neither object nor ring."""
+        """Return what is neither object nor ring."""
         return parts.rest

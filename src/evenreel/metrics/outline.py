@@ -90,7 +90,7 @@ def fit_outlines(masks: Mask, shape: str) -> Outlines:
 
 
 def outline_iou(masks: Mask, shape: str) -> Float[Tensor, " frames"]:
-    """Highest IoU of each mask with the true outline of a shape, turned, sized and placed as fits best."""
+    """Return the highest IoU of each mask with the true outline of a shape, turned, sized and placed as fits best."""
     return fit_outlines(masks, shape).iou
 
 
@@ -158,7 +158,8 @@ def _poses(shape: str) -> Float[Tensor, " poses"]:
 
 @cache
 def area_and_middle(shape: str) -> tuple[float, tuple[float, float]]:
-    """Area in squared radii, and the middle of the mass; of the figure, of a pose in the middle of a step."""
+    """Return the area in squared radii, and the middle of the mass; of the figure, of a pose in the middle of a
+    step."""
     side = torch.linspace(-1.3, 1.3, 261)
     points = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1)[None]
     if shape == "figure":

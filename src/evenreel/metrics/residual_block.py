@@ -15,5 +15,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(inside, outside, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute both ways and add them: (batch, `inside`, rows, columns) to (batch, `outside`, rows / stride, columns
+        / stride)."""
         hidden = self.conv1(functional.silu(self.norm1(x)))
         return self.shortcut(x) + self.conv2(functional.silu(self.norm2(hidden)))

@@ -42,7 +42,7 @@ class Segmenter(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], 4, 3, 1, 1)
 
     def forward(self, frames: Frames) -> Float[Tensor, "frames 1 height width"]:
-        """Scores: above zero where the object is. Frames of SIZE x SIZE."""
+        """Return scores: above zero where the object is. Frames of SIZE x SIZE."""
         x = self.conv_in(functional.pixel_unshuffle(2 * frames - 1, 2))
         levels = []
         for block in self.down:
@@ -84,7 +84,8 @@ def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def mask_iou(masks: Tensor, others: Tensor) -> Float[Tensor, " frames"]:
-    """Intersection over union of each pair of masks, (frames 1 height width), Boolean or shares of pixels in [0, 1].
+    """Return the intersection over union of each pair of masks, (frames 1 height width), Boolean or shares of pixels in
+    [0, 1].
 
     Of shares it is the sum of the smaller ones over that of the larger ones. Two empty masks have 1.
     """

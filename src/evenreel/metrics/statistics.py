@@ -55,7 +55,7 @@ def cluster_bootstrap(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted so that the chance of any false alarm among them stays below the level (Holm 1979)."""
+    """Return p-values adjusted so that the chance of any false alarm among them stays below the level (Holm 1979)."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     adjusted, largest = [1.0] * len(p_values), 0.0
     for rank, index in enumerate(order):

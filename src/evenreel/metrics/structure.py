@@ -10,7 +10,7 @@ from evenreel.metrics.window import Inputs, Window
 
 
 def self_similarity(keys: Float[Tensor, "tokens channels"]) -> Float[Tensor, "tokens tokens"]:
-    """Cosines of all pairs of tokens."""
+    """Return cosines of all pairs of tokens."""
     keys = functional.normalize(keys, dim=-1, eps=1e-8)
     return keys @ keys.mT
 

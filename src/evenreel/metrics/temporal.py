@@ -35,13 +35,14 @@ def warp_differences(frames: Frames, flow: Flow, visible: Visible) -> Chosen:
 
 
 def still_differences(frames: Frames, flow: Flow, visible: Visible) -> Chosen:
-    """Absolute difference between each frame and the next one, at each visible place that stands still."""
+    """Return the absolute difference between each frame and the next one, at each visible place that stands still."""
     still = visible & (flow.square().sum(1, keepdim=True) < STILL**2)
     return (frames[1:] - frames[:-1]).abs().mean(1, keepdim=True)[still]
 
 
 def warp_similarities(frames: Frames, flow: Flow, visible: Visible) -> Chosen:
-    """SSIM of each frame and the next one brought back, at each visible place with its window in the picture."""
+    """Return the SSIM of each frame and the next one brought back, at each visible place with its window in the
+    picture."""
     inner = slice(SSIM_RADIUS, -SSIM_RADIUS)
     back, found = warp_back(frames[1:], flow), []
     for i in range(len(flow)):  # a pair at a time: maps in double precision take much memory
@@ -127,7 +128,7 @@ class WarpSsim(_AlongMotion):
     better = "higher"
 
     def values(self, frames: Frames, flow: Flow, visible: Visible) -> Chosen:
-        """Similarities."""
+        """Return similarities."""
         check_ssim_size(frames)
         return warp_similarities(frames, flow, visible)
 
@@ -145,7 +146,7 @@ class Flicker(_AlongMotion):
     empty = "nothing in the source stands still"
 
     def values(self, frames: Frames, flow: Flow, visible: Visible) -> Chosen:
-        """Absolute differences."""
+        """Return absolute differences."""
         return still_differences(frames, flow, visible)
 
     def value(self) -> float:

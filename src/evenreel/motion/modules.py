@@ -68,7 +68,7 @@ class MotionModules(nn.Module):
         use_motion_mid_block: bool = False,
         seed: int = 0,
     ) -> "MotionModules":
-        """Untrained modules for a `UNet2DConditionModel` of SD 1.x's kind, on its device, in float32.
+        """Return untrained modules for a `UNet2DConditionModel` of SD 1.x's kind, on its device, in float32.
 
         `heads` are 8 as published, 4 in levels of less than 320 channels.
         Weights are drawn from `seed` alone. Raises: WeightsError for a UNet of another kind.
@@ -101,7 +101,7 @@ class MotionModules(nn.Module):
         return self.config.motion_max_seq_length
 
     def places(self, unet: Any) -> list[tuple[nn.Module, FrameTransformer]]:
-        """Layers of a UNet, each with the module that belongs behind it.
+        """Return layers of a UNet, each with the module that belongs behind it.
 
         Raises: WeightsError unless the UNet has the levels, layers and widths that these modules are made for.
         """

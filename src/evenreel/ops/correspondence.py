@@ -19,7 +19,7 @@ def directions(
 def nearest(
     tokens: Float[Tensor, "frames tokens channels"], keys: Float[Tensor, "keys channels"]
 ) -> Int[Tensor, "frames tokens"]:
-    """For each token the key with the highest cosine similarity; both come as `directions`."""
+    """Find for each token the key with the highest cosine similarity; both come as `directions`."""
     # A token's own length changes no choice, but it changes how sums round, and so on which side ties fall.
     rows = tokens.flatten(0, 1)
     blocks = rows.split(max(1, _SCORES_AT_ONCE // len(keys)))

@@ -50,7 +50,7 @@ class CutFinder:
                 self._held, self._first = self._held[gone:], self._first + gone
 
     def cuts(self) -> list[int]:
-        """Numbers of the frames seen, from 0, at which another scene begins; the clip has ended."""
+        """Return the numbers of the frames seen, from 0, at which another scene begins; the clip has ended."""
         self._ask(len(self._changes))
         return self._found
 
@@ -83,7 +83,7 @@ class CutFinder:
 
 
 def change(one: Colours, other: Colours) -> float:
-    """Mean change of hue, saturation and brightness between two pictures, in levels of 255."""
+    """Return the mean change of hue, saturation and brightness between two pictures, in levels of 255."""
     apart = (one - other).abs()
     hue = 2 * torch.minimum(apart[0], 1 - apart[0])
     saturation, brightness = torch.minimum(one[1], other[1]), torch.minimum(one[2], other[2])
@@ -91,7 +91,7 @@ def change(one: Colours, other: Colours) -> float:
 
 
 def hsv(frames: Frames) -> Float[Tensor, "frames 3 height width"]:
-    """Hue, saturation and brightness of frames, each from 0 to 1."""
+    """Return hue, saturation and brightness of frames, each from 0 to 1."""
     brightest, which = frames.max(1)
     spread = brightest - frames.amin(1)
     red, green, blue = frames.unbind(1)

@@ -39,7 +39,7 @@ def canny(
 
 
 def blurred(planes: Planes, sigma: float) -> Planes:
-    """Gaussian blur of `sigma` pixels, cut off at three of them; what lies beyond the edge is as the edge is."""
+    """Blur by a Gaussian of `sigma` pixels, cut off at three of them; what lies beyond the edge is as the edge is."""
     radius = math.ceil(3 * sigma)
     offsets = torch.arange(-radius, radius + 1, dtype=planes.dtype, device=planes.device)
     weights = torch.exp(-(offsets**2) / (2 * sigma**2))

@@ -41,7 +41,7 @@ class Merge:
         return _take(merged, self.origin)
 
     def then(self, after: "Merge") -> "Merge":
-        """This merge followed by a merge of its result."""
+        """Return this merge followed by a merge of its result."""
         return Merge(kept=_compose(self.kept, after.kept), origin=_compose(after.origin, self.origin))
 
 

@@ -5,7 +5,8 @@ from torch import Tensor
 
 
 def nearness(depth: Float[Tensor, "frames 1 height width"]) -> Float[Tensor, "frames 1 height width"]:
-    """Depths (larger is farther, of any unit) as brightness in [0, 1]: in each frame the nearest is 1, the farthest 0.
+    """Return depths (larger is farther, of any unit) as brightness in [0, 1]: in each frame the nearest is 1, the
+    farthest 0.
 
     A frame that is equally far everywhere is black.
     """

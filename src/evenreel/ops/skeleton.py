@@ -28,7 +28,7 @@ THICKNESS = 128
 
 
 def colour_of(number: int) -> tuple[float, float, float]:
-    """Red, green and blue in [0, 1] of a limb or joint: the colour circle in 18 steps, from red."""
+    """Return red, green and blue in [0, 1] of a limb or joint: the colour circle in 18 steps, from red."""
     return colorsys.hsv_to_rgb(number / len(KEYPOINTS), 1.0, 1.0)
 
 

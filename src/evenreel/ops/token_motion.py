@@ -40,7 +40,8 @@ def along_flow(
     visible: Bool[Tensor, "pairs 1 height width"],
     grid: tuple[int, int],
 ) -> TokenMotion:
-    """Motion of the tokens of a `grid` (rows, columns) under pixels that move by `flow` (x, y) until the next frame.
+    """Return the motion of the tokens of a `grid` (rows, columns) under pixels that move by `flow` (x, y) until the
+    next frame.
 
     A token moves as its pixels do on the mean, and is as sure as the share of them that stays `visible`. Where it
     arrives between tokens, these share it bilinearly.
@@ -72,7 +73,7 @@ def along_flow(
 
 @torch.no_grad()
 def by_resemblance(source: Tokens, following: Tokens) -> TokenMotion:
-    """Motion to the token that is most alike, by cosine; sure where the way back leads home again."""
+    """Return the motion to the token that is most alike, by cosine; sure where the way back leads home again."""
     ones, others = directions(source), directions(following)
     there = torch.stack([nearest(one[None], other)[0] for one, other in zip(ones, others, strict=True)])
     back = torch.stack([nearest(other[None], one)[0] for one, other in zip(ones, others, strict=True)])

@@ -35,7 +35,7 @@ def warp_back(
 
 
 def carried_back(flow: Flow) -> Flow:
-    """Flow from each next frame to the one before, made of the forward flow alone.
+    """Return the flow from each next frame to the one before, made of the forward flow alone.
 
     Each place carries its own flow, turned round, to where it goes, and shares it bilinearly among the four pixels
     there. Where several arrive it is their mean (not true motion: going there and back then misses home), where

@@ -28,7 +28,7 @@ def options(kind: type) -> tuple[Leaf, ...]:
 
 
 def places(kind: type) -> dict[tuple[str, ...], str]:
-    """By the path of each field that can be told, the name under which it is."""
+    """Return, by the path of each field that can be told, the name under which it is."""
     return {leaf.path: leaf.name for leaf in _walked(kind, ())}
 
 

@@ -69,7 +69,7 @@ class Leaf:
 
 @cache
 def hints(kind: type) -> dict[str, Any]:
-    """Types of the fields of a class, with what `Annotated` adds."""
+    """Return types of the fields of a class, with what `Annotated` adds."""
     return get_type_hints(kind, include_extras=True)
 
 

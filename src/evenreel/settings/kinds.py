@@ -161,7 +161,8 @@ def check_text(name: str, text: str) -> None:
 
 
 def split_file(told: str) -> tuple[str, str | None]:
-    """The file of `FILE` or `FILE:MORE`, and what stands behind it; a file whose own name holds a colon is whole."""
+    """Return the file of `FILE` or `FILE:MORE`, and what stands behind it; a file whose own name holds a colon is
+    whole."""
     head, colon, tail = told.rpartition(":")
     if not colon or not head or expanded(told).exists() or "/" in tail or "\\" in tail:
         return told, None
@@ -169,13 +170,13 @@ def split_file(told: str) -> tuple[str, str | None]:
 
 
 def parse_files(name: str, told: list[str]) -> tuple[str, ...]:
-    """Files, each perhaps with more behind a colon, in the order in which they were named."""
+    """Read files, each perhaps with more behind a colon, in the order in which they were named."""
     del name
     return tuple(told)
 
 
 def parse_frames(name: str, text: str) -> tuple[int, int | None]:
-    """`START:END`, either of which may be left out."""
+    """Read `START:END`, either of which may be left out."""
     match = re.fullmatch(r"\s*(\d{0,12})\s*:\s*(\d{0,12})\s*", text, flags=re.ASCII)
     if match is None:
         refuse(name, "START:END, for example 0:16 or 8:", text)
@@ -184,7 +185,7 @@ def parse_frames(name: str, text: str) -> tuple[int, int | None]:
 
 
 def cut_frames(told: str) -> tuple[int, ...] | None:
-    """Numbers of frames at which scenes begin; None where they are to be found. Raises: SettingsError."""
+    """Return numbers of frames at which scenes begin; None where they are to be found. Raises: SettingsError."""
     if told in ("auto", "none"):
         return None if told == "auto" else ()
     if not re.fullmatch(r"\s*\d{1,9}\s*(,\s*\d{1,9}\s*)*", told, flags=re.ASCII):
@@ -196,7 +197,7 @@ def cut_frames(told: str) -> tuple[int, ...] | None:
 
 
 def parse_interval(name: str, text: str) -> tuple[float, float]:
-    """`START:END`, two shares."""
+    """Read `START:END`, two shares."""
     start, _, end = text.partition(":")
     try:
         return float(start), float(end)
@@ -205,7 +206,7 @@ def parse_interval(name: str, text: str) -> tuple[float, float]:
 
 
 def parse_size(name: str, text: str) -> int | tuple[int, int]:
-    """`SIDE` or `WIDTHxHEIGHT`."""
+    """Read `SIDE` or `WIDTHxHEIGHT`."""
     match = re.fullmatch(r"\s*(\d{1,6})(?:\s*[x*X]\s*(\d{1,6}))?\s*", text, flags=re.ASCII)
     if match is None:
         refuse(name, "SIDE or WIDTHxHEIGHT, for example 512 or 768x512", text)
@@ -214,7 +215,7 @@ def parse_size(name: str, text: str) -> int | tuple[int, int]:
 
 
 def parse_options(name: str, pairs: list[str]) -> dict[str, OptionValue]:
-    """`KEY=VALUE` pairs; a value is read as true or false, none, a number, or else text."""
+    """Read `KEY=VALUE` pairs; a value is read as true or false, none, a number, or else text."""
     options: dict[str, OptionValue] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -225,7 +226,7 @@ def parse_options(name: str, pairs: list[str]) -> dict[str, OptionValue]:
 
 
 def plain_value(text: str) -> OptionValue:
-    """The value that a text stands for."""
+    """Return the value that a text stands for."""
     named: dict[str, OptionValue] = {"true": True, "false": False, "none": None}
     if text.lower() in named:
         return named[text.lower()]

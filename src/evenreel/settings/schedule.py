@@ -60,7 +60,7 @@ class Schedule:
         return len(self.texts) == 1
 
     def texts_in(self, frames: Iterable[int]) -> tuple[str, ...]:
-        """The different prompts that some frames show, also in part."""
+        """Return the different prompts that some frames show, also in part."""
         if self.is_constant:
             return self.texts
         shown = {text for frame in frames for text in self.shares(frame)}
@@ -76,7 +76,7 @@ class Schedule:
             )
 
     def shares(self, frame: int) -> dict[str, float]:
-        """How much of each prompt a frame shows; the shares add up to 1, and those that are 0 are left out."""
+        """Return how much of each prompt a frame shows; the shares add up to 1, and those that are 0 are left out."""
         number = max(index for index, (start, _) in enumerate(self.cues) if start <= frame)
         now = self.cues[number][1]
         if number + 1 < len(self.cues):

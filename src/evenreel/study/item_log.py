@@ -46,7 +46,7 @@ class _Line(BaseModel):
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:
-    """Items by key; of an item that was run again the last line counts. {} where there is no file.
+    """Read items by key; of an item that was run again the last line counts. {} where there is no file.
 
     A last line without its end was being written when the run was killed: it is not an item.
     Raises: SettingsError for a file of something else.

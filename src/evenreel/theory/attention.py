@@ -27,7 +27,7 @@ class Head:
     to_v: Float[Tensor, "outer values"]
 
     def mixed(self) -> Float[Tensor, "inner outer"]:
-        """W_Q W_K^T / sqrt(d): what stands between X and Z."""
+        """Return W_Q W_K^T / sqrt(d): what stands between X and Z."""
         return self.to_q @ self.to_k.T / math.sqrt(self.to_q.shape[1])
 
     def scores(self, x: Queries, z: Tokens) -> Scores:
@@ -35,7 +35,7 @@ class Head:
         return x @ self.mixed() @ z.T
 
     def weights(self, x: Queries, z: Tokens) -> Scores:
-        """S."""
+        """Return the weights S, whose rows add up to 1."""
         return self.scores(x, z).softmax(-1)
 
     def __call__(self, x: Queries, z: Tokens) -> Float[Tensor, "queries values"]:
@@ -48,7 +48,7 @@ def _norm(matrix: Tensor) -> float:
 
 
 def output_error(head: Head, x: Queries, z: Tokens, x_star: Queries, z_star: Tokens) -> Measured:
-    """C.10, put right, in Frobenius norms:
+    """Measure C.10, put right, in Frobenius norms:
 
     |A - A*| <= sqrt(M) |W_V| |dZ|_F
                 + |Z* W_V| / (2 sqrt d) (|X W_Q W_K^T| |dZ|_F + |W_Q W_K^T Z*^T| |X - X*|_F)
@@ -84,7 +84,7 @@ def row_error(head: Head, x: Queries, z: Tokens, x_star: Queries, z_star: Tokens
 
 
 def decomposition(head: Head, x: Queries, z: Tokens, x_star: Queries, z_star: Tokens) -> Measured:
-    """C.11: A - A* = S dZ W_V + (S - S*) Z* W_V, with S* made from X* W_Q; the gap between both sides."""
+    """Measure C.11: A - A* = S dZ W_V + (S - S*) Z* W_V, with S* made from X* W_Q; the gap between both sides."""
     weights, weights_star = head.weights(x, z), head.weights(x_star, z_star)
     sides = weights @ (z - z_star) @ head.to_v + (weights - weights_star) @ z_star @ head.to_v
     whole = head(x, z) - head(x_star, z_star)
@@ -98,13 +98,13 @@ def decomposition(head: Head, x: Queries, z: Tokens, x_star: Queries, z_star: To
 
 
 def softmax_change(one: Scores, other: Scores) -> Measured:
-    """C.12, sharp: |softmax(a) - softmax(b)|_F <= |a - b|_F / 2."""
+    """Measure C.12, sharp: |softmax(a) - softmax(b)|_F <= |a - b|_F / 2."""
     change = (one.softmax(-1) - other.softmax(-1)).norm().item()
     return Measured(what="change of the softmax", value=change, bound=(one - other).norm().item() / 2)
 
 
 def softmax_norm(scores: Scores) -> tuple[Measured, ...]:
-    """C.13, put right: sqrt(M / L) <= |S|_F <= sqrt(M) for M rows of L weights."""
+    """Measure C.13, put right: sqrt(M / L) <= |S|_F <= sqrt(M) for M rows of L weights."""
     queries, tokens = scores.shape
     norm = scores.softmax(-1).norm().item()
     return (

@@ -8,18 +8,18 @@ from evenreel.theory.statement import PAPERS, Statement
 
 
 def figure(value: float) -> str:
-    """Four digits; rounding noise is 0."""
+    """Write four digits; rounding noise is 0."""
     return "0" if abs(value) < 1e-9 else f"{value:.4g}"
 
 
 def compared(measured: Measured) -> str:
-    """value <= bound, or value > bound."""
+    """Write value <= bound, or value > bound."""
     sign = "<=" if measured.holds else ">"
     return f"{figure(measured.value)} {sign} {figure(measured.bound)}"
 
 
 def paragraphs(statement: Statement) -> Iterator[tuple[str, str]]:
-    """(heading, text) of everything that is said of a statement; its counterexample and check are run."""
+    """Return (heading, text) of everything that is said of a statement; its counterexample and check are run."""
     yield "As printed", f"{statement.claim} Hypotheses: {statement.hypotheses}."
     if statement.fault:
         yield "Fault", statement.fault
@@ -37,7 +37,7 @@ def paragraphs(statement: Statement) -> Iterator[tuple[str, str]]:
 
 
 def heading(statement: Statement) -> str:
-    """Numbers, title and status."""
+    """Return numbers, title and status."""
     return f"{' = '.join(statement.ids)}: {statement.title} ({statement.status})"
 
 

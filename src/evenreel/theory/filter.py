@@ -52,7 +52,7 @@ class Bilateral:
         return torch.zeros(len(columns), len(columns), dtype=torch.float64).scatter_add_(1, columns, weights)
 
     def matrix(self, x: Picture) -> Matrix:
-        """W(x): rows sum to 1."""
+        """Return W(x): rows sum to 1."""
         weights = self.kernel_matrix(x)
         return weights / weights.sum(1, keepdim=True)
 
@@ -61,8 +61,8 @@ class Bilateral:
         return (self.matrix(x) @ x.double().flatten()).view(x.shape)
 
     def jacobian(self, x: Picture) -> Matrix:
-        """Derivative of B at x: with u_j = x_j - x_i and b = B(x)_i - x_i, entry (i, j) is
-        W_ij (1 - u_j (u_j - b) / sigma_r^2), and the rows sum to 1."""
+        """Return the derivative of B at x: with u_j = x_j - x_i and b = B(x)_i - x_i, entry (i, j) is W_ij (1 - u_j
+        (u_j - b) / sigma_r^2), and the rows sum to 1."""
         flat = x.double().flatten()
         columns, weights = self._pieces(x)
         shares = weights / weights.sum(1, keepdim=True)
@@ -74,15 +74,16 @@ class Bilateral:
         return found + torch.diag((shares * pull).sum(1))
 
     def crowding(self) -> float:
-        """S: the largest sum of spatial weights off the centre that one window has."""
+        """Return S: the largest sum of spatial weights off the centre that one window has."""
         return self.spatial().sum(1).max().item() - 1
 
     def demand(self) -> float:
-        """S': the largest sum of spatial weights with which others look at one pixel; S where nothing is mirrored."""
+        """Return S': the largest sum of spatial weights with which others look at one pixel; S where nothing is
+        mirrored."""
         return self.spatial().sum(0).max().item() - 1
 
     def oscillation(self, x: Picture) -> float:
-        """osc(x): the largest difference between a pixel and another of its window."""
+        """Return osc(x): the largest difference between a pixel and another of its window."""
         flat = x.double().flatten()
         return (flat[_window(self)[0]] - flat[:, None]).abs().max().item()
 
@@ -117,7 +118,7 @@ def _window(filtering: Bilateral) -> tuple[Tensor, Tensor]:
 
 
 def error_in_max_norm(filtering: Bilateral, x: Picture, reference: Picture) -> Measured:
-    """C.7 in the max-norm: |B(x) - r| <= |x - r| + S / (1 + S) osc(r)."""
+    """Measure C.7 in the max-norm: |B(x) - r| <= |x - r| + S / (1 + S) osc(r)."""
     crowding = filtering.crowding()
     bound = (x - reference).abs().max().item() + crowding / (1 + crowding) * filtering.oscillation(reference)
     return Measured(
@@ -126,7 +127,8 @@ def error_in_max_norm(filtering: Bilateral, x: Picture, reference: Picture) -> M
 
 
 def error_in_two_norm(filtering: Bilateral, x: Picture, reference: Picture) -> Measured:
-    """C.7 in the 2-norm: |B(x) - r| <= sqrt(kappa) |x - r| + |(W(x) - I) r|, kappa the largest column sum of W(x)."""
+    """Measure C.7 in the 2-norm: |B(x) - r| <= sqrt(kappa) |x - r| + |(W(x) - I) r|, kappa the largest column sum of
+    W(x)."""
     matrix, flat = filtering.matrix(x), reference.double().flatten()
     drift = (matrix @ flat - flat).norm().item()
     return Measured(
@@ -137,12 +139,12 @@ def error_in_two_norm(filtering: Bilateral, x: Picture, reference: Picture) -> M
 
 
 def column_sum(matrix: Matrix) -> float:
-    """kappa: the largest column sum. The 2-norm of a row-stochastic matrix is at most its root."""
+    """Return kappa: the largest column sum. The 2-norm of a row-stochastic matrix is at most its root."""
     return matrix.sum(0).max().item()
 
 
 def norms_of_matrix(filtering: Bilateral, x: Picture) -> tuple[Measured, ...]:
-    """|W(x)|_2 <= sqrt(kappa) <= sqrt(1 + S'): what one application can do to an error."""
+    """Measure |W(x)|_2 <= sqrt(kappa) <= sqrt(1 + S'): what one application can do to an error."""
     matrix = filtering.matrix(x)
     root, norm = math.sqrt(column_sum(matrix)), torch.linalg.matrix_norm(matrix, 2).item()
     ceiling = math.sqrt(1 + filtering.demand())
@@ -153,7 +155,7 @@ def norms_of_matrix(filtering: Bilateral, x: Picture) -> tuple[Measured, ...]:
 
 
 def expansion(filtering: Bilateral, x: Picture) -> Measured:
-    """Largest factor by which B can stretch a small difference, in the max-norm: at most 1 + 4 W0(S e^-1.5).
+    """Return the largest factor by which B can stretch a small difference, in the max-norm: at most 1 + 4 W0(S e^-1.5).
 
     W0 is Lambert's function. Where no window's range exceeds sigma_r, the factor is 1.
     """
@@ -163,7 +165,8 @@ def expansion(filtering: Bilateral, x: Picture) -> Measured:
 
 
 def lipschitz_constant(crowding: float) -> float:
-    """1 + 4 W0(S e^-1.5): reached by a pixel whose neighbours stand half above it and half below, equally far."""
+    """Return 1 + 4 W0(S e^-1.5): reached by a pixel whose neighbours stand half above it and half below, equally
+    far."""
     return 1 + 4 * lambert_w(crowding * math.exp(-1.5))
 
 
@@ -177,7 +180,7 @@ def farthest_neighbours(filtering: Bilateral) -> Picture:
 
 
 def lambert_w(value: float) -> float:
-    """W0: the w >= 0 with w e^w = value >= 0."""
+    """Return W0: the w >= 0 with w e^w = value >= 0."""
     w = math.log1p(value)
     for _ in range(50):  # Newton's method on a convex function, from above
         w -= (w * math.exp(w) - value) / (math.exp(w) * (1 + w))

@@ -26,31 +26,32 @@ Predictor = Callable[[Tensor], Tensor]
 
 
 def stable_diffusion_levels() -> list[float]:
-    """1, a_1 .. a_1000 of Stable Diffusion: betas whose roots go evenly from sqrt(0.00085) to sqrt(0.012)."""
+    """Return 1, a_1 .. a_1000 of Stable Diffusion: betas whose roots go evenly from sqrt(0.00085) to sqrt(0.012)."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     return [1.0, *torch.cumprod(1 - betas, 0).tolist()]
 
 
 def printed_step(x: Tensor, eps: Predictor, before: float, here: float) -> Tensor:
-    """Eq. 12 without noise, from a_t = `here` to a_{t-1} = `before` (which is larger)."""
+    """Make the step of eq. 12 without noise, from a_t = `here` to a_{t-1} = `before` (which is larger)."""
     alpha = here / before
     return (x - (1 - alpha) / math.sqrt(1 - here) * eps(x)) / math.sqrt(alpha)
 
 
 def printed_constant(before: float, here: float, lipschitz: float) -> float:
-    """C = (1 + (1 - alpha_t) / sqrt(1 - a_t) l) / sqrt(alpha_t), always above 1."""
+    """Return C = (1 + (1 - alpha_t) / sqrt(1 - a_t) l) / sqrt(alpha_t), always above 1."""
     alpha = here / before
     return (1 + (1 - alpha) / math.sqrt(1 - here) * lipschitz) / math.sqrt(alpha)
 
 
 def printed_product(levels: Sequence[float], lipschitz: float | Sequence[float]) -> float:
-    """C of the steps between falling levels (1.0, a_1, .. a_T), multiplied; one l for all steps, or one for each."""
+    """Return C of the steps between falling levels (1.0, a_1, .. a_T), multiplied; one l for all steps, or one for
+    each."""
     each = _each(lipschitz, len(levels) - 1)
     return math.prod(printed_constant(*pair, one) for pair, one in zip(pairwise(levels), each, strict=True))
 
 
 def printed_limit(last: float, lipschitz: float) -> float:
-    """exp(2 l asinh(sigma)) / sqrt(a), sigma = sqrt((1 - a) / a), for levels from 1 to a = `last`.
+    """Return exp(2 l asinh(sigma)) / sqrt(a), sigma = sqrt((1 - a) / a), for levels from 1 to a = `last`.
 
     No product is above it, and products tend to it as steps get finer.
     """
@@ -58,7 +59,7 @@ def printed_limit(last: float, lipschitz: float) -> float:
 
 
 def noise_to_signal(level: float) -> float:
-    """sigma = sqrt((1 - a) / a)."""
+    """Return sigma = sqrt((1 - a) / a)."""
     return math.sqrt((1 - level) / level)
 
 
@@ -69,7 +70,7 @@ def ddim_step(x: Tensor, eps: Predictor, level: float, target: float) -> Tensor:
 
 
 def ddim_constant(level: float, target: float, lipschitz: float) -> float:
-    """sqrt(a' / a) + abs(sqrt(1 - a') - sqrt(a' (1 - a) / a)) l: below 1 towards more noise, if l is small."""
+    """Return sqrt(a' / a) + abs(sqrt(1 - a') - sqrt(a' (1 - a) / a)) l: below 1 towards more noise, if l is small."""
     shift = math.sqrt(1 - target) - math.sqrt(target * (1 - level) / level)
     return math.sqrt(target / level) + abs(shift) * lipschitz
 
@@ -97,7 +98,7 @@ def filtered_error(
     here: float,
     lipschitz: float,
 ) -> Measured:
-    """C.6 and C.8, put right: a step on the filtered x, against the step on an unfiltered reference r.
+    """Measure C.6 and C.8, put right: a step on the filtered x, against the step on an unfiltered reference r.
 
     Bound: C (sqrt(kappa) |x - r| + |(W(x) - I) r|).
     """
@@ -113,7 +114,8 @@ def filtered_error(
 
 
 def growth(levels: Sequence[float], lipschitz: float, *, size: int = 4) -> Measured:
-    """C.9, put right: the error of a whole run of printed steps, with the predictor eps(x) = -l x, which reaches it."""
+    """Measure C.9, put right: the error of a whole run of printed steps, with the predictor eps(x) = -l x, which
+    reaches it."""
     error = start = draw(size, seed=0)
     for before, here in reversed(list(pairwise(levels))):
         error = printed_step(error, lambda x: -lipschitz * x, before, here)
@@ -125,7 +127,7 @@ def growth(levels: Sequence[float], lipschitz: float, *, size: int = 4) -> Measu
 
 
 def expected_norm(size: int) -> float:
-    """E |z| of a standard normal z of `size` numbers: sqrt(2) Gamma((n+1)/2) / Gamma(n/2), below sqrt(n)."""
+    """Return E |z| of a standard normal z of `size` numbers: sqrt(2) Gamma((n+1)/2) / Gamma(n/2), below sqrt(n)."""
     return math.sqrt(2) * math.exp(math.lgamma((size + 1) / 2) - math.lgamma(size / 2))
 
 
@@ -137,7 +139,7 @@ def jacobian_norm(
     reach: float = 1e-2,
     start: Tensor | None = None,
 ) -> float:
-    """Largest stretch of small differences by `eps` at x: a lower bound of its Lipschitz constant.
+    """Return the largest stretch of small differences by `eps` at x: a lower bound of its Lipschitz constant.
 
     Power iteration; derivatives along a direction are central differences (fused attention has no forward mode) over
     `reach` times the size of x.

@@ -39,7 +39,7 @@ def spectral_norm(
     *,
     iterations: int = 30,
 ) -> float:
-    """Largest singular value of a linear map, by power iteration from `start`; never above the true one."""
+    """Return the largest singular value of a linear map, by power iteration from `start`; never above the true one."""
     vector, norm = start / start.norm(), 0.0
     for _ in range(iterations):
         image = forward(vector)
@@ -53,5 +53,5 @@ def spectral_norm(
 
 
 def draw(*shape: int, seed: int) -> Tensor:
-    """Standard normal numbers in float64, the same everywhere."""
+    """Draw standard normal numbers in float64, the same everywhere."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

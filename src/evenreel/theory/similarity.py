@@ -25,30 +25,30 @@ CURVATURE = 32.0
 
 
 def cosines(features: Features) -> Float[Tensor, "pairs"]:
-    """Similarity of each frame and the next."""
+    """Return the similarity of each frame and the next."""
     directions = features / features.norm(dim=1, keepdim=True)
     return (directions[1:] * directions[:-1]).sum(1)
 
 
 def temporal_loss(features: Features) -> Float[Tensor, ""]:
-    """L_temp, of at least 2 frames (GE eq. 4, summed over the frames that have two neighbours)."""
+    """Return L_temp, of at least 2 frames (GE eq. 4, summed over the frames that have two neighbours)."""
     return cosines(features).diff().square().sum() / (len(features) - 1)
 
 
 def smallest_norm(features: Features) -> float:
-    """m: the norm of the shortest frame."""
+    """Return m: the norm of the shortest frame."""
     return features.norm(dim=1).min().item()
 
 
 def gradient_of_cosine(one: Float[Tensor, "features"], other: Float[Tensor, "features"]) -> Measured:
-    """C.2: the gradient with respect to `one` has norm sin(angle) / norm(one), at most 1 / norm(one)."""
+    """Measure C.2: the gradient with respect to `one` has norm sin(angle) / norm(one), at most 1 / norm(one)."""
     leaf = one.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(torch.cosine_similarity(leaf, other, dim=0, eps=0.0), leaf)
     return Measured(what="norm of grad cos", value=gradient.norm().item(), bound=1 / one.norm().item())
 
 
 def taylor_remainder(features: Features, *, reach: float = 1e-3) -> Measured:
-    """C.1 and C.3: over a way h the loss leaves its tangent by at most L h^2 / 2, so it has one."""
+    """Measure C.1 and C.3: over a way h the loss leaves its tangent by at most L h^2 / 2, so it has one."""
     lipschitz = lipschitz_bound(features)
     way = draw(*features.shape, seed=0).to(features)
     # Across the frames, so that none gets shorter.
@@ -62,13 +62,13 @@ def taylor_remainder(features: Features, *, reach: float = 1e-3) -> Measured:
 
 
 def gradients(features: Features) -> Features:
-    """Gradient of L_temp with respect to every frame."""
+    """Return the gradient of L_temp with respect to every frame."""
     leaf = features.detach().clone().requires_grad_(True)
     return torch.autograd.grad(temporal_loss(leaf), leaf)[0]
 
 
 def largest_gradient(features: Features) -> Measured:
-    """C.3, first half: no frame's gradient is longer than 8.977 / ((T-1) m)."""
+    """Measure C.3, first half: no frame's gradient is longer than 8.977 / ((T-1) m)."""
     return Measured(
         what="longest gradient of a frame",
         value=gradients(features).norm(dim=1).max().item(),
@@ -77,12 +77,12 @@ def largest_gradient(features: Features) -> Measured:
 
 
 def lipschitz_bound(features: Features) -> float:
-    """L = 32 / ((T-1) m^2)."""
+    """Return L = 32 / ((T-1) m^2)."""
     return CURVATURE / ((len(features) - 1) * smallest_norm(features) ** 2)
 
 
 def curvature(features: Features, *, iterations: int = 60) -> Measured:
-    """C.3, second half: the Hessian's norm, by power iteration, against L = 32 / ((T-1) m^2)."""
+    """Measure C.3, second half: the Hessian's norm, by power iteration, against L = 32 / ((T-1) m^2)."""
     leaf = features.detach().clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(temporal_loss(leaf), leaf, create_graph=True)
     vector, norm = draw(*features.shape, seed=0).to(features), 0.0
@@ -96,7 +96,7 @@ def curvature(features: Features, *, iterations: int = 60) -> Measured:
 
 
 def change_of_gradient(one: Features, other: Features) -> Measured:
-    """C.3 between two clips: how far the gradient moves for a unit of motion.
+    """Measure C.3 between two clips: how far the gradient moves for a unit of motion.
 
     The bound is that of the shorter frames; frames may not come nearer to zero on the straight way between the clips.
     """
@@ -107,7 +107,7 @@ def change_of_gradient(one: Features, other: Features) -> Measured:
 
 
 def descent(features: Features, step_size: float, steps: int) -> Iterator[Features]:
-    """Gradient descent on the features themselves; yields the start, then each step's result."""
+    """Descend along the gradient on the features themselves; yields the start, then each step's result."""
     yield features
     for _ in range(steps):
         features = features - step_size * gradients(features)
@@ -115,7 +115,7 @@ def descent(features: Features, step_size: float, steps: int) -> Iterator[Featur
 
 
 def descends(features: Features, *, step_share: float, steps: int) -> tuple[Measured, ...]:
-    """C.4: descent with eta = `step_share` * 2 / L, for 0 < `step_share` < 1."""
+    """Measure C.4: descent with eta = `step_share` * 2 / L, for 0 < `step_share` < 1."""
     lipschitz = lipschitz_bound(features)
     eta = step_share * 2 / lipschitz
     path = list(descent(features, eta, steps))
@@ -146,7 +146,7 @@ def descends(features: Features, *, step_share: float, steps: int) -> tuple[Meas
 
 
 def quadratic_form(features: Features) -> Measured:
-    """C.5: L_temp = norm(D s)^2 / (T-1), D the first difference: a (T-2) x (T-1) matrix."""
+    """Measure C.5: L_temp = norm(D s)^2 / (T-1), D the first difference: a (T-2) x (T-1) matrix."""
     similarities = cosines(features)
     pairs = len(similarities)
     difference = (torch.eye(pairs).diff(dim=0)).to(similarities)
@@ -156,7 +156,7 @@ def quadratic_form(features: Features) -> Measured:
 
 
 def convex_in_similarities(one: Float[Tensor, "pairs"], other: Float[Tensor, "pairs"]) -> Measured:
-    """C.5: at the middle of two rows of similarities the loss is at most the mean of both."""
+    """Measure C.5: at the middle of two rows of similarities the loss is at most the mean of both."""
     middle, ends = (one + other) / 2, (one, other)
     mean = sum(end.diff().square().mean().item() for end in ends) / 2
     return Measured(
@@ -171,7 +171,7 @@ def on_circle(degrees: Sequence[float | int], norm: float = 1.0) -> Features:
 
 
 def steepest_clip() -> Features:
-    """Five frames, of which the middle one has the longest gradient that there is."""
+    """Return five frames, of which the middle one has the longest gradient that there is."""
     angle = math.degrees(math.acos(_STEEPEST))
     # From the middle one neighbour stands at `angle`, the other at 180 - `angle`; those behind them are opposite
     # to the first and equal to the second.
@@ -255,7 +255,7 @@ def worst_flicker(frames: int = 8) -> tuple[Measured, ...]:
 
 
 def even_motion(degrees: float, frames: int = 8) -> Measured:
-    """L_temp of frames that turn by the same angle each time: zero, whatever the angle."""
+    """Measure L_temp of frames that turn by the same angle each time: zero, whatever the angle."""
     loss = temporal_loss(on_circle([degrees * t for t in range(frames)])).item()
     return Measured(what=f"L_temp at {degrees:g} degrees a frame", value=loss, bound=0.0)
 

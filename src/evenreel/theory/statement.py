@@ -66,7 +66,7 @@ class Statement:
         return "; ".join(parts) or "remark of ours on GE eq. 4, 6 and 19"
 
     def row(self) -> dict[str, Any]:
-        """Everything as plain text and numbers; the counterexample and the check are run."""
+        """Return everything as plain text and numbers; the counterexample and the check are run."""
         words = (
             "title",
             "claim",

@@ -14,14 +14,14 @@ Rows = Float[Tensor, "rows width"]
 
 
 def left_over(vision: Rows, wanted: Float[Tensor, "rows outer"]) -> float:
-    """|(I - H H^+) U*|: what no linear map of the vision tokens H reaches of the wanted tokens U*."""
+    """Return |(I - H H^+) U*|: what no linear map of the vision tokens H reaches of the wanted tokens U*."""
     basis, values, _ = torch.linalg.svd(vision, full_matrices=False)
     basis = basis[:, values > values[0] * max(vision.shape) * torch.finfo(vision.dtype).eps]
     return (wanted - basis @ (basis.T @ wanted)).norm().item()
 
 
 def rank(vision: Rows) -> int:
-    """rank H; all U* are within reach where it equals the number of rows."""
+    """Return rank H; all U* are within reach where it equals the number of rows."""
     return int(torch.linalg.matrix_rank(vision))
 
 
@@ -31,7 +31,7 @@ def reached_share(vision: Rows) -> float:
 
 
 def best_map(vision: Rows, wanted: Float[Tensor, "rows outer"]) -> Float[Tensor, "width outer"]:
-    """V = H^+ U*, found by least squares."""
+    """Return V = H^+ U*, found by least squares."""
     return torch.linalg.pinv(vision) @ wanted
 
 
@@ -42,7 +42,7 @@ def alignment(
     text_wanted: Float[Tensor, "text outer"],
     mapping: Float[Tensor, "width outer"] | None = None,
 ) -> Measured:
-    """C.15, put right: |Z - Z*|^2 >= |(I - H H^+) U*|^2 + |C - C*|^2, whatever the map; equal for the best one.
+    """Measure C.15, put right: |Z - Z*|^2 >= |(I - H H^+) U*|^2 + |C - C*|^2, whatever the map; equal for the best one.
 
     The shared tokens are taken to be right already. `mapping` None takes the best map.
     """
@@ -62,7 +62,7 @@ def many_tokens() -> tuple[Measured, ...]:
 
 
 def few_tokens() -> Measured:
-    """3 vision tokens of width 4: N_u <= d, and the best map leaves nothing."""
+    """Measure 3 vision tokens of width 4: N_u <= d, and the best map leaves nothing."""
     vision, wanted = _drawn(3, 4)
     error = (vision @ best_map(vision, wanted) - wanted).norm().item()
     return Measured(what="|H V - U*| for the best V, N_u = 3, d = 4", value=error, bound=0.0, slack=1e-12)

@@ -60,7 +60,7 @@ class LoopSettings:
         return self.steps // 10
 
     def rate(self, step: int, length: int | None) -> float:
-        """Learning rate of a step, counted from 0, in a run of `length` steps (None: not known yet)."""
+        """Return the learning rate of a step, counted from 0, in a run of `length` steps (None: not known yet)."""
         risen = self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup_made))
         if length is None or step < (falls := self.falls_from(length)):
             return risen

@@ -39,7 +39,7 @@ class Processes:
         return nn.parallel.DistributedDataParallel(module, device_ids=ids)
 
     def apart(self, module: nn.Module) -> AbstractContextManager[None]:
-        """While inside, gradients are added up without being averaged over processes."""
+        """Add gradients up without averaging them over processes, while inside."""
         return nullcontext() if self.count == 1 else module.no_sync()  # pyright: ignore[reportCallIssue]
 
     def mean(self, value: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class Choice:
     """Whether weights and activations are in the number type altogether, with float32 masters for the optimizer."""
 
     def described(self) -> dict[str, Any]:
-        """For the log."""
+        """Return it for the log."""
         return {**asdict(self), "seconds": {name: round(value, 4) for name, value in self.seconds}}
 
 
@@ -59,7 +59,7 @@ def autocast(device: torch.device, dtype: str) -> AbstractContextManager[Any]:
 
 
 def chosen(module: nn.Module, batch: Any, device: torch.device, dtype: str = "auto") -> Choice:
-    """The fastest way to compute a step of `module`, from two timed passes each way. Gradients are dropped."""
+    """Find the fastest way to compute a step of `module`, from two timed passes each way. Gradients are dropped."""
     attentions: Sequence[str | None] = getattr(module, "attentions", ()) or (None,)
     if device.type == "cuda" and getattr(module, "static", False) and dtype in ("auto", "bfloat16"):
         # Replayed as a graph, which a few plain passes say nothing about: the rates decide. In the number type
@@ -96,7 +96,7 @@ def _step(module: nn.Module, batch: Any, device: torch.device, dtype: str) -> No
 
 
 def convert(module: nn.Module, dtype: torch.dtype) -> None:
-    """Parameters, and the buffers of submodules, to a number type; the trainee's own buffers keep theirs."""
+    """Convert parameters, and the buffers of submodules, to a number type; the trainee's own buffers keep theirs."""
     for value in module.parameters():
         value.data = value.data.to(dtype)
     for child in module.children():

@@ -140,6 +140,7 @@ class AudioTrack:
             self._end(error)
 
     def close(self) -> None:
+        """Close the source."""
         self._stack.close()
 
     def _copied(self) -> av.audio.stream.AudioStream:

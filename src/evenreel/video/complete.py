@@ -108,7 +108,8 @@ def cut_short(info: VideoInfo, tally: Tally, late: Fraction | None = None) -> Cl
 
 
 def declared_end(stream: av.video.stream.VideoStream, start: Fraction) -> Fraction | None:
-    """Second at which the stream's pictures, the first shown at `start`, are said to end; None where not told."""
+    """Return the second at which the stream's pictures, the first shown at `start`, are said to end; None where not
+    told."""
     if stream.container.format.name in ("mpegts", "mpeg"):
         return None  # FFmpeg's guess
     # Matroska's tag: FFmpeg counts from zero, others from the first picture; the smaller claim is held against a file

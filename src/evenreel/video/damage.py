@@ -33,7 +33,7 @@ _before: tuple[int | None, bool] = (None, True)
 
 @contextmanager
 def heard() -> Iterator[list[tuple[int, str, str]]]:
-    """What FFmpeg logs in this thread, from warnings up, as (level, who, what).
+    """Collect what FFmpeg logs in this thread, from warnings up, as (level, who, what).
 
     The level is one for the whole process; what other threads log meanwhile goes where it went before: nowhere.
     """
@@ -104,7 +104,7 @@ class Holes:
 
 
 def listed(frames: list[int]) -> str:
-    """Frame numbers for people: 3, 7 to 9."""
+    """List frame numbers for people: 3, 7 to 9."""
     runs: list[list[int]] = []
     for frame in sorted(set(frames)):
         if runs and frame == runs[-1][-1] + 1:

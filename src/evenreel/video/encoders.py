@@ -141,6 +141,6 @@ def recipe(path: Path, width: int, height: int, settings: WriteSettings) -> Reci
 
 
 def muxer(path: Path) -> str:
-    """FFmpeg's name of the container that a file name stands for."""
+    """Return FFmpeg's name of the container that a file name stands for."""
     suffix = path.suffix.lower()
     return {".mkv": "matroska"}.get(suffix, suffix[1:])

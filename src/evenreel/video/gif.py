@@ -44,6 +44,7 @@ class GifSink:
         self.written = Written()
 
     def write(self, frames: Pixels, times: Sequence[Fraction], end_time: Fraction | None) -> None:
+        """Take frames, each shown from its time until the next; the last until `end_time`."""
         for frame, time in zip(frames, times, strict=True):
             gap = time - self._last[0] if self._last is not None else 1 / self._timing.rate
             self._last = time, gap
@@ -57,6 +58,7 @@ class GifSink:
         self._end = end_time
 
     def finish(self) -> None:
+        """Write the frame that is held, and the end of the file."""
         assert self._held is not None
         assert self._last is not None
         last, gap = self._last
@@ -69,6 +71,7 @@ class GifSink:
         self._container.close()
 
     def abandon(self) -> None:
+        """Let go of the file, also halfway."""
         with suppress(av.error.FFmpegError, OSError, ValueError):
             self._container.close()
 

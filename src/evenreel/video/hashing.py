@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def hash_of(files: Iterable[Path]) -> str:
-    """SHA-256 of one file, as `sha256sum` prints it; of several, that of their names and hashes."""
+    """Return the SHA-256 of one file, as `sha256sum` prints it; of several, that of their names and hashes."""
     files = tuple(files)
     if len(files) == 1:
         with files[0].open("rb") as file:

@@ -87,7 +87,7 @@ def listed(folder: Path) -> tuple[Path, ...]:
 
 
 def natural_key(file: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """Sorts runs of digits by value; the name itself settles ties such as 1 and 01.
+    """Return what sorts runs of digits by value; the name itself settles ties such as 1 and 01.
 
     A hyphen is a sign where a number begins a name or a word: -2 comes before -1, and frame-1 before frame-2.
     """
@@ -96,7 +96,7 @@ def natural_key(file: Path) -> tuple[list[tuple[int, int, str]], str]:
 
 
 def header(file: Path, settings: ReadSettings) -> Header:
-    """Size as displayed, from the header alone; ClipError where it is too large or no image."""
+    """Read the size as displayed, from the header alone; ClipError where it is too large or not an image."""
     with opened_picture(file) as image:
         width, height = image.size
         if width * height > settings.max_pixels:

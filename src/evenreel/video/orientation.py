@@ -42,7 +42,7 @@ class Orientation:
         return 180 if self.flipped_top_bottom else 0
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height as shown of a picture stored with these."""
+        """Return width and height as shown of a picture stored with these."""
         return (height, width) if self.transposed else (width, height)
 
 

@@ -19,7 +19,7 @@ from evenreel.video.profiles import to_srgb
 
 
 def still(info: VideoInfo, settings: ReadSettings, index: int) -> tuple[Pixels, Fraction, Fraction]:
-    """Image number `index`, upright RGB, (1, height, width, 3), with its start and end in seconds."""
+    """Read image number `index`, upright RGB, (1, height, width, 3), with its start and end in seconds."""
     file = info.images[index]
     pixels = _read(file, settings)
     if pixels.shape[1:3] != (info.height, info.width):

@@ -102,7 +102,7 @@ def orientation_of(frame: av.video.frame.VideoFrame) -> Orientation:
 
 
 def pixel_aspect(stream: av.video.stream.VideoStream) -> Fraction:
-    """Width over height of a stored pixel; 1 where the file gives none, or one beyond 10:1 (damage)."""
+    """Return width over height of a stored pixel; 1 where the file gives none, or one beyond 10:1 (damage)."""
     aspect = stream.sample_aspect_ratio
     return Fraction(aspect) if aspect and Fraction(1, 10) <= aspect <= 10 else Fraction(1)
 

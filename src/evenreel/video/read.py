@@ -95,7 +95,7 @@ class FrameStream:
         self.frame_count = count
 
     def times(self) -> list[Fraction]:
-        """Exact second at which each frame of the whole file is shown.
+        """Return the exact second at which each frame of the whole file is shown.
 
         Every frame of a video is decoded, so that damage and missing frames are found, but none is converted.
         """
@@ -106,7 +106,7 @@ class FrameStream:
         return [timed.start for timed in self._decoded()]
 
     def pick(self, numbers: Collection[int]) -> Iterator[tuple[int, Pixels]]:
-        """Single frames, (1, height, width, 3), by their numbers in the whole file, in order."""
+        """Read single frames, (1, height, width, 3), by their numbers in the whole file, in order."""
         last = max(numbers)
         for index, picture in self._numbered(frozenset(numbers)):
             yield index, picture.pixels

@@ -36,7 +36,7 @@ def to_model(pixels: Pixels, size: tuple[int, int]) -> Float[Tensor, "frames 3 m
 
 
 def from_model(frames: Frames, size: tuple[int, int]) -> UInt8[Tensor, "frames clip_height clip_width 3"]:
-    """Pixels at `size` (width, height), rounded to nearest; undoes `to_model` exactly at an unchanged size."""
+    """Return pixels at `size` (width, height), rounded to nearest; undoes `to_model` exactly at an unchanged size."""
     levels = _resized(frames.to(torch.float32), size) * 255
     return levels.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 

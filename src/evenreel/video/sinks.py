@@ -106,6 +106,7 @@ class ContainerSink:
         self._durations: dict[int, int] = {}
 
     def write(self, frames: Pixels, times: Sequence[Fraction], end_time: Fraction | None) -> None:
+        """Take frames, each shown from its time until the next; the last until `end_time`."""
         for frame, time in zip(frames, times, strict=True):
             if self._held is not None:
                 if time > self._held[1]:
@@ -118,6 +119,7 @@ class ContainerSink:
         self._end = end_time
 
     def finish(self) -> None:
+        """Write the frame that is held, the rest of the sound, and the end of the file."""
         assert self._held is not None
         end = self._held[1] + self._gap
         if self._end is not None and self._end > self._held[1]:
@@ -133,6 +135,7 @@ class ContainerSink:
         self._container.close()
 
     def abandon(self) -> None:
+        """Let go of the file, also halfway."""
         if self._audio is not None:
             self._audio.close()
         with suppress(av.error.FFmpegError, OSError, ValueError):
@@ -222,13 +225,14 @@ class FolderSink:
         self.written = Written()
 
     def write(self, frames: Pixels, times: Sequence[Fraction], end_time: Fraction | None) -> None:
+        """Write each frame as a PNG, numbered from 0."""
         for frame in frames:
             path = self._folder / f"{self.written.frame_count:06d}.png"
             Image.fromarray(frame.cpu().numpy()).save(path, format="PNG", compress_level=3)
             self.written.frame_count += 1
 
     def finish(self) -> None:
-        """Every file is already written."""
+        """Do nothing: every file is already written."""
 
     def abandon(self) -> None:
-        """No file is left open."""
+        """Do nothing: no file is left open."""

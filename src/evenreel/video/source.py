@@ -146,6 +146,6 @@ def demuxed(container: av.container.InputContainer, *streams: av.stream.Stream) 
 
 
 def reason_of(error: BaseException) -> str:
-    """FFmpeg's words for an error, without its number and file name."""
+    """Return FFmpeg's words for an error, without its number and file name."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text[:1].lower() + text[1:]

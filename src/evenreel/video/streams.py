@@ -96,7 +96,7 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.video
 def chosen_sound(
     container: av.container.InputContainer, number: int | None
 ) -> av.audio.stream.AudioStream | None:
-    """Sound track `number` (from 1), or, for None, the one that players choose; None where there is none."""
+    """Return sound track `number` (from 1), or, for None, the one that players choose; None where there is none."""
     streams = container.streams.audio
     if number is not None:
         return streams[number - 1] if number <= len(streams) else None

@@ -70,7 +70,7 @@ def caption(scene: Scene, rng: random.Random | None = None) -> str:
 
 
 def captions(scene: Scene, count: int = 20) -> list[str]:
-    """Different captions of one scene, at most `count`, the same at every call."""
+    """Return different captions of one scene, at most `count`, the same at every call."""
     rng = random.Random(f"evenreel captions {scene.seed}")
     found = {caption(scene): None}
     for _ in range(30 * count):

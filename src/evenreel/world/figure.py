@@ -46,7 +46,7 @@ def _limb(root: tuple[float, float], upper: float, lower: float, length: float) 
 
 
 def joints(frame_indices: Float[Tensor, " frames"]) -> Joints:
-    """Joint positions in units of the figure's radius, in the order of JOINTS."""
+    """Return joint positions in units of the figure's radius, in the order of JOINTS."""
     poses = []
     for frame in frame_indices.tolist():
         phase = 2 * math.pi * frame / STRIDE_FRAMES
@@ -79,14 +79,14 @@ def _capsule(p: Points, pose: Joints, bone: int) -> tuple[Distance, Distance, Di
 def capsules(
     p: Points, pose: Joints
 ) -> tuple[Float[Tensor, "bones frames height width"], Float[Tensor, "bones frames height width 2"]]:
-    """Signed distance to every bone, and each point in the bone's own frame (along, across)."""
+    """Return the signed distance to every bone, and each point in the bone's own frame (along, across)."""
     found = [_capsule(p, pose, bone) for bone in range(len(BONES))]
     locals_ = [torch.stack([along, across], dim=-1) for _, along, across in found]
     return torch.stack([distance for distance, _, _ in found]), torch.stack(locals_)
 
 
 def signed_distance(p: Points, pose: Joints) -> Distance:
-    """Signed distance to the whole figure."""
+    """Return the signed distance to the whole figure."""
     nearest = _capsule(p, pose, 0)[0]
     for bone in range(1, len(BONES)):
         nearest = torch.minimum(nearest, _capsule(p, pose, bone)[0])

@@ -163,7 +163,7 @@ def main_flow(
     *,
     ahead: int | float = 1,
 ) -> Float[Tensor, "frames 2 height width"]:
-    """Pixels (x, y) that every place moves if it moves with the main object, also where something else is seen.
+    """Return pixels (x, y) that every place moves if it moves with the main object, also where something else is seen.
 
     Inside the object it is the flow of `render`. A drawing that reaches beyond the true outline is carried along with
     it. Raises SettingsError as `render` does.

@@ -60,12 +60,12 @@ class Motion:
         _check("motion.kind", self.kind, MOTIONS)
 
     def position(self, frame: float) -> tuple[float, float]:
-        """Centre (x, y) at a frame."""
+        """Return the centre (x, y) at a frame."""
         lift = self.hop * abs(math.sin(math.pi * frame / self.period))
         return self.start[0] + self.velocity[0] * frame, self.start[1] + self.velocity[1] * frame - lift
 
     def angle(self, frame: float) -> float:
-        """Rotation at a frame."""
+        """Return the rotation at a frame."""
         return self.spin * frame
 
 
@@ -99,11 +99,11 @@ class Camera:
     """Relative growth of everything per frame."""
 
     def offset(self, frame: float) -> tuple[float, float]:
-        """Point of the scene in the middle of the picture."""
+        """Return the point of the scene in the middle of the picture."""
         return self.velocity[0] * frame, self.velocity[1] * frame
 
     def scale(self, frame: float) -> float:
-        """Magnification."""
+        """Return the magnification."""
         return (1.0 + self.zoom) ** frame
 
 
@@ -129,7 +129,7 @@ class Scene:
         return self.objects[-1]
 
     def attribute(self, name: str) -> str:
-        """Value of one of ATTRIBUTES (of the main object, where it belongs to an object)."""
+        """Return the value of one of ATTRIBUTES (of the main object, where it belongs to an object)."""
         owner = self if name in ("background", "style") else self.main
         return getattr(owner, name)
 

@@ -12,25 +12,29 @@ Distance = Float[Tensor, "frames height width"]
 
 
 def circle(p: Points) -> Distance:
+    """Return the signed distance to a disc."""
     return p.norm(dim=-1) - 0.92
 
 
 def ring(p: Points) -> Distance:
+    """Return the signed distance to a ring."""
     return (p.norm(dim=-1) - 0.68).abs() - 0.26
 
 
 def box(p: Points, half_width: float, half_height: float) -> Distance:
-    """Axis-aligned box about the origin."""
+    """Return the signed distance to an axis-aligned box about the origin."""
     x, y = p[..., 0].abs() - half_width, p[..., 1].abs() - half_height
     outside = torch.hypot(x.clamp(min=0), y.clamp(min=0))
     return outside + torch.maximum(x, y).clamp(max=0)
 
 
 def square(p: Points) -> Distance:
+    """Return the signed distance to a square that stands on a side."""
     return box(p, 0.76, 0.76)
 
 
 def cross(p: Points) -> Distance:
+    """Return the signed distance to two bars that cross."""
     return torch.minimum(box(p, 0.95, 0.3), box(p, 0.3, 0.95))
 
 
@@ -42,12 +46,14 @@ def diamond(p: Points) -> Distance:
 
 
 def triangle(p: Points) -> Distance:
+    """Return the signed distance to a triangle of equal sides that points upwards."""
     x, y = p[..., 0].abs(), p[..., 1] - 0.15
     return torch.maximum(x * math.cos(math.pi / 6) - y * 0.5, y) - 0.55
 
 
 def star(p: Points) -> Distance:
-    """Five points: the plane is folded on to one half point, which is bounded by a single line."""
+    """Return the signed distance to a star of five points: the plane is folded on to one half point, which is bounded
+    by a single line."""
     outer, inner, sector = 1.05, 0.46, math.pi / 5
     radius, angle = p.norm(dim=-1), torch.atan2(p[..., 0], -p[..., 1])
     angle = (torch.remainder(angle + sector, 2 * sector) - sector).abs()

@@ -7,7 +7,7 @@ from evenreel.types import Frames
 
 
 def pixel_art(frames: Frames) -> Frames:
-    """Square blocks, 32 on the shorter side, with few colours."""
+    """Draw square blocks, 32 on the shorter side, with few colours."""
     height, width = frames.shape[-2:]
     block = max(1, min(height, width) // 32)
     small = functional.avg_pool2d(frames, block, ceil_mode=True, count_include_pad=False)
@@ -16,7 +16,7 @@ def pixel_art(frames: Frames) -> Frames:
 
 
 def pencil_sketch(frames: Frames) -> Frames:
-    """Pale crayon colours on paper, dark lines where brightness changes."""
+    """Draw pale crayon colours on paper, dark lines where brightness changes."""
     grey = frames.mean(1, keepdim=True)
     unit = max(1, min(frames.shape[-2:]) // 128)
     grey = functional.avg_pool2d(functional.pad(grey, [unit] * 4, mode="replicate"), 2 * unit + 1, 1)
@@ -32,7 +32,7 @@ def pencil_sketch(frames: Frames) -> Frames:
 
 
 def poster(frames: Frames) -> Frames:
-    """Few brightness levels, strong colours."""
+    """Draw few brightness levels, strong colours."""
     grey = frames.mean(1, keepdim=True)
     level = (grey * 3.5).round() / 3.5
     return ((frames - grey) * 1.5 + level).clamp(0, 1)

@@ -31,7 +31,7 @@ RGB = {
 def noise(
     p: Points, generator: torch.Generator, frequency: float, stretch: tuple[float, float] = (1.0, 1.0)
 ) -> Value:
-    """Smooth noise in about [-1, 1]: eight sines of random direction and phase."""
+    """Return smooth noise in about [-1, 1]: eight sines of random direction and phase."""
     count = 8
     angle = torch.rand(count, generator=generator) * 2 * math.pi
     pitch = frequency * (0.6 + 0.8 * torch.rand(count, generator=generator))
@@ -47,21 +47,24 @@ def _ramp(value: Value, low: tuple[float, ...], high: tuple[float, ...]) -> Colo
 
 
 def grass(p: Points, g: torch.Generator) -> Colours:
+    """Colour points as uneven grass."""
     return _ramp(0.5 + 0.35 * noise(p, g, 5.0, (2.0, 0.7)), (0.20, 0.45, 0.12), (0.46, 0.72, 0.28))
 
 
 def sand(p: Points, g: torch.Generator) -> Colours:
+    """Colour points as sand with ripples."""
     ripples = (p[..., 1] * 14 + 1.5 * noise(p, g, 2.5)).sin()
     return _ramp(0.5 + 0.4 * ripples, (0.80, 0.68, 0.45), (0.93, 0.84, 0.62))
 
 
 def water(p: Points, g: torch.Generator) -> Colours:
+    """Colour points as water with waves."""
     waves = (p[..., 1] * 9 + 2.0 * noise(p, g, 3.0, (1.0, 0.4))).sin()
     return _ramp(0.5 + 0.4 * waves, (0.10, 0.42, 0.62), (0.32, 0.68, 0.80))
 
 
 def night_sky(p: Points, g: torch.Generator) -> Colours:
-    """Dark blue with one soft star in about half the cells of a jittered grid."""
+    """Colour points dark blue with one soft star in about half the cells of a jittered grid."""
     cell = 0.42
     shift = torch.rand(2, generator=g) * 100
     index = torch.floor(p / cell)
@@ -79,10 +82,12 @@ def night_sky(p: Points, g: torch.Generator) -> Colours:
 
 
 def snow(p: Points, g: torch.Generator) -> Colours:
+    """Colour points as uneven snow."""
     return _ramp(0.5 + 0.4 * noise(p, g, 3.0), (0.82, 0.88, 0.96), (0.97, 0.98, 1.0))
 
 
 def bricks(p: Points, g: torch.Generator) -> Colours:
+    """Colour points as a wall of bricks in rows, each moved by half a brick."""
     width, height, joint = 0.62, 0.3, 0.022
     row = torch.floor(p[..., 1] / height)
     x = torch.remainder(p[..., 0] + 0.5 * width * torch.remainder(row, 2), width) - width / 2
@@ -94,11 +99,13 @@ def bricks(p: Points, g: torch.Generator) -> Colours:
 
 
 def wood(p: Points, g: torch.Generator) -> Colours:
+    """Colour points as wood with upright grain."""
     grain = (p[..., 0] * 10 + 3.0 * noise(p, g, 2.0, (1.0, 0.25))).sin()
     return _ramp(0.5 + 0.4 * grain, (0.36, 0.22, 0.11), (0.56, 0.38, 0.20))
 
 
 def clouds(p: Points, g: torch.Generator) -> Colours:
+    """Colour points as clouds in a blue sky."""
     puffs = torch.sigmoid(5 * noise(p, g, 3.2, (0.8, 1.3)))
     return _ramp(puffs, (0.42, 0.66, 0.94), (0.96, 0.97, 1.0))
 

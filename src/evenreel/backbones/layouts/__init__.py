@@ -23,12 +23,12 @@ def _bases(family: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def base(family: str, part: str) -> dict[str, Any]:
-    """What all models of a family (`sd1`, `sd2`, `sdxl`) have in common, as a diffusers configuration."""
+    """Return what all models of a family (`sd1`, `sd2`, `sdxl`) have in common, as a diffusers configuration."""
     return dict(_bases(family)[part])
 
 
 def unet(header: Header, prefix: str, family: str) -> dict[str, Any]:
-    """The configuration of a UNet, or of a ControlNet, in the original code's layout. Raises: WeightsError.
+    """Return the configuration of a UNet, or of a ControlNet, in the original code's layout. Raises: WeightsError.
 
     `prefix` is what its names begin with.
     """
@@ -57,7 +57,8 @@ def unet(header: Header, prefix: str, family: str) -> dict[str, Any]:
 
 
 def autoencoder(header: Header, prefix: str, family: str) -> dict[str, Any]:
-    """The configuration of an autoencoder, in the original code's layout or in diffusers'. Raises: WeightsError."""
+    """Return the configuration of an autoencoder, in the original code's layout or in diffusers'. Raises:
+    WeightsError."""
     by_diffusers = any(name.startswith(f"{prefix}encoder.down_blocks.") for name in header.tensors)
     down, block = (
         f"{prefix}encoder.{'down_blocks' if by_diffusers else 'down'}.",
@@ -78,7 +79,7 @@ def autoencoder(header: Header, prefix: str, family: str) -> dict[str, Any]:
 
 
 def clip_text(header: Header, prefix: str, base: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of CLIP's text model, by transformers' names. Raises: WeightsError where there is none.
+    """Return the configuration of CLIP's text model, by transformers' names. Raises: WeightsError where there is none.
 
     Some tools that merge checkpoints lose `text_model.` from its names.
     """
@@ -92,7 +93,8 @@ def clip_text(header: Header, prefix: str, base: Mapping[str, Any]) -> dict[str,
 
 
 def open_clip_text(header: Header, prefix: str, base: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of OpenCLIP's, by its own names; SD 2.x reads what goes into its last layer, which copies may lack."""
+    """Return the same of OpenCLIP's, by its own names; SD 2.x reads what goes into its last layer, which copies may
+    lack."""
     layer, words = f"{prefix}transformer.resblocks.", f"{prefix}token_embedding.weight"
     layers = _layers(header, prefix, layer, words)
     if layers == 24 or header.shape(f"{prefix}text_projection"):
@@ -102,7 +104,7 @@ def open_clip_text(header: Header, prefix: str, base: Mapping[str, Any]) -> dict
 
 
 def projected_open_clip_text(header: Header, prefix: str, base: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of all of OpenCLIP's text model, with the projection of what is pooled: SD-XL's second one."""
+    """Return the same of all of OpenCLIP's text model, with the projection of what is pooled: SD-XL's second one."""
     layer, words = f"{prefix}transformer.resblocks.", f"{prefix}token_embedding.weight"
     layers, places = _layers(header, prefix, layer, words), f"{prefix}positional_embedding"
     found = _tower(header, words, places, f"{layer}0.mlp.c_fc.weight", layers)

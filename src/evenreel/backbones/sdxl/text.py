@@ -70,12 +70,12 @@ class TwoPromptEncoders:
             yield
 
     def tokens(self, prompt: str) -> PromptTokens:
-        """Which tokens a prompt has, and which of them make up each of its words."""
+        """Return which tokens a prompt has, and which of them make up each of its words."""
         return self.first.tokens(prompt)
 
     @torch.no_grad()
     def embed(self, prompts: list[str]) -> PromptEmbeds:
-        """Hidden states of prompts, the features of both encoders side by side, and behind them the pooled text.
+        """Return hidden states of prompts, the features of both encoders side by side, and behind them the pooled text.
 
         A prompt of several chunks is pooled by its first one. Raises: SettingsError for a prompt that is not text, or
         much too long.

@@ -73,7 +73,7 @@ class FirstFrameAttention:
 def first_frame_attentions(
     net: Any, state: FirstFrameState, injection: InjectionState | None = None, *, label: str = ""
 ) -> dict[str, FirstFrameAttention]:
-    """Processors for all self-attentions of a UNet or ControlNet, by name, wrapping those in place.
+    """Return processors for all self-attentions of a UNet or ControlNet, by name, wrapping those in place.
 
     Networks that share a `state` have different labels.
     """

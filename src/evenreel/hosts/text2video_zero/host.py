@@ -126,7 +126,7 @@ class Draws:
 
     @classmethod
     def of(cls, job: EditJob, clip: Clip) -> "Draws":
-        """What follows from the seed."""
+        """Return what follows from the seed."""
         generator = random.generator(job.seed)
         first = torch.randn(1, *job.shape[1:], generator=generator)
         return cls(first, clip.thrown(job, generator))
@@ -159,7 +159,8 @@ class Text2VideoZeroSession:
         return self._draws or Draws.of(self.job, self.clip)
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
-        """At the inverted source; with a control and no source at noise that all frames share; else at moved copies."""
+        """Begin at the inverted source; with a control and no source at noise that all frames share; else at moved
+        copies."""
         if self.job.source is not None:
             return start_of(self.job, self.backbone.device)
         if self.job.control is not None:
@@ -168,7 +169,7 @@ class Text2VideoZeroSession:
         return self._moving()
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
-        """Guided noise prediction, some frames at a time; the source takes part only while it is injected."""
+        """Predict guided noise, some frames at a time; the source takes part only while it is injected."""
         self.injection.attention, self.injection.features = self.plan.at(step_index)
         if timestep not in self.first_frames:
             return self._predict(latents, range(len(latents)), timestep)
@@ -217,7 +218,7 @@ class Text2VideoZeroSession:
         return latents, tuple(timestep for timestep in job.timesteps if timestep <= upper)
 
     def levels(self) -> tuple[int, int]:
-        """Timesteps of the run at which copies are moved, and to which they are thrown back."""
+        """Return timesteps of the run at which copies are moved, and to which they are thrown back."""
         wanted = self.host.motion_timestep, self.host.free_timestep
         found = self.motion.wanted(self.backbone.schedule, wanted, min(self.job.shape[2:]))
         return motion_levels(self.job.timesteps, *found)
@@ -248,7 +249,7 @@ class Text2VideoZeroSession:
 
 
 def motion_levels(timesteps: Sequence[int], moved: int, free: int) -> tuple[int, int]:
-    """Of a run's descending timesteps, the nearest to `moved` and to `free`; of two as near, the noisier.
+    """Return, of a run's descending timesteps, the nearest to `moved` and to `free`; of two as near, the noisier.
 
     The first lies below the second, unless the run has but one step there.
     """

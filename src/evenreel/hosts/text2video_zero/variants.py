@@ -26,7 +26,7 @@ class Motion:
         return moved, free
 
     def shift(self, offset: float, cells: int, shorter: int) -> float:
-        """Cells to a motion of `offset` pixels; see `motion.shift_in_cells`."""
+        """Convert a motion of `offset` pixels to cells; see `motion.shift_in_cells`."""
         del cells
         return motion.shift_in_cells(offset, shorter)
 

@@ -136,7 +136,7 @@ class TokenFlowSession:
         )
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
-        """At the source with the noise that its inversion found, at the first timestep taken."""
+        """Begin at the source with the noise that its inversion found, at the first timestep taken."""
         job, device, timesteps = self.job, self.backbone.device, self.job.timesteps
         if self.host.mode == "sdedit":
             timesteps = self.variant.last_timesteps(timesteps, self.host.start)
@@ -150,7 +150,7 @@ class TokenFlowSession:
         return ddim.add_noise(clean, noise, alpha(timesteps[0])), timesteps
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
-        """Guided noise prediction: keyframes first, then `job.batch` at a time the frames that take from them.
+        """Predict guided noise: keyframes first, then `job.batch` at a time the frames that take from them.
 
         With motion modules, which need whole windows, both pass together: in every layer keyframes come first.
         """

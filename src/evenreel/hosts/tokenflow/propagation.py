@@ -117,7 +117,8 @@ class PropagatedAttention:
 def propagate(
     layer: str, source: SourceTokens, flows: Sequence[Flow], state: PropagationState
 ) -> BranchTokens:
-    """Attention output of frames that are no keyframes (arXiv:2307.10373, eq. 3 and 4), from their source tokens."""
+    """Return the attention output of frames that are not keyframes (arXiv:2307.10373, eq. 3 and 4), from their source
+    tokens."""
     given = {flow.keyframe: state.kept[flow.keyframe][layer] for flow in flows}
     first, ways = given[flows[0].keyframe].output, directions(source)
     output = first.new_zeros(len(first), *source.shape)

@@ -66,7 +66,7 @@ class PublishedSession(Vid2VidZeroSession):
         return ControlPlan(prompts=map_prompts(source, edit, PUBLISHED), text_steps=text_steps, self_steps=0)
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
-        """Guided noise prediction of the edit; the source is taken one step further."""
+        """Predict the guided noise of the edit; the source is taken one step further."""
         job, schedule = self.job, self.backbone.schedule
         if step_index == 0:
             assert job.source is not None, "checked when it began"
@@ -90,7 +90,7 @@ class PublishedSession(Vid2VidZeroSession):
         return edit
 
     def carried(self) -> Mapping[str, torch.Tensor]:
-        """The source as it was sampled so far."""
+        """Return the source as it was sampled so far."""
         return {"source": self.source}
 
     def carry_on(self, carried: Mapping[str, torch.Tensor]) -> None:

@@ -86,7 +86,8 @@ class Vid2VidZeroSession:
 
     @staticmethod
     def planned(backbone: Backbone, job: EditJob, host: "Vid2VidZeroSettings") -> "ControlPlan":
-        """Shares of the run as whole steps. An empty source prompt has no words that attention could come from."""
+        """Return shares of the run as whole steps. An empty source prompt has no words that attention could come
+        from."""
         steps = len(job.timesteps)
         self_steps = int(steps * host.self_attention)
         if not (host.cross and has_words(job)):
@@ -95,11 +96,11 @@ class Vid2VidZeroSession:
         return ControlPlan(prompts=prompts, text_steps=int(steps * host.cross), self_steps=self_steps)
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
-        """At the inverted source, or at noise."""
+        """Begin at the inverted source, or at noise."""
         return start_of(self.job, self.backbone.device)
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
-        """Guided noise prediction; where windows meet is drawn anew at every step."""
+        """Predict guided noise; where windows meet is drawn anew at every step."""
         with_source = self.job.relative or step_index < max(self.plan.text_steps, self.plan.self_steps)
         self._set(step_index, branches(self.job, timestep, with_source=with_source), source=0)
         anchor = anchor_of(self.job, self.anchor)
@@ -153,5 +154,5 @@ class Vid2VidZeroSession:
 
 
 def null_text_steps(steps: int, share: float) -> tuple[float, float]:
-    """Where null texts begin and end to be used, counted in steps."""
+    """Return where null texts begin and end to be used, counted in steps."""
     return (0.0, steps * share) if share > 0 else (steps * (1 + share), float(steps))

@@ -96,7 +96,7 @@ class DenseAttention:
 
 
 def video_attentions(unet: Any, state: VideoAttentionState, dense_block: int) -> dict[str, AttnProcessor]:
-    """Processors for all self-attentions, by name, wrapping those in place: dense in three of them.
+    """Return processors for all self-attentions, by name, wrapping those in place: dense in three of them.
 
     These are the first ones of a down block, of the middle, and of the up block after that of the same number; or of
     the next block where one has none (SD-XL's down block 0). Raises: SettingsError when there is no such block.

@@ -113,11 +113,11 @@ class VidToMeSession:
         self.merging = MergingState(settings)
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
-        """At the inverted source, or at noise."""
+        """Begin at the inverted source, or at noise."""
         return start_of(self.job, self.backbone.device)
 
     def predict_noise(self, latents: Latents, step_index: int, timestep: int) -> Latents:
-        """Guided noise prediction; chunks, their order and all draws are new at every step."""
+        """Predict guided noise; chunks, their order and all draws are new at every step."""
         self.injection.attention, self.injection.features = self.plan.at(step_index)
         count = branches(self.job, timestep, with_source=self.with_source)
         self.injection.branches = self.merging.branches = count

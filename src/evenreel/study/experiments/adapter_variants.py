@@ -9,7 +9,8 @@ from evenreel.study.settings import StudySettings
 
 
 def windows(settings: StudySettings) -> Experiment:
-    """GE Figures 11 and 14: at which noise levels the adapter is at work, and how much of it."""
+    """Return the experiment of GE Figures 11 and 14: at which noise levels the adapter is at work, and how much of
+    it."""
     host = middle_host(settings)
     told = [("0.9:1", 0.5), ("0.9:1", 1.0), ("0.5:1", 0.5), ("0.5:1", 1.0), ("0:1", 1.0)]
     conditions = tuple(
@@ -35,7 +36,7 @@ def windows(settings: StudySettings) -> Experiment:
 
 
 def tokens(settings: StudySettings) -> Experiment:
-    """GE Figures 12, 13 and 15: adapters with other prompt tokens."""
+    """Return the experiment of GE Figures 12, 13 and 15: adapters with other prompt tokens."""
     about = Experiment(
         name="tokens",
         title="Prompt tokens: strategies and their number",
@@ -47,7 +48,7 @@ def tokens(settings: StudySettings) -> Experiment:
 
 
 def trainings(settings: StudySettings) -> Experiment:
-    """GE Figures 11 and 14, and the temporal losses: adapters trained in other ways."""
+    """Return the experiment of GE Figures 11 and 14, and of the temporal losses: adapters trained in other ways."""
     about = Experiment(
         name="trainings",
         title="Trainings: temporal loss, layers and noise levels",

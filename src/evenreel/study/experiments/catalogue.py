@@ -58,7 +58,7 @@ def _all(settings: StudySettings) -> Iterator[Experiment]:
 
 
 def controls() -> Experiment:
-    """Degenerate results, scored like edits."""
+    """Return the experiment of degenerate results, scored like edits."""
     wrong = {"host": "frame", "prompt": "a plain grey wall"}
     return Experiment(
         name="controls",
@@ -122,7 +122,7 @@ def hosts(settings: StudySettings) -> Experiment:
 
 
 def adapter(settings: StudySettings) -> Experiment:
-    """GE Table 1: every host with the adapter and without."""
+    """Return the experiment of GE Table 1: every host with the adapter and without."""
     with_adapter = {"adapter": settings.adapter}
     return Experiment(
         name="table1",
@@ -205,7 +205,7 @@ def inversions(settings: StudySettings) -> Experiment:
 
 
 def bilateral(settings: StudySettings) -> Experiment:
-    """GE Table 2: the bilateral filter in the inversion, on and off, on every host."""
+    """Return the experiment of GE Table 2: the bilateral filter in the inversion, on and off, on every host."""
     return Experiment(
         name="table2",
         title="Bilateral inversion on every host",
@@ -238,7 +238,7 @@ def bilateral(settings: StudySettings) -> Experiment:
 
 
 def inversion_steps(settings: StudySettings) -> Experiment:
-    """GE Figures 5 and 7: few steps, and the filter's kernel."""
+    """Return the experiment of GE Figures 5 and 7: few steps, and the filter's kernel."""
     host = middle_host(settings)
     few = (3, 5, 10)
     kernels = (3, 5, 7)

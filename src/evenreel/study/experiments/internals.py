@@ -18,7 +18,7 @@ def _both(settings: StudySettings, kind: str, **options: object) -> tuple[Condit
 
 
 def attention(settings: StudySettings) -> Experiment:
-    """GE Figures 8 and 10: where frames attend to the changed words."""
+    """Return the experiment of GE Figures 8 and 10: where frames attend to the changed words."""
     return Experiment(
         name="maps",
         title="Cross-attention maps",
@@ -37,7 +37,7 @@ def attention(settings: StudySettings) -> Experiment:
 
 
 def features(settings: StudySettings) -> Experiment:
-    """TH Figure 3: feature maps of two adjacent frames."""
+    """Return the experiment of TH Figure 3: feature maps of two adjacent frames."""
     return Experiment(
         name="features",
         title="Feature maps of two adjacent frames",
@@ -55,7 +55,7 @@ def features(settings: StudySettings) -> Experiment:
 
 
 def similarity(settings: StudySettings) -> Experiment:
-    """TH Figure 4, left: likeness of neighbouring frames' latents while they are sampled."""
+    """Return the experiment of TH Figure 4, left: likeness of neighbouring frames' latents while they are sampled."""
     host = middle_host(settings)
     return Experiment(
         name="similarity",
@@ -72,7 +72,7 @@ def similarity(settings: StudySettings) -> Experiment:
 
 
 def training(settings: StudySettings) -> Experiment:
-    """TH Figure 4, right: how the frames' likeness varies over a training."""
+    """Return the experiment of TH Figure 4, right: how the frames' likeness varies over a training."""
     return Experiment(
         name="training",
         title="Variation of inter-frame similarity over training",

@@ -173,7 +173,7 @@ class Ratings:
             return database.execute("SELECT COUNT(DISTINCT rater) FROM answers").fetchone()[0]
 
     def preferences(self, compared: Sequence[tuple[str, str]]) -> list[tuple[str, str, str, Estimate]]:
-        """(condition, other, question, share that prefers the condition) with intervals over raters.
+        """Return (condition, other, question, share that prefers the condition) with intervals over raters.
 
         "Same" counts one half for each. Only comparisons that someone has made are listed.
         """

@@ -102,7 +102,7 @@ def dots(rows: Sequence[tuple[str, Estimate | None]], unit: str, *, zero: bool =
 def scatter(
     points: Sequence[tuple[str, Number, Number]], front: Sequence[str], x_unit: str, y_unit: str
 ) -> str:
-    """Named points; those of the Pareto front are filled and joined. Points in one place share a label."""
+    """Draw named points; those of the Pareto front are filled and joined. Points in one place share a label."""
     if not points:
         return ""
     places: dict[tuple[Number, Number], list[str]] = {}

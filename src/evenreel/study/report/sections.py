@@ -161,7 +161,7 @@ def _finding(one: summary.Difference) -> tuple[str, ...]:
 
 
 def verdict(one: summary.Difference) -> str:
-    """`better`, `worse`, `higher`, `lower`, `no difference` or `too few clips`."""
+    """Return `better`, `worse`, `higher`, `lower`, `no difference` or `too few clips`."""
     if one.rests_on_few:
         return "too few clips"
     if not one.is_there:
@@ -204,7 +204,7 @@ def _plots(experiment: Experiment, rows: Sequence[summary.Row]) -> Iterator[str]
 
 
 def scaled(estimate: Estimate | None, scale: int | float) -> Estimate | None:
-    """In the unit that is shown."""
+    """Return an estimate in the unit that is shown."""
     if estimate is None:
         return None
     names = ("mean", "low", "high", "median")

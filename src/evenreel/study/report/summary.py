@@ -143,7 +143,8 @@ def curve(
     x: str,
     y: str,
 ) -> list[tuple[float, Estimate]]:
-    """Series `y` of the items over their series `x`: at each place the mean and interval over clips, in their order."""
+    """Return the series `y` of the items over their series `x`: at each place the mean and interval over clips, in
+    their order."""
     found: dict[float, list[tuple[float, int]]] = {}
     for (clip, _), item in _items(settings, experiment, condition, lines, prints).items():
         series = item.get("series", {})

@@ -56,7 +56,7 @@ class Outcome:
 
 
 def edit(context: Context, item: Item) -> Outcome:
-    """An edit of the clip; options are settings of an edit."""
+    """Edit the clip; options are settings of an edit."""
     world = WorldEdit.held_out(item.clip, item.frames)
     settings = _settings(context, item, world)
     timesteps: list[float] = []
@@ -74,7 +74,7 @@ def edit(context: Context, item: Item) -> Outcome:
 
 
 def softened_edit(context: Context, item: Item) -> Outcome:
-    """An edit of the clip, blurred by a pixel: what lower errors cost nothing. Options are settings of an edit."""
+    """Edit the clip and blur it by a pixel: what lower errors cost nothing. Options are settings of an edit."""
     world = WorldEdit.held_out(item.clip, item.frames)
     edited = edit_frames(context.backbone, world.source.frames, _settings(context, item, world))
     frames = softened(edited)
@@ -82,7 +82,7 @@ def softened_edit(context: Context, item: Item) -> Outcome:
 
 
 def control(context: Context, item: Item) -> Outcome:
-    """What no editor should make, but metrics must not be taken in by; option `what` names it."""
+    """Make what no editor should make, but metrics must not be taken in by; option `what` names it."""
     world = WorldEdit.held_out(item.clip, item.frames)
     what = item.condition.options["what"]
     if what not in CONTROLS:
@@ -92,7 +92,8 @@ def control(context: Context, item: Item) -> Outcome:
 
 
 def attention(context: Context, item: Item) -> Outcome:
-    """Where each frame of an edit attends to the changed words; options are settings of an edit, and `timesteps`."""
+    """Map where each frame of an edit attends to the changed words; options are settings of an edit, and
+    `timesteps`."""
     options = dict(item.condition.options)
     timesteps = options.pop("timesteps")
     world = WorldEdit.held_out(item.clip, item.frames)
@@ -105,7 +106,7 @@ def attention(context: Context, item: Item) -> Outcome:
 
 
 def features(context: Context, item: Item) -> Outcome:
-    """What the decoder's attentions to the prompt give for two adjacent frames; options `adapter`, `timesteps`."""
+    """Map what the decoder's attentions to the prompt give for two adjacent frames; options `adapter`, `timesteps`."""
     options = dict(item.condition.options)
     timesteps = options.pop("timesteps")
     world = WorldEdit.held_out(item.clip, 2)
@@ -126,7 +127,7 @@ def features(context: Context, item: Item) -> Outcome:
 
 
 def training(context: Context, item: Item) -> Outcome:
-    """How a training's losses went; option `log` names its log.jsonl. Raises: SettingsError for another file."""
+    """Read how a training's losses went; option `log` names its log.jsonl. Raises: SettingsError for another file."""
     told = logged_losses(context.files[item.condition.options["log"]])
     parts = told.tensor_split(min(LOG_POINTS, len(told)))
     points = torch.stack([part.mean(0) for part in parts]).T.tolist()
@@ -207,7 +208,7 @@ KINDS: dict[str, Callable[[Context, Item], Outcome]] = {
 
 
 def save_picture(frames: Frames, path: Path) -> str:
-    """One row of small frames as a JPEG, whole or not at all; returns its name."""
+    """Save one row of small frames as a JPEG, whole or not at all, and return its name."""
     mode = "nearest" if frames.shape[-1] < THUMBNAIL else "area"
     small = functional.interpolate(frames, (THUMBNAIL, THUMBNAIL), mode=mode).clamp(0, 1)
     row = torch.cat(list(small), dim=-1).mul(255).round().byte().movedim(0, -1)
@@ -222,7 +223,7 @@ def save_picture(frames: Frames, path: Path) -> str:
 
 
 def option_text(options: Mapping[str, Any]) -> str:
-    """Options for people."""
+    """Write options for people."""
     flat = {**options, **options.get("host_options", {})}
     flat.pop("host_options", None)
     return ", ".join(f"{name} {value}" for name, value in flat.items())

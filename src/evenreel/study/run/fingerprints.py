@@ -15,7 +15,8 @@ from evenreel.workflows.editing.records import record
 
 
 def fingerprints(settings: StudySettings, backbone: Backbone, clip: ClipModel) -> dict[str, str]:
-    """By name: `model`, `clip`, `judge`, `segmenter`; `edit`, `host NAME`, `inversion NAME` (defaults); `file PATH`.
+    """Return, by name, `model`, `clip`, `judge`, `segmenter`; `edit`, `host NAME`, `inversion NAME` (defaults); `file
+    PATH`.
 
     Raises: SettingsError for a file that is not there.
     """

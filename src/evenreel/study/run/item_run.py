@@ -39,7 +39,7 @@ class Recipe:
 
     @classmethod
     def of(cls, settings: StudySettings, out: Path) -> "Recipe":
-        """Of a study that is kept in `out`. Raises: SettingsError for files that are not there."""
+        """Return the recipe of a study that is kept in `out`. Raises: SettingsError for files that are not there."""
         logs = (settings.training_log,) if settings.training_log else ()
         files = {file: settings.path(file) for file in (*settings.adapters, *logs)}
         return cls(settings.model, files, out / "frames")

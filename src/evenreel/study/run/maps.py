@@ -144,7 +144,7 @@ def _enlarged(values: Float[Tensor, "frames places"], size: tuple[int, int]) -> 
 
 
 def normalised(maps: Maps) -> Maps:
-    """From 0, the smallest of all frames, to 1, the largest."""
+    """Scale from 0, the smallest of all frames, to 1, the largest."""
     low, high = maps.min(), maps.max()
     return (maps - low) / (high - low).clamp_min(1e-12)
 
@@ -155,5 +155,5 @@ def change(maps: Maps) -> float:
 
 
 def pictures(maps: Maps) -> Float[Tensor, "frames 3 rows columns"]:
-    """Grey pictures, black to white over all frames."""
+    """Draw grey pictures, black to white over all frames."""
     return normalised(maps)[:, None].expand(-1, 3, -1, -1)

@@ -13,7 +13,7 @@ from evenreel.study.settings import StudySettings
 
 
 def clips_of(settings: StudySettings, experiment: Experiment) -> range:
-    """Numbers of the clips that an experiment is run on."""
+    """Return numbers of the clips that an experiment is run on."""
     least = min(2, settings.clips) if experiment.share else 1
     return range(settings.first, settings.first + max(least, round(experiment.share * settings.clips)))
 

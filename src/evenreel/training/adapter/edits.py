@@ -43,7 +43,7 @@ from evenreel.world import Scene, caption, random_change, render
 
 
 def timesteps_of(settings: EditLossSettings, backbone: Backbone) -> tuple[list[int], list[int]]:
-    """Timesteps of an edit before the window, and inside it. Raises: SettingsError for none inside."""
+    """Return timesteps of an edit before the window, and inside it. Raises: SettingsError for none inside."""
     trained = len(backbone.schedule.alphas_cumprod)
     told = backbone.schedule.timesteps(settings.steps)
     inside = [timestep for timestep in told if settings.window.holds(timestep, trained)]
@@ -110,7 +110,7 @@ class EditDraws:
 
 @torch.no_grad()
 def prepare(batch: Batch, encoded: Encoded, settings: EditLossSettings, slot: int = 0) -> PreparedEdit:
-    """The beginning of some edits; what is asked for, and how strongly, follows from the batch's own seeds."""
+    """Return the beginning of some edits; what is asked for, and how strongly, follows from the batch's own seeds."""
     backbone = encoded.backbone
     sources, prompts, answers, scales = [], [], [], []
     for index, seed in enumerate(batch.seeds):
@@ -210,7 +210,7 @@ class EditTrainee(Trainee):
         self._edits: dict[int, tuple[list[_Edit], ExitStack]] = {}
 
     def forward(self, batch: PreparedEdit) -> tuple[Tensor, dict[str, Tensor]]:
-        """One step of the edits of a slot, which go on from where the last one left them."""
+        """Make one step of the edits of a slot, which go on from where the last one left them."""
         if batch.step == 0:
             self._begin(batch)
         edits, _ = self._edits[batch.slot]

@@ -54,7 +54,7 @@ class Prepared:
 
 
 def prepare(batch: Batch, encoded: Encoded, settings: LossSettings) -> Prepared:
-    """A micro-batch for `AdapterTrainee`; noise and noise levels follow from the batch's own seeds."""
+    """Make a micro-batch for `AdapterTrainee`; noise and noise levels follow from the batch's own seeds."""
     schedule = encoded.backbone.schedule
     drawn = settings.noise_levels or settings.window
     allowed = drawn.timesteps(len(schedule.alphas_cumprod))
@@ -103,7 +103,7 @@ class AdapterTrainee(Trainee):
         self._switch = switch
 
     def forward(self, batch: Prepared) -> tuple[Tensor, dict[str, Tensor]]:
-        """One micro-batch."""
+        """Return loss and figures of one micro-batch."""
         backbone, settings = self._frozen[0], self.settings
         videos = len(batch.timesteps)
         frames = len(batch.latents) // videos

@@ -23,7 +23,7 @@ from evenreel.training.data.shards import DrawBatch
 def draws(
     draw: DrawBatch, encoded: Encoded, settings: Objective, accumulation: int
 ) -> tuple[Callable[[int], object], int]:
-    """Micro-batches by number for `Training`; and how many steps belong together, for its `unit`."""
+    """Return micro-batches by number for `Training`; and how many steps belong together, for its `unit`."""
     if isinstance(settings, EditLossSettings):
         edits = EditDraws(draw, encoded, settings, accumulation)
         return edits, edits.length
@@ -38,7 +38,7 @@ def training_in(
     modules: MotionModules | None = None,
     control: ControlNet | None = None,
 ) -> Iterator[nn.Module]:
-    """The adapter in the model's layers, with gradients, while inside; afterwards the model is as it was.
+    """Put the adapter into the model's layers, with gradients, while inside; afterwards the model is as it was.
 
     Motion `modules`, if there are some, are at work in the edits that it learns from, a ControlNet where it learns from
     noise.

@@ -16,7 +16,7 @@ EDITS, NOISE, LOOK = "Learning from edits", "Learning from noise", "Validation e
 
 
 def parse_guidance(name: str, text: str) -> tuple[float, float]:
-    """`LOW:HIGH`, or one number that is both."""
+    """Read `LOW:HIGH`, or one number that is both."""
     low, found, high = text.partition(":")
     try:
         return float(low), float(high if found else low)

@@ -15,7 +15,7 @@ HINT_CHANNELS = (16, 32, 96, 256)
 
 
 def begun(unet: UNet2DConditionModel, hint_channels: tuple[int, ...] = HINT_CHANNELS) -> ControlNetModel:
-    """A ControlNet before its training, on the UNet's device: a copy of the way down, whose outputs are zero.
+    """Return a ControlNet before its training, on the UNet's device: a copy of the way down, whose outputs are zero.
 
     Layers that read the map begin at random.
     """
@@ -65,7 +65,8 @@ class ControlTrainee(Trainee):
         return weighted_loss(self.errors(batch), self.alphas_cumprod[batch.timesteps], self.snr_cap)
 
     def errors(self, batch: ControlBatch, *, with_control: bool = True) -> Float[Tensor, "pictures"]:
-        """Mean squared error of each picture's noise prediction; without the ControlNet that of the base alone."""
+        """Return the mean squared error of each picture's noise prediction; without the ControlNet that of the base
+        alone."""
         alpha = self.alphas_cumprod[batch.timesteps].view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * batch.noise
         inner = self.unet.dtype

@@ -18,7 +18,7 @@ class Cut:
     tokens: int
 
     def described(self) -> str:
-        """For people."""
+        """Say for people what was too long."""
         return f"{self.clip}: '{self.caption[:40]}...' has {self.tokens} tokens"
 
 

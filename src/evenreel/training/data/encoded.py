@@ -33,12 +33,12 @@ class Encoded:
         return self._rows("latents", batch, lambda frames: self.backbone.encode(frames))
 
     def hidden(self, batch: Batch) -> Tensor | None:
-        """Vision tokens of all frames, before projection."""
+        """Return vision tokens of all frames, before projection."""
         vision = self.vision
         return None if vision is None else self._rows("vision", batch, vision)
 
     def text(self, captions: Sequence[str]) -> Tensor:
-        """Prompt embeddings; of captions that are too long, the first words that fit."""
+        """Return prompt embeddings; of captions that are too long, the first words that fit."""
         rows = [self._of(f"text {text}", lambda text=text: self._embedded(text)) for text in captions]
         return torch.cat(rows).to(self.backbone.device)
 

@@ -184,7 +184,7 @@ def _frame_members(pixels: Pixels, settings: DataSettings) -> list[tuple[str, by
 
 
 def edges(pixels: Pixels) -> UInt8[Tensor, "frames height width"]:
-    """Canny edges as ControlNets are shown them: 255 on a line, else 0."""
+    """Return Canny edges as ControlNets are shown them: 255 on a line, else 0."""
     from evenreel.video import to_model
 
     return canny(to_model(pixels, (pixels.shape[2], pixels.shape[1]))).to(torch.uint8) * 255

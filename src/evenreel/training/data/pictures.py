@@ -31,7 +31,7 @@ def encoded(picture: np.ndarray, image_format: str = "png") -> bytes:
 
 
 def decoded(data: bytes, size: tuple[int, int], mode: str) -> np.ndarray:
-    """Undoes `encoded`. The header must name `size` (width, height) and `mode` (RGB, L, I;16) before more is read.
+    """Undo `encoded`. The header must name `size` (width, height) and `mode` (RGB, L, I;16) before more is read.
 
     Raises DataError, which does not say where, for anything else and for damage.
     """
@@ -51,22 +51,23 @@ def decoded(data: bytes, size: tuple[int, int], mode: str) -> np.ndarray:
 
 
 def packed_flow(flow: Float[Tensor, "2 height width"]) -> np.ndarray:
-    """Flow as a 16-bit picture, x above y, in 64ths of a pixel around the middle; up to 512 pixels either way."""
+    """Pack flow into a 16-bit picture, x above y, in 64ths of a pixel around the middle; up to 512 pixels either
+    way."""
     steps = (flow * FLOW_UNITS).round() + FLOW_ZERO
     return steps.clamp(0, 65535).flatten(0, 1).numpy().astype(np.uint16)
 
 
 def unpacked_flow(picture: np.ndarray) -> Float[Tensor, "2 height width"]:
-    """Undoes `packed_flow`."""
+    """Undo `packed_flow`."""
     steps = torch.from_numpy(picture.astype(np.float32)) - FLOW_ZERO
     return (steps / FLOW_UNITS).unflatten(0, (2, -1))
 
 
 def packed_depth(depth: Float[Tensor, "height width"]) -> np.ndarray:
-    """Depth in [0, 1] as a 16-bit picture."""
+    """Pack depth in [0, 1] into a 16-bit picture."""
     return (depth * DEPTH_UNITS).round().numpy().astype(np.uint16)
 
 
 def unpacked_depth(picture: np.ndarray) -> Float[Tensor, "height width"]:
-    """Undoes `packed_depth`."""
+    """Undo `packed_depth`."""
     return torch.from_numpy(picture.astype(np.float32)) / DEPTH_UNITS

@@ -16,7 +16,7 @@ FEWEST_FRAMES = 2
 
 
 def parse_side(name: str, text: str) -> tuple[int, int]:
-    """`SIDE` of a square, or `WIDTHxHEIGHT`."""
+    """Read `SIDE` of a square, or `WIDTHxHEIGHT`."""
     size = parse_size(name, text)
     return size if isinstance(size, tuple) else (size, size)
 

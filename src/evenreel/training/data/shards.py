@@ -151,7 +151,7 @@ class ShardedData:
         )
 
     def captions(self) -> Iterator[tuple[str, str]]:
-        """(clip, caption) for all captions and other wordings, each clip once; no picture is decoded."""
+        """Yield (clip, caption) for all captions and other wordings, each clip once; no picture is decoded."""
         seen: set[str] = set()
         for index in self._shards:
             for row in range(len(index.keys)):
@@ -204,7 +204,7 @@ class ShardedData:
     def batches(
         self, steps: Iterable[int], size: int, *, threads: int = 2, ahead: int = 4, **details: Any
     ) -> Iterator[tuple[int, Batch]]:
-        """(step, batch) for each of `steps`; threads make up to `ahead` of them while one is used.
+        """Yield (step, batch) for each of `steps`; threads make up to `ahead` of them while one is used.
 
         `details` are those of `batch`. Leaving the loop throws away what was read ahead.
         """

@@ -87,7 +87,7 @@ def opened(named: Path | None, settings: SourceSettings) -> Source:
 def world_source(
     scenes: int, *, first_seed: int = 0, objects: int | None = None, frame_count: int = 24
 ) -> Source:
-    """Scenes of the rendered world, one for each seed from `first_seed` on, `frame_count` frames of each."""
+    """Return scenes of the rendered world, one for each seed from `first_seed` on, `frame_count` frames of each."""
     if scenes < 1 or first_seed < 0 or frame_count < 2:
         raise SettingsError(
             f"the world needs at least 1 scene of 2 frames and seeds from 0 on, got {scenes} scenes of {frame_count} "
@@ -276,7 +276,7 @@ def _is_there(path: Path) -> bool:
 
 
 def cleaned(captions: Iterable[Any]) -> tuple[str, ...]:
-    """Captions on one line each, in order, each once, without empty ones and what is no text."""
+    """Return captions on one line each, in order, each once, without empty ones and what is no text."""
     kept: dict[str, None] = {}
     for caption in captions:
         text = " ".join(caption.split()) if isinstance(caption, str) else ""

@@ -53,7 +53,8 @@ _WORDS = re.compile(rf"\b(?:(an?|the) )?({'|'.join(SYNONYMS)})\b")
 
 
 def variations(captions: Sequence[str], count: int) -> list[str]:
-    """At most `count` other wordings of each caption, by rule; the same at every call, none of them given already."""
+    """Return at most `count` other wordings of each caption, by rule; the same at every call, none of them given
+    already."""
     found: dict[str, None] = {}
     given = set(captions)
     for text in captions:
@@ -63,7 +64,7 @@ def variations(captions: Sequence[str], count: int) -> list[str]:
 
 
 def world_variations(scene: Scene, captions: Sequence[str], count: int) -> list[str]:
-    """At most `count` more captions from the world's grammar for each one given."""
+    """Return at most `count` more captions from the world's grammar for each one given."""
     found: dict[str, None] = {}
     rng = random.Random(f"evenreel wording {scene.seed}")
     _collect(lambda: caption(scene, rng), count * len(captions), set(captions), found)
@@ -105,7 +106,8 @@ def _synonym(match: re.Match[str], rng: random.Random) -> str:
 
 
 def ask(command: str, captions: Sequence[str], count: int) -> dict[str, list[str]]:
-    """Other wordings by a program: it reads one caption a line, as a JSON string, and answers each with a JSON list.
+    """Ask a program for other wordings: it reads one caption a line, as a JSON string, and answers each with a JSON
+    list.
 
     At most `count` are kept for each caption. The program is started without a shell, with what the user may do.
     Raises SettingsError where it cannot be started, DataError where it fails or answers something else.

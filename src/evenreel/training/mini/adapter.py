@@ -80,7 +80,7 @@ def world_adapter(
     *,
     batch: int,
 ) -> Iterator[WorldAdapter]:
-    """An adapter in the model, and its training in `folder`, while inside. `batch` counts clips of a step."""
+    """Put an adapter into the model, with its training in `folder`, while inside. `batch` counts clips of a step."""
     assert isinstance(settings.loss, EditLossSettings)
     adapter = Adapter.of(backbone, settings.adapter, generator=random.generator(settings.seed))
     with training_in(backbone, adapter.to(backbone.device), settings.loss, modules) as trainee:

@@ -139,7 +139,7 @@ def varied(pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def labels(scenes: list[Scene], name: str) -> Tensor:
-    """Class index of an attribute in each scene."""
+    """Return the class index of an attribute in each scene."""
     return torch.tensor([ATTRIBUTES[name].index(scene.attribute(name)) for scene in scenes])
 
 
@@ -163,7 +163,7 @@ def embed_pictures(model: CLIPModel, pictures: Tensor) -> Tensor:
 
 
 def drawn(tokenizer: CLIPTokenizer, pool: Pool, device: torch.device, seed: int, batch: int = 48) -> Draw:
-    """Micro-batches for `ClipTrainee`."""
+    """Return micro-batches for `ClipTrainee`."""
 
     def draw(number: int) -> ClipBatch:
         generator = generator_of(torch.device("cpu"), "clip", seed, number)
@@ -195,5 +195,5 @@ def load(folder: Path) -> tuple[CLIPModel, CLIPTokenizer]:
 
 @torch.inference_mode()
 def similarities(model: CLIPModel, tokenizer: CLIPTokenizer, frames: Frames, texts: list[str]) -> Tensor:
-    """Cosines (frames, texts) of embeddings."""
+    """Return cosines (frames, texts) of embeddings."""
     return embed_pictures(model, frames) @ embed_text(model, tokenizer, texts).T

@@ -76,7 +76,7 @@ class DrawnControls(Drawn):
 
 
 def held_out(kind: str, count: int, first: int = 0) -> list[Scene]:
-    """Scenes with one object that nothing is trained on; for poses, of figures."""
+    """Return scenes with one object that nothing is trained on; for poses, of figures."""
     found: list[Scene] = []
     seed = HELD_OUT + first
     while len(found) < count:

@@ -55,7 +55,7 @@ class ControlSlots:
         np.load(self._joints, mmap_mode="r+")[slot, index] = joints_of(scene, frames)
 
     def read(self, slot: int) -> tuple[Tensor, Tensor]:
-        """Depth and joints of a chunk."""
+        """Read depth and joints of a chunk."""
         depth, joints = (np.array(np.load(path, mmap_mode="r")[slot]) for path in (self._depth, self._joints))
         return torch.from_numpy(depth), torch.from_numpy(joints)
 

@@ -40,7 +40,7 @@ class JointTrainee(MotionTrainee):
         self.unet.requires_grad_(True).train()
 
     def forward(self, batch: JointBatch) -> tuple[Tensor, dict[str, Tensor]]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Weighted error of clips with motion modules and of pictures without; figures of both."""
+        """Return the weighted error of clips with motion modules and of pictures without; figures of both."""
         loss, figures = super().forward(MotionBatch(*batch[:4]))
         still, seen = self.weighted(MotionBatch(*batch[4:]), with_motion=False)
         return loss + still, {**figures, "mse_pictures": seen["mse"]}

@@ -53,7 +53,7 @@ class JudgeTrainee(Trainee):
 
 
 def drawn(pool: Pool, device: torch.device, seed: int, batch: int = 64) -> Draw:
-    """Micro-batches for `JudgeTrainee`."""
+    """Return micro-batches for `JudgeTrainee`."""
 
     def draw(number: int) -> JudgeBatch:
         generator = generator_of(torch.device("cpu"), "judge", seed, number)

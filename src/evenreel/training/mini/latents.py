@@ -41,7 +41,7 @@ def _tokenizer() -> CLIPTokenizer:
 
 
 def tokens_of(texts: Sequence[str]) -> Int[Tensor, "texts 77"]:
-    """Token ids, padded."""
+    """Return token ids, padded."""
     ids = _tokenizer()(list(texts), padding="max_length", max_length=TOKENS, truncation=True).input_ids
     return torch.tensor(ids, dtype=torch.int16)
 

@@ -202,7 +202,7 @@ class MiniTraining:
         return self._scenes[data]
 
     def draw(self, part: str, module: nn.Module, *, following: SceneData | None = None) -> Draw:
-        """Micro-batches of a part by number. `following`: what is rendered as soon as its own scenes are there."""
+        """Draw micro-batches of a part by number. `following`: what is rendered as soon as its own scenes are there."""
         recipe = self.recipe.parts[part]
         if following is None and part == "unet":
             following = self.recipe.clips

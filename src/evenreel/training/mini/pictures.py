@@ -30,7 +30,7 @@ def frame_of(seed: int) -> int:
 
 
 def render_one(seed: int) -> Float[Tensor, "3 128 128"]:
-    """Picture of a seed, in [0, 1]."""
+    """Render the picture of a seed, in [0, 1]."""
     return render(random_scene(seed), [frame_of(seed)], SIZE, maps=False).frames[0]
 
 
@@ -40,7 +40,7 @@ def as_bytes(pictures: Tensor) -> np.ndarray:
 
 
 def workers(count: int | None = None) -> ProcessPoolExecutor:
-    """Processes that render: all cores, one thread each."""
+    """Start processes that render: all cores, one thread each."""
     return ProcessPoolExecutor(
         count or os.cpu_count(),
         mp_context=get_context("spawn"),
@@ -52,7 +52,8 @@ def workers(count: int | None = None) -> ProcessPoolExecutor:
 def in_order(
     pool: Executor, work: Callable[[int], int], numbers: range, *, ahead: int
 ) -> Iterator[int | None]:
-    """Results of `work` in the order of `numbers`; None whenever the next one is not there yet (ask again later)."""
+    """Yield results of `work` in the order of `numbers`; None whenever the next one is not there yet (ask again
+    later)."""
     waiting: dict[int, Future[int]] = {}
     submitted = iter(numbers)
     for number in numbers:
@@ -109,6 +110,6 @@ class Pool:
     def batch(
         self, generator: torch.Generator, size: int
     ) -> tuple[Tensor, Float[Tensor, "pictures 3 128 128"]]:
-        """Random seeds and their pictures."""
+        """Return random seeds and their pictures."""
         seeds = torch.randint(self.count, (size,), generator=generator)
         return seeds, self[seeds]

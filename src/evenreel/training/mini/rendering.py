@@ -36,7 +36,7 @@ def edit_of(seed: int) -> tuple[Scene, Scene, tuple[str, str]]:
 
 
 def captions_of(seed: int, count: int) -> list[str]:
-    """Captions that a scene is trained with: the plainest, then paraphrases."""
+    """Return captions that a scene is trained with: the plainest, then paraphrases."""
     scene, rng = random_scene(seed), random.Random(f"evenreel training captions {seed}")
     return [caption(scene), *(caption(scene, rng) for _ in range(count - 1))]
 

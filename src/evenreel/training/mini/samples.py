@@ -16,7 +16,7 @@ from evenreel.world import ATTRIBUTES, HELD_OUT, Scene, caption, random_scene
 
 
 def held_out(count: int, first: int = 0) -> list[Scene]:
-    """Scenes with one object that no model is trained on."""
+    """Return scenes with one object that no model is trained on."""
     return [random_scene(HELD_OUT + first + number, objects=1) for number in range(count)]
 
 

@@ -42,7 +42,8 @@ class SegmenterTrainee(Trainee):
         self.segmenter = segmenter
 
     def forward(self, batch: SegmenterBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of each pixel plus one minus the IoU of shares; and figures: both, and the IoU of masks."""
+        """Return the cross-entropy of each pixel plus one minus the IoU of shares; and figures: both, and the IoU of
+        masks."""
         scores = self.segmenter(batch.pictures).float()
         entropy = functional.binary_cross_entropy_with_logits(scores, batch.masks)
         soft = mask_iou(scores.sigmoid(), batch.masks).mean()
@@ -54,7 +55,7 @@ class SegmenterTrainee(Trainee):
 def drawn(
     pool: Pool, device: torch.device, seed: int, batch: int = 48, autoencoder: Autoencoder | None = None
 ) -> Draw:
-    """Micro-batches for `SegmenterTrainee`.
+    """Return micro-batches for `SegmenterTrainee`.
 
     A third of the pictures goes through `autoencoder`, if there is one; half of them is bent, and all are roughened.
     """

@@ -34,7 +34,7 @@ def build(text_width: int) -> UNet2DConditionModel:
 
 
 def scheduler() -> DDPMScheduler:
-    """SD 1.x's noise schedule."""
+    """Return SD 1.x's noise schedule."""
     return DDPMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000
     )
@@ -62,7 +62,8 @@ class UNetTrainee(Trainee):
         self.register_buffer("alphas_cumprod", scheduler().alphas_cumprod, persistent=False)
 
     def use_attention(self, kind: str) -> None:
-        """`plain` is faster on CPUs, whose fused kernel's backward pass takes half as long again for so few tokens."""
+        """Compute attention so. `plain` is faster on CPUs, whose fused kernel's backward pass takes half as long again
+        for so few tokens."""
         self.unet.set_attn_processor(AttnProcessor() if kind == "plain" else AttnProcessor2_0())
 
     def forward(self, batch: NoisyBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -127,7 +128,7 @@ class Drawn:
 
     @torch.no_grad()
     def embedded(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Hidden states of a random caption of each scene, or of none."""
+        """Return hidden states of a random caption of each scene, or of none."""
         scenes, device = self.scenes, self.scenes.device
         which = torch.randint(scenes.data.captions, (len(rows),), generator=generator, device=device)
         dropped = torch.rand(len(rows), generator=generator, device=device) < self.unconditional

@@ -33,7 +33,7 @@ def build() -> AutoencoderKL:
 
 
 def crops(pictures: Tensor, generator: torch.Generator, count: int) -> Tensor:
-    """`count` random squares of CROP px from each picture, in [-1, 1]."""
+    """Cut `count` random squares of CROP px from each picture, in [-1, 1]."""
     room = pictures.shape[-1] - CROP
     pieces = []
     for picture in pictures:
@@ -67,7 +67,7 @@ class VaeTrainee(Trainee):
 
 
 def drawn_crops(pool: Pool, device: torch.device, seed: int, batch: int = 16) -> Draw:
-    """Micro-batches for `VaeTrainee`."""
+    """Return micro-batches for `VaeTrainee`."""
 
     def draw(number: int) -> CropBatch:
         generator = generator_of(torch.device("cpu"), "vae", seed, number)
@@ -107,7 +107,7 @@ class DecoderTrainee(Trainee):
 def drawn_latents(
     model: AutoencoderKL, pool: Pool, scenes: SceneLatents, device: torch.device, seed: int, batch: int = 8
 ) -> Draw:
-    """Micro-batches for `DecoderTrainee`; `scenes` are those of the pool."""
+    """Return micro-batches for `DecoderTrainee`; `scenes` are those of the pool."""
 
     def draw(number: int) -> DecodedBatch:
         generator = generator_of(torch.device("cpu"), "decoder", seed, number)
@@ -119,7 +119,7 @@ def drawn_latents(
 
 
 def decibels(squared: Tensor) -> Tensor:
-    """PSNR of a mean squared error between pictures in [-1, 1]."""
+    """Return the PSNR of a mean squared error between pictures in [-1, 1]."""
     return -10 * (squared.detach() / 4).log10()
 
 

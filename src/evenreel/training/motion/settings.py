@@ -13,7 +13,7 @@ MODULES = "Motion modules"
 
 
 def parse_strides(name: str, told: list[str]) -> tuple[int, ...]:
-    """Whole numbers with commas between them."""
+    """Read whole numbers with commas between them."""
     text = ",".join(told)
     try:
         return tuple(int(part) for part in text.split(","))

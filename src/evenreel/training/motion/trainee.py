@@ -58,12 +58,13 @@ class MotionTrainee(Trainee):
         return self.weighted(batch)
 
     def weighted(self, batch: MotionBatch, *, with_motion: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `forward`; without modules, of the base alone."""
+        """Return what `forward` does; without modules, of the base alone."""
         error = self.errors(batch, with_motion=with_motion)
         return weighted_loss(error, self.alphas_cumprod[batch.timesteps], self.snr_cap)
 
     def errors(self, batch: MotionBatch, *, with_motion: bool = True) -> Tensor:
-        """Mean squared error of each clip's noise prediction, (clips,); without modules that of the base alone."""
+        """Return the mean squared error of each clip's noise prediction, (clips,); without modules that of the base
+        alone."""
         clips, frames = batch.latents.shape[:2]
         alpha = self.alphas_cumprod[batch.timesteps].view(-1, 1, 1, 1, 1)
         noisy = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * batch.noise

@@ -47,7 +47,7 @@ class Generation(Stages):
     settings: GenerateSettings
 
     def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """(width, height) at which the model works, and of the result.
+        """Return (width, height) at which the model works, and of the result.
 
         Unless both sides are asked for, the shape is that of the control's clip, or a square.
         """
@@ -57,7 +57,7 @@ class Generation(Stages):
         return working, self.settings.size if isinstance(self.settings.size, tuple) else working
 
     def latents(self, size: tuple[int, int]) -> Latents:
-        """Latents of the clip at (width, height) `size`."""
+        """Make latents of the clip at (width, height) `size`."""
         with self.completed():
             return self._made(size)
 
@@ -86,7 +86,7 @@ class Generation(Stages):
             return self.sample(job, "generate")
 
     def record(self, working: tuple[int, int]) -> dict[str, Any]:
-        """What is written beside the clip."""
+        """Return what is written beside the clip."""
         frames = {"first": 0, "written": self.settings.frames}
         return {**recorded(self, working), "command": "generate", "frames": frames}
 

@@ -32,7 +32,7 @@ class Benchmark:
 
 
 def five(data: Path, edits: Path) -> Iterator[Pair]:
-    """FiVE (arXiv:2503.13684): EDITS/VIDEO/SAVE_DIR, masks for every video.
+    """Read FiVE (arXiv:2503.13684): EDITS/VIDEO/SAVE_DIR, masks for every video.
 
     Seen in Harvard-AI-and-Robotics-Lab/FiVE-Bench, README.md (folders) and evaluation/evaluate.py (fields; brackets
     around the words that change are dropped, as there).
@@ -54,7 +54,7 @@ def five(data: Path, edits: Path) -> Iterator[Pair]:
 
 
 def v2vbench(data: Path, edits: Path) -> Iterator[Pair]:
-    """V2VBench (arXiv:2407.07111): EDITS/VIDEO_ID/NUMBER, counted from 0; it gives no source prompts.
+    """Read V2VBench (arXiv:2407.07111): EDITS/VIDEO_ID/NUMBER, counted from 0; it gives no source prompts.
 
     Seen in wenhao728/awesome-diffusion-v2v, doc/README.md (the YAML file, names) and v2vbench/base_evaluator.py. Where
     the YAML file lies is the user's choice there; here it is beside the source videos.
@@ -89,7 +89,8 @@ TGVE_EDITS = {kind: f"{kind.capitalize()} Change Caption" for kind in ("style", 
 
 
 def tgve(data: Path, edits: Path) -> Iterator[Pair]:
-    """LOVEU-TGVE-2023 (arXiv:2310.16003): EDITS/PART/VIDEO/{style,object,background,multiple}, as submissions were.
+    """Read LOVEU-TGVE-2023 (arXiv:2310.16003): EDITS/PART/VIDEO/{style,object,background,multiple}, as submissions
+    were.
 
     Seen in showlab/loveu-tgve-2023, README.md (submissions) and scripts/create_configs.py (videos, columns); the list
     as CSV, with its headings, in the readers of others.
@@ -116,7 +117,7 @@ def tgve(data: Path, edits: Path) -> Iterator[Pair]:
 
 
 def davis(data: Path, edits: Path) -> Iterator[Pair]:
-    """DAVIS 2016 or 2017 (davischallenge.org): EDITS/SEQUENCE; clips and masks, no prompts.
+    """Read DAVIS 2016 or 2017 (davischallenge.org): EDITS/SEQUENCE; clips and masks, no prompts.
 
     Seen in the README.md of the package itself: JPEGImages and Annotations, at 480p and in full; 480p goes first. Where
     only the first frame is annotated (test sets) there is no mask: it would pass for one that holds for all frames.
@@ -138,7 +139,7 @@ MSR_VTT_VIDEOS = ("TrainValVideo", "TestVideo")
 
 
 def msr_vtt(data: Path, edits: Path) -> Iterator[Pair]:
-    """MSR-VTT (Xu et al., CVPR 2016): EDITS/VIDEO_ID; the first caption listed describes the source.
+    """Read MSR-VTT (Xu et al., CVPR 2016): EDITS/VIDEO_ID; the first caption listed describes the source.
 
     Seen in readers of others: `*videodatainfo*.json` with `sentences` (`video_id`, `caption`), videos in
     TrainValVideo and TestVideo. The lists may lie one folder deeper (train_val_annotation), as they were packed.

@@ -21,7 +21,7 @@ def one(evaluation: Evaluation) -> dict[str, Any]:
 def many(
     found: Sequence[Evaluation | Failure], unpaired: Sequence[str] = (), benchmark: str | None = None
 ) -> dict[str, Any]:
-    """Any number of pairs, with means over those that could be measured; failures are counted, never dropped.
+    """Describe any number of pairs, with means over those that could be measured; failures are counted, never dropped.
 
     A mean over a single source has no interval: one that is as narrow as a point would look certain.
     """

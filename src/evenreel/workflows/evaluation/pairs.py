@@ -51,7 +51,7 @@ def is_collection(folder: Path) -> bool:
 
 
 def in_folders(common: Pair) -> tuple[list[Pair], list[str]]:
-    """Pairs of equal names in two folders of clips, and a sentence for each clip without a partner.
+    """List pairs of equal names in two folders of clips, and a sentence for each clip without a partner.
 
     `common` holds the folders, and what is the same for all; mask, flow and truth are folders of the same names.
     Raises ClipError where two files have one name, or nothing matches at all.
@@ -95,7 +95,7 @@ def in_folders(common: Pair) -> tuple[list[Pair], list[str]]:
 
 
 def in_file(file: Path) -> list[Pair]:
-    """Pairs listed in a .json (a list of objects) or a .csv (with a header); names are the fields of `Pair`.
+    """Read the pairs listed in a .json (a list of objects) or a .csv (with a header); names are the fields of `Pair`.
 
     Paths are relative to the file's folder, frames are START:END, and an empty cell is as good as none. Raises
     SettingsError for anything else.

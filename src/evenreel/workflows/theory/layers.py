@@ -16,7 +16,8 @@ from evenreel.workflows.theory.measures import Finding, Run, block_of, worst_of
 
 
 def on_attention(run: Run, other: PromptEmbeds) -> Iterator[Finding]:
-    """C.10, C.12 and C.13 on every attention to the prompt: the tokens of another prompt against the run's own."""
+    """Measure C.10, C.12 and C.13 on every attention to the prompt: the tokens of another prompt against the run's
+    own."""
     step = len(run.timesteps) // 2
     latents, timestep = run.path[step][:1], run.timesteps[step]
     seen: list[dict[str, tuple[Tensor, Tensor]]] = []
@@ -56,7 +57,8 @@ def on_attention(run: Run, other: PromptEmbeds) -> Iterator[Finding]:
 
 
 def on_tokens(clip: ClipModel, frames: Frames) -> Iterator[Finding]:
-    """C.15 on CLIP's vision tokens: one frame's, all and averaged in pairs (GE eq. 13), then those of more frames."""
+    """Measure C.15 on CLIP's vision tokens: one frame's, all and averaged in pairs (GE eq. 13), then those of more
+    frames."""
     hidden = clip.frame_tokens(frames).double()
     averaged = (hidden[:, 0::2] + hidden[:, 1::2]) / 2
     stacks = {"1 frame, all tokens": hidden[0]}

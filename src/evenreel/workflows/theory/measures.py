@@ -78,7 +78,7 @@ def inverted(
 
 
 def on_features(run: Run) -> Iterator[Finding]:
-    """C.3 on the decoder's self-attentions, halfway through the inversion."""
+    """Measure C.3 on the decoder's self-attentions, halfway through the inversion."""
     step = len(run.timesteps) // 2
     kept: dict[str, Tensor] = {}
     with torch.no_grad(), _outputs_kept(run.backbone.unet, kept):
@@ -97,7 +97,7 @@ def on_features(run: Run) -> Iterator[Finding]:
 
 
 def on_latents(run: Run, settings: BilateralInversion) -> Iterator[Finding]:
-    """C.7 at every timestep: what filtering does to frame 1's latents, with frame 0's as reference."""
+    """Measure C.7 at every timestep: what filtering does to frame 1's latents, with frame 0's as reference."""
     for step, timestep in enumerate(run.timesteps):
         reference, x = (run.path[step][frame].double().cpu() for frame in (0, 1))
         filtering = _reference_filter(settings, x)
@@ -120,14 +120,15 @@ def on_latents(run: Run, settings: BilateralInversion) -> Iterator[Finding]:
 
 
 def lipschitz_by_step(run: Run, chosen: Sequence[int], iterations: int = 8) -> Iterator[tuple[int, float]]:
-    """(step, largest stretch of small differences by the noise predictor there), at some steps of the run."""
+    """Return (step, largest stretch of small differences by the noise predictor there), at some steps of the run."""
     for step in chosen:
         eps = run.predict(run.timesteps[step])
         yield step, inversion.jacobian_norm(eps, run.path[step][:1], iterations=iterations)
 
 
 def on_steps(run: Run, lipschitz: dict[int, float], settings: BilateralInversion) -> Iterator[Finding]:
-    """C.8 and C.9: the errors of this run against the products of its constants, up the schedule and down again."""
+    """Measure C.8 and C.9: the errors of this run against the products of its constants, up the schedule and down
+    again."""
     known = {run.timesteps[step]: value for step, value in lipschitz.items()}
     each = [_interpolated(known, timestep) for timestep in run.timesteps]
     note = "l " + ", ".join(f"{value:.3g} at t = {timestep}" for timestep, value in known.items())
@@ -241,5 +242,5 @@ def worst_of(measured: Sequence[Measured]) -> Measured:
 
 
 def block_of(name: str) -> str:
-    """up_blocks.1.attentions.2 of a processor's full name."""
+    """Return the block of a processor's full name, such as up_blocks.1.attentions.2."""
     return name.split(".transformer_blocks")[0]

@@ -65,7 +65,7 @@ def measure_theory(
 
 
 def finding_rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Findings as plain rows."""
+    """Return findings as plain rows."""
     return [
         {
             "statement": one.statement,
@@ -79,7 +79,7 @@ def finding_rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 
 def worst_findings(findings: Sequence[Finding]) -> list[tuple[Finding, int]]:
-    """For each statement and quantity, the finding nearest to its bound, and how many there were."""
+    """Return, for each statement and quantity, the finding nearest to its bound, and how many there were."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     for one in findings:
         groups.setdefault((one.statement, one.measured.what), []).append(one)

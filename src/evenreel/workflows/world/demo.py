@@ -120,7 +120,7 @@ def write_source(path: Path, frames: Frames) -> None:
 
 
 def melody(seconds: float) -> Samples:
-    """A soft tune: sines with an octave above them, each note fading in and out."""
+    """Return a soft tune: sines with an octave above them, each note fading in and out."""
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     which, within = np.divmod(time, NOTE_SECONDS)
     pitch = 440.0 * 2.0 ** ((np.take(NOTES, which.astype(int) % len(NOTES)) - 69) / 12)

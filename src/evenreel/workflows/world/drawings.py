@@ -69,7 +69,7 @@ def drawings(
 
 
 def outline_ious(pictures: Frames, scenes: Sequence[Scene]) -> Float[Tensor, " pictures"]:
-    """IoU of each picture's object with the best fit of the shape that its scene has; see `outline_iou`."""
+    """Return the IoU of each picture's object with the best fit of the shape that its scene has; see `outline_iou`."""
     masks = packaged_segmenter().masks(pictures)
     found = torch.zeros(len(pictures))
     for shape in dict.fromkeys(scene.main.shape for scene in scenes):

@@ -92,7 +92,7 @@ class WorldEdit:
 
     @classmethod
     def held_out(cls, number: int, length: int = 8) -> "WorldEdit":
-        """Held-out scene `number` with one attribute changed at random; which one goes round with the number."""
+        """Draw held-out scene `number` with one attribute changed at random; which one goes round with the number."""
         scene = random_scene(HELD_OUT + number, objects=1)
         rng = random.Random(f"evenreel change {scene.seed}")
         name = list(ATTRIBUTES)[number % len(ATTRIBUTES)]
@@ -100,7 +100,7 @@ class WorldEdit:
 
     @classmethod
     def drawn(cls, number: int, length: int = 16, most: int = 3) -> "WorldEdit":
-        """Held-out scene `number` with one to `most` attributes changed at random."""
+        """Draw held-out scene `number` with one to `most` attributes changed at random."""
         scene = random_scene(HELD_OUT + number, objects=1)
         rng = random.Random(f"evenreel changes {scene.seed}")
         names = rng.sample(list(ATTRIBUTES), rng.randint(1, most))
@@ -213,7 +213,8 @@ class _WatchedSession:
 
 
 def judged(edit: WorldEdit, edited: Frames, judge: Judge) -> tuple[dict[str, bool], dict[str, bool]]:
-    """By attribute: is what was asked for there, is what was not asked for kept (most frames decide)."""
+    """Tell by attribute whether what was asked for is there, and what was not asked for is kept (most frames
+    decide)."""
     verdict = judge.verdict(edited)
     right = {name: verdict[name] == edit.target.attribute(name) for name in ATTRIBUTES}
     asked = {name: hit for name, hit in right.items() if name in edit.change}
@@ -228,7 +229,7 @@ def softened(frames: Frames, sigma: float = 1.0) -> Frames:
 def measured(
     edit: WorldEdit, edited: Frames, clip_model: ClipModel | None, only: Collection[str] = METRICS
 ) -> dict[str, float | None]:
-    """METRICS of one edit, or `only` these, percentages as shares; None for one that the clip does not allow.
+    """Measure one edit by METRICS, or `only` these, percentages as shares; None for one that the clip does not allow.
 
     Without a CLIP, the figures that need one are None.
     Prompts are the world's captions, whatever the edit was told. The mask holds the object as it was and as it should

@@ -40,7 +40,7 @@ class CountingBackbone:
         self._inner, self.predictions = inner, 0
 
     def predict_noise(self, latents: Latents, timestep: int, prompt_embeds: PromptRows) -> Latents:
-        """As the model does."""
+        """Predict as the model does, and count."""
         self.predictions += len(latents)
         return self._inner.predict_noise(latents, timestep, prompt_embeds)
 

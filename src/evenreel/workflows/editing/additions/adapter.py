@@ -69,7 +69,7 @@ class AdapterInUse:
 
     @contextmanager
     def attached(self, backbone: Backbone) -> Iterator[PrefixOf]:
-        """At work in the model while inside; yields what puts its tokens in front of prompts."""
+        """Put it to work in the model while inside; yields what puts its tokens in front of prompts."""
         hidden = self._seen.tensor()[self.part or slice(None)] if len(self._seen) else None
         with self.adapter.attach(
             backbone, hidden=hidden, scale=self.scale, window=self.window, fused=self.fused
@@ -77,7 +77,7 @@ class AdapterInUse:
             yield attached.prefix
 
     def described(self) -> dict[str, Any]:
-        """What the record says of it."""
+        """Return what the record says of it."""
         return {
             "path": str(self.path.absolute()),
             "sha256": record.hash_of((self.path,)),
@@ -91,7 +91,7 @@ class AdapterInUse:
 
 
 def clip_of(settings: RunSettings, recorded: Mapping[str, Any]) -> str:
-    """Where the CLIP of a recorded adapter lies."""
+    """Return where the CLIP of a recorded adapter lies."""
     told = None if settings.adapter is None else settings.adapter.clip
     return told or str(recorded.get("vision_name"))
 

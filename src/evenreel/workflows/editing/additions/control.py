@@ -39,7 +39,7 @@ class Condition:
 
     @classmethod
     def opened(cls, use: ControlUse, batch: int, backbone: Backbone, *, download: bool) -> "Condition":
-        """The ControlNet of some settings. Raises: WeightsError, ClipError."""
+        """Open the ControlNet of some settings. Raises: WeightsError, ClipError."""
         clip = None if use.clip is None else probe(use.clip)
         clip_record = None if clip is None else record.described(clip)
         net = load_control(use.model, backbone, download=download)
@@ -60,7 +60,7 @@ class Condition:
         return 0 if there == count else first
 
     def control(self, size: tuple[int, int], first: int, count: int, progress: Progress) -> Control:
-        """All maps; those of another clip are read now, as large as `size` (width, height).
+        """Return all maps; those of another clip are read now, as large as `size` (width, height).
 
         `first` is the number, in the source, of the first of `count` frames. Raises: ClipError for a clip that cannot
         be read or has too few frames.
@@ -86,7 +86,7 @@ class Condition:
         return self.net.showing(maps, self.use.scale)
 
     def described(self) -> dict[str, Any]:
-        """For the record."""
+        """Describe it for the record."""
         return {"fingerprint": self.net.fingerprint, "clip": self.clip_record}
 
     def _add(self, frames: Frames) -> None:
@@ -125,9 +125,9 @@ class Conditions:
             one.see(frames)
 
     def control(self, size: tuple[int, int], first: int, count: int, progress: Progress) -> Controls:
-        """All maps of all ControlNets; see `Condition.control`."""
+        """Return all maps of all ControlNets; see `Condition.control`."""
         return Controls(tuple(one.control(size, first, count, progress) for one in self.each))
 
     def described(self) -> list[dict[str, Any]]:
-        """For the record."""
+        """Describe them for the record."""
         return [one.described() for one in self.each]

@@ -67,7 +67,7 @@ class Additions:
 
     @contextmanager
     def at_work(self, backbone: Backbone) -> Iterator[None]:
-        """Everything in its place in the model while inside."""
+        """Put everything in its place in the model while inside."""
         with ExitStack() as stack:
             text = backbone.text
             if self.loras:
@@ -79,7 +79,7 @@ class Additions:
             yield
 
     def described(self) -> dict[str, Any]:
-        """What the record says of them."""
+        """Return what the record says of them."""
         return {
             "loras": [
                 {

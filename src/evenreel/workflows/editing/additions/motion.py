@@ -65,7 +65,8 @@ class MotionInUse:
     def attached(
         self, backbone: Backbone, timesteps: Sequence[int], apart: frozenset[int] = frozenset()
     ) -> Iterator[MotionWindows]:
-        """In the model while inside, at work in calls that say so; `timesteps` are those of the run, descending.
+        """Put them into the model while inside, at work in calls that say so; `timesteps` are those of the run,
+        descending.
 
         Frames in `apart` pass by themselves.
         """
@@ -80,12 +81,12 @@ class MotionInUse:
             )
 
     def described(self) -> dict[str, Any]:
-        """For the record."""
+        """Describe them for the record."""
         return {"name": self.name, "fingerprint": self.fingerprint}
 
 
 def resolved(motion: str, backbone: Backbone, host: Host) -> str:
-    """What `auto` means for a model and a host: the modules packaged for `mini`, or none."""
+    """Return what `auto` means for a model and a host: the modules packaged for `mini`, or none."""
     if motion != AUTO:
         return motion
     return MINI if mini_moves(backbone.name) and can_move(host) else OFF
@@ -100,15 +101,16 @@ def chosen_host(host: str, motion: str, model: str, usual: str) -> str:
 
 
 def mini_moves(model: str) -> bool:
-    """Whether a model of that name is the packaged one, and motion modules come with it."""
+    """Tell whether a model of that name is the packaged one, and motion modules come with it."""
     return model == "mini" and mini.MOTION.is_dir()
 
 
 def can_move(host: Host) -> bool:
-    """Whether a host lets frames of a clip pass together."""
+    """Tell whether a host lets frames of a clip pass together."""
     return isinstance(host, TakesMotion) and host.with_motion
 
 
 def folder_of(name: str, *, download: bool = False) -> MotionFolder:
-    """Where motion modules lie: `mini`, a folder, or a name on the hub. Raises: WeightsError where there are none."""
+    """Find where motion modules lie: `mini`, a folder, or a name on the hub. Raises: WeightsError where there are
+    none."""
     return MotionFolder(mini.MOTION) if name == MINI else find(name, download=download, kind=MotionFolder)

@@ -173,7 +173,8 @@ def busiest(difference: Difference) -> float:
 
 
 def is_everywhere(difference: Difference) -> bool:
-    """Whether a difference, averaged already, is one of all places: by itself, or beside that of the busiest ones."""
+    """Tell whether a difference, averaged already, is one of all places: by itself, or beside that of the busiest
+    ones."""
     calm = calmest(difference)
     return calm > ALL or calm > max(PART, EVEN * busiest(difference))
 

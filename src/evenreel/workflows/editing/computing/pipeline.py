@@ -68,7 +68,7 @@ class Pipeline(Stages):
         total: int | None,
         first: int = 0,
     ) -> tuple[Latents, list[Fraction]]:
-        """Latents and timestamps of all frames, which pass through memory window by window.
+        """Return latents and timestamps of all frames, which pass through memory window by window.
 
         `first` is the number of the first one in the source. Raises: SettingsError for cuts behind the last one.
         """
@@ -157,7 +157,8 @@ class Pipeline(Stages):
     def edit(
         self, latents: Latents, control: AnyControl | None = None, region: Region | None = None
     ) -> Latents:
-        """Latents of the clip, edited in a region; None is everywhere. Each scene is edited as if it were alone."""
+        """Return latents of the clip, edited in a region; None is everywhere. Each scene is edited as if it were
+        alone."""
         count = len(latents)
         self.settings.schedule.check(count)
         scenes = self.scenes(count)
@@ -174,7 +175,7 @@ class Pipeline(Stages):
         return joined(edited, count)
 
     def edit_scene(self, latents: Latents, control: AnyControl | None, region: Region | None) -> Latents:
-        """Latents of one scene, edited."""
+        """Return latents of one scene, edited."""
         if not self.timesteps or (region is not None and region.is_empty):
             return latents
         reached = None if self.kept is None else self.kept.reached(self.backbone.device)
@@ -284,5 +285,5 @@ class Pipeline(Stages):
 
 
 def of_one_colour(frames: Frames) -> list[bool]:
-    """Whether each frame is black, white or of another single colour, but for noise."""
+    """Tell whether each frame is black, white or of another single colour, but for noise."""
     return (frames.flatten(2).std(-1).amax(1) < NOISE).tolist()

@@ -12,7 +12,7 @@ WINDOW_PIXELS = 2**23
 def model_size(
     width: int, height: int, size: int | tuple[int, int] | None, backbone: Backbone
 ) -> tuple[int, int]:
-    """(width, height) at which `backbone` works on frames of `width` x `height`."""
+    """Return (width, height) at which `backbone` works on frames of `width` x `height`."""
     multiple = backbone.size_multiple
     if isinstance(size, tuple):
         # fit() rounds one side at a time when it is given a picture that has the size already
@@ -31,5 +31,5 @@ def model_size(
 
 
 def window_length(width: int, height: int, batch: int) -> int:
-    """Frames of a size that are read, or written, at once."""
+    """Return how many frames of a size are read, or written, at once."""
     return max(1, min(batch, WINDOW_PIXELS // (width * height)))

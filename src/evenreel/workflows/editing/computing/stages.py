@@ -111,7 +111,7 @@ class Stages:
 
     @contextmanager
     def completed(self) -> Iterator[None]:
-        """The model with its LoRAs and embeddings while inside."""
+        """Put the model's LoRAs and embeddings to work while inside."""
         with nullcontext() if self.additions is None else self.additions.at_work(self.backbone):
             yield
 
@@ -167,7 +167,7 @@ class Stages:
         }
 
     def control(self, size: tuple[int, int], first: int, count: int) -> AnyControl | None:
-        """What the ControlNets see of frames from `first` on, at (width, height) `size`."""
+        """Return what the ControlNets see of frames from `first` on, at (width, height) `size`."""
         if self.conditions is None:
             return None
         self._compare(self.conditions.clip, size, count)
@@ -189,7 +189,7 @@ class Stages:
 
     @contextmanager
     def adapted(self) -> Iterator[PrefixOf | None]:
-        """The adapter, if there is one, at work in the model while inside; yields what goes in front of prompts."""
+        """Put the adapter, if there is one, to work in the model while inside; yields what goes in front of prompts."""
         if self.adapter is None:
             yield None
             return
@@ -202,7 +202,7 @@ class Stages:
         return self.backbone.schedule.timesteps(self.steps)
 
     def embedded(self, frames: int, *others: str) -> tuple[torch.Tensor, ...]:
-        """The prompt, a row for all frames or one for each where it changes; then a row for each of `others`."""
+        """Embed the prompt, a row for all frames or one for each where it changes; then a row for each of `others`."""
         schedule, numbers = self.settings.schedule, range(self.first, self.first + frames)
         shown = schedule.texts_in(numbers)
         rows = self.backbone.embed([*shown, *others]).split(1)
@@ -219,13 +219,13 @@ class Stages:
         return joined(mixed, frames), *rows[len(texts) :]
 
     def written(self, frames: int, source: str) -> Prompts | None:
-        """The prompts as they were written; None where one changes, so that no words are compared."""
+        """Return the prompts as they were written; None where one changes, so that no words are compared."""
         shown = self.settings.schedule.texts_in(range(self.first, self.first + frames))
         return Prompts(source=source, edit=shown[0]) if len(shown) == 1 else None
 
     @contextmanager
     def moved(self, apart: frozenset[int] = frozenset()) -> Iterator[MotionWindows | None]:
-        """The motion modules, if there are some, in the model while inside: in the inversion and the sampling.
+        """Put the motion modules, if there are some, into the model while inside: in the inversion and the sampling.
 
         Frames in `apart` pass by themselves.
         """
@@ -243,7 +243,7 @@ class Stages:
         eta: float = 1.0,
         put_back: sampling.PutBack | None = None,
     ) -> Latents:
-        """Clean latents of a whole clip."""
+        """Sample clean latents of a whole clip."""
         with ExitStack() as stack:
             stack.enter_context(self.stopwatch.stage("sample"))
             session = stack.enter_context(self.host.attach(self.backbone, job))
@@ -275,7 +275,7 @@ class Stages:
         return reached.latents, reached.steps
 
     def decode(self, latents: Latents, size: tuple[int, int]) -> Iterator[Pixels]:
-        """Frames of the source's size, window by window."""
+        """Decode frames of the source's size, window by window."""
 
         def pixels(part: slice) -> Pixels:
             return from_model(self.backbone.decode(latents[part]), size).cpu()
@@ -285,7 +285,7 @@ class Stages:
     def decode_beside(
         self, latents: Latents, clean: Latents, size: tuple[int, int]
     ) -> Iterator[tuple[Pixels, Weights]]:
-        """The same, each with how much an edit changed every pixel; `clean` are the source's latents."""
+        """Decode the same, each window with how much an edit changed every pixel; `clean` are the source's latents."""
 
         def both(part: slice) -> tuple[Pixels, Weights]:
             edited = self.backbone.decode(latents[part])

@@ -96,7 +96,7 @@ class Keeping:
         return keeping
 
     def encoded(self, start: int, count: int) -> Latents | None:
-        """Latents of frames from `start` on, where all of them are there."""
+        """Return latents of frames from `start` on, where all of them are there."""
         if self._encoded is None or start + count > self.job.state.encoded:
             return None
         return self._encoded.tensor(start + count)[start:].clone()
@@ -118,11 +118,11 @@ class Keeping:
                 self._write()
 
     def of_scene(self, first: int) -> "Keeping":
-        """The same for a scene that begins at a frame."""
+        """Return the same for a scene that begins at a frame."""
         return dataclasses.replace(self, scene=first)
 
     def reached(self, device: torch.device) -> Reached | None:
-        """Where sampling has got to."""
+        """Return where sampling has got to."""
         return reached.read(self.job.folder / reached_name(self.scene), device)
 
     def reach(self, steps: int, latents: Latents, session: Session, *, last: bool) -> None:
@@ -140,7 +140,7 @@ class Keeping:
     def inverted(
         self, source: SourceClip, inversion: Inversion, host: Host, decides: Mapping[str, Any]
     ) -> Iterator[Inverted]:
-        """The clip inverted: as found, or made and kept. `decides` is what else it depends on."""
+        """Return the clip inverted: as found, or made and kept. `decides` is what else it depends on."""
         key = inversions.key_of({**decided(source, inversion, host), **decides})
         self.job.state.inversion = key
         frames, channels, height, width = source.latents.shape
@@ -175,7 +175,7 @@ class Keeping:
 
 
 def decided(source: SourceClip, inversion: Inversion, host: Host) -> dict[str, Any]:
-    """What an inversion's numbers follow from, as far as it knows of it, down to the last digits."""
+    """Return what an inversion's numbers follow from, as far as it knows of it, down to the last digits."""
     backbone: Backbone = source.backbone
     return {
         "latents": inversions.digest(source.latents),
@@ -200,7 +200,7 @@ def decided(source: SourceClip, inversion: Inversion, host: Host) -> dict[str, A
 
 
 def both(one: Progress, other: Progress) -> Progress:
-    """Progress that two listen to."""
+    """Return progress that two listen to."""
 
     def progress(stage: str, done: int, total: int | None) -> None:
         one(stage, done, total)
@@ -210,7 +210,7 @@ def both(one: Progress, other: Progress) -> Progress:
 
 
 def found_again(settings: RunSettings) -> dict[str, Any]:
-    """Settings as plain values, with names of folders and files that hold from another working directory too."""
+    """Return settings as plain values, with names of folders and files that hold from another working directory too."""
     values = settings.to_json()
     for leaf in leaves(type(settings)):
         place = next((one for one in leaf.added if isinstance(one, Place)), None)

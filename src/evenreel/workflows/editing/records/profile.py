@@ -49,7 +49,8 @@ class Profile:
     _started_cpu: float = field(default_factory=time.process_time)
 
     def described(self) -> dict[str, Any]:
-        """For the record. Stages are in the order in which they began; `total` is also what lies between them."""
+        """Describe it for the record. Stages are in the order in which they began; `total` is also what lies between
+        them."""
         watch = self.stopwatch
         stages = {
             name: _line(seconds, watch.cpu_seconds.get(name, 0.0), self.stages.get(name, Computed()))

@@ -46,13 +46,13 @@ class RecordedClip(Clip):
 
 
 def versions() -> dict[str, str]:
-    """Versions of all that can change a result."""
+    """Return versions of all that can change a result."""
     libraries = {library: version(library) or "unknown" for library in LIBRARIES}
     return {"evenreel": __version__, "python": platform.python_version(), **libraries}
 
 
 def machine(backbone: Backbone) -> dict[str, Any]:
-    """Where and in what numbers an edit was computed."""
+    """Return where and in what numbers an edit was computed."""
     device = backbone.device
     return {
         "platform": platform.platform(),
@@ -69,7 +69,7 @@ def number_type(backbone: Backbone) -> str:
 
 
 def described(info: VideoInfo) -> dict[str, Any]:
-    """A source as the record keeps it: where, what, and a hash by which it is known again."""
+    """Describe a source as the record keeps it: where, what, and a hash by which it is known again."""
     values = plain(info)
     values["path"] = str(info.path.absolute())
     # A folder may hold thousands of images; their number and hash say enough.
@@ -78,14 +78,15 @@ def described(info: VideoInfo) -> dict[str, Any]:
 
 
 def digest_of(clip: Clip) -> str:
-    """Hash of what a clip in memory shows and when, by which changes in Python are seen."""
+    """Hash what a clip in memory shows and when, by which changes in Python are seen."""
     total = hashlib.sha256(repr((tuple(clip.frames.shape), clip.timestamps, clip.end_time)).encode())
     total.update(clip.frames.contiguous().cpu().numpy().data)
     return total.hexdigest()
 
 
 def source_of(clip: Clip) -> tuple[dict[str, Any], str | None]:
-    """A clip in memory as the record keeps its file; and why `repeat` could not read the same frames there, if so."""
+    """Describe a clip in memory as the record keeps its file; and why `repeat` could not read the same frames there, if
+    so."""
     unread = {**plain(clip.info), "images": len(clip.info.images), "sha256": None}
     if not clip.info.path.name:
         return {**unread, "path": ""}, "its source was never a file"
@@ -117,12 +118,12 @@ def check_repeatable(values: Mapping[str, Any], path: Path) -> None:
 
 
 def now() -> str:
-    """The time, for people; nothing depends on it."""
+    """Return the time, for people; nothing depends on it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def record_path(output: Path) -> Path:
-    """Where the record of a result lies. Raises OutputError where the result has no name.
+    """Return where the record of a result lies. Raises OutputError where the result has no name.
 
     That is the same name ending in .json; for moon.gif beside a moon.mp4 with its record, moon.gif.json.
     """
@@ -172,12 +173,12 @@ def add_record(outputs: Outputs, record: Mapping[str, Any]) -> None:
 
 
 def as_json(values: Mapping[str, Any]) -> str:
-    """Records and evaluations as files hold them."""
+    """Write records and evaluations as files hold them."""
     return json.dumps(plain(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A record as `add_record` left it. Raises SettingsError for anything else."""
+    """Read a record as `add_record` left it. Raises SettingsError for anything else."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

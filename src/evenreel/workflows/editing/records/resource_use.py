@@ -67,7 +67,7 @@ class Stopwatch:
 
 
 def peak_process_bytes() -> int | None:
-    """The most memory this process has held so far; None where the system does not say."""
+    """Return the most memory this process has held so far; None where the system does not say."""
     try:
         import resource
     except ImportError:  # Windows
@@ -77,7 +77,7 @@ def peak_process_bytes() -> int | None:
 
 
 def peak_device_bytes(device: torch.device) -> int | None:
-    """The most memory PyTorch has held on a CUDA device since `reset_device_peak`; None on other devices."""
+    """Return the most memory PyTorch has held on a CUDA device since `reset_device_peak`; None on other devices."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 

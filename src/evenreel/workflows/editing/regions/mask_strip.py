@@ -15,7 +15,7 @@ DIMMED = 0.2
 
 
 def strip_path(output: Path) -> Path:
-    """Where the strip of a result lies."""
+    """Return where the strip of a result lies."""
     return output.with_name(f"{output.stem}-mask-strip.png")
 
 

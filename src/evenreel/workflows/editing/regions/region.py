@@ -30,7 +30,7 @@ WHITE = 127.5
 
 
 def feather_of(width: int, height: int) -> int:
-    """Pixels over which the edit fades into the source, in frames of `width` x `height`."""
+    """Return pixels over which the edit fades into the source, in frames of `width` x `height`."""
     return 2 * round(FEATHER * min(width, height) / 2)
 
 
@@ -125,7 +125,7 @@ class Region:
         return Region(self.cells[frames], self.first + frames.start)
 
     def parts(self, size: tuple[int, int], window: int) -> Iterator[Part]:
-        """The edited pixels of frames of (width, height) `size`, in windows."""
+        """Yield the edited pixels of frames of (width, height) `size`, in windows."""
         if self.mask is not None:
             yield from self.mask.parts(self.first, len(self.cells), window)
             return
@@ -153,7 +153,7 @@ class Region:
             yield mixed(pixels, kept.take(len(pixels)), weights)
 
     def put_back_whole(self, edited: Frames, rebuilt: Frames, source: Frames) -> Frames:
-        """The same for a whole clip that is in memory as the model has it, with colours in [0, 1]."""
+        """Put the source back in a whole clip that is in memory as the model has it, with colours in [0, 1]."""
         height, width = edited.shape[2:]
         part = pixels_of(self.cells, (height, width))
         weights = (feathered(part, feather_of(width, height)).to(edited) * changed(edited, rebuilt))[:, None]
@@ -179,7 +179,8 @@ class Region:
         return piecewise(lambda cells: (~cells).flatten(1).float().mean(1), self.cells).tolist()
 
     def described(self, size: tuple[int, int]) -> dict[str, Any]:
-        """For the record: how much of each frame, of (width, height) `size`, stays the source's; and the soft edge.
+        """Describe it for the record: how much of each frame, of (width, height) `size`, stays the source's; and the
+        soft edge.
 
         Shares do not count the soft edge.
         """
@@ -201,7 +202,7 @@ def changed(edited: Frames, rebuilt: Frames) -> Weights:
 
 
 def mixed(edited: Pixels, source: Pixels, weights: Weights) -> Pixels:
-    """Edited pixels by their weights, the source's for the rest: those of weight 0 are the source's, bit for bit."""
+    """Mix edited pixels, by their weights, with the source's: those of weight 0 are the source's, bit for bit."""
     source = source.to(torch.float32)
     levels = source + weights[..., None] * (edited.to(torch.float32) - source)
     return levels.round().to(torch.uint8)
@@ -219,7 +220,7 @@ class Queue:
         self._held: list[Tensor] = []
 
     def take(self, count: int) -> Tensor:
-        """The next `count` rows. Raises: ClipError where there are no more."""
+        """Take the next `count` rows. Raises: ClipError where there are no more."""
         while sum(map(len, self._held)) < count:
             window = next(self._windows, None)
             if window is None:

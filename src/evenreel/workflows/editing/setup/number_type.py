@@ -42,7 +42,7 @@ def choose(backbone: Backbone, batch: int) -> None:
 
 
 def pays(backbone: StableDiffusion, rows: int) -> bool:
-    """Whether calls with so many rows are clearly faster, as known from an earlier run or measured now."""
+    """Tell whether calls with so many rows are clearly faster, as known from an earlier run or measured now."""
     path, key = places.root() / FILE, _key(backbone, rows)
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
@@ -65,7 +65,8 @@ def pays(backbone: StableDiffusion, rows: int) -> bool:
 
 @torch.inference_mode()
 def measured(backbone: StableDiffusion, rows: int) -> list[float]:
-    """Seconds of a network call in float32 and in mixed precision, with `rows` rows, or fewer of a large model."""
+    """Measure seconds of a network call in float32 and in mixed precision, with `rows` rows, or fewer of a large
+    model."""
     prompt, device = backbone.embed([""]), backbone.device
     side, channels = backbone.unet.config.sample_size, backbone.unet.config.in_channels
     sides = (side, side) if isinstance(side, int) else side

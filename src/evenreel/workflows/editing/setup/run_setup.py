@@ -40,7 +40,7 @@ def opened(
     frames: int | None,
     download: bool,
 ) -> Opened:
-    """A pipeline with its model loaded, unless there is one, and all that can be wrong with `settings` found.
+    """Open a pipeline with its model loaded, unless there is one, and find all that can be wrong with `settings`.
 
     `inversion` is that of an edit, None for a clip from text; `frames` are those of the clip, as far as known. What has
     no effect is refused, or a warning.
@@ -89,7 +89,8 @@ def opened(
 
 
 def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
-    """What records of edits and of clips made from text have in common; `working` is the model's (width, height)."""
+    """Return what records of edits and of clips made from text have in common; `working` is the model's (width,
+    height)."""
     backbone, settings = stages.backbone, stages.settings
     conditions, motion = stages.conditions, stages.motion
     found = {**job_use.found_again(settings), "motion": OFF if motion is None else motion.name}
@@ -116,7 +117,7 @@ def recorded(stages: Stages, working: tuple[int, int]) -> dict[str, Any]:
 
 
 def may_be_mixed(settings: RunSettings) -> bool:
-    """Whether a run is of the kind whose quality in mixed precision was measured (docs/performance.md)."""
+    """Tell whether a run is of the kind whose quality in mixed precision was measured (docs/performance.md)."""
     host = chosen_host(settings.host, settings.motion, settings.model, settings.usual_host)
     edit = isinstance(settings, EditSettings) and host == "frame"
     return edit and settings.dtype == "auto" and not settings.exact
@@ -128,7 +129,7 @@ def _number_type(backbone: Backbone) -> dict[str, str]:
 
 
 def described_output(target: Path, finished: Path) -> dict[str, Any]:
-    """A result as the record keeps it, from where it lies until it is renamed to `target`."""
+    """Describe a result as the record keeps it, from where it lies until it is renamed to `target`."""
     return {
         "path": str(target.absolute()),
         "sha256": record.hash_of(sorted(finished.iterdir()) if finished.is_dir() else (finished,)),
@@ -136,7 +137,7 @@ def described_output(target: Path, finished: Path) -> dict[str, Any]:
 
 
 def control_clips(settings: RunSettings) -> tuple[VideoInfo, ...]:
-    """The clips that ControlNets are to be shown in the place of the source. Raises: ClipError."""
+    """Return the clips that ControlNets are to be shown in the place of the source. Raises: ClipError."""
     return tuple(probe(use.clip) for use in settings.control or () if use.clip is not None)
 
 
@@ -174,7 +175,7 @@ def loaded(settings: RunSettings, *, download: bool) -> Backbone:
 
 
 def model_options(settings: RunSettings) -> dict[str, Any]:
-    """What settings say of how a model is put together, for `load_backbone`."""
+    """Return what settings say of how a model is put together, for `load_backbone`."""
     told = {
         name: getattr(settings, name)
         for name in ("vae", "clip_skip", "tokenizer", "prediction_type", "preset")
