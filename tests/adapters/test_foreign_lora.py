@@ -406,7 +406,7 @@ def altered(path, change):
         ),
         (
             lambda t: {n: v[:2] if "_down.w" in n else v for n, v in t.items()},
-            "factors that do not belong together",
+            "factors whose ranks disagree .*fetch the LoRA again",
         ),
         (lambda t: {n: v * float("nan") for n, v in t.items()}, "NaN or infinite"),
         (lambda t: {n: v.to(torch.int8) for n, v in t.items()}, "numbers of type I8"),

@@ -298,7 +298,7 @@ def changed(name, shape=None):
         ),
         (
             lambda t: {n: v for n, v in with_ema_beside(t).items() if "model.diffusion" not in n},
-            "holds only averaged weights",
+            "with averaged weights only",
         ),
         (lambda t: {"double_blocks.0.img_attn.qkv.weight": torch.zeros(1)}, "is a Flux model, not a model"),
         (lambda t: {"a.joint_blocks.0.x.weight": torch.zeros(1)}, "is a Stable Diffusion 3 model"),

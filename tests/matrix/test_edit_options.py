@@ -342,7 +342,7 @@ def test_a_seed_that_changes_nothing_is_spoken_of(make, host):
 def test_a_sentence_is_logged_and_kept_in_the_record(make, caplog):
     with caplog.at_level("WARNING", "evenreel"):
         made = make(EditSettings, {**BASE, "host": "tokenflow", "guidance_scale": 0.0})
-    assert "guidance_scale 0 leaves the prompt out" in caplog.text
+    assert "a guidance scale of 0 leaves the prompt out" in caplog.text
     assert any("leaves the prompt out" in notice for notice in made.record["warnings"])
 
 

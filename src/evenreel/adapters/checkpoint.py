@@ -131,7 +131,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], Mapping[str, s
     metadata = header.metadata
     if _KEY not in metadata:
         found = recognise(header)
-        advice = "give it as lora" if found.kind == "lora" else "train one with `evenreel train adapter`"
+        advice = (
+            f"give it as {argument('lora')}"
+            if found.kind == "lora"
+            else "train one with `evenreel train adapter`"
+        )
         raise WeightsError(f"{path}: is not an adapter of evenreel but {found.said}; {advice}.")
     try:
         record = json.loads(metadata[_KEY])

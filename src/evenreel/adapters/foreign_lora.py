@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from evenreel.adapters.lora_names import find_layer, layer_table, per_level, slot_of
 from evenreel.adapters.weight_change import WeightChange
 from evenreel.backbones import Backbone, safetensors_file
-from evenreel.backbones.recognise import FAMILIES, USES, Found, recognise, text_width
+from evenreel.backbones.recognise import FAMILIES, UNREAD_LORAS, USES, Found, recognise, text_width
 from evenreel.backbones.safetensors_file import Header, read_header
 from evenreel.backbones.sharing import exclusive
 from evenreel.errors import WeightsError, argument
@@ -29,11 +29,6 @@ _PREFIXES: Mapping[Part, tuple[str, ...]] = {
     "text_2": ("text_encoder_2.", ""),
 }
 """What the names of peft's settings for a part begin with."""
-_REFUSED = {
-    "OFT": "rotates weights (OFT)",
-    "GLoRA": "changes weights by a product with themselves (GLoRA)",
-    "IA3": "scales activations (IA3)",
-}
 _UNSUPPORTED = {"lora_bias": "biases of its factors", "fan_in_fan_out": "transposed factors"}
 """Entries of peft's configuration that mean something else than a LoRA."""
 
@@ -74,9 +69,9 @@ def read_lora(path: str | Path, backbone: Backbone) -> ForeignLora:
     if found.kind != "lora":
         raise WeightsError(f"{path}: is {found.said}, not a LoRA; {_advice(found)}.")
     algorithm = found.said.split()[1]
-    if algorithm in _REFUSED:
+    if algorithm in UNREAD_LORAS:
         raise WeightsError(
-            f"{path}: {_REFUSED[algorithm]}, which is not supported; use a LoRA, LoCon, LoHa or LoKr."
+            f"{path}: {UNREAD_LORAS[algorithm]}, which is not supported; use a LoRA, LoCon, LoHa or LoKr."
         )
     _check_family(header, found, backbone)
     header.check_floats(name for name in header.tensors if not name.endswith(".alpha"))

@@ -59,10 +59,14 @@ class WeightChange:
             raise WeightsError(
                 f"{self.layer} has {', '.join(empty)} without any number, which change nothing"
             )
+        try:
+            self._product(torch.device("meta"))
+        except RuntimeError as error:  # whatever the model
+            raise WeightsError(f"{self.layer} has factors whose ranks disagree ({self._shapes()})") from error
 
     def added(self, weight: Tensor) -> Tensor | None:
         """Return what is added to a weight, in float32; None where only the bias changes. Raises: WeightsError."""
-        delta = self._product(weight)
+        delta = self._product(weight.device)
         if delta is None:
             return None
         if delta.numel() != weight.numel():
@@ -90,18 +94,20 @@ class WeightChange:
                 return self.tensors[name].shape[axis]
         return None
 
-    def _product(self, weight: Tensor) -> Tensor | None:
-        parts = {name: tensor.float().to(weight.device) for name, tensor in self.tensors.items()}
-        try:
-            if "down" in parts:
-                return self._scale() * _lora(parts)
-            if "hada_w1_a" in parts:
-                return self._scale() * _hadamard(parts)
-            if "diff" in parts:
-                return parts["diff"]
-            return self._kronecker(parts) if _is_lokr(frozenset(parts)) else None
-        except RuntimeError as error:  # sizes that do not go together
-            raise WeightsError(f"{self.layer} has factors that do not belong together") from error
+    def _product(self, device: torch.device) -> Tensor | None:
+        parts = {name: tensor.to(device).float() for name, tensor in self.tensors.items()}
+        if "down" in parts:
+            return self._scale() * _lora(parts)
+        if "hada_w1_a" in parts:
+            return self._scale() * _hadamard(parts)
+        if "diff" in parts:
+            return parts["diff"]
+        return self._kronecker(parts) if _is_lokr(frozenset(parts)) else None
+
+    def _shapes(self) -> str:
+        """The sizes of the factors, for messages."""
+        sized = {name: tensor.shape for name, tensor in self.tensors.items() if tensor.ndim > 1}
+        return ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in sorted(sized.items()))
 
     def _scale(self) -> float:
         """alpha / rank; without an alpha 1."""

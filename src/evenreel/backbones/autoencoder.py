@@ -10,7 +10,7 @@ from evenreel.backbones.recognise import FAMILIES, autoencoder_prefix, recognise
 from evenreel.backbones.safetensors_file import read_header
 from evenreel.backbones.single_file import FilePart, autoencoder_tensors
 from evenreel.backbones.weights import FolderPart, Part
-from evenreel.errors import WeightsError
+from evenreel.errors import WeightsError, argument
 from evenreel.files import expanded
 
 
@@ -36,7 +36,7 @@ def _in_file(path: Path, family: str) -> Part:
     foreign = found.family != "" and (found.family == "sdxl") != (family == "sdxl")
     if prefix is None or found.kind not in ("autoencoder", "checkpoint") or foreign:
         kind = FAMILIES["sdxl"] if family == "sdxl" else "SD 1.x or 2.x"
-        raise WeightsError(f"{path}: is {found.said}; give an autoencoder for {kind} as vae.")
+        raise WeightsError(f"{path}: is {found.said}; give an autoencoder for {kind} as {argument('vae')}.")
     by_diffusers = header.shape(f"{prefix}encoder.down_blocks.0.resnets.0.conv1.weight") is not None
     if by_diffusers and path.with_name("config.json").is_file():
         return find_autoencoder(str(path.parent))

@@ -19,7 +19,7 @@ from evenreel.backbones.recognise import FAMILIES, WIDTHS, recognise, text_width
 from evenreel.backbones.safetensors_file import Header, read_header
 from evenreel.backbones.single_file import FilePart
 from evenreel.backbones.weights import FolderPart, Part
-from evenreel.errors import WeightsError
+from evenreel.errors import WeightsError, argument
 from evenreel.files import expanded
 from evenreel.types import Latents, PromptRows
 
@@ -192,7 +192,9 @@ def _in_file(header: Header, backbone: Backbone) -> FilePart:
 
     found = recognise(header)
     if found.kind != "control":
-        raise WeightsError(f"{header.path}: is {found.said}; give {ControlFolder.wanted} as control.")
+        raise WeightsError(
+            f"{header.path}: is {found.said}; give {ControlFolder.wanted} as {argument('control')}."
+        )
     prefix = "control_model." if any(name.startswith("control_model.") for name in header.tensors) else ""
     names = tuple(name for name in header.tensors if name.startswith(prefix))
     header.check_floats(names)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from evenreel.backbones import safetensors_file
 from evenreel.backbones.recognise import FAMILIES, embedding_names, recognise
-from evenreel.backbones.safetensors_file import read_header
+from evenreel.backbones.safetensors_file import Header, read_header
 from evenreel.backbones.text import Embedding
 from evenreel.errors import WeightsError, argument
 from evenreel.files import expanded
@@ -32,10 +32,8 @@ def read_embedding(path: str | Path, widths: Sequence[int], token: str | None = 
             f"{path}: is {found.said}, not an embedding; name one with {argument('embedding')}."
         )
     names = embedding_names(header)
-    header.check_floats(names)
-    loaded = safetensors_file.load(path, names)
-    vectors = [tensor[None] if tensor.ndim == 1 else tensor for tensor in (loaded[n].float() for n in names)]
-    _check(path, found.family, vectors, widths)
+    vectors = read_vectors(header)
+    _check_widths(path, found.family, vectors, widths)
     own = names[0] if len(names) == 1 and names[0] != "emb_params" else path.stem
     word = (token or own).strip()
     if not word:
@@ -45,22 +43,35 @@ def read_embedding(path: str | Path, widths: Sequence[int], token: str | None = 
     return Embedding(word, *vectors)
 
 
-def _check(path: Path, family: str, vectors: Sequence[Tensor], widths: Sequence[int]) -> None:
-    has, wanted = [tensor.shape[1] if tensor.ndim == 2 else 0 for tensor in vectors], list(widths)
+def read_vectors(header: Header) -> list[Tensor]:
+    """The vectors of an embedding's file for each text encoder, (vectors features). Raises: WeightsError.
+
+    Checked is all that does not depend on a model.
+    """
+    path, names = header.path, embedding_names(header)
+    header.check_floats(names)
+    loaded = safetensors_file.load(path, names)
+    vectors = [tensor[None] if tensor.ndim == 1 else tensor for tensor in (loaded[n].float() for n in names)]
+    counts = {len(tensor) if tensor.ndim == 2 else 0 for tensor in vectors}
+    finite = all(bool(torch.isfinite(tensor).all()) for tensor in vectors)
+    if not all(1 <= count <= LARGEST for count in counts) or not finite:
+        raise WeightsError(
+            f"{path}: must hold from 1 to {LARGEST} vectors of finite numbers; fetch the embedding again."
+        )
+    if len(counts) > 1:
+        raise WeightsError(
+            f"{path}: must hold as many vectors for each text encoder; fetch the embedding again."
+        )
+    return vectors
+
+
+def _check_widths(path: Path, family: str, vectors: Sequence[Tensor], widths: Sequence[int]) -> None:
+    has, wanted = [tensor.shape[1] for tensor in vectors], list(widths)
     if has != wanted:
         named = f" for {FAMILIES[family]}" if family else ""
         raise WeightsError(
             f"{path}: is an embedding{named} of {_and(has)} features, and this model's words have {_and(wanted)}; "
             "use one made for this model."
-        )
-    count = len(vectors[0])
-    if not 1 <= count <= LARGEST or not all(bool(torch.isfinite(tensor).all()) for tensor in vectors):
-        raise WeightsError(
-            f"{path}: must hold from 1 to {LARGEST} vectors of finite numbers; fetch the embedding again."
-        )
-    if {len(tensor) for tensor in vectors} != {count}:
-        raise WeightsError(
-            f"{path}: must hold as many vectors for each text encoder; fetch the embedding again."
         )
 
 

@@ -12,7 +12,7 @@ from evenreel.backbones.sdxl.single_file import SDXLCheckpoint
 from evenreel.backbones.sdxl_folder import SDXLFolder
 from evenreel.backbones.single_file import CheckpointFile
 from evenreel.backbones.stable_diffusion import StableDiffusion
-from evenreel.errors import WeightsError
+from evenreel.errors import WeightsError, argument
 from evenreel.files import expanded
 
 
@@ -47,7 +47,7 @@ def load(
         model = hub.find(location, download=download)
         if prediction_type:
             raise WeightsError(
-                f"{location}: a folder says itself what its model predicts; leave prediction_type out."
+                f"{location}: a folder says itself what its model predicts; leave {argument('prediction_type')} out."
             )
         is_xl = isinstance(model, SDXLFolder)
     found = (StableDiffusionXL if is_xl else StableDiffusion)(

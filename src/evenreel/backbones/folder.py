@@ -52,7 +52,7 @@ _OTHER_PIPELINES = {
 _OTHER_FOLDERS = {
     "AutoencoderKL": ("an autoencoder", f"give it as {argument('vae')}, beside a model"),
     "ControlNetModel": ("a ControlNet", f"give it as {argument('control')}, beside a model"),
-    "MotionAdapter": ("a motion module", "use it beside a model"),
+    "MotionAdapter": ("a set of motion modules", f"give it as {argument('motion')}, beside a model"),
     "UNet2DConditionModel": ("the UNet of a model", "give the folder above it"),
 }
 """Folders of one network, in words, and what to do with them."""

@@ -40,8 +40,15 @@ USES: Mapping[str, str] = {
     "control": "control",
     "autoencoder": "vae",
     "adapter": "adapter",
+    "motion": "motion",
 }
 """With which setting a file of a kind is used."""
+UNREAD_LORAS: Mapping[str, str] = {
+    "OFT": "rotates weights (OFT)",
+    "GLoRA": "changes weights by a product with themselves (GLoRA)",
+    "IA3": "scales activations (IA3)",
+}
+"""Relatives of LoRAs that are named but not read, and what they do."""
 PURPOSES: Mapping[int, str] = {
     5: "depth-to-image",
     7: "upscaling",
@@ -70,6 +77,7 @@ _OTHERS: tuple[tuple[str, str, str], ...] = (
     (r"^difference$", "", "a ControlNet saved as a difference to one model"),
     (r"^encoder\.block\.0\.layer\.0\.SelfAttention\.", "", "a T5 text encoder"),
     (r"^decoder\.layers\.\d+\.|^taesd_", "", "a tiny autoencoder (TAESD)"),
+    (r"(^|\.)temporal_attentions\.\d", "sdxl", "a motion module of Hotshot-XL"),
     (r"^conv_first\.weight$|^model\.0\.weight$", "", "an upscaler"),
     (r"^visual\.transformer\.|^vision_model\.encoder\.", "", "a CLIP"),
     (r"^(text_model\.)?(encoder|embeddings)\.(layers\.0|token_embedding)", "", "a text encoder"),
@@ -101,8 +109,7 @@ def recognise(header: Header) -> Found:
     if any(_LORA.search(name) for name in tensors):
         return _lora(header)
     if any("motion_modules." in name for name in tensors):
-        family = _by_names(header) or ("sdxl" if not any("down_blocks.3." in n for n in tensors) else "")
-        return Found("motion", family, "a motion module")
+        return _motion(header)
     for prefix in ("control_model.", ""):
         if header.shape(f"{prefix}input_hint_block.0.weight") or (
             not prefix and header.shape("controlnet_cond_embedding.conv_in.weight")
@@ -111,7 +118,8 @@ def recognise(header: Header) -> Found:
     if any(name.startswith(UNET + "input_blocks.0.") for name in tensors):
         return _checkpoint(header, UNET)
     if any(name.startswith(EMA + "diffusion_modelinput_blocks") for name in tensors):
-        return _checkpoint(header, EMA)
+        said = f"a checkpoint of {FAMILIES[_unet_family(header, EMA)]} with averaged weights only (model_ema)"
+        return Found("other", _unet_family(header, EMA), said)
     for pattern, family, said in _OTHERS:
         if any(re.search(pattern, name) for name in tensors):
             return Found("other", family, said)
@@ -160,7 +168,7 @@ def _lora(header: Header) -> Found:
     family = lora_family(header)
     kind = _algorithm(header.tensors)
     named = f" for {FAMILIES[family]}" if family else ""
-    return Found("lora", family, f"a {kind}{named}")
+    return Found("lora", family, f"{'an' if kind[0] in 'IO' else 'a'} {kind}{named}")
 
 
 def _algorithm(names: Iterable[str]) -> str:
@@ -203,6 +211,18 @@ def _control(header: Header, prefix: str) -> Found:
     if header.shape("add_embedding.linear_1.weight") or header.shape(f"{prefix}label_emb.0.0.weight"):
         family = "sdxl"
     return Found("control", family, "a ControlNet" + (f" for {FAMILIES[family]}" if family else ""))
+
+
+def _motion(header: Header) -> Found:
+    names = header.tensors
+    if any("controlnet_cond_embedding" in name for name in names):
+        return Found("other", "", "a SparseCtrl (a ControlNet with motion modules inside)")
+    if any(".resnets." in name or "input_blocks." in name for name in names):
+        return Found("other", "", "a whole UNet with motion modules inside")
+    if any("motion_modules." not in name for name in names):
+        return Found("other", "", "a set of motion modules with other layers beside them, as PIA has them")
+    family = "" if any("down_blocks.3." in name for name in names) else "sdxl"
+    return Found("motion", family, "a set of motion modules" + (f" for {FAMILIES[family]}" if family else ""))
 
 
 def _checkpoint(header: Header, prefix: str) -> Found:
@@ -255,5 +275,7 @@ def _embedding(header: Header) -> Found:
 def used_as(found: Found) -> str | None:
     """Return the setting that takes a file; None where nothing does."""
     if found.kind == "checkpoint" and found.family not in SUPPORTED:
+        return None
+    if found.kind == "lora" and found.said.split()[1] in UNREAD_LORAS:
         return None
     return USES.get(found.kind) if found.family in ("", *SUPPORTED) else None

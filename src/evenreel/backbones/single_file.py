@@ -20,7 +20,6 @@ from evenreel.backbones import configs, layouts, safetensors_file
 from evenreel.backbones.folder import SCHEMAS, check_unet
 from evenreel.backbones.recognise import (
     CLIP_TEXT,
-    EMA,
     FAMILIES,
     FIRST_XL_TEXT,
     OPEN_CLIP_TEXT,
@@ -155,7 +154,7 @@ class CheckpointFile:
         if known < CLIP_WORDS:
             raise WeightsError(
                 f"{self.path}: its text encoder knows {known} tokens and CLIP's tokenizer has {CLIP_WORDS}; "
-                "name the folder of the tokenizer it was trained with as tokenizer."
+                f"name the folder of the tokenizer it was trained with as {argument('tokenizer')}."
             )
         return clip_tokenizer(padding=self._padding(name))
 
@@ -257,7 +256,7 @@ class CheckpointFile:
         guess = "epsilon" if 0 < deviation <= _V_ABOVE else "v_prediction"
         self.notices.append(
             f"{self.path.name} does not say what it predicts and is taken for {guess}; "
-            "if the result is noise, set prediction_type to the other of epsilon and v_prediction."
+            "if the result is noise, the right prediction type is the other of epsilon and v_prediction."
         )
         return guess
 
@@ -268,17 +267,11 @@ _TEXT = {"sd1": CLIP_TEXT, "sd2": OPEN_CLIP_TEXT, "sdxl": FIRST_XL_TEXT}
 def check_checkpoint(path: Path, found: Found) -> None:
     """Raise WeightsError unless a file is a model that can be edited with: what it is, and what to do."""
     if found.kind == "checkpoint" and found.family in SUPPORTED:
-        header = read_header(path)
-        if header.shape(f"{UNET}input_blocks.0.0.weight") is None and any(
-            n.startswith(EMA) for n in header.tensors
-        ):
-            raise WeightsError(
-                f"{path}: holds only averaged weights (model_ema); use a copy whose weights have their plain names."
-            )
         return
+    if found.said.endswith("(model_ema)"):
+        raise WeightsError(f"{path}: is {found.said}; use a copy whose weights have their plain names.")
     usual = "use " + ", ".join(FAMILIES[family] for family in SUPPORTED)
     advice = {
-        "motion": "use it beside a model",
         "unet": "give the whole checkpoint, or the folder of all parts",
         **{kind: f"give it as {argument(setting)}, beside a model" for kind, setting in USES.items()},
     }

@@ -23,7 +23,7 @@ from evenreel.backbones.tokenizer import open_tokenizer
 from evenreel.backbones.weights import FolderPart, Part, content_fingerprint
 from evenreel.diffusion import ddim
 from evenreel.diffusion.schedule import NoiseSchedule
-from evenreel.errors import WeightsError
+from evenreel.errors import WeightsError, argument
 from evenreel.types import Frames, Latents, PromptEmbeds, PromptRows
 
 _PIXELS_PER_BATCH = 2**19
@@ -58,10 +58,14 @@ class StableDiffusion(Backbone):
         self._vae, self._tokenizer, self._clip_skip = vae, tokenizer, clip_skip
         self._low_memory = preset == "low-memory"
         if vae is None and isinstance(model, CheckpointFile) and not model.has_autoencoder:
-            raise WeightsError(f"{name}: holds no autoencoder; name one as vae, a folder or a file.")
+            raise WeightsError(
+                f"{name}: holds no autoencoder; name one as {argument('vae')}, a folder or a file."
+            )
         layers = model.config("text_encoder").get("num_hidden_layers", 12)
         if not 1 <= clip_skip <= layers:
-            raise WeightsError(f"{name}: its text encoder has {layers} layers, and clip_skip is {clip_skip}.")
+            raise WeightsError(
+                f"{name}: its text encoder has {layers} layers, and {argument('clip_skip')} is {clip_skip}."
+            )
         # without an offset, files of 2022 mean one step; so do diffusers' pipelines read them
         scheduler = {"steps_offset": 1, **model.config("scheduler", "scheduler_config.json")}
         self.schedule = NoiseSchedule.from_config(scheduler)

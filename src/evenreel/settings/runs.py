@@ -219,10 +219,14 @@ class RunSettings:
     control: tuple[ControlUse, ...] | None = None
     adapter: AdapterUse | None = None
     motion: Annotated[
-        str, NotEmpty(), Before("off"), Place(or_packaged=True), Option(MOTION, metavar="NAME|FOLDER|off")
+        str,
+        NotEmpty(),
+        Before("off"),
+        Place(or_packaged=True),
+        Option(MOTION, metavar="NAME|FOLDER|FILE|off"),
     ] = "auto"
-    """Motion modules that let frames agree: `auto` (those packaged for the model, if any), `mini`, a diffusers
-    MotionAdapter folder, a name on the Hugging Face hub, or `off`."""
+    """Motion modules that let frames agree: `auto` (those packaged for the model, if any), `mini`, a file as
+    AnimateDiff has it, a diffusers MotionAdapter folder, a name on the Hugging Face hub, or `off`."""
     motion_window: Annotated[int, Range(2, 1024), Option(MOTION)] = 16
     """Frames that motion modules see together; longer clips pass in overlapping windows of so many."""
     device: Annotated[str, NotEmpty(), Option(MACHINE)] = "auto"

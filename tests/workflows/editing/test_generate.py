@@ -240,7 +240,7 @@ class TestControl:
         assert described["clip"] is None
         assert "control" in record["seconds"]
         off, record = self.edits(*args, control_scale=0.0)
-        assert "control_scale 0 leaves the ControlNet out." in record["warnings"]
+        assert "a control scale of 0 leaves the ControlNet out." in record["warnings"]
         as_they_are, _ = self.edits(*args, control_kind="as-is")
         assert not torch.equal(frames, off)
         assert not torch.equal(frames, as_they_are)

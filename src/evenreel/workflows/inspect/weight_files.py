@@ -14,6 +14,7 @@ from evenreel.adapters.lora_names import slot_of
 from evenreel.adapters.settings import AdapterSettings
 from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
+from evenreel.backbones.embeddings import read_vectors
 from evenreel.backbones.recognise import FAMILIES, recognise, used_as
 from evenreel.backbones.safetensors_file import Header, read_header, sha256
 from evenreel.errors import SettingsError, WeightsError, argument
@@ -39,7 +40,7 @@ class FileDescription:
 
 
 def describe_file(path: str | Path) -> FileDescription:
-    """Say of any safetensors file what it is. Nothing but its header and its hash is read. Raises: WeightsError."""
+    """Say of any safetensors file what it is. Of large files only header and hash are read. Raises: WeightsError."""
     path = expanded(path)
     path = lora_file(path) if path.is_dir() else path
     header = read_header(path)
@@ -52,6 +53,9 @@ def describe_file(path: str | Path) -> FileDescription:
             f"{n} {kind}" for kind, n in Counter(e.dtype for e in header.tensors.values()).items()
         ),
     }
+    if found.kind == "embedding":
+        vectors = read_vectors(header)
+        facts["vectors"] = f"{len(vectors[0])} of {' and '.join(str(v.shape[1]) for v in vectors)} features"
     if found.kind == "lora":
         facts |= _lora_facts(header)
     if found.kind == "adapter":

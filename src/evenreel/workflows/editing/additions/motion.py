@@ -3,17 +3,18 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from evenreel.backbones import Backbone, mini
 from evenreel.backbones.hub import find
 from evenreel.errors import SettingsError, argument
+from evenreel.files import expanded
 from evenreel.hosts.base import Host, TakesMotion
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.folder import MotionFolder, load_motion
 from evenreel.motion.modules import MotionModules
+from evenreel.motion.single_file import MotionFile
 from evenreel.settings.runs import AUTO_HOST
 
 AUTO, OFF, MINI = "auto", "off", "mini"
@@ -58,7 +59,7 @@ class MotionInUse:
             )
         modules.places(backbone.unet)  # made for another model?
         modules.to(backbone.device, backbone.dtype)
-        found_again = str(Path(name).absolute()) if name != MINI and Path(name).is_dir() else name
+        found_again = str(expanded(name).absolute()) if name != MINI and expanded(name).exists() else name
         return cls(modules, found_again, folder.fingerprint, window)
 
     @contextmanager
@@ -110,7 +111,11 @@ def can_move(host: Host) -> bool:
     return isinstance(host, TakesMotion) and host.with_motion
 
 
-def folder_of(name: str, *, download: bool = False) -> MotionFolder:
-    """Find where motion modules lie: `mini`, a folder, or a name on the hub. Raises: WeightsError where there are
-    none."""
+def folder_of(name: str, *, download: bool = False) -> MotionFolder | MotionFile:
+    """Find where motion modules lie: `mini`, a folder, a file, or a name on the hub.
+
+    Raises: WeightsError where there are none.
+    """
+    if name != MINI and expanded(name).is_file():
+        return MotionFile(expanded(name))
     return MotionFolder(mini.MOTION) if name == MINI else find(name, download=download, kind=MotionFolder)

@@ -41,15 +41,15 @@ def notices(
 ) -> Iterator[str]:
     """Yield a sentence for each setting that another one switches off; `inversion` is None where there is none."""
     if guidance_scale == 0:
-        yield "guidance_scale 0 leaves the prompt out: the negative prompt alone decides what is shown"
+        yield "a guidance scale of 0 leaves the prompt out: the negative prompt alone decides what is shown"
     if guidance_scale == 1:
         guides_itself = isinstance(inversion, TellsGuided) and inversion.guided
         if settings.negative_prompt and not guides_itself:
-            yield "guidance_scale 1 switches guidance off, so that the negative prompt does not count"
+            yield "a guidance scale of 1 switches guidance off, so that the negative prompt does not count"
         if occasion.null_texts:
-            yield "guidance_scale 1 leaves no null text to find: the inversion is that of ddim"
+            yield "a guidance scale of 1 leaves no null text to find: the inversion is that of ddim"
         if settings.guidance_interval is not None:
-            yield "guidance_scale 1 switches guidance off, so that its interval does not count"
+            yield "a guidance scale of 1 switches guidance off, so that its interval does not count"
     if not settings.schedule.is_constant and occasion.with_source_prompt:
         yield "a prompt that changes along the clip switches off what compares its words with the source's"
     if isinstance(settings, EditSettings) and not round(settings.strength * steps):
@@ -61,9 +61,9 @@ def notices(
                 if len(settings.control or ()) == 1
                 else f"the ControlNet {shown(control.model)}"
             )
-            yield f"control_scale 0 leaves {which} out"
+            yield f"a control scale of 0 leaves {which} out"
     if settings.adapter is not None and settings.adapter.scale == 0:
-        yield "adapter_scale 0 leaves the adapter out"
+        yield "an adapter scale of 0 leaves the adapter out"
     reason = idle_settings(host, occasion).get("seed")
     if settings.seed and reason and not (inversion is not None and is_random(inversion)):
         yield f"seed {settings.seed} has no effect: {reason}"
