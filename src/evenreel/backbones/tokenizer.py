@@ -26,11 +26,6 @@ def open_tokenizer(folder: Path, vocabulary: int) -> Any:
             if type(error) is Exception:  # which is all that the tokenizers library raises
                 raise ValueError(str(error)) from error
             raise
-    # A tokenizer without its vocabulary loads silently, and turns every prompt into the same two tokens.
-    # numbers may have gaps, and those of the marks around a prompt stand elsewhere in the file
-    numbers = (*tokenizer.get_vocab().values(), *tokenizer("").input_ids)
-    if not 256 < len(tokenizer) <= vocabulary or max(numbers) >= vocabulary:
-        raise WeightsError(f"{folder}: does not fit the text encoder; fetch the model again.")
     marks = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     if not all(isinstance(mark, int) for mark in marks) or not isinstance(
         tokenizer.model_max_length, int | float
@@ -38,6 +33,11 @@ def open_tokenizer(folder: Path, vocabulary: int) -> Any:
         raise WeightsError(
             f"{folder}: says nothing usable of its marks or its length; fetch the model again."
         )
+    # A tokenizer without its vocabulary loads silently, and turns every prompt into the same two tokens.
+    # numbers may have gaps, and those of the marks around a prompt stand elsewhere in the file
+    numbers = (*tokenizer.get_vocab().values(), *tokenizer("").input_ids)
+    if not 256 < len(tokenizer) <= vocabulary or max(numbers) >= vocabulary:
+        raise WeightsError(f"{folder}: does not fit the text encoder; fetch the model again.")
     return tokenizer
 
 
