@@ -44,7 +44,7 @@ def read_embedding(path: str | Path, widths: Sequence[int], token: str | None = 
 
 
 def read_vectors(header: Header) -> list[Tensor]:
-    """The vectors of an embedding's file for each text encoder, (vectors features). Raises: WeightsError.
+    """Return the vectors of an embedding's file for each text encoder, (vectors features). Raises: WeightsError.
 
     Checked is all that does not depend on a model.
     """
