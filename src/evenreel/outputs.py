@@ -16,7 +16,7 @@ import hashlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +135,7 @@ def _let_go(lock: FileLock) -> None:
 
 
 @contextmanager
-def locked(final: Path, *, patience: float = MOMENT, names: bool = False) -> Iterator[None]:
+def locked(final: Path, *, patience: float = MOMENT, names: bool = False) -> Generator[None]:
     """Keep other jobs on this machine from writing `final`; OutputError where one does for longer than `patience`.
 
     With `names`, from renaming what is called like it.
@@ -159,7 +159,7 @@ def locked(final: Path, *, patience: float = MOMENT, names: bool = False) -> Ite
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
+def signals_held() -> Generator[None]:
     """Let signals that would end the program wait until the block is left."""
     if threading.current_thread() is not threading.main_thread():  # which alone gets signals
         yield

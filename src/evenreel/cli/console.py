@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,7 @@ def show_warnings() -> None:
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
+def _without_warnings() -> Generator[None]:
     library = logging.getLogger("evenreel")
     before = library.level
     library.setLevel(logging.ERROR)
@@ -93,7 +93,7 @@ def print_json(values: Mapping[str, object]) -> None:
 
 
 @contextmanager
-def shown_progress(quiet: bool, as_json: bool = False) -> Iterator[Progress]:
+def shown_progress(quiet: bool, as_json: bool = False) -> Generator[Progress]:
     """Show bars with the time left on a terminal, one plain line for each finished stage elsewhere, nothing when
     quiet."""
     if as_json:
@@ -109,7 +109,7 @@ def shown_progress(quiet: bool, as_json: bool = False) -> Iterator[Progress]:
 
 
 @contextmanager
-def _bars() -> Iterator[Progress]:
+def _bars() -> Generator[Progress]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

@@ -70,7 +70,7 @@ class Lpips(nn.Module):
     def features(self, frames: Frames) -> list[Float[Tensor, "frames _ _ _"]]:
         """Return activations of the five layers, at each place scaled to length one."""
         x = (2 * frames.to(self.shift.device) - 1 - self.shift) / self.scale
-        found = []
+        found: list[Tensor] = []
         for k, convolution in enumerate(self.convolutions):
             if k in POOLED:
                 x = functional.max_pool2d(x, 3, 2)

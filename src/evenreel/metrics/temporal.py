@@ -44,7 +44,7 @@ def warp_similarities(frames: Frames, flow: Flow, visible: Visible) -> Chosen:
     """Return the SSIM of each frame and the next one brought back, at each visible place with its window in the
     picture."""
     inner = slice(SSIM_RADIUS, -SSIM_RADIUS)
-    back, found = warp_back(frames[1:], flow), []
+    back, found = warp_back(frames[1:], flow), list[Tensor]()
     for i in range(len(flow)):  # a pair at a time: maps in double precision take much memory
         similarity = ssim_map(back[i : i + 1], frames[i : i + 1]).mean(1, keepdim=True)
         found.append(similarity[visible[i : i + 1, :, inner, inner]])

@@ -12,7 +12,7 @@ Rates of matrix products, GFLOP/s of one thread, as measured:
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import lru_cache
 from math import inf
@@ -110,7 +110,7 @@ def _seconds(size: int, dtype: torch.dtype, device: torch.device) -> float:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def _one_thread() -> Generator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

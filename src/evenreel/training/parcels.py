@@ -33,7 +33,7 @@ def joined(folder: Path, name: str) -> dict[str, Tensor]:
     sums = _sums(folder).get(name)
     if not sums:
         raise WeightsError(f"{folder} holds no weights of {name}; fetch its {SUMS} and all files again.")
-    parts = []
+    parts: list[bytes] = []
     for number, expected in enumerate(sums):
         path = folder / f"{name}.{number}"
         part = path.read_bytes() if path.exists() else b""

@@ -7,7 +7,7 @@ moment at which the learning rate begins to fall, from where a training can be l
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ class StateFiles:
         self._damaged: set[Path] = set()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Generator[None]:
         """Keep every other training out of the folder's part while inside. Raises: OutputError when one is at work."""
         lock = FileLock(self.folder / f".{self.name}.lock")
         try:

@@ -20,7 +20,7 @@ BACKGROUNDS = ("grass", "sand", "water", "night sky", "snow", "bricks", "wood", 
 STYLES = ("none", "pixel art", "pencil sketch", "poster")
 MOTIONS = ("resting", "sliding", "rolling", "bouncing")
 
-ATTRIBUTES = {
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "shape": SHAPES,
     "colour": COLOURS,
     "texture": TEXTURES,

@@ -1,5 +1,7 @@
 """Looks of the whole picture, as functions of its frames (frames 3 height width, in [0, 1])."""
 
+from collections.abc import Callable
+
 import torch
 from torch.nn import functional
 
@@ -38,7 +40,7 @@ def poster(frames: Frames) -> Frames:
     return ((frames - grey) * 1.5 + level).clamp(0, 1)
 
 
-STYLE = {
+STYLE: dict[str, Callable[[Frames], Frames]] = {
     "none": lambda frames: frames,
     "pixel art": pixel_art,
     "pencil sketch": pencil_sketch,

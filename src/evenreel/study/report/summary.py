@@ -70,7 +70,7 @@ def _items(
     lines: Lines,
     prints: Mapping[str, str],
 ) -> dict[tuple[int, int], Mapping[str, Any]]:
-    found = {}
+    found: dict[tuple[int, int], Mapping[str, Any]] = {}
     for item in items_of(settings, experiment, condition):
         if line := lines.get(item.key(prints)):
             found[item.clip, item.seed] = line

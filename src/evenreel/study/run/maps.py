@@ -41,8 +41,8 @@ class _Looking:
     size: tuple[int, int] = (0, 0)
     timestep: int | None = None
     """Of the noise prediction at hand; None before the sampling."""
-    sums: dict[int, Tensor] = field(default_factory=dict)
-    counts: dict[int, int] = field(default_factory=dict)
+    sums: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
+    counts: dict[int, int] = field(default_factory=dict[int, int])
 
     def begin(self, timestep: int, latents: Latents) -> None:
         self.timestep, self.frames, self.size = timestep, len(latents), (latents.shape[2], latents.shape[3])

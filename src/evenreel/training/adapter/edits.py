@@ -12,7 +12,7 @@ is the clip itself, under a caption of its own: an edit that asks for nothing mu
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -179,7 +179,7 @@ class _SideBySide(MotionWindows):
         return [motion_windows.Window(tuple(range(frames)), (1.0,) * frames)]
 
     @contextmanager
-    def passing(self, frames: int) -> Iterator[None]:
+    def passing(self, frames: int) -> Generator[None]:
         """Let the modules work inside."""
         with super().passing(frames // self.groups):
             yield

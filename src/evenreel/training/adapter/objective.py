@@ -1,6 +1,6 @@
 """What an adapter can learn from, behind one switch: noise in clips, as published, or edits and their right answers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 
 from torch import nn
@@ -37,7 +37,7 @@ def training_in(
     settings: Objective,
     modules: MotionModules | None = None,
     control: ControlNet | None = None,
-) -> Iterator[nn.Module]:
+) -> Generator[nn.Module]:
     """Put the adapter into the model's layers, with gradients, while inside; afterwards the model is as it was.
 
     Motion `modules`, if there are some, are at work in the edits that it learns from, a ControlNet where it learns from

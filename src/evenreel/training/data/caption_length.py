@@ -29,7 +29,7 @@ def tokens_in(text: str) -> int:
 
 def too_long(captions: Iterable[tuple[str, str]]) -> list[Cut]:
     """Return those of (clip, caption) that have more tokens than are read."""
-    found = []
+    found: list[Cut] = []
     for clip, caption in captions:
         # a token holds at least a byte, and only what has more bytes need be looked at
         if (

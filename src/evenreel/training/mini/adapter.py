@@ -1,6 +1,6 @@
 """An adapter for a mini model, trained on edits of scenes that are rendered meanwhile."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +79,7 @@ def world_adapter(
     processes: Processes,
     *,
     batch: int,
-) -> Iterator[WorldAdapter]:
+) -> Generator[WorldAdapter]:
     """Put an adapter into the model, with its training in `folder`, while inside. `batch` counts clips of a step."""
     assert isinstance(settings.loss, EditLossSettings)
     adapter = Adapter.of(backbone, settings.adapter, generator=random.generator(settings.seed))

@@ -39,7 +39,7 @@ class Batch:
             progress(f"rows: {news}" if news else "rows", finished, total)
 
         told()
-        missing = []
+        missing: list[Row] = []
         for row in self.rows:
             if not self.again and is_made(row):
                 finished += 1

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -192,7 +192,7 @@ def _check_same(source: Path, digest: str) -> None:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def _threads(count: int) -> Generator[None]:
     """Sums are split between threads, so another number of them gives other last digits, and then other frames."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, min(count, os.cpu_count() or 1)))

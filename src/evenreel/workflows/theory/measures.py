@@ -1,7 +1,7 @@
 """The corrected bounds of the theory on the features, latents and errors of a real inversion."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -204,7 +204,7 @@ def _filtered_run(run: Run, lipschitz: list[float], settings: BilateralInversion
 
 
 @contextmanager
-def _outputs_kept(unet: Any, kept: dict[str, Tensor]) -> Iterator[None]:
+def _outputs_kept(unet: Any, kept: dict[str, Tensor]) -> Generator[None]:
     """Keep what the decoder's self-attentions give, while inside."""
     with ExitStack() as stack:
         for name in layers.decoder_self_attentions(unet):

@@ -30,6 +30,7 @@ from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.shards import ShardedData
 from evenreel.training.loop import Training
 from evenreel.training.processes import Processes
+from evenreel.types import Pixels
 from evenreel.video import Clip, load, probe
 from evenreel.video.strip import film_strip
 from evenreel.workflows.editing.additions.motion import MotionInUse
@@ -190,7 +191,7 @@ def _validate(
     out: Path, settings: AdapterTrainingSettings, validation: Validation, clip: Clip, step: int
 ) -> None:
     """Edit the clip without the adapter and with it; a film strip of source, both edits."""
-    edits = []
+    edits: list[Pixels] = []
     # In a model of its own: the one that is trained has the adapter in it.
     fresh = load_backbone(settings.model, device=settings.device)
     for adapter in (None, AdapterUse(file=str(out / "last.safetensors"))):

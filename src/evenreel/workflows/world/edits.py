@@ -1,7 +1,7 @@
 """Edits of the world's clips, whose right answer is known, and everything that can be measured of one."""
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -191,7 +191,7 @@ class _Watched:
         return tells_relative(self.host)
 
     @contextmanager
-    def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:
+    def attach(self, backbone: Backbone, job: EditJob) -> Generator[Session]:
         with self.host.attach(backbone, job) as session:
             yield _WatchedSession(session, self.watch)
 

@@ -1,6 +1,6 @@
 """An adapter in an edit: opened and checked before the long work, shown the source's frames, attached for sampling."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +68,7 @@ class AdapterInUse:
             self._seen.append(self.clip.frame_tokens(frames))
 
     @contextmanager
-    def attached(self, backbone: Backbone) -> Iterator[PrefixOf]:
+    def attached(self, backbone: Backbone) -> Generator[PrefixOf]:
         """Put it to work in the model while inside; yields what puts its tokens in front of prompts."""
         hidden = self._seen.tensor()[self.part or slice(None)] if len(self._seen) else None
         with self.adapter.attach(

@@ -1,6 +1,6 @@
 """What is put on top of a model for a run: LoRAs, embeddings, and how prompts are read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ class Additions:
         return cls(found, tuple(words), syntax, tuple(notices))
 
     @contextmanager
-    def at_work(self, backbone: Backbone) -> Iterator[None]:
+    def at_work(self, backbone: Backbone) -> Generator[None]:
         """Put everything in its place in the model while inside."""
         with ExitStack() as stack:
             text = backbone.text

@@ -1,6 +1,6 @@
 """Motion modules in an edit or a clip made from text: opened and checked before the long work, attached throughout."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +65,7 @@ class MotionInUse:
     @contextmanager
     def attached(
         self, backbone: Backbone, timesteps: Sequence[int], apart: frozenset[int] = frozenset()
-    ) -> Iterator[MotionWindows]:
+    ) -> Generator[MotionWindows]:
         """Put them into the model while inside, at work in calls that say so; `timesteps` are those of the run,
         descending.
 

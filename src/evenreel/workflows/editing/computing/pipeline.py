@@ -4,7 +4,7 @@ Memory is bounded by windows of frames: what is as long as the clip goes to disk
 by one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -227,7 +227,7 @@ class Pipeline(Stages):
         prompt_embeds: PromptEmbeds,
         negative_prompt_embeds: PromptEmbeds,
         motion: MotionWindows | None,
-    ) -> Iterator[tuple[PrefixOf | None, Inverted]]:
+    ) -> Generator[tuple[PrefixOf | None, Inverted]]:
         """The adapter at work and the clip inverted, in the order that the adapter wants."""
         inverted = self._inverted(latents, prompt_embeds, negative_prompt_embeds, motion)
         with ExitStack() as stack:
@@ -245,7 +245,7 @@ class Pipeline(Stages):
         prompt_embeds: PromptEmbeds,
         negative_prompt_embeds: PromptEmbeds,
         motion: MotionWindows | None,
-    ) -> Iterator[Inverted]:
+    ) -> Generator[Inverted]:
         settings, backbone = self.settings, self.backbone
         with ExitStack() as stack:
             with self.stopwatch.stage("invert"), inverting(self.host, backbone, len(latents)) as together:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -110,7 +110,7 @@ class Stages:
     """What of the settings has no effect, or less of one than may be thought; a sentence each, for the record."""
 
     @contextmanager
-    def completed(self) -> Iterator[None]:
+    def completed(self) -> Generator[None]:
         """Put the model's LoRAs and embeddings to work while inside."""
         with nullcontext() if self.additions is None else self.additions.at_work(self.backbone):
             yield
@@ -188,7 +188,7 @@ class Stages:
             self.notice(f"of the control's {there} frames, the first {count} are shown")
 
     @contextmanager
-    def adapted(self) -> Iterator[PrefixOf | None]:
+    def adapted(self) -> Generator[PrefixOf | None]:
         """Put the adapter, if there is one, to work in the model while inside; yields what goes in front of prompts."""
         if self.adapter is None:
             yield None
@@ -224,7 +224,7 @@ class Stages:
         return Prompts(source=source, edit=shown[0]) if len(shown) == 1 else None
 
     @contextmanager
-    def moved(self, apart: frozenset[int] = frozenset()) -> Iterator[MotionWindows | None]:
+    def moved(self, apart: frozenset[int] = frozenset()) -> Generator[MotionWindows | None]:
         """Put the motion modules, if there are some, into the model while inside: in the inversion and the sampling.
 
         Frames in `apart` pass by themselves.

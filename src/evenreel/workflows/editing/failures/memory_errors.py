@@ -1,6 +1,6 @@
 """Running out of memory, said as advice."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -16,7 +16,7 @@ BATCH_IS_MEMORY = ("frame", "text2video_zero")
 @contextmanager
 def memory_errors_explained(
     host: str | None = None, inversion: str | None = None, dtype: str = "auto", device: str = "auto"
-) -> Iterator[None]:
+) -> Generator[None]:
     """Turn running out of memory into advice: for a run of `host`, if there is one, with these settings."""
     try:
         yield

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,7 +139,7 @@ class Keeping:
     @contextmanager
     def inverted(
         self, source: SourceClip, inversion: Inversion, host: Host, decides: Mapping[str, Any]
-    ) -> Iterator[Inverted]:
+    ) -> Generator[Inverted]:
         """Return the clip inverted: as found, or made and kept. `decides` is what else it depends on."""
         key = inversions.key_of({**decided(source, inversion, host), **decides})
         self.job.state.inversion = key

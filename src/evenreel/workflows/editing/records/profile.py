@@ -1,7 +1,7 @@
 """Where the time of an edit went: seconds of its stages, and what the networks computed in each."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,7 +66,7 @@ class Profile:
         return {"stages": stages, "total": total}
 
     @contextmanager
-    def follow(self, network: nn.Module) -> Iterator[None]:
+    def follow(self, network: nn.Module) -> Generator[None]:
         """Count what passes through a network while inside; the first time of each shape, also its operations."""
         counters: list[tuple[object, FlopCounterMode | None, Computed]] = []
 
@@ -102,7 +102,7 @@ class Profile:
 
 
 @contextmanager
-def metered(backbone: Backbone, stopwatch: Stopwatch) -> Iterator[Profile]:
+def metered(backbone: Backbone, stopwatch: Stopwatch) -> Generator[Profile]:
     """Count while inside. Numbers that the networks give are the same, bit for bit."""
     profile = Profile(stopwatch)
     with stopwatch.stage("load"):

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -18,16 +18,16 @@ class Stopwatch:
     """Adds up seconds under the names of stages."""
 
     device: torch.device
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
     """Of the clock."""
-    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict[str, float])
     """Of all processors that the process kept busy."""
     running: str | None = None
     """The stage at hand; None between stages."""
     _since: tuple[float, float] = (0.0, 0.0)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Generator[None]:
         """Time what happens inside, also when it fails; a name met again is added to.
 
         A stage inside another is not a part of it: the outer one waits.

@@ -1,6 +1,6 @@
 """What callers from Python may hand over, or may have set up, and what must be as expected before work begins."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,7 +43,7 @@ def check_backbone(backbone: Any) -> None:
 
 
 @contextmanager
-def own_numbers() -> Iterator[None]:
+def own_numbers() -> Generator[None]:
     """Compute as the settings say, whatever modes of PyTorch the caller is in.
 
     Inference mode and autocast are left while inside. Raises: SettingsError where PyTorch's defaults, which belong to
