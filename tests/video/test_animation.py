@@ -95,6 +95,10 @@ def test_gifs_keep_the_length_of_fast_clips(tmp_path, rate):
         writer.write(frames[:30])
         writer.write(frames[30:])
     clip = load(tmp_path / "a.gif")
+    assert writer.held_count == len(clip.frames)
+    told = [f"so it holds {len(clip.frames)} of the 60 frames" in warning for warning in writer.warnings]
+    assert told == ([True] if rate > 50 else [])
+    assert len(clip.frames) == 60 or rate > 50
     assert float(clip.end_time) == pytest.approx(60 / float(rate), abs=0.011)
     gaps = [b - a for a, b in zip(clip.timestamps, clip.timestamps[1:], strict=False)]
     assert min(gaps) >= Fraction(2, 100)

@@ -152,14 +152,16 @@ def test_14_rotation_and_mirror(tmp_path, name, display, names):
 
 
 @pytest.mark.parametrize("second", [(32, 32), (128, 96), (48, 64)])
-def test_15_resolution_change_mid_stream(tmp_path, second):
+def test_15_resolution_change_mid_stream(tmp_path, caplog, second):
     parts = [
         write_clip(tmp_path / f"{index}.ts", smooth(5, *size), options={"preset": "ultrafast", "bf": "0"})
         for index, size in enumerate([(64, 48), second])
     ]
     path = tmp_path / "a.ts"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
-    clip = load(path)
+    with caplog.at_level("WARNING", "evenreel"):
+        clip = load(path)
+    assert f"size at frame 5, from 64 x 48 to {second[0]} x {second[1]}; all are scaled" in caplog.text
     assert clip.frames.shape == (10, 48, 64, 3)
     assert all(later > earlier for earlier, later in zip(clip.timestamps, clip.timestamps[1:], strict=False))
     assert psnr(clip.frames[:5], load(parts[0]).frames) > 60

@@ -4,7 +4,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
+from PIL import Image
 
 from evenreel.video import VideoWriter, WriteSettings, open_clip
 from video.making import moving, write_clip
@@ -124,6 +126,28 @@ def test_streams_that_stay_behind_are_said_once(tmp_path):
         "not carried over: 1 subtitle track."
         in rewrite(with_subtitle(tmp_path), tmp_path / "b.mp4").warnings[0]
     )
+
+
+@pytest.mark.parametrize("transparent", [True, False])
+@pytest.mark.parametrize("kind", ["images", "animation", "video"])
+def test_transparency_that_is_lost_is_said_once(tmp_path, caplog, kind, transparent):
+    pictures = [np.full((48, 64, 4), (60 * index, 90, 120, 255), np.uint8) for index in range(4)]
+    pictures[2][:8, :8, 3] = 100 if transparent else 255
+    if kind == "video":
+        source = write_clip(tmp_path / "s.mov", pictures, codec="qtrle", pixel_format="argb", matrix=None)
+    elif kind == "animation":
+        source, images = tmp_path / "s.webp", [Image.fromarray(picture) for picture in pictures]
+        images[0].save(source, save_all=True, append_images=images[1:], lossless=True)
+    else:
+        source = tmp_path / "images"
+        source.mkdir()
+        for index, picture in enumerate(pictures):
+            Image.fromarray(picture).save(source / f"{index}.png")
+    stream = open_clip(source, window=2)
+    with caplog.at_level("WARNING", "evenreel"):
+        for _ in range(2):
+            assert sum(len(pixels) for pixels, _ in stream) == 4
+    assert len(stream.warnings) == caplog.text.count("hold no transparency") == int(transparent)
 
 
 def test_odd_sizes_that_do_not_play_everywhere_are_said(tmp_path):

@@ -37,8 +37,10 @@ def guess_matrix(frame: av.video.frame.VideoFrame) -> int:
 
 def to_rgb(
     frame: av.video.frame.VideoFrame, width: int, height: int, background: tuple[int, int, int]
-) -> Pixels:
-    """Return one frame scaled to `width` x `height`, as (1, height, width, 3); transparency lies on `background`."""
+) -> tuple[Pixels, bool]:
+    """Return one frame scaled to `width` x `height`, as (1, height, width, 3), and whether parts of it were
+    transparent, which lie on `background`.
+    """
     matrix, levels = frame.colorspace, frame.color_range
     if not frame.format.is_rgb and matrix not in KNOWN_MATRICES + FOREIGN_MATRICES:
         frame.colorspace = BT2020 if matrix == BT2020_CONSTANT else guess_matrix(frame)
@@ -47,14 +49,13 @@ def to_rgb(
     try:
         if is_hdr(frame):
             deep = _reformat(frame, width, height, "rgb48le")
-            return tone_map(torch.from_numpy(deep.astype(np.int32)), frame.color_trc, frame.color_primaries)[
-                None
-            ]
+            levels_of_light = torch.from_numpy(deep.astype(np.int32))
+            return tone_map(levels_of_light, frame.color_trc, frame.color_primaries)[None], False
         if has_alpha(frame):
             rgba = torch.from_numpy(_reformat(frame, width, height, "rgba"))
             rgba[..., :3] = _as_bt709(rgba[..., :3], frame)
-            return composite(rgba, background)[None]
-        return _as_bt709(torch.from_numpy(_reformat(frame, width, height, "rgb24")), frame)[None]
+            return composite(rgba, background)[None], is_transparent(rgba)
+        return _as_bt709(torch.from_numpy(_reformat(frame, width, height, "rgb24")), frame)[None], False
     finally:
         frame.colorspace, frame.color_range = matrix, levels
 
@@ -70,6 +71,11 @@ def _as_bt709(
     if differs(frame.color_primaries, frame.color_trc):
         return to_bt709(pixels, frame.color_primaries, frame.color_trc)
     return pixels
+
+
+def is_transparent(rgba: torch.Tensor) -> bool:
+    """Return whether any of (..., 4) pixels lets something shine through."""
+    return bool((rgba[..., 3] < 255).any())
 
 
 def composite(rgba: torch.Tensor, background: tuple[int, int, int]) -> torch.Tensor:

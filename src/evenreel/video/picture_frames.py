@@ -1,6 +1,7 @@
 """Frames of images, of folders of them and of animations, as pixels."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,35 +13,44 @@ from evenreel.errors import ClipError, argument
 from evenreel.files import shown
 from evenreel.types import Pixels
 from evenreel.video import animation, images
-from evenreel.video.colour import composite
+from evenreel.video.colour import composite, is_transparent
 from evenreel.video.info import Leave, ReadSettings, VideoInfo
 from evenreel.video.pictures import opened_picture
 from evenreel.video.profiles import to_srgb
 
 
-def still(info: VideoInfo, settings: ReadSettings, index: int) -> tuple[Pixels, Fraction, Fraction]:
-    """Read image number `index`, upright RGB, (1, height, width, 3), with its start and end in seconds."""
+@dataclass(frozen=True)
+class Picture:
+    """One upright RGB frame, (1, height, width, 3), shown from `start` to `end` (exact seconds)."""
+
+    pixels: Pixels
+    start: Fraction
+    end: Fraction
+    transparent: bool = False
+    """Whether parts of it were transparent, and lie on a background now."""
+
+
+def still(info: VideoInfo, settings: ReadSettings, index: int) -> Picture:
+    """Read image number `index`."""
     file = info.images[index]
-    pixels = _read(file, settings)
+    pixels, transparent = _read(file, settings)
     if pixels.shape[1:3] != (info.height, info.width):
         raise ClipError(
             f"{shown(file)} is now {pixels.shape[2]} x {pixels.shape[1]} pixels and was "
             f"{info.width} x {info.height}; leave the folder alone while it is read."
         )
-    return pixels, index / settings.image_rate, (index + 1) / settings.image_rate
+    return Picture(pixels, index / settings.image_rate, (index + 1) / settings.image_rate, transparent)
 
 
-def _read(file: Path, settings: ReadSettings) -> Pixels:
-    """One image, upright, as (1, height, width, 3); ClipError where it is damaged."""
+def _read(file: Path, settings: ReadSettings) -> tuple[Pixels, bool]:
+    """One image, upright, as (1, height, width, 3), and whether parts are transparent; ClipError where damaged."""
     images.header(file, settings)  # the size is checked again: a file may change between a probe and a read
     with opened_picture(file) as image:
         return _as_pixels(image, settings)
 
 
-def animated(
-    info: VideoInfo, settings: ReadSettings, leave: Leave
-) -> Iterator[tuple[Pixels, Fraction, Fraction]]:
-    """Yield all frames, (1, height, width, 3), with their start and end in seconds.
+def animated(info: VideoInfo, settings: ReadSettings, leave: Leave) -> Iterator[Picture]:
+    """Yield all frames.
 
     Raises ClipError where the file is damaged, or ends, unless that is allowed: the clip then ends there too.
     """
@@ -50,10 +60,10 @@ def animated(
         with opened_picture(info.path) as image:
             for number in animation.numbers(image):
                 lasts = animation.lasts(image, number)
-                pixels = _as_pixels(image, settings)
+                pixels, transparent = _as_pixels(image, settings)
                 if pixels.shape[1:3] != (info.height, info.width):
                     raise ClipError(f"{shown(info.path)} has changed; leave the file alone while it is read.")
-                yield pixels, start, start + lasts
+                yield Picture(pixels, start, start + lasts, transparent)
                 start += lasts
                 done += 1
     except ClipError as error:
@@ -65,16 +75,16 @@ def animated(
         ) from error
 
 
-def _as_pixels(image: Image.Image, settings: ReadSettings) -> Pixels:
-    """An open image, upright, in sRGB, on the background, as (1, height, width, 3)."""
+def _as_pixels(image: Image.Image, settings: ReadSettings) -> tuple[Pixels, bool]:
+    """An open image, upright, in sRGB, on the background, as (1, height, width, 3), and whether it shows through."""
     profile = image.info.get("icc_profile")
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I") or upright.mode == "F":
         # 16-bit grey: Pillow would clip it at 255 instead of scaling it
         grey = np.asarray(upright).astype(np.float64)
         levels = np.rint(grey.clip(0, 65535) / 257).astype(np.uint8)
-        return torch.from_numpy(np.repeat(levels[..., None], 3, axis=-1))[None]
+        return torch.from_numpy(np.repeat(levels[..., None], 3, axis=-1))[None], False
     if upright.has_transparency_data:
-        rgba = to_srgb(upright.convert("RGBA"), profile)
-        return composite(torch.from_numpy(np.array(rgba)), settings.background)[None]
-    return torch.from_numpy(np.array(to_srgb(upright, profile).convert("RGB")))[None]
+        rgba = torch.from_numpy(np.array(to_srgb(upright.convert("RGBA"), profile)))
+        return composite(rgba, settings.background)[None], is_transparent(rgba)
+    return torch.from_numpy(np.array(to_srgb(upright, profile).convert("RGB")))[None], False

@@ -1,8 +1,8 @@
 """Clips as windows of upright RGB frames with exact timestamps, in constant memory; or whole, in memory."""
 
+import logging
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 
 import av.error
@@ -19,20 +19,20 @@ from evenreel.video.colour import to_rgb
 from evenreel.video.decode import Decoder, TimedFrame
 from evenreel.video.info import Leave, ReadSettings, VideoInfo
 from evenreel.video.orientation import Orientation
+from evenreel.video.picture_frames import Picture
 from evenreel.video.probe import probe
 from evenreel.video.source import reason_of
 
 DEFAULTS = ReadSettings()
 NONE = Leave()
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One upright RGB frame, (1, height, width, 3), shown from `start` to `end` (exact seconds)."""
-
-    pixels: Pixels
-    start: Fraction
-    end: Fraction
+log = logging.getLogger(__name__)
+_TRANSPARENT = (
+    "{name}: parts of it are transparent, and lie on a background, for results hold no transparency."
+)
+_RESIZED = (
+    "{name}: pictures change their size at frame {at}, from {first[0]} x {first[1]} to {now[0]} x {now[1]}; all are "
+    "scaled to the first."
+)
 
 
 class FrameStream:
@@ -65,7 +65,7 @@ class FrameStream:
         self.frame_count: int | None = None
         self.end_time: Fraction | None = None
         self.warnings: tuple[str, ...] = ()
-        """What people should know of the frames that were read, one sentence each."""
+        """What people should know of the frames that were read, one sentence each; logged as well."""
         self.damaged: tuple[int, ...] = ()
         """Numbers of the frames at which damage was found, where that is allowed."""
 
@@ -102,7 +102,9 @@ class FrameStream:
         if self.info.is_images:
             return [index / self.settings.image_rate for index in range(len(self.info.images))]
         if self.info.container == animation.CONTAINER:
-            return [start for _, start, _ in picture_frames.animated(self.info, self.settings, self.leave)]
+            return [
+                picture.start for picture in picture_frames.animated(self.info, self.settings, self.leave)
+            ]
         return [timed.start for timed in self._decoded()]
 
     def pick(self, numbers: Collection[int]) -> Iterator[tuple[int, Pixels]]:
@@ -117,6 +119,8 @@ class FrameStream:
         seen = 0
         for index, picture in self._numbered():
             seen = index + 1
+            if picture.transparent:
+                self._warn(_TRANSPARENT.format(name=shown(self.info.path)))
             yield picture
             if seen == self.end:
                 return
@@ -130,33 +134,49 @@ class FrameStream:
         if self.info.is_images:
             self._seen = len(self.info.images)
             for index in range(self.start, self._seen) if wanted is None else sorted(wanted):
-                yield index, Picture(*picture_frames.still(self.info, self.settings, index))
+                yield index, picture_frames.still(self.info, self.settings, index)
             return
         if self.info.container == animation.CONTAINER:
             shown_frames = picture_frames.animated(self.info, self.settings, self.leave)
             for index, shown_frame in enumerate(shown_frames):
                 self._seen = index + 1
                 if index >= self.start if wanted is None else index in wanted:
-                    yield index, Picture(*shown_frame)
+                    yield index, shown_frame
             return
         frames = self._decoded()
         orientation = self.info.orientation
         # every frame takes the size of the first, also after a change of resolution mid-stream
         width, height = orientation.size(self.info.width, self.info.height)
+        stored: tuple[int, int] | None = None
         for index, timed in enumerate(frames):
             self._seen = index + 1
+            size = timed.frame.width, timed.frame.height
+            stored = stored or size
             if index >= self.start if wanted is None else index in wanted:
-                pixels = self._rgb(index, timed.frame, width, height)
-                yield index, Picture(upright(pixels, orientation).contiguous(), timed.start, timed.end)
+                if size != stored:
+                    self._warn(_RESIZED.format(name=shown(self.info.path), at=index, now=size, first=stored))
+                pixels, transparent = self._rgb(index, timed.frame, width, height)
+                pixels = upright(pixels, orientation).contiguous()
+                yield index, Picture(pixels, timed.start, timed.end, transparent)
 
     def _decoded(self) -> Iterator[TimedFrame]:
         decoder = Decoder(self.info, self.settings, self.leave)
         try:
             yield from decoder.frames()
         finally:
-            self.warnings, self.damaged = decoder.warnings, tuple(sorted(set(decoder.damaged)))
+            self.damaged = tuple(sorted(set(decoder.damaged)))
+            self._warn(*decoder.warnings)
 
-    def _rgb(self, index: int, frame: av.video.frame.VideoFrame, width: int, height: int) -> Pixels:
+    def _warn(self, *warnings: str) -> None:
+        """Log what is new; a clip is read several times, and of each kind of warning the first will do."""
+        for warning in warnings:
+            if warning not in self.warnings:
+                self.warnings = (*self.warnings, warning)
+                log.warning("%s", warning)
+
+    def _rgb(
+        self, index: int, frame: av.video.frame.VideoFrame, width: int, height: int
+    ) -> tuple[Pixels, bool]:
         try:
             return to_rgb(frame, width, height, self.settings.background)
         except av.error.FFmpegError as error:

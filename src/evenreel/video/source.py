@@ -15,6 +15,7 @@ import av.stream
 from evenreel.errors import ClipError
 from evenreel.files import shown
 from evenreel.video.info import ReadSettings
+from evenreel.video.structure import lacks_index
 
 DEMUXERS = (
     "mov",
@@ -120,6 +121,11 @@ def opened(path: Path, settings: ReadSettings) -> Iterator[av.container.InputCon
             },
         )
     except (av.error.FFmpegError, ValueError, OverflowError, MemoryError) as error:
+        if lacks_index(path):
+            raise ClipError(
+                f"{shown(path)} was cut off before its index (moov) was written, without which no frame can be found; "
+                "copy or download it again, or have a recovery tool rebuild the index from another clip of that camera."
+            ) from error
         raise ClipError(
             f"{shown(path)} is not a video that can be read ({reason_of(error)}); "
             "give an mp4, mov, mkv, webm, avi or gif file, or a folder of images."

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+FIRST_BOXES = (b"ftyp", b"wide", b"mdat", b"free", b"skip")
+"""With which MP4 and QuickTime files begin that may have their index at the end."""
+MOST_BOXES = 10_000
 EBML_HEADER, SEGMENT = 0x1A45DFA3, 0x18538067
 
 
@@ -22,6 +25,29 @@ def missing_bytes(path: Path, container: str) -> int | None:
     except OSError:
         return None
     return None if announced is None else max(0, announced - path.stat().st_size)
+
+
+def lacks_index(path: Path) -> bool:
+    """Return whether a file is an MP4 or QuickTime one that ends before its index (`moov`), which recorders write last.
+
+    Boxes are those of ISO/IEC 14496-12; only their heads are read.
+    """
+    seen: list[bytes] = []
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            while file.tell() + 8 <= size and len(seen) < MOST_BOXES:
+                begins, head = file.tell(), file.read(8)
+                length = int.from_bytes(head[:4], "big")
+                seen.append(head[4:])
+                if length == 1:
+                    length = int.from_bytes(file.read(8), "big")
+                if length < 8:
+                    break  # to the end of the file
+                file.seek(begins + length)
+    except OSError:
+        return False
+    return bool(seen) and seen[0] in FIRST_BOXES and b"moov" not in seen
 
 
 def _matroska(file: BinaryIO) -> int | None:

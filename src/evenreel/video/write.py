@@ -88,6 +88,8 @@ class VideoWriter:
         self._finished = False
         self.frame_count = 0
         """Frames written so far."""
+        self.held_count = 0
+        """Frames that the result holds, known once it is finished: a GIF may show fewer than were written."""
 
     def __enter__(self) -> "VideoWriter":
         if self._outputs is None:
@@ -162,13 +164,22 @@ class VideoWriter:
             if not self._finished:
                 self._sink.finish()
                 self._finished = True
+                self.held_count = self._sink.written.frame_count
                 self._warn(self._sink.written.warnings)
+                if self.held_count < self.frame_count:
+                    self._warn([self._left_out()])
                 read_back(self._aside.path, self.path, self._size, self._sink.written)
                 if self._recipe is not None:
                     self._warn(lost_metadata(self._kept, self._aside.path, self.path))
         except (av.error.FFmpegError, OSError) as failure:
             raise unwritable(self.path, failure) from failure
         return self._aside.path
+
+    def _left_out(self) -> str:
+        return (
+            f"{shown(self.path)}: a GIF shows at most 50 frames a second, so it holds {self.held_count} of the "
+            f"{self.frame_count} frames; its length is that of the clip."
+        )
 
     def _warn(self, warnings: Iterable[str]) -> None:
         for warning in warnings:

@@ -158,7 +158,7 @@ def _edited(
                 finished = write(writer)
             except OutputError as error:
                 raise with_pictures_kept(error, target, size, write) from error
-            values = _record(pipeline, described, working, len(times), region)
+            values = _record(pipeline, described, working, writer.held_count, region)
             if job is not None:
                 values["job"] = job.state.task.name
             values["sound"] = record.plain(writer.sound)
@@ -254,6 +254,7 @@ def save_clip(clip: Clip, output: str | os.PathLike[str]) -> None:
             if isinstance(clip, EditedClip):
                 values["sound"] = record.plain(writer.sound)
                 values["warnings"] = [*clip.record["warnings"], *writer.warnings]
+                values["frames"] = {**values["frames"], "written": writer.held_count}
             if record.digest_of(clip) != clip.record["frames_sha256"]:
                 values.setdefault("not_repeatable", "it was changed in Python before it was saved")
             record.add_record(outputs, values)
