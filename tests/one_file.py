@@ -7,16 +7,15 @@ The layout is a fact about what tools write; this code turns diffusers' names in
 round from what is tested.
 """
 
-import json
 import re
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler
+from diffusers import AutoencoderKL, ControlNetModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tiny import tiny_tokenizer, tiny_unet
+from tiny import save_folder, tiny_tokenizer, tiny_unet
 
 WIDTH = 64
 """Features of prompts: one head of CLIP's."""
@@ -211,31 +210,6 @@ def lively(model, seed, std=0.02):
     for weight in model.parameters():
         weight += std * torch.randn(weight.shape, generator=generator)
     return model
-
-
-def save_folder(folder: Path, unet, vae, text, tokenizer, **scheduler) -> Path:
-    """The model in diffusers' layout."""
-    settings = {
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "beta_schedule": "scaled_linear",
-        "clip_sample": False,
-        "set_alpha_to_one": False,
-        "steps_offset": 1,
-    }
-    for name, part in {"unet": unet, "vae": vae, "text_encoder": text, "tokenizer": tokenizer}.items():
-        part.save_pretrained(folder / name)
-    DDIMScheduler(**(settings | scheduler)).save_pretrained(folder / "scheduler")
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "scheduler": ["diffusers", "DDIMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
-    return folder
 
 
 def save_checkpoint(folder: Path, *, second=False, seed=0, change=None, metadata=None, **scheduler):

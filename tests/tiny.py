@@ -84,6 +84,11 @@ def save_tiny(
     unet = tiny_unet(seed, **(unet_changes or {}))
     if smooth:
         unet.conv_out.weight.data *= 0.02
+    return save_folder(folder, unet, tiny_vae(seed), tiny_text_encoder(seed), tiny_tokenizer(), **scheduler)
+
+
+def save_folder(folder: Path, unet, vae, text_encoder, tokenizer, **scheduler) -> Path:
+    """Write parts of a model in diffusers' layout, with SD 1.x's scheduler, and return the folder."""
     settings = {
         "beta_start": 0.00085,
         "beta_end": 0.012,
@@ -92,10 +97,9 @@ def save_tiny(
         "set_alpha_to_one": False,
         "steps_offset": 1,
     }
-    unet.save_pretrained(folder / "unet")
-    tiny_vae(seed).save_pretrained(folder / "vae")
-    tiny_text_encoder(seed).save_pretrained(folder / "text_encoder")
-    tiny_tokenizer().save_pretrained(folder / "tokenizer")
+    parts = {"unet": unet, "vae": vae, "text_encoder": text_encoder, "tokenizer": tokenizer}
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
     DDIMScheduler(**(settings | scheduler)).save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",
@@ -128,9 +132,12 @@ def sharp_backbone(folder: Path) -> Backbone:
 
 def save_tiny_control(folder: Path, *, seed: int = 0, **changes) -> Path:
     """Write a ControlNet for the tiny model, whose conditions matter, in diffusers' layout; return its folder."""
-    net = ControlNetModel.from_unet(
-        tiny_unet(seed, **changes), conditioning_embedding_out_channels=(8, 8, 16, 16)
-    )
+    return save_control(folder, tiny_unet(seed, **changes), seed)
+
+
+def save_control(folder: Path, unet: UNet2DConditionModel, seed: int) -> Path:
+    """Write a ControlNet for a UNet, whose conditions matter, in diffusers' layout; return its folder."""
+    net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 16, 16))
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, weight in net.named_parameters():

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from tiny import tiny_tokenizer, tiny_unet
+from tiny import save_control, tiny_tokenizer, tiny_unet
 
 WIDTHS = (32, 64)
 """Features of the two text encoders."""
@@ -127,12 +127,4 @@ def save_tiny_xl(folder: Path, *, seed: int = 0, smooth: bool = False, levels: i
 
 def save_tiny_xl_control(folder: Path, *, seed: int = 0) -> Path:
     """Write a ControlNet for the tiny model, whose conditions matter, in diffusers' layout; return its folder."""
-    net = ControlNetModel.from_unet(tiny_xl_unet(seed), conditioning_embedding_out_channels=(8, 8, 16, 16))
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for name, weight in net.named_parameters():
-            # At birth these are zero, and nothing would get through.
-            if "controlnet" in name and "cond_embedding.conv_in" not in name:
-                weight.normal_(std=0.3 if "cond_embedding" in name else 0.1)
-    net.save_pretrained(folder)
-    return folder
+    return save_control(folder, tiny_xl_unet(seed), seed)

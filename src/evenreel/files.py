@@ -165,6 +165,16 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
         aside.discard()
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, and those above it. Raises: OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be made ({error.strerror}); choose another {argument('output')}."
+        ) from error
+
+
 def scratch() -> TemporaryDirectory[str]:
     """Return a folder for files that nobody keeps; those of killed processes are swept."""
     sweep(Path(gettempdir()))

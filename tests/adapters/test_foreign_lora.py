@@ -1,7 +1,5 @@
 """LoRAs of other tools change the model as their tools do: noise beside diffusers, weights beside the equations."""
 
-from pathlib import Path
-
 import diffusers
 import pytest
 import torch
@@ -30,9 +28,9 @@ from evenreel.adapters.foreign_lora import loras_attached, read_lora
 from evenreel.adapters.lora_names import layer_table
 from evenreel.backbones import load_backbone
 from evenreel.errors import WeightsError
+from hosts import golden
 from one_file import unet_name
 
-REPORTS = Path(__file__).parents[3] / "shared" / "reports" / "models"
 PROMPTS = ["a red ball"]
 
 
@@ -472,14 +470,13 @@ def test_the_table_of_layers_looks_through_wrappers(model):
     ],
 )
 def test_reported_files_are_what_diffusers_makes_of_them(name):
-    if not REPORTS.is_dir():
-        pytest.skip("the reports are not beside this checkout")
-    backbone = load_backbone(str(REPORTS / "sd15_fp16"), device="cpu")
-    lora = read_lora(REPORTS / name, backbone)
+    folder = golden.of_others("sd15_fp16")
+    backbone = load_backbone(str(folder), device="cpu")
+    lora = read_lora(golden.of_others(name), backbone)
     with loras_attached(backbone, [(lora, 0.8)]):
         ours = predicted(backbone)
     pipeline = StableDiffusionPipeline.from_pretrained(
-        REPORTS / "sd15_fp16",
+        folder,
         variant="fp16",
         safety_checker=None,
         feature_extractor=None,

@@ -1,6 +1,7 @@
 """Reads recordings of published implementations; knows their format, not their cases.
 
-Parts of them that need no model lie in tests/recordings. EVENREEL_GOLDEN names a folder of whole ones.
+Parts of them that need no model lie in tests/recordings. EVENREEL_GOLDEN names a folder of whole ones, and beside that
+folder lie clips from cameras and files of other tools. Nothing else in the tests looks outside the repository.
 """
 
 import json
@@ -93,11 +94,16 @@ def model(name: str = "tiny-sd-mild") -> str:
     return str(WHOLE / "models" / name)
 
 
-def of_others(name: str) -> Path:
-    """A file or folder as other tools wrote it; these lie beside the whole recordings."""
-    if WHOLE is None or not (path := WHOLE.parent / "reports" / "models" / name).exists():
+def beside(name: str) -> Path:
+    """A file or folder beside the whole recordings; skips the test where it is not there."""
+    if WHOLE is None or not (path := WHOLE.resolve().parent / name).exists():
         pytest.skip(f"{name} lies beside whole recordings only (EVENREEL_GOLDEN)")
     return path
+
+
+def of_others(name: str) -> Path:
+    """A model, or a part of one, as other tools wrote it."""
+    return beside(f"reports/models/{name}")
 
 
 def matching(names: Iterable[str], pattern: str) -> list[tuple[str, ...]]:

@@ -1,20 +1,15 @@
 """Clips from cameras and editing programs, where they are at hand: sound to the byte, and every frame in its place."""
 
-from pathlib import Path
-
 import pytest
 
 from evenreel.video import VideoWriter, WriteSettings, open_clip, probe
+from hosts import golden
 from video.making import audio_packets
-
-CLIPS = Path(__file__).parents[3] / "shared" / "clips"
 
 
 @pytest.mark.parametrize("name", ["man-skiing.mp4", "mallard-water.mp4"])
 def test_a_rewrite_keeps_sound_count_rate_and_duration(tmp_path, name):
-    source = CLIPS / name
-    if not source.is_file():
-        pytest.skip(f"{name} is not beside the repository")
+    source = golden.beside(f"clips/{name}")
     stream = open_clip(source)
     before = stream.info
     with VideoWriter(

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 
 from evenreel.video import VideoWriter, WriteSettings, load, open_clip
+from hosts import golden
 from video.making import heard
 
-CLIPS = Path(__file__).parents[3] / "shared" / "reports" / "clips"
 
-pytestmark = pytest.mark.skipif(not CLIPS.is_dir(), reason="the reported clips are not beside the repository")
+def file(name: str) -> Path:
+    """One of the clips; skips the test where they are not at hand."""
+    return golden.beside(f"reports/clips/{name}")
 
 
 def rewrite(name: str, target: Path) -> VideoWriter:
-    stream = open_clip(CLIPS / name)
+    stream = open_clip(file(name))
     info = stream.info
     with VideoWriter(
         target, info.width, info.height, audio_from=info, audio_range=stream.audio_range,
@@ -71,7 +73,7 @@ def test_sound_is_there(tmp_path, name, suffix):
 
 
 def test_the_streams_that_players_show(tmp_path):
-    assert load(CLIPS / "preview_first.mp4").frames.shape[1:3] == (64, 96)
+    assert load(file("preview_first.mp4")).frames.shape[1:3] == (64, 96)
     rewrite("commentary_first.mkv", tmp_path / "a.mp4")
     samples, rate = heard(tmp_path / "a.mp4")
     part = samples[rate // 10 : rate // 10 * 6]
@@ -87,10 +89,10 @@ def test_six_channels_stay_six(tmp_path, suffix):
 
 def test_colours():
     for name, wanted in (("display_p3.mp4", (216, 68, 49)), ("much_text.png", (90, 120, 60))):
-        clip = load(CLIPS / name)
+        clip = load(file(name))
         middle = clip.frames[0, clip.info.height // 2, clip.info.width // 2].int().numpy()
         assert np.abs(middle - wanted).max() <= 3
-    levels = [int(frame[0, 0, 0]) for frame in load(CLIPS / "negative_numbers").frames]
+    levels = [int(frame[0, 0, 0]) for frame in load(file("negative_numbers")).frames]
     assert levels == [0, 40, 80, 120, 160]
 
 

@@ -9,6 +9,8 @@ from evenreel.types import Latents
 
 Noise = Float[Tensor, "_ channels height width"]
 """Standard normal: one row that all frames share, or one for each."""
+Level = float | Float[Tensor, "_ 1 1 1"]
+"""Share of the variance that is signal: the same for all frames, or one for each."""
 
 
 @in_pieces
@@ -18,7 +20,7 @@ def pred_original_sample(latents: Latents, noise_pred: Latents, alpha: float) ->
 
 
 @in_pieces
-def add_noise(latents: Latents, noise: Noise, alpha: float) -> Latents:
+def add_noise(latents: Latents, noise: Noise, alpha: Level) -> Latents:
     """Replace all but a share `alpha` of the variance by noise (DDPM, arXiv:2006.11239, eq. 4).
 
     On clean latents, `alpha` is the alphas_cumprod of the level to reach; between two levels it is their ratio.

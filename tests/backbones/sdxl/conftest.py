@@ -1,5 +1,3 @@
-import shutil
-
 import pytest
 
 from evenreel.backbones import load_backbone
@@ -10,12 +8,6 @@ from tiny_xl import save_tiny_xl
 def saved(tmp_path_factory):
     """A tiny SD-XL's folder; not to be changed."""
     return save_tiny_xl(tmp_path_factory.mktemp("tiny-xl"))
-
-
-@pytest.fixture
-def folder(saved, tmp_path):
-    """A copy of a tiny SD-XL's folder, to damage."""
-    return shutil.copytree(saved, tmp_path / "model")
 
 
 @pytest.fixture(scope="session")

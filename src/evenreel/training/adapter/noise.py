@@ -20,6 +20,7 @@ from evenreel.adapters.temporal_loss import temporal_loss
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.conditioning import conditions, frame_size
 from evenreel.backbones.control import ControlNet
+from evenreel.diffusion import ddim
 from evenreel.errors import SettingsError
 from evenreel.ops.nearness import nearness
 from evenreel.ops.token_motion import along_flow, grid_of
@@ -112,7 +113,7 @@ class AdapterTrainee(Trainee):
         alphas = torch.tensor(backbone.schedule.alphas_cumprod, device=clean.device)[timesteps].view(
             -1, 1, 1, 1
         )
-        noisy = alphas.sqrt() * clean + (1 - alphas).sqrt() * batch.noise
+        noisy = ddim.add_noise(clean, batch.noise, alphas)
         embeds = self._embeds(batch, frames)
         residuals = self._residuals(batch, noisy, timesteps, frames)
         output, collected = self._predicted(noisy, timesteps, _at_levels(embeds, videos), residuals)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from evenreel.backbones.conditioning import conditions
+from evenreel.diffusion import ddim
 from evenreel.training.noise_loss import SNR_CAP, weighted_loss
 from evenreel.training.trainee import Trainee
 
@@ -68,7 +69,7 @@ class ControlTrainee(Trainee):
         """Return the mean squared error of each picture's noise prediction; without the ControlNet that of the base
         alone."""
         alpha = self.alphas_cumprod[batch.timesteps].view(-1, 1, 1, 1)
-        noisy = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * batch.noise
+        noisy = ddim.add_noise(batch.latents, batch.noise, alpha)
         inner = self.unet.dtype
         noisy, size = noisy.to(inner), (batch.maps.shape[-2], batch.maps.shape[-1])
         residuals: dict[str, Any] = {}

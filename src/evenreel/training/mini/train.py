@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from evenreel.errors import OutputError, SettingsError, argument
+from evenreel.errors import SettingsError
+from evenreel.files import make_folder
 from evenreel.training.mini.pack import pack
 from evenreel.training.mini.parts import MiniTraining, Progress
 from evenreel.training.mini.recipe import MiniRecipe
@@ -35,12 +36,7 @@ def train_mini(
         raise SettingsError(
             f"no such part of the mini model: {', '.join(unknown)}; there are {', '.join(recipe.parts)}."
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be made ({error.strerror}); choose another {argument('output')}."
-        ) from error
+    make_folder(folder)
     training = MiniTraining(
         folder,
         recipe=recipe,

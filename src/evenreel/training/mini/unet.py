@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import CLIPTextModel
 
+from evenreel.diffusion import ddim
 from evenreel.training.mini.drawing import generator_of
 from evenreel.training.mini.latents import SceneLatents, tokens_of
 from evenreel.training.noise_loss import min_snr_weights
@@ -69,7 +70,7 @@ class UNetTrainee(Trainee):
     def forward(self, batch: NoisyBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return one micro-batch."""
         alpha = self.alphas_cumprod[batch.timesteps].view(-1, 1, 1, 1)
-        noisy = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * batch.noise
+        noisy = ddim.add_noise(batch.latents, batch.noise, alpha)
         inner = self.unet.dtype
         noise_pred = self.unet(
             noisy.to(inner), batch.timesteps, batch.prompt_embeds.to(inner), return_dict=False

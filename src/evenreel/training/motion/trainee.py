@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from evenreel.backbones.conditioning import conditions, frame_size
+from evenreel.diffusion import ddim
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.modules import MotionModules
 from evenreel.training.noise_loss import SNR_CAP, weighted_loss
@@ -66,13 +67,13 @@ class MotionTrainee(Trainee):
         """Return the mean squared error of each clip's noise prediction, (clips,); without modules that of the base
         alone."""
         clips, frames = batch.latents.shape[:2]
-        alpha = self.alphas_cumprod[batch.timesteps].view(-1, 1, 1, 1, 1)
-        noisy = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * batch.noise
         timesteps = batch.timesteps[:, None].expand(clips, frames).reshape(-1)
+        alpha = self.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        noisy = ddim.add_noise(batch.latents.flatten(0, 1), batch.noise.flatten(0, 1), alpha)
         prompt_embeds = batch.prompt_embeds[:, None].expand(-1, frames, -1, -1).flatten(0, 1)
         self._switch.frames, self._switch.is_on = frames, with_motion
         inner = self.unet.dtype
-        noisy = noisy.flatten(0, 1).to(inner)
+        noisy = noisy.to(inner)
         told = conditions(self.unet, prompt_embeds, frame_size(noisy), inner)
         noise_pred = self.unet(noisy, timesteps, **told, return_dict=False)[0]
         return (noise_pred.float().unflatten(0, (clips, frames)) - batch.noise).square().mean((1, 2, 3, 4))

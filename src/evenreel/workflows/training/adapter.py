@@ -14,6 +14,7 @@ from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.clip import ClipModel, load_clip
 from evenreel.backbones.control import load_control
 from evenreel.errors import EvenreelError, SettingsError, argument
+from evenreel.files import make_folder
 from evenreel.hosts.base import create_host
 from evenreel.motion.modules import MotionModules
 from evenreel.progress import Progress, silent
@@ -35,7 +36,7 @@ from evenreel.video import Clip, load, probe
 from evenreel.video.strip import film_strip
 from evenreel.workflows.editing.additions.motion import MotionInUse
 from evenreel.workflows.editing.edit import edit_clip
-from evenreel.workflows.training.going_on import check_fits, check_same, make
+from evenreel.workflows.training.going_on import check_fits, check_same
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def train_adapter(
     Started by `accelerate launch`, all processes share the work. Raises: SettingsError, DataError, WeightsError,
     OutputError; FloatingPointError when the loss is not finite, with the last good state kept.
     """
-    make(out)
+    make_folder(out)
     shards = _shards(data, settings.loss)
     processes = Processes(settings.device)
     harmless = ("device", "cache_bytes")

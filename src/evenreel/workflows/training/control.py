@@ -10,6 +10,7 @@ from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.control import load_control
 from evenreel.backbones.sharing import exclusive
 from evenreel.errors import SettingsError, WeightsError, argument
+from evenreel.files import make_folder
 from evenreel.progress import Progress, silent
 from evenreel.training.control.draws import ControlDraws
 from evenreel.training.control.settings import ControlTrainingSettings
@@ -18,7 +19,7 @@ from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.shards import ShardedData
 from evenreel.training.loop import Training
 from evenreel.training.processes import Processes
-from evenreel.workflows.training.going_on import check_fits, check_same, make
+from evenreel.workflows.training.going_on import check_fits, check_same
 from evenreel.workflows.training.motion import check_epsilon, levels_of
 
 NAME = "control"
@@ -47,7 +48,7 @@ def train_control(
     Started by `accelerate launch`, all processes share the work. Raises: SettingsError, DataError, WeightsError,
     OutputError; FloatingPointError when the loss is not finite, with the last good state kept.
     """
-    make(out)
+    make_folder(out)
     shards = _shards(data, settings)
     backbone = load_backbone(settings.model, device=settings.device, dtype="float32")
     check_fits(shards, backbone)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evenreel.backbones import Backbone
-from evenreel.errors import OutputError, SettingsError, argument
+from evenreel.errors import SettingsError, argument
 from evenreel.files import write_atomically
 from evenreel.settings.changes import places
 from evenreel.training.data.shards import ShardedData
@@ -17,16 +17,6 @@ from evenreel.training.states import recorded_step
 LARGER = 4
 """Data of more than so many times the area that a model was trained at are refused: each step would take long, and the
 model would see nothing that it knows."""
-
-
-def make(out: Path) -> None:
-    """Make a folder. Raises: OutputError."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{out} cannot be made ({error.strerror}); choose another {argument('output')}."
-        ) from error
 
 
 def check_fits(shards: ShardedData, backbone: Backbone) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.sharing import exclusive
 from evenreel.errors import SettingsError
+from evenreel.files import make_folder
 from evenreel.motion.folder import load_motion, save_motion
 from evenreel.motion.modules import MotionModules
 from evenreel.progress import Progress, silent
@@ -19,7 +20,7 @@ from evenreel.training.motion.settings import MotionTrainingSettings
 from evenreel.training.motion.trainee import MotionTrainee
 from evenreel.training.processes import Processes
 from evenreel.workflows.editing.additions.motion import folder_of
-from evenreel.workflows.training.going_on import check_fits, check_same, make
+from evenreel.workflows.training.going_on import check_fits, check_same
 
 NAME = "motion"
 
@@ -32,7 +33,7 @@ def train_motion(
     Started by `accelerate launch`, all processes share the work. Raises: SettingsError, DataError, WeightsError,
     OutputError; FloatingPointError when the loss is not finite, with the last good state kept.
     """
-    make(out)
+    make_folder(out)
     shards = ShardedData(data)
     backbone = load_backbone(settings.model, device=settings.device, dtype="float32")
     check_fits(shards, backbone)

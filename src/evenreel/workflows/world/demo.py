@@ -10,7 +10,7 @@ import torch
 
 from evenreel import world
 from evenreel.backbones import mini
-from evenreel.errors import OutputError, argument
+from evenreel.files import make_folder
 from evenreel.metrics.fidelity import psnr
 from evenreel.metrics.judge import Judge
 from evenreel.progress import Progress, silent
@@ -79,12 +79,7 @@ def run_demo(
     Raises any EvenreelError.
     """
     folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be made ({error.strerror}); choose another {argument('output')}."
-        ) from error
+    make_folder(folder)
     source, edited, strip = folder / "source.mp4", folder / "edit.mp4", folder / "strip.png"
     answer = SCENE.edited(**CHANGES)
     progress("render the source", 0, 1)
