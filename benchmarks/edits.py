@@ -4,11 +4,14 @@
     python benchmarks/edits.py default tokenflow tokenflow,guidance_scale=5 --clips 12 --model FOLDER
     python benchmarks/edits.py frame frame,control=blur frame,control=frozen frame,control=shuffled
     python benchmarks/edits.py default,exact=true default,dtype=mixed default,exact=true,guidance_interval=[0.3,1]
+    python benchmarks/edits.py --demo default,seed=0 default,seed=1  # the edit of `evenreel demo`
 
-A row is a host (`default` for that of `evenreel edit`) and, after commas, its settings or those of the edit. `control=`
+A row is a host (`default` for that of `evenreel edit`) and, after commas, its settings, those of the edit, or those of
+the inversion (`inversion.antithetic=false`). `control=`
 spoils the finished edit: blur (one pixel), frozen (its first frame for ever), shuffled (its frames in another order).
 Each clip has one to three attributes changed. Warp errors are given as multiples of what the right answer itself has,
-along its own motion; where it has none, because nothing moves, there is a dash. Finished items are kept in --out.
+along its own motion; where it has none, because nothing moves, there is a dash. The outline is that of the worst frame:
+how much of it the shape asked for covers, placed, sized and turned as fits best (IoU). Finished items are kept in --out.
 """
 
 import argparse
@@ -27,9 +30,12 @@ from rich.table import Table
 
 from evenreel.backbones import load_backbone
 from evenreel.backbones.stable_diffusion import StableDiffusion
+from evenreel.metrics.outline import outline_iou
+from evenreel.metrics.segmenter import packaged_segmenter
 from evenreel.settings import EditSettings
 from evenreel.types import Frames
 from evenreel.video import film_strip, from_model
+from evenreel.workflows.world import demo
 from evenreel.workflows.world.edits import WorldEdit, edit_frames, measured, softened
 from evenreel.world import caption
 
@@ -60,6 +66,7 @@ COLUMNS: Mapping[str, tuple[str, int]] = {
     "object_warp": ("warp x object", 1),
     "ring_warp": ("x ring", 1),
     "rest_warp": ("x rest", 1),
+    "worst_outline": ("outline", 2),
     "object_motion_iou": ("mask IoU", 3),
     "truth_motion_iou": ("(answer)", 3),
     "sharpness_ratio": ("sharp", 2),
@@ -87,7 +94,7 @@ def settings_of(row: str) -> tuple[dict[str, Any], str]:
     """`host,name=value,...` as settings of an edit, and the control."""
     host, *pairs = re.split(r",(?![^[]*\])", row)  # not inside a list
     values: dict[str, Any] = {} if host == "default" else {"host": host}
-    options, control = {}, ""
+    options, inversion, control = {}, {}, ""
     for pair in pairs:
         name, _, text = pair.partition("=")
         try:
@@ -96,13 +103,15 @@ def settings_of(row: str) -> tuple[dict[str, Any], str]:
             value = text
         if name == "control":
             control = text
+        elif name.startswith("inversion."):
+            inversion[name.removeprefix("inversion.")] = value
         elif name in EditSettings.__dataclass_fields__:
             values[name] = value
         else:
             options[name] = value
     if control not in CONTROLS:
         raise SystemExit(f"control must be one of {', '.join(filter(None, CONTROLS))}, got {control!r}.")
-    return {**values, "host_options": options}, control
+    return {**values, "host_options": options, "inversion_options": inversion}, control
 
 
 def ratios(item: Mapping[str, Any]) -> dict[str, float | None]:
@@ -120,6 +129,7 @@ def ratios(item: Mapping[str, Any]) -> dict[str, float | None]:
 def shown(item: Mapping[str, Any]) -> dict[str, float | None]:
     """One item's values of COLUMNS."""
     percent = {name: None if item[name] is None else 100 * item[name] for name in ("asked", "kept")}
+    percent["worst_outline"] = min(item["outlines"])
     answer = {"truth_motion_iou": item["answer"]["object_motion_iou"]}
     every = {**item, **percent, **ratios(item), **answer}
     return {name: every[name] for name in COLUMNS}
@@ -131,6 +141,12 @@ def cells(values: Mapping[str, float | None]) -> list[str]:
         "-" if values[name] is None else f"{values[name]:.{decimals}f}"
         for name, (_, decimals) in COLUMNS.items()
     ]
+
+
+def outlines(edit: WorldEdit, frames: Frames) -> list[float]:
+    """How near each frame's object comes to the shape that it should have."""
+    found = outline_iou(packaged_segmenter().masks(frames), edit.target.objects[0].shape)
+    return [round(value, 3) for value in found.tolist()]
 
 
 def strip(edit: WorldEdit, frames: Mapping[str, Frames], path: Path) -> None:
@@ -152,6 +168,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=12)
     parser.add_argument("--first", type=int, default=FIRST)
     parser.add_argument("--numbers", type=int, nargs="+", help="clips, in place of --first and --clips")
+    parser.add_argument("--demo", action="store_true", help="the clip and the change of `evenreel demo`")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--most", type=int, default=3, help="attributes changed at most")
     parser.add_argument("--model", default="mini")
@@ -169,8 +186,12 @@ def main() -> None:
         done = {item["key"]: item for item in map(json.loads, record.read_text().splitlines())}
     items: list[dict[str, Any]] = []
     numbers = options.numbers or range(options.first, options.first + options.clips)
+    numbers = ["demo"] if options.demo else numbers
     for count, number in enumerate(numbers, 1):
-        edit = WorldEdit.drawn(number, options.frames, options.most)
+        if options.demo:
+            edit = WorldEdit(demo.SCENE, demo.CHANGES, options.frames)
+        else:
+            edit = WorldEdit.drawn(number, options.frames, options.most)
         made: dict[
             str, tuple[Frames, float, float]
         ] = {}  # rows that differ in the control alone share an edit
@@ -194,6 +215,7 @@ def main() -> None:
                 item = {"key": key, "row": row, "clip": number, "change": edit.change, "seconds": seconds}
                 item["cpu_seconds"] = cpu_seconds
                 item |= measured(edit, frames, None, MEASURED)
+                item["outlines"] = outlines(edit, frames)
                 item["answer"] = measured(edit, edit.truth.frames, None, OF_TRUTH)
                 done[key] = item
                 with record.open("a") as log:

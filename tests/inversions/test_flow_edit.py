@@ -1,5 +1,6 @@
 """FlowEdit: computed as an inversion, it is what the paper computes without one."""
 
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -67,9 +68,7 @@ def test_it_is_the_paper_s(shared_noise, tiny):
             noisy, timestep
         )
         edit = edit + ((1 / below - 1) ** 0.5 - (1 / alpha - 1) ** 0.5) * difference
-    ours = edits(
-        source, lambda latents, timestep: of_edit(tiny, latents, timestep), shared_noise=shared_noise
-    )
+    ours = edits(source, partial(of_edit, tiny), shared_noise=shared_noise, antithetic=False)
     # Where the last step ends a little short of no noise, latents are smaller by so much: so is the difference.
     assert_close(ours, clip + levels[-1] ** 0.5 * (edit - clip))
 
@@ -116,6 +115,22 @@ def test_frames_have_noise_of_their_own_where_motion_modules_make_them_agree(mov
         assert torch.equal(told.trajectory.read(timesteps[0]), noisy)
     with created(shared_noise=moving).inverted(source) as other:
         assert not torch.equal(other.trajectory.read(timesteps[0]), noisy)
+
+
+@pytest.mark.parametrize("skip", [0.0, 0.4])
+@torch.inference_mode()
+def test_every_second_step_takes_the_opposite_of_the_noise_before(skip, tiny):
+    source = source_of(tiny, frames=2, steps=5)
+    noise = []
+    with created(antithetic=True, skip=skip).inverted(source) as found:
+        for timestep in found.timesteps:
+            alpha = tiny.schedule.alpha(timestep)
+            noise.append((found.trajectory.read(timestep) - alpha**0.5 * source.latents) / (1 - alpha) ** 0.5)
+    for index in range(1, len(noise)):
+        if index % 2:
+            assert_close(noise[index], -noise[index - 1])
+        else:
+            assert (noise[index] + noise[index - 1]).abs().max() > 0.5
 
 
 HOSTS = ("frame", "tokenflow", "vid2vid_zero", "vidtome", "text2video_zero")

@@ -72,7 +72,7 @@ def new_adapter(backbone, *, moved=False, tokens=False):
 
 
 def test_the_loss_is_that_of_an_edit_step_by_step(backbone):
-    """FlowEdit as its paper has it: steps above the window without the adapter, steps inside with it."""
+    """FlowEdit with noise in pairs: steps above the window without the adapter, steps inside with it."""
     batch, adapter = made_up(), new_adapter(backbone, moved=True)
     begun = prepare(batch, Encoded(backbone, None), PLAIN)
     begun = replace(begun, answers=begun.latents.roll(1, 2))
@@ -83,15 +83,16 @@ def test_the_loss_is_that_of_an_edit_step_by_step(backbone):
     with training_in(backbone, adapter, PLAIN) as trainee, torch.no_grad():
         clips = begun.latents.chunk(2)
         made = [clip.clone() for clip in clips]
-        for timestep, (here, below) in zip(told, pairwise(levels), strict=True):
+        for index, (timestep, (here, below)) in enumerate(zip(told, pairwise(levels), strict=True)):
             if timestep < inside[-1]:
                 break
             parts = []
             if timestep in inside:  # the trainee is a step ahead: what it does to the model counts for both
                 loss, figures = trainee(replace(begun, step=inside.index(timestep)))
             for group, clip in enumerate(clips):
-                noise = torch.randn(clip.shape[1:], generator=generator(begun.seeds[0], timestep, 0))
-                seen = ddim.add_noise(clip, noise[None], here)
+                drawn_at = told[index - index % 2]
+                noise = torch.randn(clip.shape[1:], generator=generator(begun.seeds[0], drawn_at, 0))
+                seen = ddim.add_noise(clip, (-1) ** index * noise[None], here)
                 noisy = seen + here**0.5 * (made[group] - clip)
                 text = begun.text[group : group + 1]
                 trainee._turn(on=False)

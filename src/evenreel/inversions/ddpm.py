@@ -74,13 +74,15 @@ def record(
     *,
     seed: int,
     shared_noise: bool = True,
+    antithetic: bool = False,
     batch: int = 8,
     eta: float = 1.0,
     done: int = 0,
 ) -> Iterator[int]:
     """Invert a clip `batch` frames at a time, at the timesteps of `trajectory` and `added_noise`.
 
-    With `shared_noise` all frames get the same noise, so that equal places of a clip stay equal. Of a run that was
+    With `shared_noise` all frames get the same noise, so that equal places of a clip stay equal. With `antithetic`
+    every second level has the opposite of the noise of the level above it; otherwise levels are independent. Of a run that was
     stopped, `done` frames' steps are in `trajectory` and `added_noise` already; it goes on there, with the last of them
     once more.
     Yields the number of frames' steps done, which ends at frames * len(trajectory).
@@ -96,11 +98,14 @@ def record(
         frames = range(1) if shared_noise else range(start, start + len(window))
 
         def draw(timestep: int, frames: range = frames) -> Noise:
+            index = timesteps.index(timestep)
+            opposite = antithetic and index % 2 == 1
+            drawn_at, sign = (timesteps[index - 1], -1) if opposite else (timestep, 1)
             rows = (
-                torch.randn((1, *latents.shape[1:]), generator=random.generator(seed, timestep, frame))
+                torch.randn((1, *latents.shape[1:]), generator=random.generator(seed, drawn_at, frame))
                 for frame in frames
             )
-            return joined((row.to(latents) for row in rows), len(frames))
+            return joined((sign * row.to(latents) for row in rows), len(frames))
 
         rows = range(start, start + len(window))
         reached = trajectory.read(timesteps[count], rows).to(window) if count else None

@@ -9,6 +9,10 @@ with s = sqrt(1 - a) / sqrt(a). Where the two prompts ask for the same, the sour
 edit-friendly DDPM inversion with the mean of a deterministic step (eta = 0), which is how it is computed here: hosts
 inject from the source's branch as they always do, and the branch has the very noise that the edit has. That branch also
 says what the model predicts for the source, so the edit costs no network call more than its own (`beside`).
+
+Noise comes in pairs, e and then -e (antithetic variates: Hammersley and Morton, 1956): a difference of two predictions
+has a part that is odd in the noise and says nothing of the edit, and over two neighbouring steps it nearly cancels. The
+paper averages over more draws a step for the same end, at as many times the cost.
 """
 
 from collections.abc import Generator
@@ -49,6 +53,9 @@ class FlowEditInversion:
     shared_noise: bool | None = None
     """Whether all frames get the same noise. Left out: where motion modules let frames agree each has noise of its
     own, as they learnt it; without them all have the same, or what stands still would flicker."""
+    antithetic: Annotated[bool, Before(False)] = True
+    """Whether every second step takes the opposite of the noise of the step before, so that what single draws do to a
+    picture cancels; otherwise, as published, each step draws anew."""
 
     def __post_init__(self) -> None:
         settle(self, f"{self.name}.")
@@ -79,6 +86,7 @@ class FlowEditInversion:
                 source.backbone.schedule,
                 seed=source.seed,
                 shared_noise=shared_noise,
+                antithetic=self.antithetic,
                 batch=BATCH if relative else source.batch,  # where nothing is predicted, frames do not meet
                 eta=0.0,
                 done=source.done,

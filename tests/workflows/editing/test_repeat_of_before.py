@@ -75,7 +75,9 @@ def test_an_inversion_is_what_it_was():
         ),
         from_text=False,
     )
-    assert create_inversion(settings) == FlowEditInversion(skip=0.25, shared_noise=True, beside=False)
+    assert create_inversion(settings) == FlowEditInversion(
+        skip=0.25, shared_noise=True, beside=False, antithetic=False
+    )
 
 
 def test_settings_of_a_run_that_are_newer_are_what_was_done_before():
