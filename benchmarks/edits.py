@@ -11,7 +11,8 @@ the inversion (`inversion.antithetic=false`). `control=`
 spoils the finished edit: blur (one pixel), frozen (its first frame for ever), shuffled (its frames in another order).
 Each clip has one to three attributes changed. Warp errors are given as multiples of what the right answer itself has,
 along its own motion; where it has none, because nothing moves, there is a dash. The outline is that of the worst frame:
-how much of it the shape asked for covers, placed, sized and turned as fits best (IoU). Finished items are kept in --out.
+how much of it the shape asked for covers, placed, sized and turned as fits best (IoU). Finished items are
+kept in --out.
 """
 
 import argparse

@@ -82,9 +82,9 @@ def record(
     """Invert a clip `batch` frames at a time, at the timesteps of `trajectory` and `added_noise`.
 
     With `shared_noise` all frames get the same noise, so that equal places of a clip stay equal. With `antithetic`
-    every second level has the opposite of the noise of the level above it; otherwise levels are independent. Of a run that was
-    stopped, `done` frames' steps are in `trajectory` and `added_noise` already; it goes on there, with the last of them
-    once more.
+    every second level has the opposite of the noise of the level above it; otherwise levels are independent. Of a run
+    that was stopped, `done` frames' steps are in `trajectory` and `added_noise` already; it goes on there, with the
+    last of them once more.
     Yields the number of frames' steps done, which ends at frames * len(trajectory).
     """
     timesteps = trajectory.timesteps
