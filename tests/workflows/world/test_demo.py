@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from evenreel.errors import OutputError
-from evenreel.video import probe
+from evenreel.metrics.outline import outline_iou
+from evenreel.metrics.segmenter import packaged_segmenter
+from evenreel.video import load, probe, to_model
 from evenreel.workflows.world.demo import SAMPLE_RATE, SCENE, melody, run_demo
 
 
@@ -77,3 +79,14 @@ def test_the_packaged_model_makes_the_edit(tmp_path):
     figures = {figure.name: figure.value for figure in result.figures}
     before, after = (float(figures[f"PSNR of the {what}"].split()[0]) for what in ("source", "edit"))
     assert after > before + 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_the_star_is_a_star_in_every_frame(seed, tmp_path):
+    """With the packaged model and the defaults of an edit: an arm more or less leaves .8 of the outline or below."""
+    edited = run_demo(tmp_path, seed=seed).edit
+    masks = packaged_segmenter().masks(to_model(load(edited).frames, (128, 128)))
+    outlines = outline_iou(masks, "star")
+    assert len(outlines) == 16
+    assert outlines.min() > 0.88, outlines
