@@ -118,9 +118,7 @@ def test_what_is_said_of_noise_in_pairs():
     pairs, anew, sixteen = (
         by_row[f"noise {way}"] for way in ("in pairs", "drawn anew", "in pairs, 16 steps")
     )
-    quick, held_out_anew = (
-        of_row(row) for row in list(dict.fromkeys(line["row"] for line in LINES))[:3:2]
-    )
+    quick, held_out_anew = (of_row(row) for row in list(dict.fromkeys(line["row"] for line in LINES))[:3:2])
 
     def broken(lines):
         return sum(min(line["outlines"]) < BROKEN for line in lines)
