@@ -76,7 +76,7 @@ def test_clips_are_not_those_that_defaults_were_chosen_on():
 
 
 def test_what_is_said_of_clips_in_words():
-    quick, ours, anew, exact_anew, off, before = (
+    quick, ours, _, exact_anew, off, before = (
         of_row(row) for row in dict.fromkeys(line["row"] for line in LINES)
     )
     nearer = [
@@ -140,8 +140,8 @@ def test_what_is_said_of_noise_in_pairs():
     )
     assert (
         f"nearer in {sum(gain > 0 for gain in gains)} of {len(gains)}, {fmean(gains):+.2f} dB on average "
-        f"({median(gains):+.2f} in the median, {min(gains):+.2f} to {max(gains):+.2f}); the object's warp error falls in {steadier}"
-        in page
+        f"({median(gains):+.2f} in the median, {min(gains):+.2f} to {max(gains):+.2f}); "
+        f"the object's warp error falls in {steadier}" in page
     )
 
 
