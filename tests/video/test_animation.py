@@ -86,7 +86,7 @@ def test_gifs_are_played_as_often_as_their_sources(tmp_path, kind, loop):
         assert image.info.get("loop") == (None if once else loop)
 
 
-@pytest.mark.parametrize("rate", [60, 120, Fraction(60000, 1001), 50, 30])
+@pytest.mark.parametrize("rate", [60, 120, 240, Fraction(60000, 1001), 50, 30])
 def test_gifs_keep_the_length_of_fast_clips(tmp_path, rate):
     import torch
 

@@ -37,7 +37,8 @@ class GifSink:
         stream.codec_context.time_base = UNIT
         self._stream = stream
         self._palette = _palette_graph(size)
-        self._held: tuple[Picture, int] | None = None
+        self._held: list[tuple[Picture, int]] = []
+        """The last two frames: the very last is left out where nothing of the clip is left for it."""
         self._end: Fraction | None = None
         self._last: tuple[Fraction, Fraction] | None = None
         self._lasts: dict[int, int] = {}
@@ -49,22 +50,25 @@ class GifSink:
             gap = time - self._last[0] if self._last is not None else 1 / self._timing.rate
             self._last = time, gap
             pts = self._timing.units(time, UNIT)
-            if self._held is not None:
-                if pts - self._held[1] < SHORTEST:
-                    continue  # the frame before is still due
-                self._encode(*self._held, until=pts)
+            if self._held and pts - self._held[-1][1] < SHORTEST:
+                continue  # the frame before is still due
+            if len(self._held) == 2:
+                self._encode(*self._held.pop(0), until=self._held[-1][1])
             # a copy: the caller may reuse its buffer
-            self._held = (frame.clone(), pts)
+            self._held.append((frame.clone(), pts))
         self._end = end_time
 
     def finish(self) -> None:
         """Write the frame that is held, and the end of the file."""
-        assert self._held is not None
         assert self._last is not None
         last, gap = self._last
         end = self._end if self._end is not None and self._end > last else last + gap
         until = self._timing.units(end, UNIT)
-        self._encode(*self._held, until=max(until, self._held[1] + SHORTEST))
+        if len(self._held) == 2 and until - self._held[1][1] < SHORTEST:
+            self._held.pop()
+        for index, (frame, pts) in enumerate(self._held):
+            ends = until if index + 1 == len(self._held) else self._held[index + 1][1]
+            self._encode(frame, pts, until=max(ends, pts + SHORTEST))
         self._palette.vpush(None)
         self._pull()
         self._mux(None)

@@ -17,7 +17,9 @@ from evenreel.video.source import opened
 
 TECHNICAL = re.compile(
     r"(major_brand|minor_version|compatible_brands|encoder|encoded_by|software|handler_name|vendor_id|duration|"
-    r"creation_time_.*|_statistics.*|number_of_.*|bps|timecode|.*-eng|com\.android\..*)",
+    r"creation_time_.*|_statistics.*|number_of_.*|bps|timecode|.*-eng|com\.android\..*|"
+    r"(generation_|product_)?uid|.*_umid|operational_pattern_ul|product_.*|company_name|application_platform|"
+    r"toolkit_version.*|modification_date|wm/.*|wmfsdk.*|deviceconformancetemplate|isvbr)",
     re.IGNORECASE,
 )
 """Names of metadata that speak of the file, not of what it shows."""
