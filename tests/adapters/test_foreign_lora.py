@@ -303,12 +303,20 @@ def locon_with_core(shape, draw):
     return names, (2.0 / 4) * whole
 
 
+def with_scalar(shape, draw):
+    """LyCORIS can train a number beside the factors."""
+    names, delta = lokr(shape, draw)
+    return {**names, "scalar": torch.tensor(0.25)}, 0.25 * delta
+
+
 def difference(shape, draw):
     delta = draw(*shape)
     return {"diff": delta}, delta
 
 
-@pytest.mark.parametrize("kind", [loha, loha_with_core, lokr, lokr_of_factors, locon_with_core, difference])
+@pytest.mark.parametrize(
+    "kind", [loha, loha_with_core, lokr, lokr_of_factors, locon_with_core, with_scalar, difference]
+)
 def test_lycoris_adds_what_its_equations_say(model, tmp_path, kind):
     path, wanted = lycoris(model, tmp_path / "a.safetensors", kind)
     before = {layer: model.unet.get_submodule(layer).weight for layer in wanted}
@@ -405,6 +413,14 @@ def altered(path, change):
         (
             lambda t: {n: v[:2] if "_down.w" in n else v for n, v in t.items()},
             "factors whose ranks disagree .*fetch the LoRA again",
+        ),
+        (
+            lambda t: {**t, "bundle_emb.a.string_to_param.*": torch.zeros(2, 64)},
+            "an embedding inside .* as embed",
+        ),
+        (
+            lambda t: {n: v if v.ndim else torch.stack([v, v]) for n, v in t.items()},
+            "alpha of 2 numbers, not one",
         ),
         (lambda t: {n: v * float("nan") for n, v in t.items()}, "NaN or infinite"),
         (lambda t: {n: v.to(torch.int8) for n, v in t.items()}, "numbers of type I8"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from evenreel.backbones.embeddings import read_embedding
 from evenreel.backbones.recognise import recognise, used_as
 from evenreel.backbones.safetensors_file import read_header
 from evenreel.errors import WeightsError
@@ -142,6 +143,8 @@ def lora(width: int, *ends: str) -> dict[str, torch.Tensor]:
             "a quantised model",
             None,
         ),
+        (unet("x.scale_weight"), "a quantised model", None),
+        (unet("scaled_fp8"), "a quantised model", None),
         (tensors("conv_first.weight"), "an upscaler", None),
         (tensors("something", "else"), "not a kind of file that evenreel knows (its first tensor is", None),
     ],
@@ -171,6 +174,15 @@ def test_a_broken_embedding_is_not_described(tmp_path, held, said):
     save_file(held, tmp_path / "word.safetensors")
     with pytest.raises(WeightsError, match=said):
         describe_file(tmp_path / "word.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("emb_params", "Charm"), ("*", "Charm"), ("string_to_param.*", "Charm"), ("<cat>", "<cat>")],
+)
+def test_the_word_of_an_embedding_is_its_own_or_that_of_its_file(tmp_path, name, word):
+    save_file({name: torch.zeros(2, 8)}, tmp_path / "Charm.safetensors")
+    assert read_embedding(tmp_path / "Charm.safetensors", [8]).token == word
 
 
 def test_an_embeddings_vectors_are_counted(tmp_path):

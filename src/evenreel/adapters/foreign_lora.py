@@ -86,6 +86,11 @@ def read_lora(path: str | Path, backbone: Backbone) -> ForeignLora:
             strange.append(name)
         else:
             slots[layer][slot.kind] = name  # pyright: ignore[reportArgumentType]
+    if strange and strange[0].startswith("bundle_emb."):
+        raise WeightsError(
+            f"{path}: has an embedding inside ({strange[0][:120]}), which is not read; save the LoRA without it, and "
+            f"give the embedding in a file of its own as {argument('embedding')}."
+        )
     if strange:
         raise WeightsError(
             f"{path}: {len(strange)} of its {len(header.tensors)} tensors change nothing that model {backbone.name} "

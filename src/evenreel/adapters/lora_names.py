@@ -18,6 +18,7 @@ _SLOTS: tuple[tuple[str, str], ...] = (
     (r"\.lora_up\.weight|\.lora_B(?:\.\w+)?\.weight|\.lora(?:_linear_layer)?\.up\.weight", "up"),
     (r"\.lora_mid\.weight", "mid"),
     (r"\.alpha", "alpha"),
+    (r"\.scalar", "scalar"),
     (r"\.dora_scale|\.lora_magnitude_vector(?:\.\w+)?(?:\.weight)?", "magnitude"),
     (r"\.diff", "diff"),
     (r"\.diff_b", "diff_b"),
@@ -56,7 +57,7 @@ class Slot:
     layer: str
     """The layer's name as the file has it, without the end that says what the tensor is."""
     kind: str
-    """`down`, `up`, `mid`, `alpha`, `magnitude`, `diff`, `diff_b`, or LyCORIS' own, such as `hada_w1_a`."""
+    """`down`, `up`, `mid`, `alpha`, `scalar`, `magnitude`, `diff`, `diff_b`, or LyCORIS' own, such as `hada_w1_a`."""
 
 
 def slot_of(name: str) -> Slot | None:

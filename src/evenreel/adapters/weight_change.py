@@ -12,11 +12,12 @@ from torch import Tensor
 
 from evenreel.errors import WeightsError
 
+_COMMON = ("alpha", "scalar", "magnitude", "diff_b")
 _SETS: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
-    (frozenset({"down", "up"}), frozenset({"mid", "alpha", "magnitude", "diff_b"})),
+    (frozenset({"down", "up"}), frozenset({"mid", *_COMMON})),
     (
         frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}),
-        frozenset({"hada_t1", "hada_t2", "alpha", "magnitude", "diff_b"}),
+        frozenset({"hada_t1", "hada_t2", *_COMMON}),
     ),
     (frozenset({"diff"}), frozenset({"diff_b", "alpha"})),
     (frozenset({"diff_b"}), frozenset({"alpha"})),
@@ -31,9 +32,7 @@ _LOKR = frozenset(
         "lokr_w2_a",
         "lokr_w2_b",
         "lokr_t2",
-        "alpha",
-        "magnitude",
-        "diff_b",
+        *_COMMON,
     }
 )
 
@@ -59,6 +58,11 @@ class WeightChange:
             raise WeightsError(
                 f"{self.layer} has {', '.join(empty)} without any number, which change nothing"
             )
+        for name in ("alpha", "scalar"):
+            if name in self.tensors and self.tensors[name].numel() != 1:
+                raise WeightsError(
+                    f"{self.layer} has {name} of {self.tensors[name].numel()} numbers, not one"
+                )
         try:
             self._product(torch.device("meta"))
         except RuntimeError as error:  # whatever the model
@@ -96,6 +100,12 @@ class WeightChange:
 
     def _product(self, device: torch.device) -> Tensor | None:
         parts = {name: tensor.to(device).float() for name, tensor in self.tensors.items()}
+        product = self._unscaled(parts)
+        # a number that LyCORIS trained beside the factors
+        scalar = self.tensors.get("scalar")
+        return product if product is None or scalar is None else product * scalar.float().item()
+
+    def _unscaled(self, parts: Mapping[str, Tensor]) -> Tensor | None:
         if "down" in parts:
             return self._scale() * _lora(parts)
         if "hada_w1_a" in parts:

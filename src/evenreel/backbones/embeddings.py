@@ -13,6 +13,8 @@ from evenreel.backbones.text import Embedding
 from evenreel.errors import WeightsError, argument
 from evenreel.files import expanded
 
+NAMELESS = ("emb_params", "*", "string_to_param.*")
+"""Names of tensors that are none of the word: trainings write them for any."""
 LARGEST = 75
 """Vectors of one word: as many tokens as the encoder reads at once."""
 
@@ -34,7 +36,7 @@ def read_embedding(path: str | Path, widths: Sequence[int], token: str | None = 
     names = embedding_names(header)
     vectors = read_vectors(header)
     _check_widths(path, found.family, vectors, widths)
-    own = names[0] if len(names) == 1 and names[0] != "emb_params" else path.stem
+    own = path.stem if len(names) > 1 or names[0] in NAMELESS else names[0]
     word = (token or own).strip()
     if not word:
         raise WeightsError(

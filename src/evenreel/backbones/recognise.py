@@ -56,6 +56,10 @@ PURPOSES: Mapping[int, str] = {
     9: "inpainting",
 }
 """What UNets are for that take more than four channels, by their number."""
+_QUANTISED = re.compile(
+    r"\.quant_state\.|\.(absmax|SCB|qweight|quant_map|scale_weight|weight_scale)$|^(model\.diffusion_model\.)?scaled_fp8$"
+)
+"""What the names of tensors have that say how others are to be unpacked."""
 _LORA = re.compile(
     r"\.(lora_(down|up|mid)\.weight|lora_[AB]\.(\w+\.)?weight|lora\.(down|up)\.weight"
     r"|lora_linear_layer\.(down|up)\.weight|hada_w[12]_[ab]|lokr_w[12](_[ab])?|oft_\w+|dora_scale|diff|glora_\w+"
@@ -102,10 +106,8 @@ def recognise(header: Header) -> Found:
     tensors = header.tensors
     if "evenreel.adapter" in header.metadata:
         return Found("adapter", "", "an adapter of evenreel")
-    if any(
-        ".quant_state." in n or n.endswith((".absmax", ".SCB", ".qweight", ".quant_map")) for n in tensors
-    ):
-        return Found("other", "", "a quantised model (int8, nf4 or the like)")
+    if any(_QUANTISED.search(name) for name in tensors):
+        return Found("other", "", "a quantised model (int8, nf4, scaled fp8 or the like)")
     if any(_LORA.search(name) for name in tensors):
         return _lora(header)
     if any("motion_modules." in name for name in tensors):
