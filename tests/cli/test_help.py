@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from evenreel.cli.app import app
 
@@ -37,3 +38,10 @@ def test_a_command_says_what_it_does_and_each_option_what_it_is(name):
         assert len(text.split()) > 1, text
         assert not re.match(LEANS + "|(A|An|The) (?!.json)", text), text
         assert not re.search(r"\b(is no|are no)\b", text), text
+
+
+@pytest.mark.parametrize(("name", "extra"), [("web", "evenreel[web]"), ("batch", "evenreel[ray]")])
+def test_the_extra_that_a_command_needs_is_shown(name, extra):
+    # what stands in brackets is markup to the printer unless it is escaped
+    page = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+    assert f"pip install '{extra}'" in " ".join(page.split())

@@ -35,8 +35,8 @@ class LoraSettings:
     scope: Annotated[
         str | tuple[str, ...], Option(ADAPTER, metavar="down|all|PATTERNS", parse=parse_scope)
     ] = "down"
-    """Attention layers that the LoRA changes: `down` (those on the way down, as the paper says), `all` (as its code
-    does), or patterns of their names with * for anything, such as `up_blocks.1.*.attn2.*`, comma-separated."""
+    """Attention layers that the LoRA changes: `down` (those on the way down, as the GE-Adapter's paper says), `all` (as
+    its code does), or patterns of their names with * for anything, such as `up_blocks.1.*.attn2.*`, comma-separated."""
 
     def __post_init__(self) -> None:
         settle(self)
@@ -67,8 +67,9 @@ class PromptTokenSettings:
         Literal["average", "stride", "none"],
         Option(ADAPTER, name="frame_tokens", metavar="average|stride|none"),
     ] = "average"
-    """Prompt tokens of each frame by itself, made of what CLIP sees in it: `average` (of neighbours in pairs, Eq. 13),
-    `stride` (of the class token and every other patch, as the published code has it), or `none`."""
+    """Prompt tokens of each frame by itself, made of what CLIP sees in it: `average` (of neighbours in pairs, Eq. 13 of
+    the GE-Adapter's paper), `stride` (of the class token and every other patch, as the published code has it), or
+    `none`."""
     weight: Annotated[float, Range(0.0)] = 1.0
     """Number that the tokens of a frame are multiplied by."""
 

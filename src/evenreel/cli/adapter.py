@@ -12,6 +12,11 @@ from rich.table import Table
 from evenreel.cli.console import stdout
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Safetensors file, or the folder of a LoRA.")]
+AdapterFile = Annotated[
+    Path,
+    typer.Argument(metavar="ADAPTER", help="Adapter file made by `evenreel train adapter`, or by import."),
+]
+LoraFile = Annotated[Path, typer.Argument(metavar="LORA", help="Safetensors file of a LoRA, or its folder.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +52,7 @@ def info(
 
 
 def export(
-    file: File,
+    file: AdapterFile,
     output: Annotated[Path, typer.Option("--out", "-o", help="File to write, or a folder for it.")],
 ) -> None:
     """Write the LoRA of an adapter for diffusers and other tools."""
@@ -57,10 +62,13 @@ def export(
 
 
 def import_(
-    file: File,
+    file: LoraFile,
     output: Annotated[Path, typer.Option("--out", "-o", help="Adapter file to write.")],
     model: Annotated[str, typer.Option("--model", help="Model that the LoRA was made for.")],
-    licence: Annotated[str, typer.Option("--licence", help="Licence under which the LoRA comes.")],
+    licence: Annotated[
+        str,
+        typer.Option("--licence", help="Licence under which the LoRA comes, in one line such as CC-BY-4.0."),
+    ],
 ) -> None:
     """Make an adapter of a LoRA that changes the attentions of a UNet."""
     from evenreel.workflows.inspect.weight_files import import_adapter

@@ -48,7 +48,7 @@ def batch(
         str,
         typer.Option(
             help="Place where rows are made: `inline`, one after the other; `processes`, each with a model of its own; "
-            "`ray`, on the cluster of RAY_ADDRESS or on this machine (needs evenreel[ray]).",
+            "`ray`, on the cluster of RAY_ADDRESS or on this machine (needs `pip install 'evenreel\\[ray]'`).",
             metavar="inline|processes|ray",
         ),
     ] = "inline",

@@ -118,7 +118,7 @@ def evaluate(
         str | None,
         _option(
             WEIGHTS,
-            "CLIP that looks at frames: a folder in transformers' layout, or `mini` for clips of the world.",
+            "CLIP that looks at frames: a folder in transformers' layout, or `mini` for clips of the rendered world.",
             envvar=VARIABLES["clip"],
             show_default="`mini` where the mini model made the edit",
         ),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="jobs",
-    help="List jobs, and go on with them: what is kept of each edit, so that one that was stopped goes on.",
+    help="Show jobs (what is kept of each edit while it is made), and go on with those that were stopped.",
     no_args_is_help=True,
 )
 Name = Annotated[

@@ -33,7 +33,9 @@ def register(app: typer.Typer) -> None:
 def run(
     settings: Annotated[
         Path | None,
-        typer.Argument(help="TOML file with settings; without one, all experiments run on mini."),
+        typer.Argument(
+            metavar="SETTINGS", help="TOML file with settings; without one, all experiments run on `mini`."
+        ),
     ] = None,
     out: Folder = DEFAULT_FOLDER,
     quick: Annotated[
@@ -72,7 +74,9 @@ def report(out: Folder = DEFAULT_FOLDER) -> None:
 
 
 def table(
-    name: Annotated[str, typer.Argument(help="Experiment to print; `evenreel study list` lists them.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Experiment to print; `evenreel study list` lists them.")
+    ],
     out: Folder = DEFAULT_FOLDER,
     figures: Annotated[
         str, typer.Option(help="Figures to print, comma-separated.", show_default="all of the experiment")

@@ -32,7 +32,8 @@ def adapter(
         typer.Option(
             metavar="|".join(recipes.NAMES),
             help="What the adapter learns from, and how: `edits`, led towards right answers, as measured best; "
-            "`published`, as its paper has it; `published-code`, as its code has it; `noise`, with a loss of our own.",
+            "`published`, as the GE-Adapter's paper has it (arXiv:2501.04606); `published-code`, as its authors' code "
+            "has it; `noise`, as published but for a temporal loss of our own.",
         ),
     ] = "edits",
     learn: Annotated[

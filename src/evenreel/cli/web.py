@@ -29,10 +29,10 @@ def web(
         float, typer.Option(min=1, max=1e6, help="Largest clip that may be given to the page, in MB.")
     ] = 2000,
 ) -> None:
-    """Open a page for edits in a browser, on top of jobs.
+    """Serve a page on which clips are edited in a browser.
 
-    Edits wait in a queue and are made one after the other; they go on when the tab is closed, and when the page was
-    stopped and is started again. Needs evenreel[web].
+    Edits are jobs (`evenreel jobs`): they wait in a queue and are made one after the other; they go on when the tab is
+    closed, and when the page was stopped and is started again. Needs `pip install 'evenreel\\[web]'`.
     """
     from evenreel.web.serve import serve
 

@@ -85,9 +85,11 @@ class ControlUse:
     order."""
     scale: Annotated[float, Range(0.0, 10.0), Option(CONTROL, metavar="NUMBER")] = 1.0
     """How much the ControlNet counts; 0 is not at all. Told once for all, or once for each, in their order."""
-    clip: Annotated[str | None, Place(), Option(CONTROL, metavar="CLIP", default="the source")] = None
+    clip: Annotated[
+        str | None, Place(), Option(CONTROL, metavar="CLIP", default="the source of the edit")
+    ] = None
     """Clip, or folder of images, whose frames the ControlNet is shown: one for each frame of the result. Told once for
-    all, or once for each, in their order; an empty name is the source."""
+    all, or once for each, in their order; an empty name is the source of the edit."""
 
     def __post_init__(self) -> None:
         settle(self)
@@ -133,8 +135,8 @@ class AdapterUse:
     fused: Annotated[bool, Option(ADAPTER)] = False
     """Add the adapter's LoRA to copies of the weights, which takes more memory and saves time."""
     as_published: Annotated[bool, Option(ADAPTER, flags=("--as-published",))] = False
-    """Use the adapter as its paper does: at scale 0.5, in the window 0.9:1, and in edits with the inversion `bilateral`
-    in the place of `flow-edit`; a scale or window that is told counts."""
+    """Use the adapter as the GE-Adapter's paper does: at scale 0.5, in the window 0.9:1, and in edits with the
+    inversion `bilateral` in the place of `flow-edit`; a scale or window that is told counts."""
 
     def __post_init__(self) -> None:
         settle(self)
@@ -236,8 +238,8 @@ class RunSettings:
     convolutions and matrix products, in bfloat16), or `auto`: float16 on a GPU, and on a CPU float32, or `mixed` for
     edits with the host `frame` where that is measured to be clearly faster."""
     exact: Annotated[bool, Option(MACHINE)] = False
-    """Compute as published, without what saves time and changes numbers: 25 steps, guidance throughout, no `mixed`.
-    Steps, guidance interval and number type that you tell besides still count."""
+    """Compute as published, without what saves time and changes numbers: edits in 25 steps, guidance throughout, no
+    `mixed`. Steps, guidance interval and number type that you tell besides still count."""
     batch: Annotated[int, Range(1, 4096), Option(MACHINE)] = 8
     """Frames that pass through the model together; fewer need less memory. With the host `vidtome`, in a small measure
     also with `tokenflow` and `vid2vid_zero`, the result depends on it, as it says which frames see each other."""

@@ -69,7 +69,8 @@ class LossSettings:
         Literal["frames", "noise-levels", "source-anchored"],
         Option(NOISE, metavar="frames|noise-levels|source-anchored"),
     ] = "source-anchored"
-    """What the temporal loss compares (docs/adapter.md)."""
+    """What the temporal loss compares: `frames`, the likeness of neighbouring frames along the clip (Eq. 4 of the
+    GE-Adapter's paper); `noise-levels`, the same at two noise levels; `source-anchored`, that with the source's own."""
     weight_temporal: Annotated[float, Range(0.0), Option(TRAINING)] = 0.1
     """Weight of the temporal loss in the sum of losses."""
     weight_diffusion: Annotated[float, Range(0.0), Option(NOISE)] = 1.0
@@ -79,10 +80,10 @@ class LossSettings:
     )
     """Noise levels at which the LoRA is at work."""
     noise_levels: Annotated[Window | None, Option(NOISE, metavar="START:END", parse=parse_window)] = None
-    """Noise levels that are drawn, by default those of the window; outside of it the LoRA rests, and prompt tokens
-    learn alone."""
+    """Noise levels that are drawn in training, by default those of the window; outside of it the LoRA rests, and prompt
+    tokens learn alone."""
     gate: Annotated[float, Range(0.0, 1.0), Option(NOISE)] = 0.5
-    """Share of the noise from which on the temporal loss counts (Eq. 19)."""
+    """Share of the noise from which on the temporal loss counts (Eq. 19 of the GE-Adapter's paper)."""
     control: Annotated[str | None, NotEmpty(), Option(NOISE, metavar="NAME|FOLDER|FILE", default="none")] = (
         None
     )
@@ -90,7 +91,7 @@ class LossSettings:
     have depth maps."""
     shared_noise: Annotated[float, Range(0.0, 1.0), Option(NOISE)] = 0.0
     """Share of the noise's variance that all frames of a group have in common (mixed noise, arXiv:2305.10474); at 0
-    each has its own, as in the paper, and as measured better (docs/adapter.md)."""
+    each has its own, as in the GE-Adapter's paper, and as measured better (docs/adapter.md)."""
     unconditional: Annotated[float, Range(0.0, 1.0), Option(NOISE)] = 0.1
     """Share of the captions that are left out, so that guidance works."""
 

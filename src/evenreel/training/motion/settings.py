@@ -46,7 +46,7 @@ class MotionTrainingSettings:
     max_frames: Annotated[int, Range(2, 1024), Option(MODULES)] = 32
     """Most frames that new modules can see together."""
     middle: Annotated[bool, Option(MODULES)] = False
-    """Add a module in the middle of the UNet, where the modules are new."""
+    """Put a module into the middle of the UNet too; only for modules that are new."""
     unconditional: Annotated[float, Range(0.0, 1.0), Option(TRAINING)] = 0.1
     """Share of the captions that are left out, so that guidance works."""
     seed: Annotated[int, Range(0), Option(TRAINING)] = 0
