@@ -19,7 +19,7 @@ class Progress(Protocol):
 
 
 def silent(stage: str, done: int, total: int | None) -> None:
-    """Listen to nothing."""
+    """Do nothing with what a workflow tells of its progress."""
     del stage, done, total
 
 

@@ -19,7 +19,7 @@ def parse_scope(name: str, told: list[str]) -> str | tuple[str, ...]:
 
 
 def parse_window(name: str, text: str) -> Window:
-    """Read `START:END`, or START alone."""
+    """Read a window of noise levels, `START:END`, or START alone for START:1, as shares from 0 (clean) to 1."""
     del name
     return Window.parse(text)
 

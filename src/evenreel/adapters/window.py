@@ -35,7 +35,7 @@ class Window:
 
     @classmethod
     def parse(cls, text: str) -> "Window":
-        """Read "0.9:1.0". Raises: SettingsError."""
+        """Read a window such as "0.9:1.0", shares from 0 (clean) to 1. Raises: SettingsError."""
         start, colon, end = text.partition(":")
         try:
             return cls(float(start), float(end) if colon else 1.0)

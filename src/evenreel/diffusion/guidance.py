@@ -18,7 +18,7 @@ def stack(branches: Sequence[Latents]) -> Batch:
 
 
 def split(batch: Batch, branches: int) -> tuple[Latents, ...]:
-    """Undo `stack`."""
+    """Undo `stack`: cut rows into one part for each branch."""
     return batch.chunk(branches)
 
 

@@ -57,7 +57,7 @@ class FrameHost:
 
     @sole_session
     def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:
-        """Install the injection while inside."""
+        """Install the injection into the model while inside, and yield the session of one edit."""
         plan = InjectionPlan.of(job, self.pnp_attn, self.pnp_conv)
         text = TextPlan.of(backbone, job, self.p2p_cross, f"{self.name}.p2p_cross")
         session = FrameSession(backbone, job, plan, text)

@@ -86,7 +86,7 @@ class KeptInversion:
                 self._write()
 
     def finish(self, inverted: Inverted) -> None:
-        """Say that all is there."""
+        """Say that all levels of the inversion are there, so that other edits may take it."""
         if inverted.null_embeds:
             held = {str(key): rows.detach().cpu().contiguous() for key, rows in inverted.null_embeds.items()}
             write_atomically(self.folder / NULL_EMBEDS, lambda path: save_file(held, path))
@@ -113,7 +113,7 @@ class KeptInversion:
         )
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of the inversion's files."""
         for file in self._files:
             file.close()
         self._files.clear()

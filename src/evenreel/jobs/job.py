@@ -235,12 +235,12 @@ class Job:
             self.write()
 
     def say(self, status: str, *, error: str | None = None) -> None:
-        """Write another status."""
+        """Write another status of the job into its file."""
         self.state.status, self.state.error = status, error
         self.write()
 
     def write(self) -> None:
-        """Write the file. Raises: OutputError."""
+        """Write the job's state into its file. Raises: OutputError."""
         self.state.touched = time.time()
         self._written = time.monotonic()
         write_atomically(self.folder / FILE, self.state.model_dump_json(indent=1) + "\n")

@@ -103,7 +103,7 @@ class SeenAnswer:
         self.name = f"its object as the packaged segmenter sees it, motion {self._flow.name}"
 
     def between(self, run: Frames, first: int) -> Known:
-        """Look at these frames."""
+        """Find the object in the frames `run`, whose first has the number `first`, and how it moves between them."""
         masks = packaged_segmenter().masks(run)
         flow, visible = self._flow.between(run, first)
         return Known(Parts.around(masks.float()), flow, visible, rigid_flow(flow, visible & masks[:-1]))

@@ -75,7 +75,7 @@ class SharpnessRatio(_Ratio):
     nothing = "the right answer has no edges at all"
 
     def amount(self, frames: Frames) -> Tensor:
-        """Return the gradient energy."""
+        """Return the gradient energy of each pixel that has neighbours to the right and below."""
         return gradient_energy(frames)
 
 
@@ -89,5 +89,5 @@ class SaturationRatio(_Ratio):
     nothing = "the right answer has no colour at all"
 
     def amount(self, frames: Frames) -> Tensor:
-        """Return the chroma."""
+        """Return the chroma of each pixel, from 0 to 1."""
         return chroma(frames)

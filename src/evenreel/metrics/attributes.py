@@ -65,7 +65,7 @@ class Asked(_Attributes):
     empty = "the prompts ask for no change of an attribute"
 
     def chosen(self, before: dict[str, str], after: dict[str, str]) -> list[str]:
-        """Return those that differ."""
+        """Return the attributes in which the right answer differs from the source."""
         return [name for name in ATTRIBUTES if before[name] != after[name]]
 
 
@@ -79,7 +79,7 @@ class Kept(_Attributes):
     empty = "the prompts keep no attribute"
 
     def chosen(self, before: dict[str, str], after: dict[str, str]) -> list[str]:
-        """Return those that agree."""
+        """Return the attributes in which the right answer agrees with the source."""
         return [name for name in ATTRIBUTES if before[name] == after[name]]
 
 

@@ -44,7 +44,7 @@ class Metric(ABC):
 
     @abstractmethod
     def add(self, window: Window) -> None:
-        """Look at the next window."""
+        """Look at the next window of frames of both clips."""
 
     @abstractmethod
     def value(self) -> float:
@@ -74,7 +74,7 @@ class Mean:
         self.total, self.count = 0.0, 0
 
     def add(self, values: Tensor) -> None:
-        """Take in every element."""
+        """Take every element of a tensor into the mean."""
         self.total += float(values.double().sum())
         self.count += values.numel()
 

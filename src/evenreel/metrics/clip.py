@@ -39,7 +39,7 @@ class ClipText(Metric):
         self.mean.add(100 * functional.normalize(window.clip_of_edit, dim=-1) @ self.text)
 
     def value(self) -> float:
-        """Return the mean over frames."""
+        """Return the mean over all frames."""
         return self.mean.value("the clip has no frames")
 
 
@@ -60,14 +60,14 @@ class ClipFrames(Metric):
         self.last: Embeddings | None = None
 
     def add(self, window: Window) -> None:
-        """Compare neighbours, also across windows."""
+        """Compare each edited frame with the next, also across windows."""
         found = functional.normalize(window.clip_of_edit, dim=-1)
         run = found if self.last is None else torch.cat([self.last, found])
         self.mean.add((run[:-1] * run[1:]).sum(-1))
         self.last = run[-1:]
 
     def value(self) -> float:
-        """Return the mean over pairs."""
+        """Return the mean over all pairs of neighbours."""
         return self.mean.value(ONE_FRAME)
 
 
@@ -92,7 +92,7 @@ class ClipDirection(Metric):
         self.mean, self.unmoved = Mean(), 0
 
     def add(self, window: Window) -> None:
-        """Compare directions."""
+        """Compare the direction of the change in the frames of a window with that in the prompts."""
         edit, source = (
             functional.normalize(found, dim=-1) for found in (window.clip_of_edit, window.clip_of_source)
         )

@@ -26,12 +26,12 @@ class SEdit(Metric):
         self.text, self.error = ClipText(inputs), WarpError(inputs)
 
     def add(self, window: Window) -> None:
-        """Look at both parts."""
+        """Give the window to both metrics that the figure is made of."""
         self.text.add(window)
         self.error.add(window)
 
     def value(self) -> float:
-        """Return the quotient."""
+        """Return the quotient of the two figures that it is made of."""
         error = self.error.value()
         if error == 0:
             raise UnavailableError("the warp error is zero, and nothing can be divided by it")
@@ -54,12 +54,12 @@ class QEdit(Metric):
         self.text, self.similarity = ClipText(inputs), WarpSsim(inputs)
 
     def add(self, window: Window) -> None:
-        """Look at both parts."""
+        """Give the window to both metrics that the figure is made of."""
         self.text.add(window)
         self.similarity.add(window)
 
     def value(self) -> float:
-        """Return the product."""
+        """Return the product of the two figures that it is made of."""
         similarity = self.similarity.value()
         return _above_zero(self.text) * similarity
 

@@ -92,7 +92,7 @@ class FrechetClip(_OfFeatures):
     label = "Frechet (CLIP)"
 
     def value(self) -> float:
-        """Return the distance."""
+        """Return the distance between the embeddings of all edited frames and of all the source's."""
         return frechet_distance(*self.sets())
 
     @property
@@ -112,5 +112,5 @@ class KidClip(_OfFeatures):
     label = "kernel distance (CLIP)"
 
     def value(self) -> float:
-        """Return the distance."""
+        """Return the distance between the embeddings of all edited frames and of all the source's."""
         return kernel_distance(*self.sets())

@@ -116,7 +116,7 @@ class SourcePsnr(_Psnr):
     label = "source PSNR"
 
     def errors(self, window: Window) -> Tensor:
-        """Return those of every pixel."""
+        """Return the squared errors of every pixel against the source."""
         return (window.edit - window.source).square()
 
 
@@ -132,7 +132,7 @@ class BackgroundPsnr(_Psnr):
     empty = NO_BACKGROUND
 
     def errors(self, window: Window) -> Tensor:
-        """Return those of the background."""
+        """Return the squared errors of the pixels outside the mask, against the source."""
         return _background((window.edit - window.source).square(), window.background)
 
 
@@ -143,7 +143,7 @@ class TruthPsnr(_Psnr):
     needs = ("truth",)
 
     def errors(self, window: Window) -> Tensor:
-        """Return those of every pixel."""
+        """Return the squared errors of every pixel against the right answer."""
         assert window.truth is not None
         return (window.edit - window.truth).square()
 
@@ -216,7 +216,7 @@ class TruthSsim(_Ssim):
     needs = ("truth",)
 
     def reference(self, window: Window) -> Frames:
-        """Return the right answer."""
+        """Return the frames of the right answer, which the edit is compared with."""
         assert window.truth is not None
         return window.truth
 

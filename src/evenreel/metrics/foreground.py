@@ -67,7 +67,7 @@ class ForegroundTruthPsnr(TruthPsnr):
     empty = NO_FOREGROUND
 
     def errors(self, window: Window) -> Tensor:
-        """Return those of the foreground."""
+        """Return the squared errors of the pixels inside the mask, against the right answer."""
         errors = super().errors(window)
         return errors[_foreground(window).expand_as(errors)]
 
@@ -102,7 +102,7 @@ class ForegroundWarpError(_PartOfWarpError):
     empty = "no marked place stays in view from one frame to the next"
 
     def counts(self, background: Bool[Tensor, "frames 1 height width"]) -> Visible:
-        """Count inside the mask."""
+        """Return which places count: those inside the mask."""
         return ~background
 
 
@@ -116,7 +116,7 @@ class BackgroundWarpError(_PartOfWarpError):
     empty = "no place of the background stays in view from one frame to the next"
 
     def counts(self, background: Bool[Tensor, "frames 1 height width"]) -> Visible:
-        """Count outside the mask."""
+        """Return which places count: those outside the mask."""
         return background
 
 

@@ -52,7 +52,7 @@ class ObjectMotionIou(Metric):
         self.mean, self.of_truth = Mean(), Mean()
 
     def add(self, window: Window) -> None:
-        """Look at the window's pairs."""
+        """Look at the pairs of neighbouring frames of a window."""
         if len(window.edit_run) > 1:
             flow = window.known.object_flow
             self.mean.add(motion_ious(window.objects, flow))
@@ -95,7 +95,7 @@ class ObjectTruthPsnr(_PartOfTruthPsnr):
     empty = "the right answer's object is never in the picture"
 
     def part(self, parts: Parts) -> Region:
-        """Return the object."""
+        """Return the object's pixels, as a mask."""
         return parts.object
 
 
@@ -110,7 +110,7 @@ class RingTruthPsnr(_PartOfTruthPsnr):
     empty = "there is nothing around the right answer's object"
 
     def part(self, parts: Parts) -> Region:
-        """Return the ring."""
+        """Return the pixels of the ring around the object, as a mask."""
         return parts.ring
 
 
@@ -179,7 +179,7 @@ class ObjectWarpError(_PartOfAnswersWarpError):
     empty = "no place of the right answer's object stays in view from one frame to the next"
 
     def part(self, parts: Parts) -> Region:
-        """Return the object."""
+        """Return the object's pixels, as a mask."""
         return parts.object
 
 
@@ -193,7 +193,7 @@ class RingWarpError(_PartOfAnswersWarpError):
     empty = "no place around the right answer's object stays in view from one frame to the next"
 
     def part(self, parts: Parts) -> Region:
-        """Return the ring."""
+        """Return the pixels of the ring around the object, as a mask."""
         return parts.ring
 
 

@@ -37,7 +37,7 @@ class LpipsSource(_Distance):
     label = "LPIPS to the source"
 
     def add(self, window: Window) -> None:
-        """Compare frame by frame."""
+        """Compare each edited frame of a window with the source's."""
         _check_size(window.edit)
         self.mean.add(self.network.distances(window.source, window.edit))
 
@@ -52,7 +52,7 @@ class LpipsConsecutive(_Distance):
     empty = ONE_FRAME
 
     def add(self, window: Window) -> None:
-        """Compare neighbours."""
+        """Compare each edited frame with the next, also across windows."""
         _check_size(window.edit)
         run = window.edit_run
         if len(run) > 1:

@@ -40,5 +40,5 @@ class StructureDistance(Metric):
             self.mean.add((self_similarity(one) - self_similarity(other)).square().mean())
 
     def value(self) -> float:
-        """Return the mean over frames."""
+        """Return the mean over all frames."""
         return self.mean.value("the clip has no frames")

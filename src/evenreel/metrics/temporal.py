@@ -113,7 +113,8 @@ class WarpError(_AlongMotion):
     better = "lower"
 
     def values(self, frames: Frames, flow: Flow, visible: Visible) -> Chosen:
-        """Return the squared differences."""
+        """Return the squared differences of each frame and the next one brought back along the flow, where places
+        count."""
         return warp_differences(frames, flow, visible)
 
 
@@ -128,7 +129,7 @@ class WarpSsim(_AlongMotion):
     better = "higher"
 
     def values(self, frames: Frames, flow: Flow, visible: Visible) -> Chosen:
-        """Return similarities."""
+        """Return the similarities of each frame and the next one brought back along the flow, where places count."""
         check_ssim_size(frames)
         return warp_similarities(frames, flow, visible)
 
@@ -146,7 +147,7 @@ class Flicker(_AlongMotion):
     empty = "nothing in the source stands still"
 
     def values(self, frames: Frames, flow: Flow, visible: Visible) -> Chosen:
-        """Return absolute differences."""
+        """Return the absolute differences of neighbouring frames, where places count."""
         return still_differences(frames, flow, visible)
 
     def value(self) -> float:

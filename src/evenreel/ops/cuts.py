@@ -41,7 +41,7 @@ class CutFinder:
         self._asked = 1
 
     def see(self, frames: Frames) -> None:
-        """Look at the next frames."""
+        """Look at the next frames of the clip, in their order."""
         for colours in hsv(_small(frames)):
             self._changes.append(change(self._held[-1], colours) if self._held else 0.0)
             self._held.append(colours)

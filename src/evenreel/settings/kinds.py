@@ -197,7 +197,7 @@ def cut_frames(told: str) -> tuple[int, ...] | None:
 
 
 def parse_interval(name: str, text: str) -> tuple[float, float]:
-    """Read `START:END`, two shares."""
+    """Read `START:END`, two shares from 0 to 1."""
     start, _, end = text.partition(":")
     try:
         return float(start), float(end)
@@ -206,7 +206,7 @@ def parse_interval(name: str, text: str) -> tuple[float, float]:
 
 
 def parse_size(name: str, text: str) -> int | tuple[int, int]:
-    """Read `SIDE` or `WIDTHxHEIGHT`."""
+    """Read a size in pixels, `SIDE` or `WIDTHxHEIGHT`."""
     match = re.fullmatch(r"\s*(\d{1,6})(?:\s*[x*X]\s*(\d{1,6}))?\s*", text, flags=re.ASCII)
     if match is None:
         refuse(name, "SIDE or WIDTHxHEIGHT, for example 512 or 768x512", text)

@@ -31,7 +31,7 @@ class Head:
         return self.to_q @ self.to_k.T / math.sqrt(self.to_q.shape[1])
 
     def scores(self, x: Queries, z: Tokens) -> Scores:
-        """Return what the softmax sees."""
+        """Return the scores that the softmax sees, X W_Q W_K^T Z^T / sqrt(d)."""
         return x @ self.mixed() @ z.T
 
     def weights(self, x: Queries, z: Tokens) -> Scores:

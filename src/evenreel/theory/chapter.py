@@ -37,7 +37,7 @@ def paragraphs(statement: Statement) -> Iterator[tuple[str, str]]:
 
 
 def heading(statement: Statement) -> str:
-    """Return numbers, title and status."""
+    """Return the numbers, the title and the status of a statement, in one line."""
     return f"{' = '.join(statement.ids)}: {statement.title} ({statement.status})"
 
 

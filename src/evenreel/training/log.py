@@ -33,7 +33,7 @@ class TrainingLog:
         self._board = SummaryWriter(self.path.parent / "tensorboard", purge_step=done + 1)
 
     def write(self, step: int, seconds: float, figures: Mapping[str, float]) -> None:
-        """Add a line."""
+        """Add a line to the log."""
         line = {"step": step, "seconds": round(seconds, 2), **figures, "at": _now()}
         with self.path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(line) + "\n")

@@ -49,7 +49,7 @@ class Choice:
     """Whether weights and activations are in the number type altogether, with float32 masters for the optimizer."""
 
     def described(self) -> dict[str, Any]:
-        """Return it for the log."""
+        """Return the choice as plain values, for the log."""
         return {**asdict(self), "seconds": {name: round(value, 4) for name, value in self.seconds}}
 
 

@@ -140,7 +140,7 @@ class AudioTrack:
             self._end(error)
 
     def close(self) -> None:
-        """Close the source."""
+        """Close the file that the sound is read from."""
         self._stack.close()
 
     def _copied(self) -> av.audio.stream.AudioStream:

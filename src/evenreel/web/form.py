@@ -96,7 +96,7 @@ def hosts() -> list[str]:
 
 
 def inversions() -> list[str]:
-    """Return the inversions there are."""
+    """Return the names of the inversions that there are."""
     return list(registry.names(registry.INVERSIONS))
 
 

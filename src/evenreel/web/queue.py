@@ -40,7 +40,7 @@ class Queue:
         self._thread = threading.Thread(target=self._work, daemon=True, name="evenreel page")
 
     def start(self) -> None:
-        """Begin to work."""
+        """Begin to make the jobs that wait."""
         self._thread.start()
 
     def stop(self) -> None:

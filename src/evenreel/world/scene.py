@@ -103,7 +103,7 @@ class Camera:
         return self.velocity[0] * frame, self.velocity[1] * frame
 
     def scale(self, frame: float) -> float:
-        """Return the magnification."""
+        """Return the magnification at a frame."""
         return (1.0 + self.zoom) ** frame
 
 
@@ -134,7 +134,7 @@ class Scene:
         return getattr(owner, name)
 
     def attributes(self) -> dict[str, str]:
-        """Return all of ATTRIBUTES."""
+        """Return all of ATTRIBUTES, by name."""
         return {name: self.attribute(name) for name in ATTRIBUTES}
 
     @classmethod

@@ -68,7 +68,7 @@ class PropagationState:
     """By layer, tokens of keyframes that were to be."""
 
     def clear(self) -> None:
-        """Forget a step."""
+        """Forget what the keyframes of a step gave, so that the next one begins anew."""
         self.kept.clear()
         self.context.clear()
 

@@ -51,7 +51,7 @@ class Published(Corrected):
         return keyframes
 
     def others(self, frames: Sequence[int], keyframes: Sequence[int]) -> list[int]:
-        """Predict keyframes once more."""
+        """Return all frames: keyframes are predicted once more, beside those that take from them."""
         del keyframes
         return list(frames)
 

@@ -62,7 +62,7 @@ class VideoAttentionState:
         self.first.clear()
 
     def forget(self) -> None:
-        """End a step."""
+        """Forget the first and the last frames of a step, which ends here."""
         self.first.clear()
         self.last.clear()
 

@@ -34,7 +34,7 @@ def experiments(settings: StudySettings) -> tuple[Experiment, ...]:
 
 
 def names() -> tuple[str, ...]:
-    """Return what can be named."""
+    """Return the names of the experiments that there are."""
     return tuple(experiment.name for experiment in _all(StudySettings()))
 
 

@@ -10,7 +10,7 @@ from evenreel.study.report.summary import FEWEST, Difference, Row, pareto
 
 
 def answer(experiment: Experiment, rows: Sequence[Row], found: Sequence[Difference]) -> str:
-    """Return one or two sentences; empty where nothing has been run."""
+    """Return what an experiment found, in one or two sentences; empty where nothing has been run."""
     if not any(row.done for row in rows):
         return ""
     if experiment.name == "controls":

@@ -223,7 +223,7 @@ def save_picture(frames: Frames, path: Path) -> str:
 
 
 def option_text(options: Mapping[str, Any]) -> str:
-    """Write options for people."""
+    """Write a condition's options in words, for people."""
     flat = {**options, **options.get("host_options", {})}
     flat.pop("host_options", None)
     return ", ".join(f"{name} {value}" for name, value in flat.items())

@@ -45,7 +45,7 @@ class Recipe:
         return cls(settings.model, files, out / "frames")
 
     def context(self) -> actions.Context:
-        """Return the models, loaded."""
+        """Load the study's models, and return what its items need of them."""
         backbone = load_backbone(self.model)
         return actions.Context(backbone, load_clip("mini", device=backbone.device), self.files)
 

@@ -46,7 +46,7 @@ class ShardWriter:
         self.samples += 1
 
     def mark(self) -> None:
-        """Remember this place."""
+        """Remember this place in the file, to which `take_back` returns."""
         self._mark = self._file.tell(), self.samples
 
     def take_back(self) -> None:

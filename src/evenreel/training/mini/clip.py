@@ -93,7 +93,7 @@ class ClipTrainee(Trainee):
         )
 
     def forward(self, batch: ClipBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return one micro-batch."""
+        """Return the loss of one micro-batch, and its figures."""
         model, count = self.clip, len(batch.pictures)
         seen = model.get_image_features(preprocess(batch.pictures)).pooler_output.float()
         read = functional.normalize(model.get_text_features(batch.tokens).pooler_output, dim=-1)

@@ -44,7 +44,7 @@ class JudgeTrainee(Trainee):
         self.judge = judge
 
     def forward(self, batch: JudgeBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return one micro-batch."""
+        """Return the loss of one micro-batch, and its figures."""
         scores = self.judge(batch.pictures)
         truths = dict(zip(ATTRIBUTES, batch.labels, strict=True))
         value = torch.stack([functional.cross_entropy(scores[name].float(), truths[name]) for name in scores])

@@ -41,7 +41,7 @@ def _tokenizer() -> CLIPTokenizer:
 
 
 def tokens_of(texts: Sequence[str]) -> Int[Tensor, "texts 77"]:
-    """Return token ids, padded."""
+    """Return the token ids of texts, padded to one length."""
     ids = _tokenizer()(list(texts), padding="max_length", max_length=TOKENS, truncation=True).input_ids
     return torch.tensor(ids, dtype=torch.int16)
 

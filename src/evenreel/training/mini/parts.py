@@ -165,7 +165,7 @@ class MiniTraining:
         return model
 
     def clip(self, part: str) -> CLIPModel:
-        """Return a finished CLIP."""
+        """Return the CLIP, once its towers are trained."""
         if self.start is not None and not recorded_step(self.folder, part):
             return self.start.clip().to(self.device)
         trainee = self.finished(part)
@@ -288,6 +288,6 @@ class MiniTraining:
         )
 
     def close(self) -> None:
-        """End what renders."""
+        """End the processes that render."""
         for scenes in self._scenes.values():
             scenes.close()

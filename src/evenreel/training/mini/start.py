@@ -74,13 +74,13 @@ class StartFolder:
         return kept
 
     def clip(self) -> CLIPModel:
-        """Return both towers."""
+        """Return both towers of the CLIP that a training starts from."""
         model = CLIPModel.from_pretrained(self.folder / "clip", dtype=torch.float32)
         model.set_attn_implementation("eager")  # as `clip.build` has it
         return model
 
     def text_encoder(self) -> CLIPTextModel:
-        """Return the frozen text tower."""
+        """Return the text tower that a training starts from, frozen."""
         model = CLIPTextModel.from_pretrained(self.folder / "text_encoder", dtype=torch.float32)
         return model.eval().requires_grad_(False)
 

@@ -68,7 +68,7 @@ class UNetTrainee(Trainee):
         self.unet.set_attn_processor(AttnProcessor() if kind == "plain" else AttnProcessor2_0())
 
     def forward(self, batch: NoisyBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return one micro-batch."""
+        """Return the loss of one micro-batch, and its figures."""
         alpha = self.alphas_cumprod[batch.timesteps].view(-1, 1, 1, 1)
         noisy = ddim.add_noise(batch.latents, batch.noise, alpha)
         inner = self.unet.dtype

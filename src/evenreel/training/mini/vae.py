@@ -57,7 +57,7 @@ class VaeTrainee(Trainee):
         self.model = model
 
     def forward(self, batch: CropBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return one micro-batch."""
+        """Return the loss of one micro-batch, and its figures."""
         moments = self.model.encode(batch.target).latent_dist
         output = self.model.decode(moments.mean + moments.std * batch.noise).sample.float()
         squared = (output - batch.target).square().mean()
@@ -97,7 +97,7 @@ class DecoderTrainee(Trainee):
         self.model = model
 
     def forward(self, batch: DecodedBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return one micro-batch."""
+        """Return the loss of one micro-batch, and its figures."""
         output = self.model.decode(batch.latents).sample.float()
         squared = (output - batch.target).square().mean()
         value = squared + 0.1 * (output - batch.target).abs().mean()

@@ -14,7 +14,7 @@ from evenreel.workflows.evaluation.pairs import Pair
 
 
 def one(evaluation: Evaluation) -> dict[str, Any]:
-    """Return a single pair."""
+    """Describe a single pair and its figures, as plain values."""
     return {**_head(), **_evaluation(evaluation)}
 
 

@@ -65,7 +65,7 @@ def measure_theory(
 
 
 def finding_rows(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Return findings as plain rows."""
+    """Return findings as rows of plain values, for JSON."""
     return [
         {
             "statement": one.statement,

@@ -101,7 +101,7 @@ def _of_the_whole(folder: Path, manifest: Manifest) -> list[str]:
 
 
 def check_shard(task: Task, tick: process_pool.Tick) -> Findings:
-    """Read all of one shard."""
+    """Read all of one shard, and say what is wrong with it."""
     path, found = task.folder / task.shard.file, Findings()
     try:
         if not path.is_file():

@@ -77,7 +77,7 @@ class AdapterInUse:
             yield attached.prefix
 
     def described(self) -> dict[str, Any]:
-        """Return what the record says of it."""
+        """Describe the adapter and how it was used, for the record."""
         return {
             "path": str(self.path.absolute()),
             "sha256": record.hash_of((self.path,)),

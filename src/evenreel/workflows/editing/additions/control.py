@@ -86,7 +86,7 @@ class Condition:
         return self.net.showing(maps, self.use.scale)
 
     def described(self) -> dict[str, Any]:
-        """Describe it for the record."""
+        """Describe the ControlNet and what it was shown, for the record."""
         return {"fingerprint": self.net.fingerprint, "clip": self.clip_record}
 
     def _add(self, frames: Frames) -> None:
@@ -129,5 +129,5 @@ class Conditions:
         return Controls(tuple(one.control(size, first, count, progress) for one in self.each))
 
     def described(self) -> list[dict[str, Any]]:
-        """Describe them for the record."""
+        """Describe all ControlNets and what they were shown, for the record."""
         return [one.described() for one in self.each]

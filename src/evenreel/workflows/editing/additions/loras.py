@@ -79,7 +79,7 @@ class Additions:
             yield
 
     def described(self) -> dict[str, Any]:
-        """Return what the record says of them."""
+        """Describe the LoRAs and embeddings, for the record."""
         return {
             "loras": [
                 {

@@ -82,7 +82,7 @@ class MotionInUse:
             )
 
     def described(self) -> dict[str, Any]:
-        """Describe them for the record."""
+        """Describe the motion modules, for the record."""
         return {"name": self.name, "fingerprint": self.fingerprint}
 
 

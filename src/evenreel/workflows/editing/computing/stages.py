@@ -69,7 +69,7 @@ class Keeper(Protocol):
         ...
 
     def reach(self, steps: int, latents: Latents, session: Session, *, last: bool) -> None:
-        """Keep latents after a step."""
+        """Keep the latents that sampling has after a step."""
         ...
 
     def inverted(

@@ -82,6 +82,6 @@ def peak_device_bytes(device: torch.device) -> int | None:
 
 
 def reset_device_peak(device: torch.device) -> None:
-    """Start `peak_device_bytes` afresh."""
+    """Start counting anew for `peak_device_bytes`."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

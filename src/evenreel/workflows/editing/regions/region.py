@@ -179,8 +179,8 @@ class Region:
         return piecewise(lambda cells: (~cells).flatten(1).float().mean(1), self.cells).tolist()
 
     def described(self, size: tuple[int, int]) -> dict[str, Any]:
-        """Describe it for the record: how much of each frame, of (width, height) `size`, stays the source's; and the
-        soft edge.
+        """Describe, for the record, how much of each frame, of (width, height) `size`, stays the source's; and the soft
+        edge. soft edge.
 
         Shares do not count the soft edge.
         """
