@@ -36,7 +36,7 @@ def read_embedding(path: str | Path, widths: Sequence[int], token: str | None = 
     names = embedding_names(header)
     vectors = read_vectors(header)
     _check_widths(path, found.family, vectors, widths)
-    own = path.stem if len(names) > 1 or names[0] in NAMELESS else names[0]
+    own = names[0] if len(names) == 1 and names[0] not in NAMELESS else path.stem
     word = (token or own).strip()
     if not word:
         raise WeightsError(
