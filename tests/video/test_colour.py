@@ -136,6 +136,41 @@ def test_profiles_of_images(tmp_path, name, mode):
     assert np.abs(found - (200, 79, 59)).max() > 8
 
 
+def grey_profile(gamma: float) -> bytes:
+    """A profile of grey with a power, laid out as ICC.1 says."""
+    text = "test".encode("utf-16-be")
+    tags = {
+        b"desc": b"mluc\0\0\0\0" + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(text), 28) + text,
+        b"wtpt": b"XYZ \0\0\0\0" + fixed(0.9642, 1.0, 0.8249),
+        b"kTRC": b"para\0\0\0\0" + struct.pack(">HH", 0, 0) + fixed(gamma),
+    }
+    body, table, at = b"", struct.pack(">I", len(tags)), 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        table += struct.pack(">4sII", name, at + len(body), len(data))
+        body += data + b"\0" * (-len(data) % 4)
+    kind = struct.pack(">I4sI4s4s4s", at + len(body), b"\0" * 4, 0x04300000, b"mntr", b"GRAY", b"XYZ ")
+    head = kind + b"\0" * 12 + b"acsp"
+    return head.ljust(68, b"\0") + fixed(0.9642, 1.0, 0.8249).ljust(60, b"\0") + table + body
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_profiles_of_grey_pictures(tmp_path, depth):
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    picture = Image.fromarray(levels if depth == 8 else levels.astype(np.uint16) * 257)
+    picture.save(tmp_path / "a.png", icc_profile=grey_profile(1.8))
+    from io import BytesIO
+
+    wanted = ImageCms.profileToProfile(
+        Image.fromarray(levels),
+        ImageCms.ImageCmsProfile(BytesIO(grey_profile(1.8))),
+        ImageCms.createProfile("sRGB"),
+        outputMode="RGB",
+    )
+    found = load(tmp_path / "a.png").frames[0].numpy().astype(int)
+    assert np.abs(found - np.asarray(wanted)).max() <= 1
+    assert np.abs(found[..., 0] - levels).max() > 8
+
+
 @pytest.mark.parametrize("icc", [b"no profile", profile(P3)[:200]])
 def test_profiles_that_make_no_sense_change_nothing(tmp_path, icc):
     picture = smooth(1)[0]

@@ -82,8 +82,7 @@ def _as_pixels(image: Image.Image, settings: ReadSettings) -> tuple[Pixels, bool
     if upright.mode.startswith("I") or upright.mode == "F":
         # 16-bit grey: Pillow would clip it at 255 instead of scaling it
         grey = np.asarray(upright).astype(np.float64)
-        levels = np.rint(grey.clip(0, 65535) / 257).astype(np.uint8)
-        return torch.from_numpy(np.repeat(levels[..., None], 3, axis=-1))[None], False
+        upright = Image.fromarray(np.rint(grey.clip(0, 65535) / 257).astype(np.uint8))
     if upright.has_transparency_data:
         rgba = torch.from_numpy(np.array(to_srgb(upright.convert("RGBA"), profile)))
         return composite(rgba, settings.background)[None], is_transparent(rgba)

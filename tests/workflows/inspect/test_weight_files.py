@@ -1,5 +1,6 @@
 """What files of weights are said to be, and adapters to and from other tools."""
 
+import pytest
 import torch
 
 from adapters.lora_writing import ATTENTIONS, factors_of, kohya, layers_of
@@ -7,6 +8,7 @@ from adapters.making import ORIGIN, random_adapter
 from evenreel.adapters.checkpoint import load, save
 from evenreel.backbones import load_backbone
 from evenreel.cli import main
+from evenreel.errors import WeightsError
 from evenreel.workflows.inspect.weight_files import describe_file, export_adapter, import_adapter
 from one_file import save_checkpoint
 
@@ -22,6 +24,13 @@ def test_files_are_said_to_be_what_they_are(tiny_folder, tmp_path):
     folder, file = save_checkpoint(tmp_path / "whole")
     assert describe_file(file).said == "a checkpoint of Stable Diffusion 1.x"
     assert describe_file(folder / "vae" / "diffusion_pytorch_model.safetensors").used_as == "vae"
+    assert describe_file(folder / "vae").used_as == "vae"
+    for named, said in (
+        (folder, "a whole model; give it as model"),
+        (folder / "scheduler", "with no safetensors"),
+    ):
+        with pytest.raises(WeightsError, match=said):
+            describe_file(named)
 
 
 def test_an_adapter_goes_out_and_comes_back(tiny_folder, tmp_path):

@@ -8,7 +8,6 @@ from typing import Any
 from evenreel.adapters import checkpoint
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.checkpoint import Origin
-from evenreel.adapters.foreign_lora import lora_file
 from evenreel.adapters.lora_file import export_lora, import_lora
 from evenreel.adapters.lora_names import slot_of
 from evenreel.adapters.settings import AdapterSettings
@@ -42,7 +41,7 @@ class FileDescription:
 def describe_file(path: str | Path) -> FileDescription:
     """Say of any safetensors file what it is. Of large files only header and hash are read. Raises: WeightsError."""
     path = expanded(path)
-    path = lora_file(path) if path.is_dir() else path
+    path = _inside(path) if path.is_dir() else path
     header = read_header(path)
     found = recognise(header)
     facts: dict[str, Any] = {
@@ -68,6 +67,20 @@ def describe_file(path: str | Path) -> FileDescription:
     facts["sha256"] = sha256(path)
     shown = {name: value[:_LONGEST] for name, value in header.metadata.items() if found.kind != "adapter"}
     return FileDescription(path, found.said, used_as(found), facts, shown)
+
+
+def _inside(folder: Path) -> Path:
+    """The one file of weights in a folder. Raises: WeightsError where there are several, or none."""
+    if (folder / "model_index.json").is_file():
+        raise WeightsError(
+            f"{folder}: is the folder of a whole model; give it as {argument('model')}, or name one file in it."
+        )
+    held = sorted(folder.glob("*.safetensors"))
+    if len(held) != 1:
+        raise WeightsError(
+            f"{folder}: is a folder with {len(held) or 'no'} safetensors files; name the file to be described."
+        )
+    return held[0]
 
 
 def export_adapter(path: str | Path, output: str | Path) -> Path:
