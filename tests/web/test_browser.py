@@ -97,6 +97,13 @@ def test_upload_edit_close_the_tab_come_back_and_download(page, browser, tmp_pat
     assert main([*told, "--model", str(tiny_folder), "-q", "-o", str(tmp_path / "alone.mp4")]) == 0
     assert data == (tmp_path / "alone.mp4").read_bytes()
 
+    # a phone shows all of it without scrolling sideways
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    browser.get(page)
+    one(browser, "#result video")
+    until(lambda: browser.execute_script("return document.documentElement.scrollWidth") == 390, 20)
+
     # nothing else of this machine can be read through it, and nothing large given to it
     for path in ("/etc/passwd", str(Path(__file__)), f"{tmp_path}/cache/page/../../in.mp4", str(tiny_folder)):
         with pytest.raises(urllib.error.HTTPError) as refused:

@@ -11,6 +11,8 @@ from evenreel.video.streams import MAX_RATE
 FINEST = 1_000_000
 """Units of time to a second that containers are trusted with."""
 FALLBACK = Fraction(1, 90_000)
+LARGEST_DENOMINATOR = 65_535
+"""Of a rate that encoders are told: MPEG-4's clock has 16 bits."""
 PRIMING = Fraction(1, 10)
 """Seconds of sound before the first frame that are the codec's run-up rather than an offset to keep."""
 
@@ -54,10 +56,11 @@ class Timing:
             rate = (len(times) - 1) / (times[-1] - times[0])
         if rate is None:
             rate = source.average_rate if source is not None and source.average_rate else Fraction(25)
-        rate = min(rate, Fraction(MAX_RATE))  # encoders take no rate that only a damaged clock has
+        # encoders take no rate that only a damaged clock has
+        rate = min(max(rate, Fraction(1, LARGEST_DENOMINATOR)), Fraction(MAX_RATE))
         units = lcm(units, (1 / rate).denominator) if len(times) == 1 else units
         time_base = Fraction(1, units) if units <= FINEST else FALLBACK
-        return cls(origin, time_base, rate.limit_denominator(65535), times[0], tolerance)
+        return cls(origin, time_base, rate.limit_denominator(LARGEST_DENOMINATOR), times[0], tolerance)
 
     def units(self, time: Fraction, time_base: Fraction) -> int:
         """Return a time in units of the result, on the grid of the exact rate where it lies near it."""

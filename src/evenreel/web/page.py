@@ -30,8 +30,7 @@ footer {display: none !important}
 @media (max-width: 760px) {
   #columns {flex-direction: column !important; flex-wrap: nowrap !important}
   #columns > * {min-width: 0 !important; width: 100% !important; max-width: 100% !important; flex: none !important}
-  #columns > * > * {max-width: calc(100vw - 2rem) !important; min-width: 0 !important}
-  .gradio-container {max-width: 100vw !important; overflow-x: hidden}
+  #columns > * > * {max-width: calc(100vw - 4rem) !important; min-width: 0 !important}
 }
 """
 COLUMNS = ("job", "status", "result", "prompt")
@@ -126,7 +125,7 @@ def page(queue: Queue) -> gr.Blocks:
             with _said():
                 path = sample.sample_clip()
                 source, prompt = sample.prompts()
-                settings = EditSettings(prompt=prompt, source_prompt=source, steps=form.PRESETS["quick look"])
+                settings = EditSettings(prompt=prompt, source_prompt=source)
                 name = queue.submit(path, settings).name
             return name, str(path), *form.values_of(settings)
 
