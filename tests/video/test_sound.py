@@ -1,5 +1,6 @@
 """Sound never costs an edit: what a result can carry is found first, and what it cannot is said."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -182,6 +183,42 @@ def test_pictures_that_begin_after_the_sound_keep_step(tmp_path, late, name):
         seen, sounded = starts(tmp_path / name)
         assert sounded == pytest.approx(seen, abs=SYNC)
         assert len(seen) == 2
+
+
+@pytest.mark.parametrize(("name", "sound"), [("a.gif", "copy"), ("a.mp4", "none"), ("a", "copy")])
+def test_without_their_sound_late_pictures_begin_at_once(tmp_path, name, sound):
+    source = write_clip(
+        tmp_path / "s.mkv", moving(10), audio="libopus", audio_seconds=1, options={"bf": "0"},
+        times=[700 + 40 * i for i in range(10)], time_base=Fraction(1, 1000),
+    )  # fmt: skip
+    rewrite(source, tmp_path / name, sound=sound)
+    clip = load(tmp_path / name)
+    assert (len(clip.frames), clip.timestamps[0]) == (10, 0)
+
+
+def trimmed(source: Path, target: Path, begin: float, lasts: float) -> Path:
+    """A copy of which an edit list shows `lasts` seconds from `begin` on, as phones trim clips."""
+    data, at = bytearray(source.read_bytes()), 0
+    for rate in (12800, AAC_RATE):  # pictures, sound
+        at = data.index(b"elst", at + 4)
+        _, entries, _, first = struct.unpack_from(">IIIi", data, at + 4)
+        assert entries == 1
+        struct.pack_into(">Ii", data, at + 12, round(lasts * 1000), first + round(begin * rate))
+    target.write_bytes(data)
+    return target
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm"])
+@pytest.mark.parametrize("sound", ["copy", "encode"])
+def test_what_an_edit_list_leaves_out_is_not_heard(tmp_path, name, sound):
+    whole = write_clip(
+        tmp_path / "w.mp4", flashes(50, {10, 11, 30, 31}), audio="aac", tone=clicks(2, [0.05, 0.4, 1.2, 1.6])
+    )
+    rewrite(trimmed(whole, tmp_path / "s.mp4", 0.2, 1.2), tmp_path / name, sound=sound)
+    seen, sounded = starts(tmp_path / name)
+    assert len(load(tmp_path / name).frames) == 30
+    assert len(seen) == 2
+    assert sounded == pytest.approx(seen, abs=SYNC)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm"])

@@ -169,7 +169,7 @@ class AudioTrack:
             for packet in demuxed(container, self._input, pictures):
                 if packet.stream is pictures:
                     clock.mend(packet)
-                elif packet.size and packet.pts is not None:
+                elif packet.size and packet.pts is not None and not self._is_cut_away(packet):
                     yield from mended.push(packet)
             yield from mended.flush()
         except av.error.FFmpegError as error:
@@ -190,6 +190,15 @@ class AudioTrack:
         if self._output.format.name in CUTTING:
             return 2 * end - start <= self._begin  # one packet more, which decoders need to run up
         return start + end < 2 * self._begin
+
+    def _is_cut_away(self, packet: av.packet.Packet) -> bool:
+        """Whether an edit list leaves a packet out that a container without one would let be heard; the one before the
+        first is kept, which decoders need to run up.
+        """
+        if not packet.is_discard or self._output.format.name in CUTTING:
+            return False
+        start, end = self._span(packet)
+        return 2 * end - start <= self._origin or start > self._origin
 
     def _next(self) -> av.packet.Packet | None:
         held, self._held = self._held, None

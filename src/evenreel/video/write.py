@@ -204,7 +204,8 @@ class VideoWriter:
         assert self._aside is not None
         if self._recipe is None:
             return FolderSink(self._aside.path)
-        timing = Timing.of(times, self._rate, self._audio_from, from_start=self._audio_range[0] == 0)
+        from_start = self._audio_range[0] == 0 and self.sound is not None
+        timing = Timing.of(times, self._rate, self._audio_from, from_start=from_start)
         if self._recipe.codec == "gif":
             loop = 0 if self._audio_from is None else self._audio_from.loop
             return GifSink(self._aside.path, self._size, timing, loop)
