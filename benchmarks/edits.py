@@ -186,7 +186,7 @@ def main() -> None:
     if record.exists():
         done = {item["key"]: item for item in map(json.loads, record.read_text().splitlines())}
     items: list[dict[str, Any]] = []
-    numbers = options.numbers or range(options.first, options.first + options.clips)
+    numbers: list[Any] = list(options.numbers or range(options.first, options.first + options.clips))
     numbers = ["demo"] if options.demo else numbers
     for count, number in enumerate(numbers, 1):
         if options.demo:

@@ -133,10 +133,10 @@ def indexed(path: Path, suffixes: Sequence[str]) -> Index:
 
 def _members(path: Path) -> Iterator[tuple[str, int, int]]:
     """Name, first byte and size of every member."""
+    place = 0
     try:
         length = path.stat().st_size
         with path.open("rb", buffering=0) as file:
-            place = 0
             while True:
                 file.seek(place)
                 header = file.read(BLOCK) or b""

@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from evenreel.errors import DataError, SettingsError, argument
 from evenreel.training.data.sources import cleaned
@@ -155,8 +156,9 @@ def _answer(line: str, command: str) -> list[str]:
         answer = json.loads(line)
     except (ValueError, RecursionError):
         answer = None
-    if not isinstance(answer, list) or not all(isinstance(text, str) for text in answer):
+    texts = cast("list[object]", answer) if isinstance(answer, list) else [None]
+    if not all(isinstance(text, str) for text in texts):
         raise DataError(
             f"{argument('captioner')} {command!r} answered {line[:60]!r}; each line must be a JSON list of strings."
         )
-    return list(cleaned(answer))
+    return list(cleaned(cast("list[str]", answer)))

@@ -8,7 +8,7 @@ import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from evenreel.errors import DataError, EvenreelError, SettingsError
 from evenreel.files import expanded, shown
@@ -82,7 +82,7 @@ def _cells(path: Path) -> Iterator[dict[str, Any]]:
                     cells = None
                 if not isinstance(cells, dict):
                     raise DataError(f"{shown(path)} line {number} is not a JSON object; correct that line.")
-                yield _named(path, cells, known)
+                yield _named(path, cast("dict[str, Any]", cells), known)
         return
     if path.suffix.lower() != ".csv":
         raise DataError(f"{shown(path)} is not a .csv or .jsonl; give a table in one of these.")

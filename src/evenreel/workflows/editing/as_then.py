@@ -72,7 +72,7 @@ def _other_than(
     today: Any, recorded: Mapping[str, Any], whose: str, values: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What must be told so that settings are those recorded."""
-    kind: type[object] = type(today)
+    kind = cast("type[object]", type(today))
     now = {leaf.name: (leaf, plain(leaf.of(today))) for leaf in leaves(kind)}
     if gone := sorted(recorded.keys() - now.keys()):
         versions = values.get("versions")

@@ -136,7 +136,7 @@ def generate_file(
                 finished = write(writer)
             except OutputError as error:
                 raise with_pictures_kept(error, target, size, write, rate=settings.rate) from error
-            values = {**stages.record(working), "output": described_output(target, finished)}
+            values: dict[str, Any] = {**stages.record(working), "output": described_output(target, finished)}
             values["frames"] = {**values["frames"], "written": writer.held_count}
             values["warnings"] += writer.warnings
             record.add_record(outputs, values)

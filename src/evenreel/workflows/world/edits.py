@@ -223,7 +223,7 @@ def judged(edit: WorldEdit, edited: Frames, judge: Judge) -> tuple[dict[str, boo
 
 def softened(frames: Frames, sigma: float = 1.0) -> Frames:
     """Return frames blurred by a pixel: a control, as it lowers warp error and flicker and mends nothing."""
-    return blurred(frames.flatten(0, 1), sigma).unflatten(0, frames.shape[:2])
+    return blurred(frames.flatten(0, 1), sigma).reshape(frames.shape)
 
 
 def measured(
