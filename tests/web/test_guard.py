@@ -1,9 +1,12 @@
 """Requests that the page refuses, and what it adds to its answers; without the page behind it."""
 
+import asyncio
+
 import pytest
 
 pytest.importorskip("gradio", reason="needs the extra web")
 
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
@@ -36,6 +39,29 @@ def test_what_another_site_sends_is_refused(origin):
 def test_another_name_for_this_machine_is_refused_where_nobody_else_can_reach_it(host):
     assert asked(Host=host).status_code == 403
     assert asked(Host="studio.example:7860", loopback_only=False).status_code == 200
+
+
+def test_a_tab_that_is_closed_while_it_sends_is_no_fault():
+    sent = []
+
+    async def upload(scope, receive, send):
+        await Request(scope, receive).body()
+
+    async def left():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    told = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+    }
+    asyncio.run(Guard(upload, loopback_only=True)(told, left, send))
+    assert sent == []
 
 
 def test_names():

@@ -1,8 +1,10 @@
 """What stands before the page: it answers its own pages in its own name alone, and has browsers ask nobody else."""
 
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,7 +43,10 @@ class Guard:
                 message["headers"] = [*message["headers"], *more]
             await send(message)
 
-        await self.app(scope, receive, sent)
+        with suppress(
+            ClientDisconnect
+        ):  # a tab was closed in the middle of an upload: nobody is left to answer
+            await self.app(scope, receive, sent)
 
     def _refused(self, headers: Headers) -> str:
         host, origin = headers.get("host", ""), headers.get("origin")
