@@ -78,6 +78,18 @@ def test_03_no_video(tmp_path, content):
     assert "a.mp4 is not a" in refused(tmp_path / "a.mp4")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\n<!DOCTYPE html><title>Sign in</title>", "but a web page; download the clip itself"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n", "a Git LFS pointer; fetch"),
+    ],
+)
+def test_03_what_lies_in_the_place_of_a_clip(tmp_path, content, said):
+    (tmp_path / "a.mp4").write_bytes(content)
+    assert said in refused(tmp_path / "a.mp4")
+
+
 @pytest.mark.parametrize("left", [0.3, 0.9])
 def test_04_mp4_without_moov(tmp_path, left):
     path = write_clip(tmp_path / "a.mp4", moving(10))
@@ -85,6 +97,17 @@ def test_04_mp4_without_moov(tmp_path, left):
     start = next(start for name, start, _ in top_boxes(data) if name == b"moov")
     path.write_bytes(data[: int(start * left)])
     assert "was cut off before its index (moov) was written" in refused(path, allow_truncated=True)
+
+
+def test_03_a_broken_picture_of_a_phone_is_no_recording(tmp_path):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x10ftypheic\0\0\0\0" + b"\0\0\0\x10meta" + bytes(8))
+    assert "moov" not in refused(tmp_path / "a.heic")
+
+
+def test_03_an_encrypted_clip_is_named(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", moving(3))
+    path.write_bytes(path.read_bytes().replace(b"avc1\0", b"encv\0"))
+    assert "is encrypted (DRM)" in refused(path)
 
 
 @pytest.mark.parametrize("audio", [None, "aac"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from evenreel.video import VideoWriter, WriteSettings, open_clip
 from video.making import moving, write_clip
@@ -148,6 +148,23 @@ def test_transparency_that_is_lost_is_said_once(tmp_path, caplog, kind, transpar
         for _ in range(2):
             assert sum(len(pixels) for pixels, _ in stream) == 4
     assert len(stream.warnings) == caplog.text.count("hold no transparency") == int(transparent)
+
+
+@pytest.mark.parametrize("transparent", [True, False])
+@pytest.mark.parametrize("count", [1, 4])
+def test_transparency_in_a_stream_of_its_own_is_said(tmp_path, transparent, count):
+    if not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    images = [
+        Image.new("RGBA", (64, 48), (50 * i, 90, 120, 100 if transparent else 255)) for i in range(count)
+    ]
+    images = images if transparent else [image.convert("RGB") for image in images]
+    images[0].save(tmp_path / "a.avif", save_all=count > 1, append_images=images[1:])
+    stream = open_clip(tmp_path / "a.avif")
+    assert sum(len(pixels) for pixels, _ in stream) == count
+    assert ["a stream of its own, is not read" in warning for warning in stream.warnings] == [
+        True
+    ] * transparent
 
 
 def test_odd_sizes_that_do_not_play_everywhere_are_said(tmp_path):

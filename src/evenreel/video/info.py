@@ -90,6 +90,8 @@ class VideoInfo:
     """Whether frames are tone-mapped (PQ or HLG)."""
     has_alpha: bool = False
     """Whether frames are composited on the background."""
+    alpha_beside: bool = False
+    """Whether transparency lies in a stream of its own, which is not read: what lies beneath is shown."""
     loop: int = 0
     """How often a GIF or an animated picture starts again after the first time; 0 for without end, -1 for never."""
     images: tuple[Path, ...] = ()

@@ -23,7 +23,8 @@ from evenreel.video.info import ReadSettings, VideoInfo
 from evenreel.video.orientation import Orientation
 from evenreel.video.pixel_formats import has_alpha, is_hdr
 from evenreel.video.source import demuxed, head_of, is_image, local_path, opened
-from evenreel.video.streams import chosen_sound, sane_rate, tracks, video_stream
+from evenreel.video.streams import chosen_sound, has_alpha_beside, sane_rate, tracks, video_stream
+from evenreel.video.structure import is_encrypted
 
 DEFAULTS = ReadSettings()
 MOST_INTERLACED = 31
@@ -45,6 +46,10 @@ def probe(path: str | os.PathLike[str], settings: ReadSettings = DEFAULTS) -> Vi
     source = local_path(path)
     if source.is_dir() or is_image(head_of(source)):
         return images.probe(source, settings)
+    if is_encrypted(source):
+        raise ClipError(
+            f"{shown(source)} is encrypted (DRM), so only its seller's player can show it; give a copy that is not."
+        )
     with opened(source, settings) as container:
         stream = video_stream(container, source)
         _check_size(source, stream.width, stream.height, settings)
@@ -77,6 +82,7 @@ def probe(path: str | os.PathLike[str], settings: ReadSettings = DEFAULTS) -> Vi
             interlaced=first.interlaced_frame,
             hdr=is_hdr(first),
             has_alpha=has_alpha(first),
+            alpha_beside=has_alpha_beside(container, stream),
             tracks=tracks(container),
             loop=_gif_loop(source) if container.format.name == "gif" else 0,
         )

@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 _TRANSPARENT = (
     "{name}: parts of it are transparent, and lie on a background, for results hold no transparency."
 )
+_ALPHA_BESIDE = (
+    "{name}: its transparency, a stream of its own, is not read, so transparent parts show what lies beneath; save it "
+    "as PNG or WebP to have them on white."
+)
 _RESIZED = (
     "{name}: pictures change their size at frame {at}, from {first[0]} x {first[1]} to {now[0]} x {now[1]}; all are "
     "scaled to the first."
@@ -143,6 +147,8 @@ class FrameStream:
                 if index >= self.start if wanted is None else index in wanted:
                     yield index, shown_frame
             return
+        if self.info.alpha_beside:
+            self._warn(_ALPHA_BESIDE.format(name=shown(self.info.path)))
         frames = self._decoded()
         orientation = self.info.orientation
         # every frame takes the size of the first, also after a change of resolution mid-stream

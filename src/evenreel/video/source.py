@@ -45,6 +45,12 @@ PLAYLIST_SIGNATURES = (
     b"<smil",
     b"v=0",
 )
+OTHER_STARTS = {
+    b"<!doctype html": "not a clip but a web page; download the clip itself",
+    b"<html": "not a clip but a web page; download the clip itself",
+    b"version https://git-lfs": "not a clip but a Git LFS pointer; fetch the clip with `git lfs pull`",
+}
+"""What is saved in the place of a clip, by its first letters, and what to do."""
 ADDRESSES = ("concat:", "pipe:", "data:", "subfile:", "crypto:", "async:", "cache:", "lavfi:", "fd:")
 
 
@@ -96,6 +102,9 @@ def head_of(path: Path) -> bytes:
         raise ClipError(
             f"{shown(path)} is a playlist, which points at other files; give the video file itself."
         )
+    for mark, said in OTHER_STARTS.items():
+        if text.startswith(mark):
+            raise ClipError(f"{shown(path)} is {said}.")
     return head
 
 

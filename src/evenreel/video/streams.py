@@ -93,6 +93,19 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.video
     return stream
 
 
+def has_alpha_beside(container: av.container.InputContainer, pictures: av.video.stream.VideoStream) -> bool:
+    """Return whether transparency lies in a grey stream of its own, as AVIF has it."""
+    context = pictures.codec_context
+    return container.format.name.startswith("mov") and any(
+        other is not pictures
+        and (other.width, other.height, other.frames) == (context.width, context.height, pictures.frames)
+        and (other.pix_fmt or "").startswith("gray")
+        and not (context.pix_fmt or "").startswith("gray")
+        for other in container.streams.video
+        if other.codec_context is not None
+    )
+
+
 def chosen_sound(
     container: av.container.InputContainer, number: int | None
 ) -> av.audio.stream.AudioStream | None:

@@ -1,13 +1,15 @@
 """Whether a file ends before its own container says it does: only the outermost sizes are read, no frame is."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 FIRST_BOXES = (b"ftyp", b"wide", b"mdat", b"free", b"skip")
 """With which MP4 and QuickTime files begin that may have their index at the end."""
 MOST_BOXES = 10_000
+LARGEST_INDEX = 2**28
+"""Bytes of an index that are looked into."""
 EBML_HEADER, SEGMENT = 0x1A45DFA3, 0x18538067
 
 
@@ -30,24 +32,40 @@ def missing_bytes(path: Path, container: str) -> int | None:
 def lacks_index(path: Path) -> bool:
     """Return whether a file is an MP4 or QuickTime one that ends before its index (`moov`), which recorders write last.
 
-    Boxes are those of ISO/IEC 14496-12; only their heads are read.
+    Pictures of this format (HEIC, AVIF) have `meta` instead.
     """
-    seen: list[bytes] = []
+    seen = [kind for kind, _, _ in _boxes(path)]
+    return bool(seen) and seen[0] in FIRST_BOXES and not {b"moov", b"meta"} & set(seen)
+
+
+def is_encrypted(path: Path) -> bool:
+    """Return whether the pictures of an MP4 are encrypted (ISO/IEC 23001-7): so its index calls them."""
+    for kind, begins, length in _boxes(path):
+        if kind == b"moov" and length <= LARGEST_INDEX:
+            with path.open("rb") as file:
+                file.seek(begins)
+                return b"encv" in file.read(length)
+    return False
+
+
+def _boxes(path: Path) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, place and length of the outermost boxes of an MP4 (ISO/IEC 14496-12); only their heads are read."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            while file.tell() + 8 <= size and len(seen) < MOST_BOXES:
+            for _ in range(MOST_BOXES):
                 begins, head = file.tell(), file.read(8)
                 length = int.from_bytes(head[:4], "big")
-                seen.append(head[4:])
                 if length == 1:
                     length = int.from_bytes(file.read(8), "big")
-                if length < 8:
-                    break  # to the end of the file
+                if len(head) < 8 or 0 < length < 8:
+                    return
+                yield head[4:], begins, length or size - begins
+                if not length or begins + length > size:
+                    return
                 file.seek(begins + length)
     except OSError:
-        return False
-    return bool(seen) and seen[0] in FIRST_BOXES and b"moov" not in seen
+        return
 
 
 def _matroska(file: BinaryIO) -> int | None:
