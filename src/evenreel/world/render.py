@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from evenreel.errors import SettingsError
+from evenreel.random import generator
 from evenreel.types import Frames
 from evenreel.world import figure
 from evenreel.world.scene import Scene, SceneObject
@@ -120,7 +121,7 @@ def render(
     view = _View(scene, frames, (height, width))
     points, pixel = view.points, view.pixel
 
-    colour = BACKGROUND[scene.background](points, torch.Generator().manual_seed(scene.seed))
+    colour = BACKGROUND[scene.background](points, generator(scene.seed))
     depth = torch.ones_like(points[..., 0])
     target = points
     masks: list[Tensor] = []

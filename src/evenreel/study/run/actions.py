@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from evenreel import random
 from evenreel.backbones import Backbone
 from evenreel.backbones.clip import ClipModel
 from evenreel.errors import SettingsError
@@ -176,7 +177,7 @@ def _likeness(latents: Latents) -> float:
 
 
 def _shuffled(world: WorldEdit, item: Item) -> Frames:
-    generator = torch.Generator().manual_seed(item.clip * 1_000 + item.seed)
+    generator = random.generator(item.clip * 1_000 + item.seed)
     return world.truth.frames[torch.randperm(item.frames, generator=generator)]
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from evenreel import random
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.features import features_collected
 from evenreel.adapters.lora import LoraSwitch
@@ -65,7 +66,7 @@ def prepare(batch: Batch, encoded: Encoded, settings: LossSettings) -> Prepared:
     frames = batch.frames.shape[1]
     noise, levels, captions = [], [], []
     for seed, caption in zip(batch.seeds, batch.captions, strict=True):
-        generator = torch.Generator().manual_seed(seed)
+        generator = random.generator(seed)
         levels.append(torch.randint(allowed.start, allowed.stop, (LEVELS,), generator=generator))
         own = torch.randn(LEVELS, frames, *latents.shape[1:], generator=generator)
         dropped = float(torch.rand((), generator=generator)) < settings.unconditional

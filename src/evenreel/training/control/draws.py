@@ -8,6 +8,7 @@ from torch import Tensor
 
 from evenreel.ops.edges import canny
 from evenreel.ops.nearness import nearness
+from evenreel.random import generator
 from evenreel.training.control.settings import ControlTrainingSettings
 from evenreel.training.control.trainee import ControlBatch
 from evenreel.training.data.encoded import Encoded
@@ -34,10 +35,7 @@ class ControlDraws:
         # one noise level from each of as many equal parts of the schedule: the loss varies less from step to step
         places = [int((picture + rng.random()) * levels / pictures) for picture in range(pictures)]
         captions = ["" if rng.random() < settings.unconditional else caption for caption in batch.captions]
-        noise = [
-            torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed))
-            for seed in batch.seeds
-        ]
+        noise = [torch.randn(latents.shape[1:], generator=generator(seed)) for seed in batch.seeds]
         return ControlBatch(
             latents=latents,
             noise=torch.stack(noise).to(latents),

@@ -9,6 +9,7 @@ from torch import Tensor
 from evenreel.diffusion import ddim, guidance
 from evenreel.diffusion.schedule import NoiseSchedule
 from evenreel.metrics.judge import Judge
+from evenreel.random import generator
 from evenreel.training.mini.latents import tokens_of
 from evenreel.training.mini.unet import scheduler
 from evenreel.training.trainee import autocast
@@ -44,7 +45,7 @@ def drawn(
         dict(scheduler().config) | {"steps_offset": 1, "set_alpha_to_one": False}
     )
     side = unet.config.sample_size
-    noise = torch.randn(len(prompts) * frames, 4, side, side, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randn(len(prompts) * frames, 4, side, side, generator=generator(seed))
     latents = noise.to(device)
     with autocast(device, dtype):
         tokens = tokens_of([*([""] * len(prompts)), *prompts]).long().to(device)

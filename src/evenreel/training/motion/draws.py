@@ -5,6 +5,7 @@ import random
 import torch
 from torch import Tensor
 
+from evenreel.random import generator
 from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.shards import Batch, DrawBatch
 from evenreel.training.motion.settings import MotionTrainingSettings, seen_at
@@ -46,4 +47,4 @@ class ClipDraws:
 
 
 def _noise(seed: int, shape: torch.Size) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(shape, generator=generator(seed))

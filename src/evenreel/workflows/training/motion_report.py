@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from evenreel import random
 from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.sharing import exclusive
 from evenreel.errors import WeightsError
@@ -101,7 +102,7 @@ def _measured(
 
 
 def _shuffled(batch: MotionBatch, number: int) -> MotionBatch:
-    generator = torch.Generator().manual_seed(number)
+    generator = random.generator(number)
     order: Tensor = torch.randperm(batch.latents.shape[1], generator=generator)
     return batch._replace(latents=batch.latents[:, order], noise=batch.noise[:, order])
 
