@@ -1,6 +1,8 @@
 """The house as rooms and arrows: no circle at any depth, and few arrows between the rooms of the use cases."""
 
 import ast
+import re
+import tomllib
 from collections import defaultdict
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 import evenreel
 
 PACKAGE = Path(evenreel.__file__).parent
+ROOT = Path(__file__).parents[1]
 
 
 def named(file):
@@ -69,3 +72,18 @@ def test_seven_rooms_and_four_arrows_inside_the_use_cases(arrows):
     assert rooms == {"batch", "editing", "evaluation", "inspect", "theory", "training", "world"}
     wanted = ("batch", "evaluation", "training", "world")
     assert between(arrows, room) == {name: {"editing"} for name in wanted}
+
+
+def test_the_document_has_the_floors_that_are_checked():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contract = project["tool"]["importlinter"]["contracts"][0]
+    checked = [{name.removeprefix("evenreel.") for name in row.split(" | ")} for row in contract["layers"]]
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = re.search(r"siblings that must not meet\).*?\n\n(.*?)\n\n", page, re.DOTALL)
+    assert drawn is not None
+    rows = [re.split(r"\s{2,}|\s·", line.strip())[0] for line in drawn[1].splitlines()]
+    told = {name for row in rows for name in row.split(" | ")}
+    assert told == set().union(*checked)
+    floor = {name: number for number, names in enumerate(checked) for name in names}
+    order = [floor[row.split(" | ")[0]] for row in rows]
+    assert order == sorted(order)
