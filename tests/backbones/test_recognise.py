@@ -94,8 +94,10 @@ def lora(width: int, *ends: str) -> dict[str, torch.Tensor]:
             "a ControlNet for Stable Diffusion XL",
             "control",
         ),
-        (tensors("difference"), "a ControlNet saved as a difference to one model", None),
-        (tensors("lora_controlnet"), "a Control-LoRA", None),
+        (tensors(HINT, "difference"), "a ControlNet saved as a difference to one model", None),
+        (tensors(HINT, "lora_controlnet"), "a Control-LoRA", None),
+        (tensors(f"control_model.{HINT}", "task_embedding"), "a union of several ControlNets in one", None),
+        (tensors("lllite_unet_input_blocks_4_1_attn1_to_q.down.0.weight"), "a ControlNet-LLLite", None),
         (tensors("body.0.block1.weight"), "a T2I-Adapter", None),
         (tensors("image_proj.proj.weight"), "an IP-Adapter", None),
         # LoRAs of all kinds and families

@@ -66,6 +66,13 @@ _LORA = re.compile(
     r"|a[12]\.weight|on_input)$|_lora\.(down|up)\.weight$"
 )
 """How the names of a LoRA's tensors end."""
+_UNREAD_CONTROLS: tuple[tuple[str, str], ...] = (
+    (r"^lora_controlnet$", "a Control-LoRA"),
+    (r"^difference$", "a ControlNet saved as a difference to one model"),
+    (r"^(task_embedding|control_add_embedding\.)", "a union of several ControlNets in one"),
+    (r"^lllite_", "a ControlNet-LLLite"),
+)
+"""(pattern of a tensor's name, what it is), for relatives of ControlNets that are named but not read."""
 _OTHERS: tuple[tuple[str, str, str], ...] = (
     (r"(^|\.)double_blocks\.0\.|(^|\.)single_transformer_blocks\.0\.", "flux", "a Flux model"),
     (r"(^|\.)joint_blocks\.0\.", "sd3", "a Stable Diffusion 3 model"),
@@ -77,8 +84,6 @@ _OTHERS: tuple[tuple[str, str, str], ...] = (
     ),
     (r"^(adapter\.)?body\.0\.", "", "a T2I-Adapter"),
     (r"^(image_proj|ip_adapter)\.", "", "an IP-Adapter"),
-    (r"^lora_controlnet$", "", "a Control-LoRA"),
-    (r"^difference$", "", "a ControlNet saved as a difference to one model"),
     (r"^encoder\.block\.0\.layer\.0\.SelfAttention\.", "", "a T5 text encoder"),
     (r"^decoder\.layers\.\d+\.|^taesd_", "", "a tiny autoencoder (TAESD)"),
     (r"(^|\.)temporal_attentions\.\d", "sdxl", "a motion module of Hotshot-XL"),
@@ -112,6 +117,9 @@ def recognise(header: Header) -> Found:
         return _lora(header)
     if any("motion_modules." in name for name in tensors):
         return _motion(header)
+    for pattern, said in _UNREAD_CONTROLS:
+        if any(re.search(pattern, name) for name in tensors):
+            return Found("other", "", said)
     for prefix in ("control_model.", ""):
         if header.shape(f"{prefix}input_hint_block.0.weight") or (
             not prefix and header.shape("controlnet_cond_embedding.conv_in.weight")
