@@ -192,7 +192,15 @@ def one_sentence(where: Path | str) -> Iterator[None]:
         yield
     except WeightsError:
         raise
-    except (OSError, RuntimeError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+        TypeError,
+        AttributeError,
+    ) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
         raise WeightsError(suspected(f"{where}: cannot be loaded ({reason[:200]}).")) from error
 
