@@ -6,7 +6,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from packaging.version import Version
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from adapters.lora_writing import (
     ALPHA,
@@ -153,6 +153,18 @@ def test_names_of_2023_of_the_text_encoder(model, tmp_path, text_factors):
     wanted = with_loras(model, (kohya(tmp_path / "k.safetensors", text=text_factors, alpha=RANK), 1.0))
     older = diffusers_2023(tmp_path / "d.safetensors", text=text_factors)
     assert_same(with_loras(model, (older, 1.0)), wanted, 1e-6)
+
+
+def test_numbered_text_encoders_and_positions_are_of_the_one_text_encoder(
+    model, tmp_path, unet_factors, text_factors
+):
+    path = kohya(tmp_path / "k.safetensors", unet_factors, text_factors)
+    wanted = with_loras(model, (path, 1.0))
+    tensors = {name.replace("lora_te_", "lora_te1_"): value for name, value in load_file(path).items()}
+    tensors["lora_te1_text_model_embeddings.position_ids"] = torch.arange(77)[None]
+    assert any(name.startswith("lora_te1_") for name in tensors)
+    save_file(tensors, tmp_path / "later.safetensors")
+    assert_same(with_loras(model, (tmp_path / "later.safetensors", 1.0)), wanted, 1e-6)
 
 
 @pytest.mark.parametrize("prefix", ["lora_unet_", "diffusion_model."])

@@ -80,6 +80,8 @@ def read_lora(path: str | Path, backbone: Backbone) -> ForeignLora:
     slots: dict[tuple[Part, str], dict[str, str]] = {}
     strange: list[str] = []
     for name in header.tensors:
+        if name.endswith("position_ids"):  # numbers from 0 on, which transformers kept as a weight until 2023
+            continue
         slot = slot_of(name)
         layer = None if slot is None else find_layer(slot.layer, tables, per_level(backbone.unet))
         if slot is None or layer is None or slot.kind in slots.setdefault(layer, {}):  # pyright: ignore[reportArgumentType]

@@ -200,7 +200,7 @@ def lora_family(header: Header) -> str:
     names = header.tensors
     marks = {
         "flux": ("double_blocks", "single_blocks", "single_transformer_blocks"),
-        "sdxl": ("lora_te1_", "lora_te2_", "text_encoder_2.", "add_embedding", "label_emb"),
+        "sdxl": ("lora_te2_", "text_encoder_2.", "add_embedding", "label_emb"),
         "sd3": ("joint_blocks", "transformer.transformer_blocks"),
         "wan": ("diffusion_model.blocks.", "lora_unet_blocks_", "cross_attn"),
     }
