@@ -8,7 +8,9 @@ import shutil
 import struct
 import warnings
 from fnmatch import fnmatch
+from importlib import import_module
 from importlib.metadata import EntryPoint
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -302,13 +304,14 @@ def hub(saved, tmp_path, monkeypatch):
         files = sorted(p.relative_to(saved).as_posix() for p in saved.rglob("*") if p.is_file())
         fault = None
 
-        def list_repo_files(self, name):
+        def model_info(self, name, *, timeout):
             if self.fault is not None:
                 raise self.fault
-            return self.files
+            return SimpleNamespace(siblings=[SimpleNamespace(rfilename=file) for file in self.files])
 
     def snapshot(name, *, allow_patterns, local_files_only=False):
-        assert not local_files_only
+        if local_files_only:
+            raise hub_error("LocalEntryNotFoundError")
         wanted = [f for f in Hub.files if any(fnmatch(f, pattern) for pattern in allow_patterns)]
         fetched.extend(wanted)
         for file in wanted:
@@ -389,6 +392,58 @@ def test_the_hubs_reasons(hub, fault, said):
     with pytest.raises(WeightsError, match=said) as caught:
         find("someone/model", download=True)
     assert "--download" not in str(caught.value)
+
+
+def no_network(name):
+    """What the hub's library lets through where there is no network, or one that asks for a sign-in first."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if name == "JSONDecodeError":
+        return json.JSONDecodeError("Expecting value", "<html>sign in</html>", 0)
+    client = import_module(HfHubHTTPError.__bases__[0].__module__.split(".")[0])
+    return getattr(client, name)("no such host")
+
+
+NO_NETWORK = ("ConnectError", "ReadTimeout", "JSONDecodeError")
+
+
+@pytest.mark.parametrize("fault", NO_NETWORK)
+def test_without_a_network_nothing_is_fetched(hub, fault):
+    hub.fault = no_network(fault)
+    with pytest.raises(WeightsError, match=r"nobody/nothing: cannot be fetched from .*; try again") as caught:
+        find("nobody/nothing", download=True)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", NO_NETWORK)
+@pytest.mark.parametrize("whole", [True, False])
+def test_without_a_network_a_model_that_was_fetched_is_used(
+    saved, tmp_path, monkeypatch, caplog, fault, whole
+):
+    """With the hub's own library and a cache laid out as it does."""
+    asked = []
+
+    def model_info(self, name, **_):
+        asked.append(name)
+        raise no_network(fault)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    kept = tmp_path / "models--someone--model"
+    snapshot = kept / "snapshots" / ("a" * 40)
+    shutil.copytree(saved, snapshot)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(snapshot.name)
+    if not whole:
+        (snapshot / UNET).unlink()
+        with pytest.raises(WeightsError, match="cannot be fetched from"):
+            find("someone/model", download=True)
+        return
+    with caplog.at_level("WARNING", "evenreel"):
+        assert find("someone/model", download=True).path == snapshot
+    assert asked == ["someone/model"]
+    assert caplog.text.count("the copy on this machine is used") == 1
 
 
 @pytest.mark.parametrize("variant", ["bf16", "non_ema", "fp16"])

@@ -1,9 +1,11 @@
 """Models by name: a folder, or one on the Hugging Face hub, of which nothing is fetched before its kind is known."""
 
+import json
+import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -12,6 +14,10 @@ from evenreel.backbones.sdxl_folder import SECOND, SDXLFolder, is_sdxl
 from evenreel.errors import WeightsError, argument
 from evenreel.files import expanded
 
+logger = logging.getLogger(__name__)
+
+PATIENCE = 10.0
+"""Seconds to wait for the hub's first answer; it is asked once."""
 FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft")
 """How files of weights end, which the names of models on the hub do not."""
 
@@ -21,7 +27,8 @@ AnyFolder = TypeVar("AnyFolder", bound=ModelFolder)
 def find(name: str, *, download: bool = False, kind: type[AnyFolder] = ModelFolder) -> AnyFolder:
     """Find the folder of a model, by path or by name on the Hugging Face hub.
 
-    Nothing is fetched unless `download` is set. Raises: WeightsError when the model is not there.
+    Nothing is fetched unless `download` is set; with it, a hub that cannot be reached is passed over where the whole
+    model is on this machine. Raises: WeightsError when the model is not there.
     """
     path = expanded(name)
     if path.is_dir():
@@ -36,7 +43,7 @@ def find(name: str, *, download: bool = False, kind: type[AnyFolder] = ModelFold
     from huggingface_hub import constants
 
     if download and not constants.HF_HUB_OFFLINE:
-        return _fetched(name, kind)
+        return _fetched_or_cached(name, kind)
     return _cached(name, kind, told_to_fetch=download)
 
 
@@ -70,17 +77,52 @@ def _cached(name: str, kind: type[AnyFolder], *, told_to_fetch: bool) -> AnyFold
         ) from error
 
 
+def _fetched_or_cached(name: str, kind: type[AnyFolder]) -> AnyFolder:
+    """Fetch a model; where that fails for the network's sake, use what an earlier run fetched."""
+    try:
+        return _fetched(name, kind)
+    except _unreached() as error:
+        said = str(error).splitlines()
+        reason = said[0][:200].rstrip(".") if said else type(error).__name__
+        # A network that asks for a sign-in first answers with a page of its own.
+        if isinstance(error, json.JSONDecodeError):
+            reason = "the answer is not the hub's; does this network ask you to sign in?"
+        with suppress(WeightsError):
+            found = _cached(name, kind, told_to_fetch=True)
+            logger.warning(
+                "%s: the Hugging Face hub cannot be reached (%s); the copy on this machine is used.",
+                name,
+                reason,
+            )
+            return found
+        raise WeightsError(
+            f"{name}: cannot be fetched from the Hugging Face hub ({reason}); try again, or give "
+            f"the path of {kind.wanted}."
+        ) from error
+
+
+def _unreached() -> tuple[type[Exception], ...]:
+    """What is raised where the hub cannot be reached, or does not answer as it should."""
+    from huggingface_hub import errors
+
+    # The HTTP client's own errors (no connection, no answer in time) share a base with the hub's: releases of the
+    # hub's library differ in which client they use.
+    client = errors.HfHubHTTPError.__bases__[0]
+    return (cast("type[Exception]", client), errors.HfHubHTTPError, json.JSONDecodeError, OSError)
+
+
 def _fetched(name: str, kind: type[AnyFolder]) -> AnyFolder:
     """Fetch what describes the model, see whether it can be used, and only then fetch its weights."""
     from huggingface_hub import HfApi, snapshot_download
 
-    with _explained(name, kind):
-        files = HfApi().list_repo_files(name)
+    with _explained(name):
+        # Not `list_repo_files`, which asks six times in half a minute before it gives up.
+        files = [file.rfilename for file in HfApi().model_info(name, timeout=PATIENCE).siblings or ()]
         kind = _of_family(kind, sdxl={f"{SECOND}/config.json", "unet/config.json"} <= set(files))
         weights = _chosen(name, kind, files)
         described = Path(snapshot_download(name, allow_patterns=_described(kind)))
     kind(described).check_kind()
-    with _explained(name, kind):
+    with _explained(name):
         return kind(Path(snapshot_download(name, allow_patterns=[*_described(kind), *weights])))
 
 
@@ -144,7 +186,7 @@ def _weights(kind: type[ModelFolder]) -> list[str]:
 
 
 @contextmanager
-def _explained(name: str, kind: type[ModelFolder]) -> Iterator[None]:
+def _explained(name: str) -> Iterator[None]:
     """The hub's own reasons, and what to do."""
     from huggingface_hub import errors
 
@@ -163,12 +205,6 @@ def _explained(name: str, kind: type[ModelFolder]) -> Iterator[None]:
     except errors.HFValidationError as error:
         raise WeightsError(
             f"{name}: is not a name that the Hugging Face hub has; write owner/model."
-        ) from error
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(
-            f"{name}: cannot be fetched from the Hugging Face hub ({reason[:200].rstrip('.')}); try again, or give "
-            f"the path of {kind.wanted}."
         ) from error
 
 
