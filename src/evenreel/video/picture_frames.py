@@ -16,6 +16,7 @@ from evenreel.video import animation, images
 from evenreel.video.colour import composite, is_transparent
 from evenreel.video.info import Leave, ReadSettings, VideoInfo
 from evenreel.video.pictures import opened_picture
+from evenreel.video.png_tags import CODE_POINTS, tags_to_srgb
 from evenreel.video.profiles import to_srgb
 
 
@@ -77,7 +78,8 @@ def animated(info: VideoInfo, settings: ReadSettings, leave: Leave) -> Iterator[
 
 def _as_pixels(image: Image.Image, settings: ReadSettings) -> tuple[Pixels, bool]:
     """An open image, upright, in sRGB, on the background, as (1, height, width, 3), and whether it shows through."""
-    profile = image.info.get("icc_profile")
+    info = dict(image.info)
+    profile = None if CODE_POINTS in info else info.get("icc_profile")
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I") or upright.mode == "F":
         # 16-bit grey: Pillow would clip it at 255 instead of scaling it
@@ -85,5 +87,7 @@ def _as_pixels(image: Image.Image, settings: ReadSettings) -> tuple[Pixels, bool
         upright = Image.fromarray(np.rint(grey.clip(0, 65535) / 257).astype(np.uint8))
     if upright.has_transparency_data:
         rgba = torch.from_numpy(np.array(to_srgb(upright.convert("RGBA"), profile)))
+        rgba[..., :3] = tags_to_srgb(rgba[..., :3], info)
         return composite(rgba, settings.background)[None], is_transparent(rgba)
-    return torch.from_numpy(np.array(to_srgb(upright, profile).convert("RGB")))[None], False
+    rgb = torch.from_numpy(np.array(to_srgb(upright, profile).convert("RGB")))
+    return tags_to_srgb(rgb, info)[None], False

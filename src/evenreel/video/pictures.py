@@ -10,6 +10,7 @@ from PIL import Image
 
 from evenreel.errors import ClipError
 from evenreel.files import shown
+from evenreel.video.png_tags import CODE_POINTS, code_points
 from evenreel.video.source import reason_of
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -25,6 +26,8 @@ def opened_picture(file: Path) -> Iterator[Image.Image]:
             # our own limit is tighter, and is an error
             warnings.simplefilter("ignore")
             with Image.open(_without_text(file), formats=FORMATS) as image:
+                if image.format == "PNG" and (points := code_points(file, PNG_SIGNATURE)):
+                    image.info[CODE_POINTS] = points
                 yield image
     except ClipError:
         raise

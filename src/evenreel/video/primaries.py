@@ -1,14 +1,17 @@
 """Colours of one set of primaries as those of BT.709, which results are tagged with (ITU-T H.273, BT.2087)."""
 
-from functools import cache
+from functools import lru_cache
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+Chromaticity = tuple[float, float]
+Chromaticities = tuple[Chromaticity, Chromaticity, Chromaticity, Chromaticity]
+"""(x, y) of red, green, blue and white."""
 D65, C, DCI = (0.3127, 0.3290), (0.310, 0.316), (0.314, 0.351)
 """Chromaticities of white."""
-CHROMATICITIES = {
+CHROMATICITIES: dict[int, Chromaticities] = {
     1: ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), D65),
     4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08), C),
     5: ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06), D65),
@@ -37,19 +40,34 @@ def differs(primaries: int, transfer: int) -> bool:
 def to_bt709(
     pixels: UInt8[Tensor, "height width 3"], primaries: int, transfer: int
 ) -> UInt8[Tensor, "height width 3"]:
-    """Convert SDR pixels; colours that BT.709 cannot show are clipped, as LittleCMS does."""
-    light = _light_table(transfer)[pixels.long()]
-    if primaries in CHROMATICITIES and primaries != BT709:
-        light = light @ matrix(primaries).to(light.dtype).T
+    """Convert SDR pixels so tagged; what is not known counts as BT.709, and its curve as sRGB's."""
+    known = primaries in CHROMATICITIES and primaries != BT709
+    return converted(pixels, GAMMAS.get(transfer), CHROMATICITIES[primaries] if known else None)
+
+
+def converted(
+    pixels: UInt8[Tensor, "height width 3"], gamma: float | None, chromaticities: Chromaticities | None
+) -> UInt8[Tensor, "height width 3"]:
+    """Convert SDR pixels of a plain power `gamma`, or of sRGB's curve, and of some primaries, or of BT.709's.
+
+    Colours that BT.709 cannot show are clipped, as LittleCMS does.
+    """
+    light = _light_table(gamma)[pixels.long()]
+    if chromaticities is not None:
+        light = light @ _matrix(chromaticities).to(light.dtype).T
     light = light.clamp(0, 1)
     codes = torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.pow(1 / 2.4) - 0.055)
     return (codes * 255).round().to(torch.uint8)
 
 
-@cache
 def matrix(primaries: int) -> Tensor:
     """Return what takes linear RGB of some primaries to that of BT.709, float64 (3, 3)."""
-    source, target = CHROMATICITIES[primaries], CHROMATICITIES[BT709]
+    return _matrix(CHROMATICITIES[primaries])
+
+
+@lru_cache(maxsize=16)
+def _matrix(source: Chromaticities) -> Tensor:
+    target = CHROMATICITIES[BT709]
     return torch.linalg.inv(_to_xyz(*target)) @ _adapted(source[3], target[3]) @ _to_xyz(*source)
 
 
@@ -71,10 +89,10 @@ def _xyz(chromaticity: tuple[float, float]) -> Tensor:
     return torch.tensor([x / y, 1.0, (1 - x - y) / y], dtype=torch.float64)
 
 
-@cache
-def _light_table(transfer: int) -> Tensor:
+@lru_cache(maxsize=16)
+def _light_table(gamma: float | None) -> Tensor:
     """Linear light in [0, 1] for each 8-bit code."""
     code = torch.arange(256, dtype=torch.float64) / 255
-    if transfer in GAMMAS:
-        return code.pow(GAMMAS[transfer]).float()
+    if gamma is not None:
+        return code.pow(gamma).float()
     return torch.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055).pow(2.4)).float()
