@@ -38,7 +38,7 @@ def code_points(file: Path, signature: bytes) -> tuple[int, ...] | None:
 
 
 def tags_to_srgb(
-    pixels: UInt8[Tensor, "height width 3"], info: Mapping[str, Any]
+    pixels: UInt8[Tensor, "height width 3"], info: Mapping[Any, Any]
 ) -> UInt8[Tensor, "height width 3"]:
     """Convert RGB as the tags in Pillow's `Image.info` mean it; what has none is left as it is.
 
@@ -58,7 +58,7 @@ def tags_to_srgb(
     return pixels if gamma is chromaticities is None else converted(pixels, gamma, chromaticities)
 
 
-def _gamma(info: Mapping[str, Any]) -> float | None:
+def _gamma(info: Mapping[Any, Any]) -> float | None:
     """The power that takes codes to light; None for sRGB's curve, and where the chunk is absent or senseless."""
     told = info.get("gamma")
     if not told or not 0.05 < told < 20 or abs(told - SRGB_GAMMA) < ALIKE:
@@ -66,18 +66,18 @@ def _gamma(info: Mapping[str, Any]) -> float | None:
     return 1 / told
 
 
-def _chromaticities(info: Mapping[str, Any]) -> Chromaticities | None:
+def _chromaticities(info: Mapping[Any, Any]) -> Chromaticities | None:
     """Red, green, blue and white; None for sRGB's, and where the chunk is absent or senseless."""
     told = info.get("chromaticity")
     if told is None or len(told) != 8:
         return None
-    white, *primaries = zip(told[::2], told[1::2], strict=True)
-    found = (*primaries, white)
+    white, red, green, blue = zip(told[::2], told[1::2], strict=True)
+    found: Chromaticities = (red, green, blue, white)
     flat = [value for pair in found for value in pair]
     if any(not 0 <= value <= 1 for value in flat) or any(pair[1] <= 0 for pair in found):
         return None
-    (rx, ry), (gx, gy), (bx, by), _ = found
-    if abs((gx - rx) * (by - ry) - (bx - rx) * (gy - ry)) < 1e-3:
+    area = (green[0] - red[0]) * (blue[1] - red[1]) - (blue[0] - red[0]) * (green[1] - red[1])
+    if abs(area) < 1e-3:
         return None  # the three lie on a line
     usual = [value for pair in CHROMATICITIES[1] for value in pair]
     return None if all(abs(a - b) < ALIKE for a, b in zip(flat, usual, strict=True)) else found
