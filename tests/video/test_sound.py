@@ -291,7 +291,7 @@ def test_what_holds_no_sound_says_so(tmp_path, name):
     assert rewrite(source, tmp_path / name, sound="none").warnings == []
 
 
-def two_tracks(path: Path) -> Path:
+def two_tracks(path: Path, languages: tuple[str, str] | None = None) -> Path:
     """A commentary of 440 Hz before the sound of 880 Hz that players choose."""
     first = write_clip(path.with_name("1.mkv"), moving(25), audio="aac")
     second = write_clip(path.with_name("2.mkv"), moving(25), audio="aac", tone=sine(1, pitch=880))
@@ -300,6 +300,8 @@ def two_tracks(path: Path) -> Path:
         copied = {stream: output.add_stream_from_template(stream) for stream in streams}
         copied[one.streams.audio[0]].disposition = av.stream.Disposition.comment
         copied[other.streams.audio[0]].disposition = av.stream.Disposition.default
+        for stream, language in zip(streams[1:], languages or (), strict=False):
+            copied[stream].metadata["language"] = language
         for stream in streams:
             for packet in stream.container.demux(stream):
                 if packet.size:
@@ -315,6 +317,35 @@ def test_the_track_that_players_choose_or_the_one_asked_for(tmp_path, asked, pit
     assert pitch_of(tmp_path / "a.mp4") == pytest.approx(pitch, abs=5)
     assert writer.sound is not None
     assert writer.sound.track == (asked or 2)
+
+
+def language_of(path: Path) -> str | None:
+    with av.open(str(path)) as container:
+        (sound,) = container.streams.audio
+        return sound.metadata.get("language")
+
+
+@pytest.mark.parametrize("source", ["s.mp4", "s.mkv"])
+@pytest.mark.parametrize(
+    ("name", "sound"), [("a.mp4", "copy"), ("a.mp4", "encode"), ("a.mkv", "copy"), ("a.webm", "encode")]
+)
+@pytest.mark.parametrize(("asked", "language"), [(None, "deu"), (1, "fra")])
+def test_the_language_of_the_sound_is_kept(tmp_path, source, name, sound, asked, language):
+    source = two_tracks(tmp_path / source, ("fra", "deu"))
+    writer = rewrite(source, tmp_path / name, sound_track=asked, sound=sound)
+    assert language_of(tmp_path / name) == language
+    assert "the sound's language" not in " ".join(writer.warnings)
+
+
+@pytest.mark.parametrize(("name", "language"), [("a.mov", "deu"), ("a.mp4", "en-US")])
+def test_a_language_that_a_container_cannot_write_is_said_once(tmp_path, name, language):
+    source = two_tracks(tmp_path / "s.mkv", ("fra", language))
+    writer = rewrite(source, tmp_path / name)
+    assert language_of(tmp_path / name) in (None, "und")
+    said = f"{Path(name).suffix} has no place for the sound's language ({language}) of the source."
+    assert [warning for warning in writer.warnings if "the sound's language" in warning] == [
+        f"{tmp_path / name}: {said}"
+    ]
 
 
 def test_a_track_that_is_not_there(tmp_path):

@@ -18,7 +18,7 @@ from evenreel.video.encoders import Recipe, WriteSettings
 from evenreel.video.info import ReadSettings, VideoInfo
 from evenreel.video.resample import Resampler, part_of
 from evenreel.video.source import demuxed, opened, reason_of
-from evenreel.video.streams import chosen_sound, video_stream
+from evenreel.video.streams import chosen_sound, known_language, video_stream
 
 BROKEN = (av.error.FFmpegError, ValueError, OverflowError)
 """What PyAV raises for sound that cannot be decoded, encoded or carried by a container."""
@@ -101,6 +101,8 @@ class AudioTrack:
             self._time_base = Fraction(stream.time_base or 1)
             self._packets = self._demuxed(container)
             self._stream = self._copied() if plan.copied else self._encoded(plan, recipe, settings)
+            if language := known_language(stream):
+                self._stream.metadata["language"] = language
         except BaseException:
             self._stack.close()
             raise

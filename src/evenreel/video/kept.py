@@ -14,6 +14,7 @@ from evenreel.errors import ClipError
 from evenreel.files import shown
 from evenreel.video.info import ReadSettings, VideoInfo
 from evenreel.video.source import opened
+from evenreel.video.streams import known_language
 
 TECHNICAL = re.compile(
     r"(major_brand|minor_version|compatible_brands|encoder|encoded_by|software|handler_name|vendor_id|duration|"
@@ -38,6 +39,8 @@ class Kept:
     """Start and end in seconds on the source's clock, and what is known of each."""
     timecode: str | None = None
     """Of the first frame."""
+    language: str = ""
+    """Of the sound, as the source writes it (`deu`); the sound's track itself takes it along."""
 
     def write(
         self,
@@ -58,12 +61,13 @@ class Kept:
         container.set_chapters(chapters)
 
 
-def read_kept(info: VideoInfo, *, from_start: bool) -> Kept:
+def read_kept(info: VideoInfo, *, from_start: bool, sound_track: int | None = None) -> Kept:
     """Return what a source has to keep; nothing for images. A timecode only where the result starts where the source
-    does.
+    does; the language is that of `sound_track`.
     """
     if info.time_base is None or info.container in ("", "images", "animation"):
         return Kept()
+    spoken = [t.language for t in info.tracks if t.kind == "audio" and t.number == sound_track]
     try:
         with opened(info.path, ReadSettings()) as container:
             chapters = tuple(
@@ -77,7 +81,8 @@ def read_kept(info: VideoInfo, *, from_start: bool) -> Kept:
                 for name, value in stream.metadata.items()
                 if name.lower() == "timecode"
             ]
-            return Kept(_named(container.metadata), chapters, codes[0] if codes and from_start else None)
+            timecode = codes[0] if codes and from_start else None
+            return Kept(_named(container.metadata), chapters, timecode, "".join(spoken))
     except ClipError:
         return Kept()  # whoever reads the pictures says what is wrong
 
@@ -99,13 +104,16 @@ def not_carried(info: VideoInfo, sound_track: int | None) -> Iterable[str]:
 
 def lost_metadata(kept: Kept, path: Path, final: Path) -> Iterable[str]:
     """Yield one sentence on what the kind of file at `path`, to be called `final`, has no place for."""
-    if not kept.metadata and not kept.chapters:
+    if not kept.metadata and not kept.chapters and not kept.language:
         return
     with opened(path, ReadSettings()) as container:
         there = {name.lower() for name in container.metadata}
         lost = [name for name in kept.metadata if name.lower() not in there]
         if kept.chapters and not container.chapters():
             lost.append("chapters")
+        sounds = container.streams.audio
+        if kept.language and sounds and not any(known_language(sound) for sound in sounds):
+            lost.append(f"the sound's language ({kept.language})")
     if lost:
         yield f"{shown(final)}: {final.suffix} has no place for {', '.join(sorted(lost))} of the source."
 

@@ -62,7 +62,7 @@ def tracks(container: av.container.InputContainer) -> tuple[Track, ...]:
                 number=counts[kind],
                 codec=context.codec.canonical_name if context is not None else None,
                 detail=_detail(stream),
-                language=_known(stream.metadata.get("language")),
+                language=known_language(stream),
                 title=stream.metadata.get("title", ""),
                 flags=tuple(flag.name for flag in Disposition if stream.disposition & flag and flag.name),
                 used=id(stream) in used,
@@ -116,6 +116,12 @@ def chosen_sound(
     return max(streams, key=_sound_rank, default=None)
 
 
+def known_language(stream: av.stream.Stream) -> str:
+    """Return the language of a stream as its file writes it (`deu`), or "" where it names none."""
+    language = stream.metadata.get("language", "")
+    return "" if language == "und" else language
+
+
 def sane_rate(stream: av.video.stream.VideoStream) -> Fraction | None:
     """Return the declared frame rate, or None where it makes no sense."""
     for rate in (stream.average_rate, stream.guessed_rate):
@@ -154,7 +160,3 @@ def _detail(stream: av.stream.Stream) -> str:
     if isinstance(stream, av.audio.stream.AudioStream):
         return f"{stream.codec_context.sample_rate} Hz, {stream.codec_context.layout.name}"
     return ""
-
-
-def _known(language: str | None) -> str:
-    return "" if language in (None, "und") else language

@@ -75,8 +75,8 @@ class VideoWriter:
         """What people should know of the result, one sentence each; logged as well."""
         self._kept = Kept()
         if audio_from is not None:
-            self._kept = read_kept(audio_from, from_start=audio_range[0] == 0)
             track = None if self.sound is None else self.sound.track
+            self._kept = read_kept(audio_from, from_start=audio_range[0] == 0, sound_track=track)
             warnings = (*warnings, *not_carried(audio_from, track))
         if self._recipe is not None:
             warnings = (*warnings, *self._recipe.notes(self.path))
