@@ -8,6 +8,7 @@ import pytest
 from evenreel.cli.app import main
 from evenreel.cli.console import show_warnings, shown_progress
 from video.making import moving, write_clip
+from video.test_kept import told
 from video.test_sound import two_tracks
 
 
@@ -22,6 +23,23 @@ def test_info_lists_tracks_and_what_is_carried_over(tmp_path, capsys):
     values = json.loads(capsys.readouterr().out)
     assert [track["used"] for track in values["tracks"]] == [True, False, True]
     assert values["sound_in"][".mp4"] == "aac, copied"
+
+
+@pytest.mark.parametrize("source", ["s.mp4", "s.mov", "s.mkv"])
+def test_info_shows_title_chapters_and_timecode_as_carried_over(tmp_path, capsys, source):
+    clip = told(tmp_path / source, {"title": "Moon", "date": "2021-05-06"}, timecode="01:02:03:04")
+    assert main(["info", str(clip)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "title Moon" in shown
+    assert "chapter 2 1.000 to 2.000 s, Two" in shown
+    assert "timecode 01:02:03:04" in shown
+    assert "not carried over" not in shown
+    assert ("chapters, eng (carried over)" in shown) == (source != "s.mkv")
+    assert main(["info", str(clip), "--json"]) == 0
+    kept = json.loads(capsys.readouterr().out)["kept"]
+    assert kept["metadata"] == {"title": "Moon", "date": "2021-05-06"}
+    assert kept["chapters"] == [[0, 1, "One"], [1, 2, "Two"]]
+    assert kept["timecode"] == "01:02:03:04"
 
 
 def test_info_of_a_silent_clip(tmp_path, capsys):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from evenreel.video import VideoWriter, WriteSettings, open_clip
+from evenreel.video import VideoWriter, WriteSettings, open_clip, probe
 from video.making import moving, write_clip
 from video.test_sound import two_tracks
 from video.test_whole_or_damaged import with_subtitle
@@ -126,6 +126,26 @@ def test_streams_that_stay_behind_are_said_once(tmp_path):
         "not carried over: 1 subtitle track."
         in rewrite(with_subtitle(tmp_path), tmp_path / "b.mp4").warnings[0]
     )
+
+
+def test_a_subtitle_of_mp4_is_said_and_titles_of_chapters_are_not(tmp_path):
+    source = told(tmp_path / "s.mp4", {}, timecode="01:02:03:04")
+    assert [track.holds for track in probe(source).tracks] == ["", "chapters", "timecode"]
+    assert not [w for w in rewrite(source, tmp_path / "a.mkv").warnings if "not carried over" in w]
+    with av.open(str(source)) as given, av.open(str(tmp_path / "t.mp4"), "w") as output:
+        pictures = output.add_stream_from_template(given.streams.video[0])
+        text = output.add_mux_stream("mov_text")
+        text.time_base = Fraction(1, 1000)
+        for packet in given.demux(given.streams.video[0]):
+            if packet.size:
+                packet.stream = pictures
+                output.mux(packet)
+        line = av.Packet(b"\x00\x05Hello")
+        line.pts, line.dts, line.duration, line.time_base = 0, 0, 1000, Fraction(1, 1000)
+        line.stream = text
+        output.mux(line)
+    warnings = rewrite(tmp_path / "t.mp4", tmp_path / "b.mkv").warnings
+    assert [w for w in warnings if "not carried over: 1 subtitle track" in w] == warnings != []
 
 
 @pytest.mark.parametrize("transparent", [True, False])

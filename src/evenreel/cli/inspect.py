@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -34,17 +34,17 @@ def info(
     """Show what CLIP says about itself (size as displayed, frame rate, duration, tracks) and what edits carry over."""
     from evenreel.outputs import plain
     from evenreel.video import probe
-    from evenreel.workflows.inspect.clip import sound_in
+    from evenreel.workflows.inspect.clip import kept_of, sound_in
 
     found = probe(clip)
     values = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
-    carried = sound_in(found)
+    carried, kept = sound_in(found), kept_of(found)
     if as_json:
-        typer.echo(json.dumps(plain({**values, "sound_in": carried}), indent=2))
+        typer.echo(json.dumps(plain({**values, "sound_in": carried, "kept": kept}), indent=2))
         return
     table = _table("property", "value")
-    for name, value in (*_summary(found), *_tracks(found)):
-        table.add_row(name, escape(value))
+    for name, value in (*_summary(found), *_kept(kept), *_tracks(found)):
+        table.add_row(escape(name), escape(value))
     for kind, what in carried.items():
         table.add_row(f"sound in {kind}", escape(what))
     stdout().print(table)
@@ -72,10 +72,25 @@ def _summary(found: "VideoInfo") -> Iterator[tuple[str, str]]:
         yield "special", ", ".join(name.replace("has_", "") for name in special)
 
 
+def _kept(kept: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What results keep beside pictures and sound, one line each."""
+    yield from kept.get("metadata", {}).items()
+    for number, (start, end, title) in enumerate(kept.get("chapters", ()), start=1):
+        yield f"chapter {number}", f"{start:.3f} to {end:.3f} s{f', {title}' if title else ''}"
+    if "timecode" in kept:
+        yield "timecode", kept["timecode"]
+
+
 def _tracks(found: "VideoInfo") -> Iterator[tuple[str, str]]:
     for track in found.tracks:
-        parts = (track.codec or "unknown codec", track.detail, track.language, track.title, *track.flags)
-        used = "used" if track.used else "not carried over"
+        parts = (
+            track.holds or track.codec or "unknown codec",
+            track.detail,
+            track.language,
+            track.title,
+            *track.flags,
+        )
+        used = "used" if track.used else "carried over" if track.holds else "not carried over"
         if track.kind == "audio" and not track.used and track.codec is not None:
             used = f"not carried over; --sound-track {track.number} does"
         yield f"{track.kind} {track.number}", f"{', '.join(part for part in parts if part)} ({used})"

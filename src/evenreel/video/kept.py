@@ -95,7 +95,7 @@ def not_carried(info: VideoInfo, sound_track: int | None) -> Iterable[str]:
     sounds = sum(track.kind == "audio" for track in info.tracks)
     if sound_track is not None and sounds > 1:
         left.append(f"{sounds - 1} other sound track{'s' if sounds > 2 else ''}")
-    texts = sum(track.kind == "subtitle" and track.codec != "mov_text" for track in info.tracks)
+    texts = sum(track.kind == "subtitle" and not track.holds for track in info.tracks)
     if texts:
         left.append(f"{texts} subtitle track{'s' if texts > 1 else ''}")
     if left:

@@ -8,7 +8,7 @@ import av.audio.stream
 import av.container
 import av.stream
 import av.video.stream
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 
 from evenreel.errors import ClipError
 from evenreel.files import shown
@@ -45,6 +45,8 @@ class Track:
     """What the file says it is for: `default`, `comment`, `attached_pic`, ..."""
     used: bool = False
     """Whether it is the one whose pictures are edited, or whose sound is carried over unless another is asked for."""
+    holds: str = ""
+    """`chapters` or `timecode` where a stream holds nothing else; a result has these in a stream of its own."""
 
 
 def tracks(container: av.container.InputContainer) -> tuple[Track, ...]:
@@ -66,6 +68,7 @@ def tracks(container: av.container.InputContainer) -> tuple[Track, ...]:
                 title=stream.metadata.get("title", ""),
                 flags=tuple(flag.name for flag in Disposition if stream.disposition & flag and flag.name),
                 used=id(stream) in used,
+                holds=_holds(stream, container),
             )
         )
     return tuple(found)
@@ -146,6 +149,21 @@ def _sound_rank(stream: av.audio.stream.AudioStream) -> tuple[bool, bool, bool, 
     disposition = stream.disposition
     main = not disposition & NOT_THE_SOUND
     return stream.codec_context is not None, main, bool(disposition & Disposition.default), -stream.index
+
+
+def _holds(stream: av.stream.Stream, container: av.container.InputContainer) -> str:
+    if stream.type == "data":
+        if "timecode" in {name.lower() for name in stream.metadata}:
+            return "timecode"
+        # FFmpeg's mark of the titles that an MP4's pictures or sound point to
+        return "chapters" if (stream.discard, stream.name) == (Discard.all, "bin_data") else ""
+    context = stream.codec_context
+    if stream.type == "subtitle" and context is not None and context.codec.canonical_name == "mov_text":
+        # the same without the mark: FFmpeg writes a timecode over what pictures point to
+        count = len(container.chapters())
+        coded = any("timecode" in other.metadata for other in container.streams if other.type == "data")
+        return "chapters" if coded and 0 < count == stream.frames else ""
+    return ""
 
 
 def _detail(stream: av.stream.Stream) -> str:

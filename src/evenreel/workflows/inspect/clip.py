@@ -5,10 +5,21 @@ from pathlib import Path
 
 from evenreel.video import VideoInfo, WriteSettings
 from evenreel.video.encoders import recipe
+from evenreel.video.kept import read_kept
 from evenreel.video.sound import plan_sound
 
 KINDS = (".mp4", ".mov", ".mkv", ".webm")
 """Kinds of result that hold sound."""
+
+
+def kept_of(info: VideoInfo) -> Mapping[str, object]:
+    """Return what results keep of a clip beside pictures and sound: metadata by name, `chapters` as start, end (in
+    seconds) and title, `timecode`; what there is not is left out.
+    """
+    kept = read_kept(info, from_start=True)
+    chapters = [(float(start), float(end), told.get("title", "")) for start, end, told in kept.chapters]
+    found = {"metadata": dict(kept.metadata), "chapters": chapters, "timecode": kept.timecode}
+    return {name: value for name, value in found.items() if value}
 
 
 def sound_in(info: VideoInfo) -> Mapping[str, str]:
