@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evenreel.backbones.prompt_syntax import parse, strange
 from evenreel.backbones.text import Embedding, PromptEncoder
 from evenreel.errors import SettingsError
 from tiny import tiny_text_encoder, tiny_tokenizer
@@ -100,6 +101,46 @@ def test_long_prompts_are_chunks_of_75():
 def test_break_begins_another_chunk():
     states = embedded("a cat BREAK a dog")
     assert torch.allclose(states, torch.cat([embedded("a cat"), embedded("a dog")], 1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "same"),
+    [
+        ("(a cat BREAK a dog:1.4)", "(a cat:1.4) BREAK (a dog:1.4)"),
+        ("[x (a BREAK b)] c", "[x (a)] BREAK [(b)] c"),
+    ],
+)
+def test_brackets_around_a_break_weigh_both_sides(prompt, same):
+    assert parse(prompt) == parse(same)
+    assert not strange(prompt)
+    assert torch.equal(embedded(prompt), embedded(same))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("a cat, [ugly:0.5]", ["[ugly:0.5]"]),
+        ("[(ugly:1.3):10] cat", ["[(ugly:1.3):10]"]),
+        ("[a (cat:1.2):a dog:0.5]", ["[a (cat:1.2):a dog:0.5]"]),
+        ("a [cat|dog] or [a [cow|] moos]", ["[cat|dog]", "[cow|]"]),
+        ("[a [cat|dog]:0.5]", ["[a [cat|dog]:0.5]"]),
+        ("a {{big}} {cat|dog}, {{big}}", ["{{big}}", "{cat|dog}"]),
+        ("(a [b) c]", ["a bracket without its other one"]),
+        ("(a BREAK b", ["a bracket without its other one"]),
+    ],
+)
+def test_what_has_a_meaning_elsewhere_is_told(prompt, said):
+    assert list(strange(prompt)) == said
+    # and is read to the letter: nothing but whole brackets around it weighs
+    read = "".join(segment.text for chunk in parse(prompt) for segment in chunk)
+    assert all(one in read for one in said if "without" not in one)
+
+
+@pytest.mark.parametrize(
+    "prompt", [r"\[ugly:0.5\]", "[(a:1.2), (b:1.3)]", "[word]", "a: cat, at 10:30", "a|b"]
+)
+def test_what_has_no_other_meaning_is_not_told(prompt):
+    assert strange(prompt) == ()
 
 
 def test_shorter_prompts_beside_longer_ones_are_filled_up():

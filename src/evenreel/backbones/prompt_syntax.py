@@ -5,6 +5,8 @@ how much; they may be nested, and a backslash makes a bracket a plain one.
 """
 
 import re
+from collections import ChainMap
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evenreel.errors import SettingsError
@@ -17,10 +19,9 @@ _BREAK = re.compile(r"\s*\bBREAK\b\s*")
 _PIECES = re.compile(r"\\[()\[\]\\]|[()\[\]]|[^\\()\[\]]+|\\")
 _WEIGHT = re.compile(r":\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*$")
 _STRANGE = re.compile(
-    r"<(?:lora|lyco|hypernet|embedding):[^<>]*>|__[\w/-]+__|\{[^{}]*\|[^{}]*\}|\[[^\[\]]*:[^\[\]]*:[^\[\]]*\]"
-    r"|\[[^\[\]]*\|[^\[\]]*\]|\bembedding:\S+|(?<=\s)AND(?=\s)"
+    r"<(?:lora|lyco|hypernet|embedding):[^<>]*>|__[\w/-]+__|(?<!\\)\{+[^{}]*\}+|\bembedding:\S+|(?<=\s)AND(?=\s)"
 )
-"""What other programs give a meaning and this one reads as plain words."""
+"""What other programs give a meaning and this one reads as plain words; besides it, `_changes_on_the_way`."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +43,38 @@ def parse(prompt: str, syntax: str = "weights") -> Chunks:
     """
     if syntax == "plain":
         return ((Segment(prompt),),)
-    return tuple(_weighed(piece) for piece in _BREAK.split(prompt))
+    chunks: list[list[Segment]] = [[]]
+    # brackets first: one that holds a BREAK weighs what is on both sides of it
+    for segment in _weighed(prompt):
+        first, *others = _BREAK.split(segment.text)
+        _append(chunks[-1], first, segment.weight)
+        for text in others:
+            chunks.append([])
+            _append(chunks[-1], text, segment.weight)
+    return tuple(tuple(chunk) or (Segment(""),) for chunk in chunks)
 
 
 def strange(prompt: str) -> tuple[str, ...]:
     """Return what in a prompt has a meaning elsewhere and is read as plain words here, each once."""
-    found = [match.group() for match in _STRANGE.finditer(prompt)]
-    plain = re.sub(r"\\.", "", prompt)
-    if plain.count("(") != plain.count(")") or plain.count("[") != plain.count("]"):
+    pieces = _PIECES.findall(prompt)
+    matching, changing = _brackets(pieces)
+    told = ["".join(pieces[start : end + 1]) for start, end in changing.items()]
+    others = (match.group() for match in _STRANGE.finditer(prompt))
+    found = [*told, *(one for one in others if not any(one in whole for whole in told))]
+    closed = {*matching, *matching.values()}
+    for start, end in changing.items():
+        closed.update(range(start, end + 1))
+    if any(piece in ("(", ")", "[", "]") and at not in closed for at, piece in enumerate(pieces)):
         found.append("a bracket without its other one")
     return tuple(dict.fromkeys(found))
 
 
-def _weighed(text: str) -> tuple[Segment, ...]:
+def _weighed(text: str) -> list[Segment]:
     pieces = _PIECES.findall(text)
-    matching = _brackets(pieces)
+    matching, _ = _brackets(pieces)
     segments: list[Segment] = []
     _read(pieces, matching, 0, len(pieces), 1.0, segments)
-    return tuple(segments) or (Segment(""),)
+    return segments
 
 
 def _read(
@@ -99,18 +114,41 @@ def _append(out: list[Segment], text: str, weight: float) -> None:
         out.append(Segment(text, weight))
 
 
-def _brackets(pieces: list[str]) -> dict[int, int]:
-    """Where brackets that have another one open and close; those of `[a:b:c]` and `[a|b]` are plain characters."""
+def _brackets(pieces: list[str]) -> tuple[dict[int, int], dict[int, int]]:
+    """Where brackets that weigh words open and close; and where those that are plain characters, with all inside, since
+    they tell of a prompt that changes on the way."""
     matching: dict[int, int] = {}
+    changing: dict[int, int] = {}
     opened: list[int] = []
     for at, piece in enumerate(pieces):
         if piece in ("(", "["):
             opened.append(at)
-        elif piece in (")", "]") and opened:
-            wanted = "(" if piece == ")" else "["
-            if pieces[opened[-1]] == wanted:
-                start = opened.pop()
-                inside = "".join(pieces[start : at + 1])
-                if not _STRANGE.fullmatch(inside):
-                    matching[start] = at
-    return matching
+        elif piece in (")", "]") and opened and pieces[opened[-1]] + piece in ("()", "[]"):
+            start = opened.pop()
+            found = matching
+            if piece == "]" and _changes_on_the_way(
+                _outermost(pieces, start, at, ChainMap(changing, matching))
+            ):
+                found = changing
+                for known in (matching, changing):
+                    while known and next(reversed(known)) > start:  # those inside were closed last
+                        known.popitem()
+            found[start] = at
+    return matching, changing
+
+
+def _outermost(pieces: list[str], start: int, end: int, closing: Mapping[int, int]) -> str:
+    """The text between two brackets, without escaped characters and what is in brackets of its own."""
+    text, at = "", start + 1
+    while at < end:
+        if at in closing:
+            at = closing[at]
+        elif not pieces[at].startswith("\\"):
+            text += pieces[at]
+        at += 1
+    return _STRANGE.sub("", text)
+
+
+def _changes_on_the_way(text: str) -> bool:
+    """Whether stable-diffusion-webui would read `[text]` as `[to:when]`, `[from:to:when]` or `[one|other]`."""
+    return "|" in text or text.count(":") > 1 or _WEIGHT.search(text) is not None

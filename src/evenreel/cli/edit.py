@@ -193,8 +193,6 @@ def repeat(
 def print_result(result: "FileResult") -> None:
     """Print one line that says where a result is, and what it took; before it what should be known of how it was
     made."""
-    for notice in result.record.get("notices", ()):
-        complain(f"note: {notice}")
     if kept := result.record.get("kept"):
         complain(
             f"note: {said_of(kept['shares'])} is the source's own, but for an edge of {kept['feather']} pixels."

@@ -113,6 +113,22 @@ def test_what_is_read_as_plain_words_is_said_once(tiny_folder):
     assert clip.record["notices"] == ["in the prompt <lora:style:0.7> is read as plain words."]
 
 
+def test_it_is_said_before_anything_is_sampled(tiny_folder, caplog):
+    stages = []
+
+    def progress(stage, _done, _total):
+        stages.append((stage, [record.getMessage() for record in caplog.records]))
+
+    prompt = "a ball [ugly:0.5]"
+    clip = evenreel.generate(model=str(tiny_folder), progress=progress, **{**QUICK, "prompt": prompt})
+    said = ["in the prompt [ugly:0.5] is read as plain words."]
+    assert clip.record["notices"] == said
+    assert stages[0] == ("load model", [])
+    later = [told for stage, told in stages if stage != "load model"]
+    assert later
+    assert all(told == said for told in later)
+
+
 def test_what_a_loaded_model_cannot_take_any_more_is_refused(tiny_folder):
     model = load_backbone(str(tiny_folder), device="cpu")
     with pytest.raises(SettingsError, match="clip_skip is told when a model is loaded"):

@@ -1,6 +1,7 @@
 """Everything that a run needs, opened and checked before its long work begins; and what the record says of it."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ from evenreel.workflows.editing.records import job_use, record, resource_use
 from evenreel.workflows.editing.records.resource_use import Stopwatch
 from evenreel.workflows.editing.setup import idle, number_type
 from evenreel.workflows.editing.setup.callers import check_backbone
+
+log = logging.getLogger(__name__)
 
 Opened = TypeVar("Opened", bound=Stages)
 
@@ -68,6 +71,8 @@ def opened(
             embeddings=settings.embedding,
             syntax=settings.prompt_syntax,
         )
+        for notice in additions.notices:
+            log.warning("%s", notice)
         with additions.at_work(backbone):
             backbone.embed(prompts)  # too long a prompt
         _ = backbone.unet
