@@ -35,11 +35,14 @@ def rewrite(source: Path, target: Path, start: int = 0, end: int | None = None) 
     return writer
 
 
-def told(path: Path, metadata: dict[str, str], *, timecode: str | None = None) -> Path:
+def told(
+    path: Path, metadata: dict[str, str], *, timecode: str | None = None, audio: str | None = None
+) -> Path:
     """50 frames at 25 a second with metadata, and two chapters of one second each."""
-    plain = write_clip(path.with_name(f"plain{path.suffix}"), moving(50))
+    plain = write_clip(path.with_name(f"plain{path.suffix}"), moving(50), audio=audio)
     with av.open(str(plain)) as given, av.open(str(path), "w") as output:
-        stream = output.add_stream_from_template(given.streams.video[0])
+        copied = {s.index: output.add_stream_from_template(s) for s in given.streams}
+        stream = copied[given.streams.video[0].index]
         output.metadata.update(metadata)
         if timecode is not None:
             stream.metadata["timecode"] = timecode
@@ -52,7 +55,7 @@ def told(path: Path, metadata: dict[str, str], *, timecode: str | None = None) -
         )
         for packet in given.demux():
             if packet.size:
-                packet.stream = stream
+                packet.stream = copied[packet.stream_index]
                 output.mux(packet)
     return path
 
@@ -75,12 +78,33 @@ def found(path: Path) -> tuple[dict[str, str], list[tuple[str, float, float]], s
 
 @pytest.mark.parametrize("source", ["s.mkv", "s.mov"])
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm"])
-def test_title_date_place_chapters_and_timecode(tmp_path, source, name):
-    writer = rewrite(told(tmp_path / source, TOLD, timecode="01:02:03:04"), tmp_path / name)
+@pytest.mark.parametrize("audio", [None, "aac"])
+def test_title_date_place_chapters_and_timecode(tmp_path, source, name, audio):
+    writer = rewrite(told(tmp_path / source, TOLD, timecode="01:02:03:04", audio=audio), tmp_path / name)
     metadata, chapters, codes = found(tmp_path / name)
     assert TOLD.items() <= metadata.items()
     assert chapters == [("One", 0, 1), ("Two", 1, 2)]
-    assert codes == {"01:02:03:04"}
+    assert {track.kind for track in probe(tmp_path / name).tracks} <= {"video", "audio", "data"}
+    if audio is None and Path(name).suffix in (".mp4", ".mov"):
+        assert codes == set()
+        assert ["no place for timecode beside chapters without sound" in w for w in writer.warnings] == [True]
+    else:
+        assert codes == {"01:02:03:04"}
+        assert writer.warnings == []
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
+def test_a_timecode_without_chapters_needs_no_sound(tmp_path, name):
+    source = write_clip(tmp_path / "plain.mkv", moving(10))
+    with av.open(str(source)) as given, av.open(str(tmp_path / "s.mkv"), "w") as output:
+        pictures = output.add_stream_from_template(given.streams.video[0])
+        pictures.metadata["timecode"] = "01:02:03:04"
+        for packet in given.demux():
+            if packet.size:
+                packet.stream = pictures
+                output.mux(packet)
+    writer = rewrite(tmp_path / "s.mkv", tmp_path / name)
+    assert found(tmp_path / name)[2] == {"01:02:03:04"}
     assert writer.warnings == []
 
 

@@ -12,6 +12,7 @@ import av.video.stream
 
 from evenreel.errors import ClipError
 from evenreel.files import shown
+from evenreel.video.encoders import muxer
 from evenreel.video.info import ReadSettings, VideoInfo
 from evenreel.video.source import opened
 from evenreel.video.streams import known_language
@@ -27,6 +28,8 @@ TECHNICAL = re.compile(
 APPLE = "com.apple.quicktime."
 APPLE_NAMES = {"location.iso6709": "location", "creationdate": "date"}
 """Names that iPhones use, beside those that are the usual ones with Apple's prefix."""
+POINTING = ("mp4", "mov")
+"""FFmpeg's names of muxers in which streams point to the titles of chapters."""
 CHAPTER_UNIT = Fraction(1, 1000)
 
 
@@ -48,17 +51,23 @@ class Kept:
         stream: av.video.stream.VideoStream,
         origin: Fraction,
         until: Fraction | None,
+        *,
+        sound: bool,
     ) -> None:
-        """Put it into an output whose second 0 is second `origin` of the source, and that ends at `until`."""
+        """Put it into an output whose second 0 is second `origin` of the source, and that ends at `until`; `sound` says
+        whether it gets a sound track.
+        """
         container.metadata.update(self.metadata)
-        if self.timecode is not None:
-            stream.metadata["timecode"] = self.timecode
         chapters = []
         for start, end, metadata in self.chapters:
             start, end = max(start, origin), end if until is None else min(end, until)
             if end > start:
                 chapters.append(_chapter(len(chapters) + 1, start - origin, end - origin, metadata))
         container.set_chapters(chapters)
+        # FFmpeg lets the pictures of MP4 and MOV point either to a timecode or to the titles of chapters; with a sound
+        # track, that one points to the titles. Titles that nothing points to are read as subtitles.
+        if self.timecode is not None and (sound or not chapters or container.format.name not in POINTING):
+            stream.metadata["timecode"] = self.timecode
 
 
 def read_kept(info: VideoInfo, *, from_start: bool, sound_track: int | None = None) -> Kept:
@@ -75,12 +84,7 @@ def read_kept(info: VideoInfo, *, from_start: bool, sound_track: int | None = No
                 for c in container.chapters()
                 if (unit := c["time_base"])
             )
-            codes = [
-                value
-                for stream in container.streams
-                for name, value in stream.metadata.items()
-                if name.lower() == "timecode"
-            ]
+            codes = _timecodes(container)
             timecode = codes[0] if codes and from_start else None
             return Kept(_named(container.metadata), chapters, timecode, "".join(spoken))
     except ClipError:
@@ -104,18 +108,30 @@ def not_carried(info: VideoInfo, sound_track: int | None) -> Iterable[str]:
 
 def lost_metadata(kept: Kept, path: Path, final: Path) -> Iterable[str]:
     """Yield one sentence on what the kind of file at `path`, to be called `final`, has no place for."""
-    if not kept.metadata and not kept.chapters and not kept.language:
+    if kept == Kept():
         return
     with opened(path, ReadSettings()) as container:
         there = {name.lower() for name in container.metadata}
         lost = [name for name in kept.metadata if name.lower() not in there]
         if kept.chapters and not container.chapters():
             lost.append("chapters")
+        if kept.timecode is not None and not _timecodes(container):
+            beside = kept.chapters and muxer(final) in POINTING
+            lost.append("timecode beside chapters without sound" if beside else "timecode")
         sounds = container.streams.audio
         if kept.language and sounds and not any(known_language(sound) for sound in sounds):
             lost.append(f"the sound's language ({kept.language})")
     if lost:
         yield f"{shown(final)}: {final.suffix} has no place for {', '.join(sorted(lost))} of the source."
+
+
+def _timecodes(container: av.container.InputContainer) -> list[str]:
+    return [
+        value
+        for stream in container.streams
+        for name, value in stream.metadata.items()
+        if name.lower() == "timecode"
+    ]
 
 
 def _named(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -143,7 +143,7 @@ class ContainerSink:
 
     def _begun(self) -> tuple[av.container.OutputContainer, av.video.stream.VideoStream]:
         """The file with its streams and its header; without sound where that is what fails."""
-        container, stream = self._opened()
+        container, stream = self._opened(sound=self._sound is not None)
         if self._sound is None:
             return container, stream
         timing = self._timing
@@ -163,10 +163,10 @@ class ContainerSink:
             self.written.warnings.append(f"No sound is carried over: {error}")
             self.abandon()
             self._audio = None
-            container, stream = self._opened()
+            container, stream = self._opened(sound=False)
         return container, stream
 
-    def _opened(self) -> tuple[av.container.OutputContainer, av.video.stream.VideoStream]:
+    def _opened(self, *, sound: bool) -> tuple[av.container.OutputContainer, av.video.stream.VideoStream]:
         recipe = self._recipe
         self._container = av.open(
             f"file:{self._path}", "w", format=muxer(self._path), container_options=recipe.container_options
@@ -184,7 +184,7 @@ class ContainerSink:
         context.time_base = self._timing.time_base
         context.color_range = int(ColorRange.MPEG)
         context.colorspace = context.color_primaries = context.color_trc = BT709
-        self._kept.write(self._container, stream, self._timing.origin, self._until)
+        self._kept.write(self._container, stream, self._timing.origin, self._until, sound=sound)
         return self._container, stream
 
     def _encode(self, pixels: Picture, start: Fraction, until: Fraction) -> None:
