@@ -15,8 +15,8 @@ from evenreel.types import Pixels
 from evenreel.video import animation, images
 from evenreel.video.colour import composite, is_transparent
 from evenreel.video.info import Leave, ReadSettings, VideoInfo
-from evenreel.video.pictures import opened_picture
-from evenreel.video.png_tags import CODE_POINTS, tags_to_srgb
+from evenreel.video.pictures import CODE_POINTS, opened_picture
+from evenreel.video.png_tags import tags_to_srgb
 from evenreel.video.profiles import to_srgb
 
 

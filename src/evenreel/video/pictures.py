@@ -10,11 +10,12 @@ from PIL import Image
 
 from evenreel.errors import ClipError
 from evenreel.files import shown
-from evenreel.video.png_tags import CODE_POINTS, code_points
 from evenreel.video.source import reason_of
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+CODE_POINTS = "cicp"
+"""Where `code_points` is kept in Pillow's `Image.info`, beside its own `gamma`, `chromaticity` and `srgb`."""
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 
 
@@ -26,7 +27,7 @@ def opened_picture(file: Path) -> Iterator[Image.Image]:
             # our own limit is tighter, and is an error
             warnings.simplefilter("ignore")
             with Image.open(_without_text(file), formats=FORMATS) as image:
-                if image.format == "PNG" and (points := code_points(file, PNG_SIGNATURE)):
+                if image.format == "PNG" and (points := code_points(file)):
                     image.info[CODE_POINTS] = points
                 yield image
     except ClipError:
@@ -36,6 +37,23 @@ def opened_picture(file: Path) -> Iterator[Image.Image]:
             f"{shown(file)} is not an image that can be read ({_reason(error)}); "
             "give a whole PNG, JPEG, WebP or BMP file."
         ) from error
+
+
+def code_points(file: Path) -> tuple[int, ...] | None:
+    """Read the cICP chunk, which Pillow passes over: primaries, transfer, matrix (numbers of H.273), full range.
+
+    None where a file has none before its pixels, or is not a PNG.
+    """
+    with file.open("rb") as opened:
+        if opened.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
+            return None
+        while len(start := opened.read(8)) == 8 and start[4:] != b"IDAT":
+            length = int.from_bytes(start[:4], "big")
+            if start[4:] == b"cICP" and length == 4:
+                found = opened.read(4)
+                return tuple(found) if len(found) == 4 else None
+            opened.seek(length + 4, 1)  # the checksum follows
+    return None
 
 
 def _without_text(file: Path) -> Path | BytesIO:

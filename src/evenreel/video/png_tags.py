@@ -1,7 +1,6 @@
 """What a PNG says of its colours besides an ICC profile (PNG, third edition, 11.3.2): cICP, else gAMA and cHRM."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,32 +8,14 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from evenreel.video.hdr import tone_map
+from evenreel.video.pictures import CODE_POINTS
 from evenreel.video.pixel_formats import HLG, PQ
 from evenreel.video.primaries import CHROMATICITIES, Chromaticities, converted, differs, to_bt709
 
-CODE_POINTS = "cicp"
-"""Where `code_points` is kept in Pillow's `Image.info`, beside its own `gamma`, `chromaticity` and `srgb`."""
 SRGB_GAMMA = 1 / 2.2
 """What gAMA says of sRGB's curve, which is not quite that power and is what is meant."""
 ALIKE = 0.004
 """How far a gamma or a chromaticity may be off sRGB's by rounding."""
-
-
-def code_points(file: Path, signature: bytes) -> tuple[int, ...] | None:
-    """Read the cICP chunk, which Pillow passes over: primaries, transfer, matrix (numbers of H.273), full range.
-
-    None where a file has none before its pixels, or does not begin with PNG's `signature`.
-    """
-    with file.open("rb") as opened:
-        if opened.read(len(signature)) != signature:
-            return None
-        while len(start := opened.read(8)) == 8 and start[4:] != b"IDAT":
-            length = int.from_bytes(start[:4], "big")
-            if start[4:] == b"cICP" and length == 4:
-                found = opened.read(4)
-                return tuple(found) if len(found) == 4 else None
-            opened.seek(length + 4, 1)  # the checksum follows
-    return None
 
 
 def tags_to_srgb(
