@@ -160,3 +160,10 @@ def test_an_embedding_is_what_the_text_encoder_makes_of_its_vectors():
         ids = tokenizer("a <one><two>!", padding="max_length", max_length=77, return_tensors="pt").input_ids
         wanted = encoder(ids).last_hidden_state
     assert torch.allclose(ours, wanted, atol=1e-5)
+
+
+def test_brackets_that_are_too_deep_are_refused():
+    assert parse("[" * 100 + "a" + "]" * 100)[0][0].text == "a"
+    with pytest.raises(SettingsError, match="more than 100 deep"):
+        parse("[" * 1200 + "a" + "]" * 1200)
+    assert parse("[" * 1200)[0][0].text == "[" * 1200

@@ -9,11 +9,13 @@ from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evenreel.errors import SettingsError
+from evenreel.errors import SettingsError, argument
 
 SYNTAXES = ("weights", "plain")
 """How prompts may be read."""
 LARGEST_WEIGHT = 10.0
+DEEPEST = 100
+"""Brackets inside each other, at most."""
 _STEP = 1.1
 _BREAK = re.compile(r"\s*\bBREAK\b\s*")
 _PIECES = re.compile(r"\\[()\[\]\\]|[()\[\]]|[^\\()\[\]]+|\\")
@@ -39,7 +41,7 @@ Chunks = tuple[tuple[Segment, ...], ...]
 def parse(prompt: str, syntax: str = "weights") -> Chunks:
     """Read a prompt. Text without any syntax, and every text where `syntax` is `plain`, is one segment as it stands.
 
-    Raises: SettingsError for a weight that is too large.
+    Raises: SettingsError for a weight that is too large, or brackets that are too deep.
     """
     if syntax == "plain":
         return ((Segment(prompt),),)
@@ -78,9 +80,20 @@ def _weighed(text: str) -> list[Segment]:
 
 
 def _read(
-    pieces: list[str], matching: dict[int, int], start: int, end: int, weight: float, out: list[Segment]
+    pieces: list[str],
+    matching: dict[int, int],
+    start: int,
+    end: int,
+    weight: float,
+    out: list[Segment],
+    depth: int = 0,
 ) -> None:
     """Append the segments of some pieces, inside brackets that weigh them by `weight`."""
+    if depth > DEEPEST:
+        raise SettingsError(
+            f"the prompt has brackets more than {DEEPEST} deep; take some away, or pass "
+            f"{argument('prompt_syntax')} plain."
+        )
     at = start
     while at < end:
         piece = pieces[at]
@@ -101,7 +114,7 @@ def _read(
                 f"the weight {weight * factor:g} in the prompt is too large; "
                 f"stay between -{LARGEST_WEIGHT:g} and {LARGEST_WEIGHT:g}."
             )
-        _read(pieces, matching, at + 1, closing, weight * factor, out)
+        _read(pieces, matching, at + 1, closing, weight * factor, out, depth + 1)
         at = closing + 1
 
 
