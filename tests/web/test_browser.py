@@ -74,7 +74,9 @@ def test_upload_edit_close_the_tab_come_back_and_download(page, browser, tmp_pat
     one(browser, "#clip video")
     one(browser, "#prompt textarea").send_keys("<img src=x onerror=alert(1)> a star")
     one(browser, "#frames input, #frames textarea").send_keys("\ue003", "0:2")
-    browser.execute_script("document.querySelector('.label-wrap').click()")
+    browser.execute_script(
+        "[...document.querySelectorAll('.label-wrap')].find(one => one.textContent.includes('More')).click()"
+    )
     model = one(browser, "#model input, #model textarea")
     model.send_keys("\ue009a\ue000", str(tiny_folder))
     one(browser, "#edit").click()
