@@ -1,6 +1,9 @@
 """Work shared between processes: a killed one is one sentence, and errors come through."""
 
+import signal
+
 import pytest
+import torch
 
 from evenreel import process_pool
 from evenreel.errors import DataError, ResourceError
@@ -15,6 +18,12 @@ def test_a_worker_that_is_killed():
 def test_errors_come_through():
     with pytest.raises(DataError, match="task 1 is no good"):
         list(process_pool.work(fail, [1, 1], 2, lambda done: None))
+
+
+def test_every_worker_begins_deaf_to_ctrl_c_and_on_one_thread():
+    with process_pool.executor(1) as pool:
+        assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
+        assert pool.submit(torch.get_num_threads).result() == 1
 
 
 def test_units_are_counted():

@@ -1,4 +1,4 @@
-"""Work shared between processes that report, stop and end together."""
+"""Worker processes: how every one begins, and work shared between some that report, stop and end together."""
 
 import os
 import signal
@@ -46,9 +46,7 @@ def work(
     context = get_context("spawn")
     done, stop = context.Value("Q", 0), context.Event()
     others, whole = set(active_children()), False
-    pool = ProcessPoolExecutor(
-        min(workers, len(tasks)), mp_context=context, initializer=_begin, initargs=(done, stop)
-    )
+    pool = executor(min(workers, len(tasks)), _share, done, stop)
     try:
         pending = {pool.submit(_run, function, task) for task in tasks}
         while pending:
@@ -91,16 +89,36 @@ def _alone(
         yield result
 
 
+def executor(workers: int, then: Callable[..., None] | None = None, *given: Any) -> ProcessPoolExecutor:
+    """Return an executor of so many workers of one thread each, which call `then(*given)` when they have begun."""
+    return ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(then, *given)
+    )
+
+
+def begin_worker(threads: int) -> None:
+    """Make this process a worker: so many threads, deaf to Ctrl-C, ended when its parent is gone.
+
+    Ctrl-C in a terminal reaches every process; the parent decides what becomes of the others.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _begin(then: Callable[..., None] | None, *given: Any) -> None:
+    begin_worker(1)
+    if then is not None:
+        then(*given)
+
+
 _shared: tuple[Any, Any] | None = None
 """In a worker: the units done by all, and the event that calls the work off."""
 
 
-def _begin(done: Any, stop: Any) -> None:
+def _share(done: Any, stop: Any) -> None:
     global _shared
     _shared = done, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent decides
-    torch.set_num_threads(1)
-    Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:

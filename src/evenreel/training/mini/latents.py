@@ -22,10 +22,11 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from evenreel import process_pool
 from evenreel.files import scratch
 from evenreel.training.mini import tokenizer
 from evenreel.training.mini.control_maps import SceneControls
-from evenreel.training.mini.pictures import SIZE, in_order, workers
+from evenreel.training.mini.pictures import SIZE, in_order
 from evenreel.training.mini.rendering import TOKENS, Chunk, WordTokens
 from evenreel.training.mini.scene_data import SceneData
 from evenreel.training.states import write_tensors
@@ -82,7 +83,7 @@ class SceneLatents:
             return self
         self._scratch = scratch()
         processes = processes or os.cpu_count() or 1
-        self._pool = workers(processes)
+        self._pool = process_pool.executor(processes)
         ahead = 3 * processes
         self._work = Chunk(Path(self._scratch.name), self.data, ahead + 1, word_tokens())
         self._work.make()

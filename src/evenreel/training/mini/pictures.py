@@ -5,8 +5,7 @@ Sample i shows the scene of seed i, so its attributes are recomputed, not stored
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from evenreel import process_pool
 from evenreel.errors import SettingsError
 from evenreel.files import write_atomically
 from evenreel.world import random_scene, render
@@ -37,16 +37,6 @@ def render_one(seed: int) -> Float[Tensor, "3 128 128"]:
 def as_bytes(pictures: Tensor) -> np.ndarray:
     """Return pictures in [0, 1] as uint8."""
     return (pictures * 255).round().byte().numpy()
-
-
-def workers(count: int | None = None) -> ProcessPoolExecutor:
-    """Start processes that render: all cores, one thread each."""
-    return ProcessPoolExecutor(
-        count or os.cpu_count(),
-        mp_context=get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(1,),
-    )
 
 
 def in_order(
@@ -82,7 +72,7 @@ def _render(path: Path, count: int) -> None:
     """Render pictures into a file, by several processes."""
     shape = (count, 3, SIZE, SIZE)
     np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape).flush()
-    with workers() as pool:
+    with process_pool.executor(os.cpu_count() or 1) as pool:
         for _ in pool.map(_PoolChunk(path), range(0, count, _CHUNK)):
             pass
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from evenreel.errors import PluginError
+from evenreel.process_pool import begin_worker
 from evenreel.progress import Progress
 from evenreel.workflows.batch.table import Row
 from evenreel.workflows.batch.worker import Outcome, Worker
@@ -59,7 +60,7 @@ class _Process:
 
 def serve(pipe: Connection, threads: int) -> None:
     """Make the rows that come through a pipe, until it is closed."""
-    torch.set_num_threads(threads)
+    begin_worker(threads)
     worker = Worker()
     while True:
         try:
