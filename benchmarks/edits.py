@@ -11,8 +11,9 @@ the inversion (`inversion.antithetic=false`). `control=`
 spoils the finished edit: blur (one pixel), frozen (its first frame for ever), shuffled (its frames in another order).
 Each clip has one to three attributes changed. Warp errors are given as multiples of what the right answer itself has,
 along its own motion; where it has none, because nothing moves, there is a dash. The outline is that of the worst frame:
-how much of it the shape asked for covers, placed, sized and turned as fits best (IoU). Finished items are
-kept in --out.
+how much of it the shape asked for covers, placed, sized and turned as fits best (IoU). Found and right are of pixels:
+of those that the right answer changes, how many the edit changes, and of those that it changes, how many the answer
+does. Finished items are kept in --out.
 """
 
 import argparse
@@ -68,6 +69,8 @@ COLUMNS: Mapping[str, tuple[str, int]] = {
     "ring_warp": ("x ring", 1),
     "rest_warp": ("x rest", 1),
     "worst_outline": ("outline", 2),
+    "found": ("found %", 0),
+    "right": ("right %", 0),
     "object_motion_iou": ("mask IoU", 3),
     "truth_motion_iou": ("(answer)", 3),
     "sharpness_ratio": ("sharp", 2),
@@ -75,6 +78,8 @@ COLUMNS: Mapping[str, tuple[str, int]] = {
     "seconds": ("s", 0),
 }
 """What is shown, its title and its decimals."""
+LEVELS = 8 / 255
+"""Difference of a colour beyond which a pixel counts as changed."""
 STILL = 1e-6
 """Warp error of the right answer below which nothing moves, and no multiple of it is told."""
 
@@ -129,7 +134,8 @@ def ratios(item: Mapping[str, Any]) -> dict[str, float | None]:
 
 def shown(item: Mapping[str, Any]) -> dict[str, float | None]:
     """One item's values of COLUMNS."""
-    percent = {name: None if item[name] is None else 100 * item[name] for name in ("asked", "kept")}
+    shares = ("asked", "kept", "found", "right")
+    percent = {name: None if item[name] is None else 100 * item[name] for name in shares}
     percent["worst_outline"] = min(item["outlines"])
     answer = {"truth_motion_iou": item["answer"]["object_motion_iou"]}
     every = {**item, **percent, **ratios(item), **answer}
@@ -148,6 +154,14 @@ def outlines(edit: WorldEdit, frames: Frames) -> list[float]:
     """How near each frame's object comes to the shape that it should have."""
     found = outline_iou(packaged_segmenter().masks(frames), edit.target.objects[0].shape)
     return [round(value, 3) for value in found.tolist()]
+
+
+def changed_pixels(edit: WorldEdit, frames: Frames) -> dict[str, float]:
+    """How many of the pixels that should change do (found), and how many of those that do should (right), of 1."""
+    source = edit.source.frames
+    wanted, made = ((clip - source).abs().amax(1) > LEVELS for clip in (edit.truth.frames, frames))
+    both = float((wanted & made).sum())
+    return {"found": both / max(1.0, float(wanted.sum())), "right": both / max(1.0, float(made.sum()))}
 
 
 def strip(edit: WorldEdit, frames: Mapping[str, Frames], path: Path) -> None:
@@ -216,6 +230,7 @@ def main() -> None:
                 item = {"key": key, "row": row, "clip": number, "change": edit.change, "seconds": seconds}
                 item["cpu_seconds"] = cpu_seconds
                 item |= measured(edit, frames, None, MEASURED)
+                item |= changed_pixels(edit, frames)
                 item["outlines"] = outlines(edit, frames)
                 item["answer"] = measured(edit, edit.truth.frames, None, OF_TRUTH)
                 done[key] = item
@@ -243,7 +258,7 @@ def show(rows: Sequence[str], items: Sequence[Mapping[str, Any]]) -> None:
         for name, middle in (("mean", fmean), ("median", median)):
             table.add_row(f"[bold]{name}[/]", *cells(combined(mine, middle)))
         table.add_row("mean / mean", *cells({**dict.fromkeys(COLUMNS), **ratios(of_means(mine))}))
-    Console(width=170).print(table)
+    Console(width=190).print(table)
 
 
 def combined(
