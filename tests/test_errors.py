@@ -3,7 +3,7 @@
 import pickle
 
 import evenreel.cli.app  # noqa: F401  (makes the commands, which know their options)
-from evenreel.cli.options import spelled
+from evenreel.cli.spelling import spelled
 from evenreel.errors import OutputError, SettingsError, argument
 
 

@@ -1,6 +1,8 @@
 """Every help text can be read by itself, without the line above it."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from evenreel.cli.app import app
+from evenreel.cli.outline import LINES, OUTLINE
 
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -45,3 +48,33 @@ def test_the_extra_that_a_command_needs_is_shown(name, extra):
     # what stands in brackets is markup to the printer unless it is escaped
     page = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
     assert f"pip install '{extra}'" in " ".join(page.split())
+
+
+def test_the_outline_is_what_the_commands_say_of_themselves():
+    said = {name: COMMANDS[f"evenreel {name}"].help.split("\n\n")[0] for name in LINES}
+    assert {name: " ".join(line.split()) for name, line in said.items()} == LINES
+
+
+def test_the_list_of_commands_waits_for_none_of_them():
+    code = (
+        "import sys, evenreel.cli; evenreel.cli.main(['--help']); "
+        f"print([name for name in {list(OUTLINE)} if f'evenreel.cli.{{name}}' in sys.modules], file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stderr.strip() == "[]"
+    assert all(name in ran.stdout for name in LINES)
+
+
+def test_a_command_that_is_misspelt_is_answered_with_its_name():
+    assert "Did you mean 'edit'" in CliRunner().invoke(app, ["edti"]).output
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("evenreel ed", "edit"), ("evenreel edit --strengt", "--strength")]
+)
+def test_a_shell_completes_commands_and_options(typed, offered):
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+    asked = CliRunner().invoke(
+        app, prog_name="evenreel", env={"_EVENREEL_COMPLETE": "complete_bash", **words}
+    )
+    assert asked.output.split() == [offered]

@@ -1,4 +1,4 @@
-"""The `evenreel` command: its groups of commands, and how errors leave it."""
+"""The `evenreel` command: how it begins, and how errors leave it."""
 
 import errno
 import os
@@ -10,23 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from evenreel._version import __version__
-from evenreel.cli import (
-    adapter,
-    batch,
-    data,
-    demo,
-    edit,
-    evaluate,
-    generate,
-    inspect,
-    jobs,
-    study,
-    theory,
-    train,
-    web,
-)
 from evenreel.cli.console import StoppedError, complain, escape_unprintable, show_warnings
-from evenreel.cli.options import spelled
+from evenreel.cli.outline import Commands
+from evenreel.cli.spelling import spelled
 from evenreel.errors import EvenreelError, PluginError, WeightsError
 from evenreel.installed import suspect, suspected
 from evenreel.registry import plug_in_of
@@ -36,30 +22,14 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="evenreel",
+    cls=Commands,
     help="Edit videos with text, on Stable-Diffusion-type models.",
     epilog="A first try: [bold]evenreel demo[/]   Your own clip: "
     '[bold]evenreel edit in.mp4 --prompt "a blue star rolling over snow" -o out.mp4[/]',
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (
-    adapter,
-    edit,
-    batch,
-    jobs,
-    web,
-    generate,
-    evaluate,
-    demo,
-    inspect,
-    train,
-    data,
-    study,
-    theory,
-):
-    module.register(app)
 
 
 def _print_version(wanted: bool) -> bool:

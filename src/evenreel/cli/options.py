@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import wraps
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -10,14 +9,12 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 from rich.markup import escape
 
+from evenreel.cli.spelling import FLAGS
 from evenreel.settings import read
 from evenreel.settings.changes import options, told_of
 from evenreel.settings.fields import Leaf, leaves, members
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-
-_FLAGS = {"output": "--out"}
-"""Names of arguments whose option bears another name."""
 
 
 def option(panel: str, help_text: str, *flags: str, **details: Any) -> Any:
@@ -113,13 +110,6 @@ def _told(known: Iterable[Leaf], values: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def spelled(name: str) -> str:
-    """Return the option that sets an argument, for errors."""
-    if re.fullmatch("[a-z_0-9]+", name) is None:  # a place in a file, a setting of a host
-        return name
-    return _FLAGS.get(name, f"--{name.replace('_', '-')}")
-
-
 def _change(leaf: Leaf, says: Mapping[str, Mapping[str, Any]], together: bool) -> inspect.Parameter:
     """The option for a setting whose default is the recipe's."""
     details = typer.Option(
@@ -158,7 +148,7 @@ def _in_a_word(value: Any) -> str:
 
 def _flags(leaf: Leaf) -> tuple[str, ...]:
     flags = leaf.option.flags or (f"--{leaf.name.replace('_', '-')}",)
-    _FLAGS[leaf.name] = flags[0]
+    FLAGS[leaf.name] = flags[0]
     return flags
 
 
