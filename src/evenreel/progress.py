@@ -1,7 +1,7 @@
 """How a workflow says what it is doing: one callable, so that a terminal, a web page or a test can listen."""
 
 from collections.abc import Iterable, Iterator, Sized
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 Item = TypeVar("Item")
 
@@ -21,6 +21,40 @@ class Progress(Protocol):
 def silent(stage: str, done: int, total: int | None) -> None:
     """Do nothing with what a workflow tells of its progress."""
     del stage, done, total
+
+
+class Bars:
+    """A bar for each stage, in a terminal or a notebook."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._stage = ""
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """Move the bar of a stage on; that of the stage before is over."""
+        from tqdm.auto import tqdm
+
+        name, _, news = stage.partition(":")
+        if self._bar is None or name != self._stage:
+            self.close()
+            self._bar, self._stage = tqdm(desc=name, total=total), name
+        self._bar.set_postfix_str(news.strip(), refresh=False)
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self.close()
+
+    def close(self) -> None:
+        """End the bar that is shown."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+
+def listener(told: "Progress | bool") -> Progress:
+    """Return who listens: bars for True, nobody for False, and any other as it is."""
+    if isinstance(told, bool):
+        return Bars() if told else silent
+    return told
 
 
 def tracked(

@@ -24,10 +24,21 @@ def film_strip(
     columns: int = 8,
     height: int = 128,
 ) -> Path:
-    """Save a PNG with one labelled row for each clip: `columns` frames spread evenly from first to last.
+    """Save a `sheet` as a PNG and return its path. Raises: OutputError where it cannot be written; SettingsError."""
+    return _save(sheet(rows, labels, columns=columns, height=height), Path(path))
 
-    Rows may differ in size and length; each picture is scaled to `height` pixels. Returns the path. Raises OutputError
-    where it cannot be written and SettingsError for rows that do not match their labels.
+
+def sheet(
+    rows: Sequence[UInt8[Tensor, "_ _ _ 3"]],
+    labels: Sequence[str],
+    *,
+    columns: int = 8,
+    height: int = 128,
+) -> Image.Image:
+    """Draw one labelled row for each clip: `columns` frames spread evenly from first to last.
+
+    Rows may differ in size and length; each picture is scaled to `height` pixels. Raises: SettingsError for rows that
+    do not match their labels.
     """
     if len(rows) != len(labels) or not rows:
         raise SettingsError(
@@ -41,19 +52,19 @@ def film_strip(
     pictures = [[_scaled(row[i], height) for i in _spread(len(row), columns)] for row in rows]
     width = max(sum(p.width + MARGIN for p in row) for row in pictures) + MARGIN
     widest_label = max(int(font.getlength(_one_line(label))) for label in labels) + 2 * MARGIN
-    sheet = Image.new(
+    drawn = Image.new(
         "RGB", (max(width, widest_label), len(rows) * (text_height + height + MARGIN) + MARGIN), PAPER
     )
-    draw = ImageDraw.Draw(sheet)
+    draw = ImageDraw.Draw(drawn)
     top = MARGIN
     for row, label in zip(pictures, labels, strict=True):
         draw.text((MARGIN, top), _one_line(label), fill=INK, font=font)
         left = MARGIN
         for picture in row:
-            sheet.paste(picture, (left, top + text_height))
+            drawn.paste(picture, (left, top + text_height))
             left += picture.width + MARGIN
         top += text_height + height + MARGIN
-    return _save(sheet, Path(path))
+    return drawn
 
 
 def _spread(count: int, columns: int) -> list[int]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from evenreel.backbones import Backbone
 from evenreel.errors import SettingsError
-from evenreel.progress import Progress, silent
+from evenreel.progress import Progress, listener
 from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.settings.runs import RunSettings
 from evenreel.video import Clip
@@ -25,7 +25,7 @@ def edit(
     /,
     *,
     backbone: Backbone | None = None,
-    progress: Progress = silent,
+    progress: Progress | bool = False,
     download: bool = False,
 ) -> EditedClip: ...
 
@@ -36,7 +36,7 @@ def edit(
     prompt: str,
     *,
     backbone: Backbone | None = None,
-    progress: Progress = silent,
+    progress: Progress | bool = False,
     download: bool = False,
     **settings: "Unpack[EditKeywords]",
 ) -> EditedClip: ...
@@ -47,7 +47,7 @@ def edit(
     prompt: str | EditSettings,
     *,
     backbone: Backbone | None = None,
-    progress: Progress = silent,
+    progress: Progress | bool = False,
     download: bool = False,
     **settings: Any,
 ) -> EditedClip:
@@ -62,13 +62,14 @@ def edit(
     Keywords are the fields of `EditSettings`, written flat (`adapter="mine.safetensors", adapter_scale=0.5`). An
     `EditSettings` in the prompt's place says the same; type checkers know both. `frames=(start, end)` counts from the
     clip's first frame. A `backbone` from `load_backbone`, used again, saves loading the weights for every clip.
-    `progress` is called with (stage, done, total). `download` allows fetching the model from the Hugging Face hub.
+    With `progress=True` a bar shows each stage, in notebooks too; a function of yours is called with (stage, done,
+    total). `download` allows fetching the model from the Hugging Face hub.
 
     Raises: SettingsError for a setting or prompt that cannot be, PluginError for an unknown host, WeightsError for a
     model that is absent or damaged, ResourceError when memory runs out.
     """
     chosen = _settings(EditSettings, prompt, settings)
-    return edit_clip(clip, chosen, progress=progress, backbone=backbone, download=download)
+    return edit_clip(clip, chosen, progress=listener(progress), backbone=backbone, download=download)
 
 
 @overload
@@ -77,7 +78,7 @@ def generate(
     /,
     *,
     backbone: Backbone | None = None,
-    progress: Progress = silent,
+    progress: Progress | bool = False,
     download: bool = False,
 ) -> GeneratedClip: ...
 
@@ -87,7 +88,7 @@ def generate(
     prompt: str,
     *,
     backbone: Backbone | None = None,
-    progress: Progress = silent,
+    progress: Progress | bool = False,
     download: bool = False,
     **settings: "Unpack[GenerateKeywords]",
 ) -> GeneratedClip: ...
@@ -97,7 +98,7 @@ def generate(
     prompt: str | GenerateSettings,
     *,
     backbone: Backbone | None = None,
-    progress: Progress = silent,
+    progress: Progress | bool = False,
     download: bool = False,
     **settings: Any,
 ) -> GeneratedClip:
@@ -112,7 +113,7 @@ def generate(
     `edit`, and so are the errors.
     """
     chosen = _settings(GenerateSettings, prompt, settings)
-    return generate_clip(chosen, progress=progress, backbone=backbone, download=download)
+    return generate_clip(chosen, progress=listener(progress), backbone=backbone, download=download)
 
 
 def save(clip: Clip, path: str | os.PathLike[str]) -> None:

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +15,7 @@ from evenreel.outputs import Outputs
 from evenreel.progress import Progress, silent
 from evenreel.settings import GenerateSettings
 from evenreel.types import Latents
-from evenreel.video import VideoInfo, VideoWriter
+from evenreel.video import Clip, VideoWriter
 from evenreel.workflows.editing.computing.sizes import model_size
 from evenreel.workflows.editing.computing.stages import Stages
 from evenreel.workflows.editing.failures.memory_errors import memory_errors_explained
@@ -155,23 +154,8 @@ def generate_clip(
         stages = _opened(settings, backbone, progress, download=download)
         working, size = stages.sizes()
         frames = torch.cat(list(stages.decode(stages.latents(working), size)))
-    count, rate = settings.frames, settings.rate
-    info = VideoInfo(
-        path=Path(),
-        width=size[0],
-        height=size[1],
-        frame_count=count,
-        average_rate=rate,
-        duration=count / rate,
-    )
     made = GeneratedClip(
-        frames=frames,
-        timestamps=tuple(Fraction(frame) / rate for frame in range(count)),
-        end_time=count / rate,
-        info=info,
-        start=0,
-        end=count,
-        is_tail=True,
+        **vars(Clip.from_frames(frames, settings.rate)),
         record=stages.record(working),
     )
     made.record["frames_sha256"] = record.digest_of(made)
