@@ -9,17 +9,19 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from evenreel.cli.terminal_pictures import Previews, way
 from evenreel.progress import Progress, silent
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
-    from rich.progress import TaskID
+    from rich.progress import Task, TaskID
 
 UNBOUNDED = 10_000  # columns
 
@@ -93,9 +95,13 @@ def print_json(values: Mapping[str, object]) -> None:
 
 
 @contextmanager
-def shown_progress(quiet: bool, as_json: bool = False) -> Generator[Progress]:
-    """Show bars with the time left on a terminal, one plain line for each finished stage elsewhere, nothing when
-    quiet."""
+def shown_progress(
+    quiet: bool, as_json: bool = False, latest: Callable[[], Path | None] | None = None
+) -> Generator[Progress]:
+    """Show bars with the time left on a terminal, one plain line for each finished stage elsewhere, nothing when quiet.
+
+    Where the terminal can show pictures, those that `latest` finds as the work goes on appear above the bars.
+    """
     if as_json:
         yield JsonLines()
     elif quiet:
@@ -103,16 +109,22 @@ def shown_progress(quiet: bool, as_json: bool = False) -> Generator[Progress]:
             yield silent
     elif sys.stderr.isatty():
         with _bars() as progress:
-            yield progress
+            shows = way(True)
+            yield (
+                progress
+                if latest is None or shows is None
+                else Previews(progress, progress.bars.console, shows, latest)
+            )
     else:
         yield StageLines()
 
 
 @contextmanager
-def _bars() -> Generator[Progress]:
+def _bars() -> "Generator[StageBars]":
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
+        ProgressColumn,
         SpinnerColumn,
         TextColumn,
         TimeElapsedColumn,
@@ -120,17 +132,31 @@ def _bars() -> Generator[Progress]:
     )
     from rich.progress import Progress as Bars
 
+    class Rate(ProgressColumn):
+        """How many a second, or how many seconds each."""
+
+        def render(self, task: "Task") -> str:
+            return rate(task.finished_speed or task.speed)
+
     columns = (
         SpinnerColumn(finished_text="[green]✓[/]"),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        Rate(),
         TimeElapsedColumn(),
         TextColumn("[dim]left[/]"),
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=Console(stderr=True)) as bars:
         yield StageBars(bars)
+
+
+def rate(speed: float | None) -> str:
+    """Write how many are done a second, or, of slow ones, how long each takes."""
+    if not speed:
+        return ""
+    return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each"
 
 
 class StageBars:

@@ -1,5 +1,6 @@
 """`evenreel edit` and `evenreel repeat`."""
 
+import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from evenreel.cli.console import StoppedError, complain, print_json, shown_progress, stdout
 from evenreel.cli.options import Quiet, option, takes_settings
+from evenreel.cli.terminal_pictures import preview_of, strip_of, way
 from evenreel.errors import SettingsError, argument
 from evenreel.settings import EditSettings
 from evenreel.settings.runs import ALGORITHM, MACHINE, REGION
@@ -98,7 +100,8 @@ def edit(
     from evenreel.workflows.editing.edit import edit_file
 
     target = output if output is not None else clip.with_name(f"{clip.stem}-edited.mp4")
-    with going_on() if job != "off" else nullcontext(), shown_progress(quiet, as_json) as progress:
+    latest = preview_of(target, job)
+    with going_on() if job != "off" else nullcontext(), shown_progress(quiet, as_json, latest) as progress:
         result = edit_file(
             clip,
             target,
@@ -114,6 +117,8 @@ def edit(
         print_json({"event": "result", "path": str(result.path), "record": str(result.record_path), **told})
     elif not quiet:
         print_result(result)
+        if shows := way(sys.stdout.isatty()):
+            sys.stdout.write(strip_of(result.path, result.record["frames"]["written"], shows))
         if profile:
             print_profile(result.record["profile"])
 
