@@ -67,7 +67,7 @@ def test_defaults_are_valid():
         ({"control": ["a", "b"], "control_scale": [1.0, -1.0]}, "control_scale must be from 0"),
         (
             {"control": ["a", "b"], "control_kind": ["canny"] * 3},
-            "told 3 times, control 2 times; tell it once",
+            "given 3 times, control 2 times; give it once",
         ),
         ({"control": ["a", "b"], "control_kind": ["as-is", "depth"]}, "needs a clip of depth maps"),
         ({"control_scale": [0.5, 1.0]}, "control_scale is for a ControlNet; name one with control"),

@@ -50,6 +50,19 @@ def test_the_extra_that_a_command_needs_is_shown(name, extra):
     assert f"pip install '{extra}'" in " ".join(page.split())
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_flag_is_not_shown_as_taking_a_value(name):
+    page = CliRunner().invoke(app, [*name.split()[1:], "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert "--help" in page.output
+    assert "<bool>" not in page.output
+
+
+def test_choices_stand_beside_the_option_that_takes_them():
+    page = CliRunner().invoke(app, ["edit", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+    for option, choices in (("--keep", "auto|off"), ("--prompt-syntax", "weights|plain")):
+        assert re.search(rf"{option} +{re.escape(choices)} ", page)
+
+
 def test_the_outline_is_what_the_commands_say_of_themselves():
     said = {name: COMMANDS[f"evenreel {name}"].help.split("\n\n")[0] for name in LINES}
     assert {name: " ".join(line.split()) for name, line in said.items()} == LINES

@@ -139,6 +139,10 @@ def test_what_python_cannot_be_told(told, said):
         recipes.adapter("edits", **told)
 
 
+IN_WORDS = (None, "none", "by rule", "those of the window")
+"""Defaults on help pages that are not values."""
+
+
 def test_defaults_that_help_shows_in_words_are_those_of_the_recipes():
     for kind, recipe in (
         (AdapterTrainingSettings, recipes.adapter("edits")),
@@ -146,7 +150,7 @@ def test_defaults_that_help_shows_in_words_are_those_of_the_recipes():
         (DataSettings, DataSettings()),
     ):
         for leaf in options(kind):
-            if leaf.option.parse is not None and leaf.option.default not in (None, "none", "by rule"):
+            if leaf.option.parse is not None and leaf.option.default not in IN_WORDS:
                 several = leaf.name == "strides"
                 word = [leaf.option.default] if several else leaf.option.default
                 assert leaf.option.parse(leaf.name, word) == told_of(recipe)[leaf.name], leaf.name

@@ -11,7 +11,7 @@ import typer
 
 from evenreel._version import __version__
 from evenreel.cli.console import StoppedError, complain, escape_unprintable, show_warnings
-from evenreel.cli.outline import Commands
+from evenreel.cli.outline import HELP_FLAGS, Commands
 from evenreel.cli.spelling import spelled
 from evenreel.errors import EvenreelError, PluginError, WeightsError
 from evenreel.installed import suspect, suspected
@@ -28,7 +28,7 @@ app = typer.Typer(
     '[bold]evenreel edit in.mp4 --prompt "a blue star rolling over snow" -o out.mp4[/]',
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": HELP_FLAGS},
 )
 
 

@@ -63,7 +63,12 @@ def edit(
         ),
     ] = None,
     show_mask: Annotated[
-        bool, option(REGION, "Save a film strip of what is edited beside the result, as NAME-mask-strip.png.")
+        bool,
+        option(
+            REGION,
+            "Save a film strip of what is edited beside the result, as NAME-mask-strip.png.",
+            "--show-mask",
+        ),
     ] = False,
     download: Annotated[
         bool, option(ALGORITHM, "Fetch the model from the Hugging Face hub.", "--download")

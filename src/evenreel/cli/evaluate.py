@@ -142,7 +142,7 @@ def evaluate(
         list[str] | None,
         _option(
             RESULTS,
-            "Metric to compute, and no others; may be told several times. `evenreel metrics` lists them.",
+            "Metric to compute, and no others; may be given several times. `evenreel metrics` lists them.",
             metavar="NAME",
         ),
     ] = None,

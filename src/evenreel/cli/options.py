@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import wraps
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 from rich.markup import escape
@@ -116,7 +116,7 @@ def _change(leaf: Leaf, says: Mapping[str, Mapping[str, Any]], together: bool) -
         *_flags(leaf),
         help=escape(leaf.help),
         rich_help_panel=leaf.option.panel,
-        metavar=leaf.option.metavar,
+        metavar=_metavar(leaf),
         show_default=_by_recipe(leaf, says, together),
     )
     return inspect.Parameter(
@@ -136,7 +136,7 @@ def _by_recipe(leaf: Leaf, says: Mapping[str, Mapping[str, Any]], together: bool
     }
     words = list(shown.values())
     usual = max(words, key=words.count) if together else words[0]
-    differing = [f"of {name} {word}" for name, word in shown.items() if word != usual]
+    differing = [f"for {name} {word}" for name, word in shown.items() if word != usual]
     return "; ".join([usual, *differing]) if usual else False
 
 
@@ -144,6 +144,14 @@ def _in_a_word(value: Any) -> str:
     if value is None or value is False:
         return ""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _metavar(leaf: Leaf) -> str | None:
+    """What stands for the value on the help page: the choices, where there are some."""
+    choices = [
+        str(one) for member in members(leaf.hint) if get_origin(member) is Literal for one in get_args(member)
+    ]
+    return leaf.option.metavar or "|".join(choices) or None
 
 
 def _flags(leaf: Leaf) -> tuple[str, ...]:
@@ -162,7 +170,7 @@ def _parameter(leaf: Leaf) -> inspect.Parameter:
         *flags,
         help=escape(leaf.help),
         rich_help_panel=leaf.option.panel,
-        metavar=leaf.option.metavar,
+        metavar=_metavar(leaf),
         show_default=False
         if required
         else str(leaf.default)

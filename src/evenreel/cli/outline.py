@@ -52,7 +52,18 @@ OUTLINE: Mapping[str, Mapping[str, str]] = {
 }
 """By module of this package, its commands and groups of commands, and the first line of the help of each."""
 LINES = {name: line for commands in OUTLINE.values() for name, line in commands.items()}
+HELP_FLAGS = ["-h", "--help"]
 _HOMES = {name: module for module, commands in OUTLINE.items() for name in commands}
+
+
+def _show_flags_alone(command: Any) -> None:
+    """Leave out the type of options that take no value, which help pages would show like a value to be given."""
+    context = typer.Context(command, help_option_names=HELP_FLAGS)
+    for option in command.get_params(context):
+        if getattr(option, "is_flag", False):
+            option.metavar = ""
+    for inner in getattr(command, "commands", {}).values():
+        _show_flags_alone(inner)
 
 
 class _Loaded(Mapping[str, Any]):
@@ -65,7 +76,10 @@ class _Loaded(Mapping[str, Any]):
         if name not in self._made:
             part = typer.Typer(rich_markup_mode="rich")
             import_module(f"evenreel.cli.{_HOMES[name]}").register(part)
-            self._made.update(typer.main.get_group(part).commands)
+            made = typer.main.get_group(part).commands
+            for command in made.values():
+                _show_flags_alone(command)
+            self._made.update(made)
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -97,6 +111,7 @@ class Commands(TyperGroup):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the page of the whole program."""
         with self._as_lines():
+            _show_flags_alone(self)
             super().format_help(ctx, formatter)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:

@@ -71,7 +71,7 @@ def mini(
 ) -> None:
     """Train the packaged `mini` model from nothing; started again, it goes on where it stopped.
 
-    Each part has steps and rates of its own; what is told holds for all parts that are trained. It takes hours on two
+    Each part has steps and rates of its own; an option holds for all parts that are trained. It takes hours on two
     cores and minutes on a GPU (docs/training.md). Seeds and settings are recorded in OUT/model/training.json.
     Several processes: `accelerate launch --multi_gpu -m evenreel train mini`.
     """

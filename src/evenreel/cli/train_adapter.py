@@ -30,7 +30,7 @@ def adapter(
     recipe: Annotated[
         str,
         typer.Option(
-            metavar="|".join(recipes.NAMES),
+            metavar="NAME",
             help="What the adapter learns from, and how: `edits`, led towards right answers, as measured best; "
             "`published`, as the GE-Adapter's paper has it (arXiv:2501.04606); `published-code`, as its authors' code "
             "has it; `noise`, as published but for a temporal loss of our own.",

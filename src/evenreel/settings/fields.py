@@ -49,7 +49,7 @@ class Leaf:
     added: tuple[Any, ...] = ()
     """What `Annotated` adds to the type."""
     several: bool = False
-    """Whether it may be told several times, once for each group that the field holds."""
+    """Whether it may be given several times, once for each group that the field holds."""
 
     @property
     def option(self) -> Option:

@@ -139,7 +139,7 @@ def _spread(group: Group, flat: Mapping[str, Any]) -> list[dict[str, Any]]:
         told = _each(value)
         if len(told) not in (1, count):
             raise SettingsError(
-                f"{argument(name)} is told {len(told)} times, {argument(group.name)} {count} times; tell it once for "
+                f"{argument(name)} is given {len(told)} times, {argument(group.name)} {count} times; give it once for "
                 f"all, or once for each in the order of {argument(group.name)}."
             )
         columns[name] = told * count if len(told) == 1 else told

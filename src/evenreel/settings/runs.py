@@ -74,22 +74,22 @@ class ControlUse:
 
     model: Annotated[str, NotEmpty(), Place(), Option(CONTROL, metavar="NAME|FOLDER|FILE", default="none")]
     """ControlNet made for the model: a diffusers folder, one safetensors file, a name on the Hugging Face hub, or for
-    the packaged model `mini-canny`, `mini-depth` or `mini-pose`; may be told several times."""
+    the packaged model `mini-canny`, `mini-depth` or `mini-pose`; may be given several times."""
     kind: Annotated[
         Literal["canny", "depth", "pose", "as-is"],
         Formerly({"none": "as-is"}),
-        Option(CONTROL, metavar="canny|depth|pose|as-is"),
+        Option(CONTROL),
     ] = "canny"
     """What the ControlNet is shown of every frame: `canny`, the edges that evenreel finds in it; `depth`, `pose` or
-    `as-is`, the frame itself, where the frames are such maps already. Told once for all, or once for each, in their
+    `as-is`, the frame itself, where the frames are such maps already. Given once for all, or once for each, in their
     order."""
     scale: Annotated[float, Range(0.0, 10.0), Option(CONTROL, metavar="NUMBER")] = 1.0
-    """How much the ControlNet counts; 0 is not at all. Told once for all, or once for each, in their order."""
+    """How much the ControlNet counts; 0 is not at all. Given once for all, or once for each, in their order."""
     clip: Annotated[
-        str | None, Place(), Option(CONTROL, metavar="CLIP", default="the source of the edit")
+        str | None, Place(), Option(CONTROL, metavar="CLIP", default="in an edit, its source")
     ] = None
-    """Clip, or folder of images, whose frames the ControlNet is shown: one for each frame of the result. Told once for
-    all, or once for each, in their order; an empty name is the source of the edit."""
+    """Clip, or folder of images, whose frames the ControlNet is shown: one for each frame of the result. Given once for
+    all, or once for each, in their order; in an edit an empty name is its source."""
 
     def __post_init__(self) -> None:
         settle(self)
@@ -136,7 +136,7 @@ class AdapterUse:
     """Add the adapter's LoRA to copies of the weights, which takes more memory and saves time."""
     as_published: Annotated[bool, Option(ADAPTER, flags=("--as-published",))] = False
     """Use the adapter as the GE-Adapter's paper does: at scale 0.5, in the window 0.9:1, and in edits with the
-    inversion `bilateral` in the place of `flow-edit`; a scale or window that is told counts."""
+    inversion `bilateral` in the place of `flow-edit`; a scale or window that is given counts."""
 
     def __post_init__(self) -> None:
         settle(self)
@@ -184,21 +184,22 @@ class RunSettings:
     tokenizer: Annotated[str | None, Place(), Option(ALGORITHM, metavar="FOLDER", default="CLIP's")] = None
     """Folder of the tokenizer, for a checkpoint in one file that was made with another one than CLIP's."""
     prediction_type: Annotated[
-        Literal["epsilon", "v_prediction"] | None, Option(ALGORITHM, default="as the file says")
+        Literal["epsilon", "v_prediction"] | None,
+        Option(ALGORITHM, metavar="NAME", default="as the file says"),
     ] = None
-    """What a checkpoint in one file predicts, where it does not say so itself."""
+    """What a checkpoint in one file predicts, noise (`epsilon`) or `v_prediction`, where it does not say so itself."""
     lora: Annotated[
         tuple[str, ...] | None,
         Place(),
         Option(ALGORITHM, metavar="FILE[:WEIGHT]", default="none", parse=parse_files),
     ] = None
-    """LoRA made for the model, and how much of it counts; may be told several times."""
+    """LoRA made for the model, and how much of it counts; may be given several times."""
     embedding: Annotated[
         tuple[str, ...] | None,
         Place(),
         Option(PROMPTS, metavar="FILE[:WORD]", default="none", parse=parse_files),
     ] = None
-    """Embedding (textual inversion), and the word that stands for it in prompts; may be told several times."""
+    """Embedding (textual inversion), and the word that stands for it in prompts; may be given several times."""
     prompt_syntax: Annotated[
         Literal["weights", "plain"] | None, Before("plain"), Option(PROMPTS, default="weights")
     ] = None
@@ -225,7 +226,7 @@ class RunSettings:
         NotEmpty(),
         Before("off"),
         Place(or_packaged=True),
-        Option(MOTION, metavar="NAME|FOLDER|FILE|off"),
+        Option(MOTION, metavar="auto|NAME|FILE|off"),
     ] = "auto"
     """Motion modules that let frames agree: `auto` (those packaged for the model, if any), `mini`, a file as
     AnimateDiff has it, a diffusers MotionAdapter folder, a name on the Hugging Face hub, or `off`."""
@@ -233,20 +234,22 @@ class RunSettings:
     """Frames that motion modules see together; longer clips pass in overlapping windows of so many."""
     device: Annotated[str, NotEmpty(), Option(MACHINE)] = "auto"
     """Device to compute on: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`."""
-    dtype: Annotated[Literal["auto", "float32", "float16", "bfloat16", "mixed"], Option(MACHINE)] = "auto"
+    dtype: Annotated[
+        Literal["auto", "float32", "float16", "bfloat16", "mixed"], Option(MACHINE, metavar="TYPE")
+    ] = "auto"
     """Number type of the model: `float32`, `float16`, `bfloat16`, `mixed` (float32, but for the noise predictor's
     convolutions and matrix products, in bfloat16), or `auto`: float16 on a GPU, and on a CPU float32, or `mixed` for
     edits with the host `frame` where that is measured to be clearly faster."""
     exact: Annotated[bool, Option(MACHINE)] = False
     """Compute as published, without what saves time and changes numbers: edits in 25 steps, guidance throughout, no
-    `mixed`. Steps, guidance interval and number type that you tell besides still count."""
+    `mixed`. Steps, guidance interval and number type still count where they are given."""
     batch: Annotated[int, Range(1, 4096), Option(MACHINE)] = 8
     """Frames that pass through the model together; fewer need less memory. With the host `vidtome`, in a small measure
     also with `tokenflow` and `vid2vid_zero`, the result depends on it, as it says which frames see each other."""
 
     preset: Annotated[Literal["low-memory"] | None, Option(MACHINE, default="none")] = None
     """How memory is used: with `low-memory`, parts of the model lie on the GPU only while they work, the autoencoder
-    computes large frames in pieces, and one frame passes at a time unless `--batch` is told to be another than 8."""
+    computes large frames in pieces, and one frame passes at a time unless `--batch` is another number than 8."""
 
     def __post_init__(self) -> None:
         settle(self)
@@ -320,13 +323,13 @@ class EditSettings(RunSettings):
     """Setting of the inversion, by name; `evenreel inversions NAME` lists them with their defaults."""
     inversion_steps: Annotated[int | None, Option(ALGORITHM, default="as many as of denoising")] = None
     """Noising steps of `bilateral`, `ddim` and `null-text`: a multiple of the denoising steps."""
-    keep: Annotated[Literal["auto", "off"], Before("off"), Option(REGION, metavar="auto|off")] = "auto"
+    keep: Annotated[Literal["auto", "off"], Before("off"), Option(REGION)] = "auto"
     """What of the source stays as it is: `auto`, all that the change from the source prompt to the prompt does not
     concern, as the model sees it; `off`, nothing. Without a source prompt, with a LoRA or with a ControlNet `auto`
     keeps nothing, since the prompts do not say what changes."""
     mask: Annotated[str | None, Place(), Option(REGION, metavar="FILE", default="none")] = None
     """Picture, or clip with as many frames, as large as the source and white where it is to be edited; all else stays
-    the source, whatever `keep` says. `evenreel mask` makes one."""
+    the source, whatever `--keep` says. `evenreel mask` makes one."""
     strength: Annotated[float, Range(0.0, 1.0), Before(1.0), Option(PROMPTS)] = 1.0
     """How far the edit may go from the source, as the share of the denoising steps that it takes, the least noisy ones:
     at 0 the source stays, as the model's autoencoder shows it."""
@@ -346,7 +349,7 @@ class EditSettings(RunSettings):
     """Edit what can be read of a clip that is damaged or cut short; the record lists the damaged frames."""
     fps: Annotated[float | None, Range(0.01, LARGEST_RATE), Option(FRAMES, default="8")] = None
     """Frames per second of a folder of images, which has no rate of its own."""
-    sound: Annotated[Literal["copy", "encode", "none"], Option(SOUND, metavar="copy|encode|none")] = "copy"
+    sound: Annotated[Literal["copy", "encode", "none"], Option(SOUND)] = "copy"
     """What becomes of the sound: `copy` carries it over as it is where the result can hold it, and encodes it again
     where not; `encode` always encodes it again; `none` leaves it out."""
     sound_track: Annotated[

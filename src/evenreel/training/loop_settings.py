@@ -41,7 +41,7 @@ class LoopSettings:
     """Largest norm of the gradient; a longer one is shortened to it."""
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
-        Option(TRAINING, metavar="auto|float32|bfloat16|float16"),
+        Option(TRAINING, metavar="TYPE"),
     ] = "auto"
     """Number type of the matrix products: `auto` (the faster one, measured), float32, bfloat16, or float16 on a GPU."""
     checkpoint_seconds: Annotated[float, Range(0.0), Option(TRAINING)] = 120.0

@@ -67,7 +67,7 @@ class LossSettings:
 
     temporal: Annotated[
         Literal["frames", "noise-levels", "source-anchored"],
-        Option(NOISE, metavar="frames|noise-levels|source-anchored"),
+        Option(NOISE, metavar="NAME"),
     ] = "source-anchored"
     """What the temporal loss compares: `frames`, the likeness of neighbouring frames along the clip (Eq. 4 of the
     GE-Adapter's paper); `noise-levels`, the same at two noise levels; `source-anchored`, that with the source's own."""
@@ -79,9 +79,12 @@ class LossSettings:
         PUBLISHED_WINDOW
     )
     """Noise levels at which the LoRA is at work."""
-    noise_levels: Annotated[Window | None, Option(NOISE, metavar="START:END", parse=parse_window)] = None
-    """Noise levels that are drawn in training, by default those of the window; outside of it the LoRA rests, and prompt
-    tokens learn alone."""
+    noise_levels: Annotated[
+        Window | None,
+        Option(NOISE, metavar="START:END", default="those of the window", parse=parse_window),
+    ] = None
+    """Noise levels that are drawn in training, as shares from 0 (clean) to 1; outside of the window the LoRA rests, and
+    prompt tokens learn alone."""
     gate: Annotated[float, Range(0.0, 1.0), Option(NOISE)] = 0.5
     """Share of the noise from which on the temporal loss counts (Eq. 19 of the GE-Adapter's paper)."""
     control: Annotated[str | None, NotEmpty(), Option(NOISE, metavar="NAME|FOLDER|FILE", default="none")] = (

@@ -12,7 +12,7 @@ from evenreel.training.loop_settings import TRAINING, LoopSettings, lasting
 class ControlTrainingSettings:
     """The full settings of a training. Rate, start and dropped captions follow ControlNet (arXiv:2302.05543)."""
 
-    kind: Annotated[Literal["canny", "depth", "pose"], Option(metavar="canny|depth|pose")] = "canny"
+    kind: Annotated[Literal["canny", "depth", "pose"], Option()] = "canny"
     """Kind of map that the ControlNet is shown; edges are found here, depths and poses must be in DATA."""
     model: Annotated[str, NotEmpty(), Option()] = "mini"
     """Model that it is made for, as of `evenreel edit`; it is not changed."""

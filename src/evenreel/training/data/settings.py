@@ -86,7 +86,7 @@ class DataSettings:
         tuple[Literal["canny", "depth", "pose"], ...],
         Option(GROUPS, metavar="canny|depth|pose", default="none", parse=parse_several),
     ] = ()
-    """Kind of control pictures to add; may be told several times. `depth` and `pose`, which are exact, only for
+    """Kind of control pictures to add; may be given several times. `depth` and `pose`, which are exact, only for
     rendered scenes; with `pose`, those that show nobody are left out."""
     flow: Annotated[bool, Option(GROUPS)] = False
     """Add the exact motion of rendered scenes; only for these."""

@@ -120,7 +120,7 @@ def _named(path: Path, cells: dict[str, Any], known: dict[str, Leaf]) -> dict[st
 
 
 def _value(leaf: Leaf, text: str) -> Any:
-    """What a cell of CSV says; where a setting may be told several times, semicolons stand between."""
+    """What a cell of CSV says; where a setting may be given several times, semicolons stand between."""
     several = [part.strip() for part in text.split(";")]
     if leaf.option.parse is not None:
         listed = leaf.several or "=" in text or leaf.name in ("lora", "embedding")
