@@ -1,6 +1,7 @@
 """What documents name is there."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,35 @@ ELSEWHERE = {"scripts/create_configs.py"}
 def test_files_that_a_document_names_are_there(path):
     named = set(NAMED.findall(path.read_text(encoding="utf-8"))) - ELSEWHERE
     assert [name for name in sorted(named) if not any(ROOT.glob(name))] == []
+
+
+DOTTED = re.compile(r"\bevenreel(?:\.[A-Za-z_]\w*)+")
+NOT_MODULES = {"evenreel.adapter"}
+"""The name under which a file holds its metadata."""
+
+
+def is_there(dotted: str) -> bool:
+    """Whether a dotted name can be imported, as a module or from one."""
+    parts = dotted.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found = import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[count:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda path: path.name
+)
+def test_modules_that_a_document_names_are_there(path):
+    named = set(DOTTED.findall(path.read_text(encoding="utf-8"))) - NOT_MODULES
+    assert [name for name in sorted(named) if not is_there(name)] == []
 
 
 BESIDE = re.compile(r"\.\./shared|parents\[\d\] / \"shared\"|[\"']shared/")

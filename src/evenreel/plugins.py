@@ -5,7 +5,7 @@ docs/extending.md has the code of one of each.
 """
 
 from evenreel.backbones import Backbone, layers, load_backbone
-from evenreel.backbones.base import Guidance, PromptReader, Residuals
+from evenreel.backbones.base import Guidance, PromptReader, QuickEdit, Residuals
 from evenreel.backbones.control import Control
 from evenreel.backbones.devices import choose_device, choose_dtype
 from evenreel.backbones.hooks import (
@@ -104,6 +104,7 @@ __all__ = [
     "PromptRows",
     "PromptTokens",
     "Prompts",
+    "QuickEdit",
     "Range",
     "Residuals",
     "ResourceError",

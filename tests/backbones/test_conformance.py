@@ -12,14 +12,19 @@ from evenreel.backbones.base import PromptReader
 from evenreel.diffusion.schedule import NoiseSchedule
 
 STRANGER = "calm"
-LOCATIONS = {"stable-diffusion": "tiny_folder", STRANGER: "tiny_folder"}
+LOCATIONS: dict[str, str] = {}
+"""Where backbones of other packages find their model: write yours here if it needs a location."""
+FOLDERS = {"stable-diffusion": "tiny_folder", STRANGER: "tiny_folder"}
 """Backbones that need a folder: the fixture that makes it."""
 
 
 @pytest.fixture(scope="module", params=[*registry.names(registry.BACKBONES), STRANGER])
 def backbone(request):
     """Every backbone by its name, made through the registry."""
-    where = f":{request.getfixturevalue(LOCATIONS[request.param])}" if request.param in LOCATIONS else ""
+    locations = dict(LOCATIONS)
+    if request.param in FOLDERS:
+        locations[request.param] = request.getfixturevalue(FOLDERS[request.param])
+    where = f":{locations[request.param]}" if request.param in locations else ""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == STRANGER:
             patch.syspath_prepend(request.getfixturevalue("installed"))

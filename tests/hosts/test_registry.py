@@ -7,6 +7,7 @@ from evenreel.errors import PluginError, SettingsError
 from evenreel.hosts.base import Host, create_host
 from evenreel.hosts.frame import FrameHost
 from evenreel.hosts.vidtome.host import VidToMeHost
+from evenreel.workflows.inspect.descriptions import host_summaries
 
 
 @pytest.fixture
@@ -52,6 +53,14 @@ def test_a_plugin_that_fails_to_load_raises(plugins, value):
     plugins("broken", value)
     with pytest.raises(PluginError, match=r"the host 'broken' .* fails to load \(\w+Error: .*\)\.$"):
         registry.find(registry.HOSTS, "broken")
+
+
+def test_one_that_fails_to_load_stands_in_the_list_with_the_reason(plugins):
+    plugins("frame", "evenreel.hosts.frame:FrameHost")
+    plugins("broken", "hosts.broken_plugin:Host")
+    listed = host_summaries()
+    assert "fails to load (ZeroDivisionError: on import)" in listed["broken"]
+    assert listed["frame"].startswith("Per-frame editing")
 
 
 def test_two_packages_with_one_name_are_refused(plugins):

@@ -266,7 +266,7 @@ class Training:
         return figures
 
     def _check_finite(self, figures: Figures) -> None:
-        # With float16 the scaler skips steps whose gradient overflows, which is no fault; the loss must be finite.
+        # With float16 the scaler skips steps whose gradient overflows, which is not a fault; the loss must be finite.
         names = ("loss",) if self._scaler.is_enabled() else ("loss", "gradient_norm")
         if not all(math.isfinite(figures[name]) for name in names):
             raise FloatingPointError(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 OUTSIDE = ("embedding", "embed", "conv_in", "conv_out", "heads", "projection")
-"""Layers that are no map between hidden spaces, named by a part of their path: AdamW takes them."""
+"""Layers that are not maps between hidden spaces, named by a part of their path: AdamW takes them."""
 _ROUNDS = 5
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 

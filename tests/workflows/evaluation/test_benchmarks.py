@@ -260,7 +260,7 @@ class TestThatCannotBeRead:
     @pytest.mark.parametrize(
         ("text", "words"),
         [
-            ("[", "is no JSON"),
+            ("[", "cannot be read as JSON"),
             ("{}", "does not list what it should"),
             ("[1]", "does not list what it should"),
             ('[{"video_name": "a", "save_dir": "b", "source_prompt": "c"}]', "target_prompt must be text"),

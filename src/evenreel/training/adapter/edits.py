@@ -199,7 +199,7 @@ class EditTrainee(Trainee):
         """`switch` turns the LoRA off for the source and outside the window; `motion` are modules in the UNet."""
         super().__init__()
         self.adapter, self.settings = adapter, settings
-        # In a list: the frozen network is no part of what is trained, synchronised or saved.
+        # In a list: the frozen network is not a part of what is trained, synchronised or saved.
         self._frozen = [backbone]
         self._switch, self._motion = switch, motion
         self._host = create_host(settings.host, settings.host_options)

@@ -99,7 +99,7 @@ class AdapterTrainee(Trainee):
         """`switch` turns the LoRA off where it rests; `control` is at work all the time, and frozen."""
         super().__init__()
         self.adapter, self.settings = adapter, settings
-        # In a list: the frozen network is no part of what is trained, synchronised or saved.
+        # In a list: the frozen network is not a part of what is trained, synchronised or saved.
         self._frozen = [backbone]
         self._control = [] if control is None else [control]
         self._switch = switch

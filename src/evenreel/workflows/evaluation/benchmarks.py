@@ -65,7 +65,7 @@ def v2vbench(data: Path, edits: Path) -> Iterator[Pair]:
         try:
             loaded = yaml.safe_load(_read(file))
         except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise SettingsError(f"{file} is no YAML that can be read; fetch it again.") from error
+            raise SettingsError(f"{file} cannot be read as YAML; fetch it again.") from error
         for row in _rows(loaded.get("data") if isinstance(loaded, dict) else None, file):
             video = _name(row, "video_id", file)
             for number, edit in enumerate(_rows(row.get("edit"), file)):
@@ -265,7 +265,7 @@ def _json(file: Path) -> Any:
     try:
         return json.loads(_read(file))
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{file} is no JSON that can be read; fetch it again.") from error
+        raise SettingsError(f"{file} cannot be read as JSON; fetch it again.") from error
 
 
 def _rows(found: Any, file: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenreel import registry
+from evenreel.errors import PluginError
 from evenreel.settings.fields import leaves
 from evenreel.sources import read_class
 
@@ -29,7 +30,7 @@ class HostDescription:
 
 
 def host_summaries() -> dict[str, str]:
-    """Return every registered host with the first line of its documentation."""
+    """Return every registered host with the first line of its documentation; or why one fails to load."""
     return _summaries(registry.HOSTS)
 
 
@@ -39,7 +40,7 @@ def describe_host(name: str) -> HostDescription:
 
 
 def inversion_summaries() -> dict[str, str]:
-    """Return every inversion with the first line of its documentation."""
+    """Return every inversion with the first line of its documentation; or why one fails to load."""
     return _summaries(registry.INVERSIONS)
 
 
@@ -53,9 +54,14 @@ def _summaries(group: str) -> dict[str, str]:
     summaries: dict[str, str] = {}
     for name in registry.names(group):
         source = read_class(targets[name]) if name in targets else None
-        summaries[name] = (
-            _described(name, registry.find(group, name)).summary if source is None else first_line(source.doc)
-        )
+        try:
+            summaries[name] = (
+                _described(name, registry.find(group, name)).summary
+                if source is None
+                else first_line(source.doc)
+            )
+        except PluginError as error:  # somebody else's fault must not take the list away
+            summaries[name] = str(error)
     return summaries
 
 
