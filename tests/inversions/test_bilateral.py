@@ -24,7 +24,7 @@ def inverted(tiny, latents, settings, steps=4, **options):
         return [x for _, x in method(latents, predictor(tiny), tiny.schedule, tiny.schedule.timesteps(steps))]
 
 
-@pytest.mark.parametrize("mode", ["latent", "feature-time"])
+@pytest.mark.parametrize("mode", ["latent", "clean", "feature-time"])
 def test_steps_outside_the_window_are_those_of_ddim(tiny, mode):
     latents, timesteps = random_latents(3), tiny.schedule.timesteps(4)  # 1, 251, 501, 751
     plain = [x for _, x in invert(latents, predictor(tiny), tiny.schedule, timesteps)]
@@ -35,11 +35,24 @@ def test_steps_outside_the_window_are_those_of_ddim(tiny, mode):
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
-@pytest.mark.parametrize("mode", ["latent", "feature-time"])
+@pytest.mark.parametrize("mode", ["latent", "clean", "feature-time"])
 def test_any_number_of_frames(tiny, mode, frames):
     latents = inverted(tiny, random_latents(frames), BilateralInversion(mode=mode))[-1]
     assert latents.shape == (frames, 4, 8, 8)
     assert torch.isfinite(latents).all()
+
+
+def test_what_is_predicted_clean_is_filtered_and_the_noise_is_not(tiny):
+    """One step, written out: the clean latents that the prediction implies, filtered, with the same noise again."""
+    latents, settings, schedule = random_latents(2), BilateralInversion(mode="clean", kernel=3), tiny.schedule
+    (timestep,) = schedule.timesteps(1)
+    noise, alpha = predictor(tiny)(latents, timestep), schedule.final_alpha_cumprod
+    clean = settings.filter_latents((latents - (1 - alpha) ** 0.5 * noise) / alpha**0.5)
+    wanted = schedule.alpha(timestep) ** 0.5 * clean + (1 - schedule.alpha(timestep)) ** 0.5 * noise
+    (found,) = inverted(tiny, latents, settings, steps=1)
+    assert_close(found, wanted)
+    plain = ddim.step(latents, noise, alpha, schedule.alpha(timestep))
+    assert_apart(found, plain, by=1e-3)
 
 
 def test_one_frame_has_no_time_to_be_filtered_along(tiny):

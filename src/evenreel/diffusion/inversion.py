@@ -56,6 +56,7 @@ def invert(
     timesteps: Sequence[int],
     *,
     prefilter: Prefilter | None = None,
+    clean_filter: Prefilter | None = None,
     eta: float = 0.0,
     added_noise: AddedNoise | None = None,
     reached: int | None = None,
@@ -64,7 +65,8 @@ def invert(
 
     At each step the network is told the timestep it moves to, though the latents still have the level before it
     (arXiv:2105.05233, appendix F): exact in the limit of small steps. A `prefilter` comes first; the network sees what
-    it gives, and the step starts there (arXiv:2501.04606, eq. 12). Steps are deterministic; with `eta` above 0 they add
+    it gives, and the step starts there (arXiv:2501.04606, eq. 12). A `clean_filter` changes the clean latents that the
+    prediction implies, and leaves the noise as it is. Steps are deterministic; with `eta` above 0 they add
     some of the noise of unit deviation that `added_noise` gives for each timestep. `latents` may have the level of a
     timestep below the others, `reached`, where such a run was stopped.
     Yields each timestep with the latents at its level. Raises: WeightsError on NaN or infinity.
@@ -74,6 +76,10 @@ def invert(
         if prefilter is not None:
             latents = prefilter(latents, timestep)
         noise_pred = predict_noise(latents, timestep)
+        if clean_filter is not None:
+            clean = ddim.pred_original_sample(latents, noise_pred, alpha)
+            # as a difference, so that a filter which changes nothing leaves every bit
+            latents = latents + alpha**0.5 * (clean_filter(clean, timestep) - clean)
         alpha_to = schedule.alpha(timestep)
         if eta and added_noise is not None:
             latents = ddim.noising_step(latents, noise_pred, added_noise(timestep), alpha, alpha_to, eta=eta)

@@ -1,9 +1,10 @@
 """Bilateral DDIM inversion (SCD of the GE-Adapter, arXiv:2501.04606, section 3.3): structure that frames share is kept,
 noise that they do not is smoothed away before it is inverted.
 
-Two forms. `latent`, the paper's (eq. 9 to 12): the noisy latents are filtered in space before each step, and the step
+Three forms. `latent`, the paper's (eq. 9 to 12): the noisy latents are filtered in space before each step, and the step
 starts from what is left. `feature-time`, that of the published code: what two self-attentions of the decoder give is
-filtered along the frames, and latents never are.
+filtered along the frames, and latents never are. `clean`, ours: of noisy latents only what is predicted clean is
+filtered in space, so that their noise keeps its strength.
 """
 
 from collections.abc import Generator, Iterator
@@ -38,8 +39,9 @@ class BilateralInversion:
     refines: ClassVar[bool] = True
     guided: ClassVar[bool] = False
 
-    mode: Literal["latent", "feature-time"] = "latent"
-    """`latent` (the noisy latents, in space) or `feature-time` (two self-attentions, along the frames)."""
+    mode: Literal["latent", "clean", "feature-time"] = "latent"
+    """`latent` (the noisy latents, in space), `clean` (what is predicted clean of them) or `feature-time` (two
+    self-attentions, along the frames)."""
     kernel: int = 5
     """Pixels of latents, or frames, that a mean is taken over in each direction; odd."""
     sigma_spatial: float = 1.0
@@ -47,7 +49,7 @@ class BilateralInversion:
     sigma_intensity: float = 1.0
     """How different it may be; latents vary by about 1."""
     edge: Literal["reflect", "valid"] = "reflect"
-    """`latent`: what lies beyond the border, `reflect` (the inside mirrored) or `valid` (nothing)."""
+    """In space: what lies beyond the border, `reflect` (the inside mirrored) or `valid` (nothing)."""
     start: float = 0.0
     """Share of the training timesteps from which steps are filtered; 0 is clean."""
     end: float = 1.0
@@ -124,16 +126,17 @@ def bilateral_method(settings: BilateralInversion, *, seed: int = 0) -> inversio
     ) -> Iterator[tuple[int, Latents]]:
         trained = len(schedule.alphas_cumprod)
 
-        def prefilter(noisy: Latents, timestep: int) -> Latents:
+        def filtered(latents: Latents, timestep: int) -> Latents:
             within = settings.window.holds(timestep, trained)
-            return piecewise(settings.filter_latents, noisy) if within else noisy
+            return piecewise(settings.filter_latents, latents) if within else latents
 
         return inversion.invert(
             latents,
             predict_noise,
             schedule,
             timesteps,
-            prefilter=prefilter if settings.mode == "latent" else None,
+            prefilter=filtered if settings.mode == "latent" else None,
+            clean_filter=filtered if settings.mode == "clean" else None,
             eta=settings.eta,
             added_noise=partial(_drawn, like=latents, seed=seed),
             reached=reached,
@@ -159,8 +162,8 @@ def features_filtered(
     """Filter along the frames, while inside, what the self-attentions of the decoder's last block give.
 
     These are the first two of its transformers, up_blocks.3.attentions.0 and 1 on SD 1.x, after the output projection.
-    The frames of one network call are one stretch of time; with guidance, set `branches` of what is yielded. In mode
-    `latent` nothing happens.
+    The frames of one network call are one stretch of time; with guidance, set `branches` of what is yielded. In the other
+    modes nothing happens.
     """
     state = FeatureFiltering()
 

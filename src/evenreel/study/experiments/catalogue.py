@@ -5,9 +5,10 @@ GE: He et al. 2025 (arXiv:2501.04606). TH: Song et al. 2025.
 
 from collections.abc import Iterator
 
-from evenreel.study.experiments import adapter_variants, internals
+from evenreel.study.experiments import adapter_variants, filters, internals
 from evenreel.study.experiments.conditions import (
     NO_ADAPTER,
+    OTHER_WORLD,
     PAPER_FIGURES,
     PAPER_TESTED,
     SEEN_FIGURES,
@@ -17,12 +18,6 @@ from evenreel.study.experiments.conditions import (
 )
 from evenreel.study.items import CONTROLS, Condition, Experiment
 from evenreel.study.settings import StudySettings
-
-_WORLD = (
-    "The paper measured other videos, metrics and models: its figures stand here for their direction only. Its FID "
-    "rests on Inception and its LPIPS on AlexNet, whose weights are not part of this study; Frechet and kernel "
-    "distances here are of the source's frames and the edit's on mini's CLIP."
-)
 
 
 def experiments(settings: StudySettings) -> tuple[Experiment, ...]:
@@ -45,8 +40,9 @@ def _all(settings: StudySettings) -> Iterator[Experiment]:
     yield guidance(settings)
     yield injection(settings)
     yield inversions(settings)
-    yield bilateral(settings)
-    yield inversion_steps(settings)
+    yield filters.bilateral(settings)
+    yield filters.inversion_steps(settings)
+    yield filters.forms(settings)
     yield adapter_variants.windows(settings)
     yield adapter_variants.tokens(settings)
     yield adapter_variants.trainings(settings)
@@ -146,7 +142,7 @@ def adapter(settings: StudySettings) -> Experiment:
             ("Vid2Vid-Zero", ".253 / .303", "32.78 / 31.94", "154.30 / 149.40"),
             ("VidToMe", ".122 / .123", "29.94 / 29.93", "143.33 / 146.27"),
         ),
-        caveat=_WORLD + " Its adapter learnt from noise in clips and has prompt tokens; that of the "
+        caveat=OTHER_WORLD + " Its adapter learnt from noise in clips and has prompt tokens; that of the "
         "recorded study learnt from edits and has none. "
         "Its FID for Vid2Vid-Zero is worse with the adapter than without.",
         not_run="" if settings.adapter else NO_ADAPTER,
@@ -200,67 +196,6 @@ def inversions(settings: StudySettings) -> Experiment:
         question="Does a better reconstruction make a better edit?",
         conditions=tuple(edit(kind, host, inversion=kind) for kind in kinds),
         pairs=tuple((kind, "ddim") for kind in kinds[1:]),
-        **SIDE,
-    )
-
-
-def bilateral(settings: StudySettings) -> Experiment:
-    """Return the experiment of GE Table 2: the bilateral filter in the inversion, on and off, on every host."""
-    return Experiment(
-        name="table2",
-        title="Bilateral inversion on every host",
-        source="GE, Table 2",
-        question="Does filtering what is inverted make edits more consistent?",
-        conditions=tuple(
-            condition
-            for host in settings.hosts
-            for condition in (
-                edit(f"{host} ddim", host, inversion="ddim"),
-                edit(f"{host} bilateral", host, inversion="bilateral"),
-            )
-        ),
-        pairs=tuple((f"{host} bilateral", f"{host} ddim") for host in settings.hosts),
-        figures=PAPER_FIGURES,
-        tested=PAPER_TESTED,
-        seeds=1,
-        share=0.7,
-        treatment="bilateral",
-        beside=(("FID", "frechet_clip"), ("CLIP", "clip_t")),
-        paper=(
-            ("host", "FID with / without", "CLIP with / without", "LPIPS with / without"),
-            ("TokenFlow", "122.52 / 135.66", "29.35 / 29.17", ".136 / .142"),
-            ("Vid2Vid-Zero", "320.80 / 387.76", "25.84 / 20.08", ".166 / .210"),
-            ("VidToMe", "143.72 / 357.25", "28.12 / 25.00", ".114 / .126"),
-            ("Text2Video-Zero", "-", "30.07 / 29.10", ".244 / .347"),
-        ),
-        caveat=_WORLD + " VidToMe without the filter has FID 357 here and 146 in its Table 1.",
-    )
-
-
-def inversion_steps(settings: StudySettings) -> Experiment:
-    """Return the experiment of GE Figures 5 and 7: few steps, and the filter's kernel."""
-    host = middle_host(settings)
-    few = (3, 5, 10)
-    kernels = (3, 5, 7)
-    plain = tuple(edit(f"ddim, {steps} steps", host, inversion="ddim", steps=steps) for steps in few)
-    filtered = tuple(
-        edit(
-            f"bilateral {kernel}, {steps} steps",
-            host,
-            inversion="bilateral",
-            steps=steps,
-            inversion_options={"kernel": kernel},
-        )
-        for steps in few
-        for kernel in kernels
-    )
-    return Experiment(
-        name="fig5",
-        title="Bilateral inversion at few steps, and the size of its kernel",
-        source="GE, Figures 5 and 7",
-        question="Is the filter of use where steps are few?",
-        conditions=(*plain, *filtered),
-        pairs=tuple((f"bilateral 5, {steps} steps", f"ddim, {steps} steps") for steps in few),
         **SIDE,
     )
 

@@ -7,6 +7,11 @@ from evenreel.study.items import Condition
 from evenreel.study.settings import StudySettings
 
 NO_ADAPTER = "no adapter file was named in the study's settings (adapter = FILE)"
+OTHER_WORLD = (
+    "The paper measured other videos, metrics and models: its figures stand here for their direction only. Its FID "
+    "rests on Inception and its LPIPS on AlexNet, whose weights are not part of this study; Frechet and kernel "
+    "distances here are of the source's frames and the edit's on mini's CLIP."
+)
 PAPER_FIGURES = (
     "asked",
     "kept",
