@@ -10,7 +10,7 @@ from rich.table import Table
 from evenreel.cli.console import shown_progress, stdout
 from evenreel.cli.options import Quiet, takes_settings
 from evenreel.errors import DataError
-from evenreel.training.data.settings import RUN, DataSettings, SourceSettings
+from evenreel.training.data.settings import RUN, DataSettings, LookingSettings, SourceSettings
 
 if TYPE_CHECKING:
     from evenreel.training.data.manifest import Manifest
@@ -23,6 +23,8 @@ BUILD_EPILOG = """[bold]Examples[/]
 evenreel data build clips -o data
 
 evenreel data build train_val_videodatainfo.json --clips TrainValVideo --split train -o msrvtt
+
+evenreel data build clips --control depth --depth-model Depth-Anything-V2-Small-hf -o data
 
 evenreel data build --world 500 --size 128 --control canny --flow -o world
 """
@@ -43,6 +45,7 @@ def build(
     ],
     told: SourceSettings,
     settings: DataSettings,
+    looking: LookingSettings,
     source: Annotated[
         Path | None,
         typer.Argument(
@@ -57,7 +60,7 @@ def build(
             "--workers",
             "-j",
             help="Number of processes that share the work.",
-            show_default="one a core",
+            show_default="one a core; 1 with models that look at clips",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -84,7 +87,13 @@ def build(
 
     with shown_progress(quiet) as progress:
         manifest = build_data(
-            opened(source, told), out, settings, workers=_workers(workers), strict=strict, progress=progress
+            opened(source, told),
+            out,
+            settings,
+            looking=looking,
+            workers=1 if workers is None and looking.named else _workers(workers),  # each loads its own
+            strict=strict,
+            progress=progress,
         )
     if not quiet:
         _print_built(manifest, out)

@@ -15,8 +15,9 @@ from evenreel.errors import ClipError
 from evenreel.files import shown
 from evenreel.ops.edges import canny
 from evenreel.ops.skeleton import skeleton
+from evenreel.training.data.looking import CAPTIONED_AT, Models
 from evenreel.training.data.pictures import encoded, packed_depth, packed_flow
-from evenreel.training.data.settings import DataSettings
+from evenreel.training.data.settings import DataSettings, LookingSettings
 from evenreel.training.data.sources import ClipEntry, SceneEntry
 from evenreel.training.data.wording import world_variations
 from evenreel.types import Pixels
@@ -24,6 +25,7 @@ from evenreel.world import captions, keypoints, random_scene, render
 
 Members = dict[str, bytes]
 """The files of a sample by their names after its key and a dot."""
+NO_MODELS = Models(LookingSettings())
 SCENE_CAPTIONS = 20
 """As many as MSR-VTT has for a clip."""
 
@@ -43,10 +45,28 @@ def starts(frame_count: int, settings: DataSettings) -> list[int]:
     return [round(i * (possible - 1) / (count - 1)) for i in range(count)]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """What is made of one frame."""
+
+    members: list[tuple[str, bytes]]
+    """Under names with {} for its place in the group."""
+    nearness: Tensor | None
+    """How near things are, (height, width), in units of the model's own."""
+    anybody: bool
+    """Whether it shows a person; also where nobody looked."""
+
+
 def clip_groups(
-    entry: ClipEntry, settings: DataSettings, reword: Callable[[Sequence[str]], Sequence[str]]
+    entry: ClipEntry,
+    settings: DataSettings,
+    reword: Callable[[Sequence[str]], Sequence[str]],
+    models: Models = NO_MODELS,
 ) -> Iterator[Members]:
     """Yield the samples of a clip, in order; the clip is read twice and never held whole.
+
+    `models` make maps of depth and poses, and the captions of a clip without any. Depth is told from the nearest place
+    of a group's frames (0) to the farthest (1). Groups of poses in which nobody is seen are left out.
 
     Raises Unusable, also after some of them, where the clip cannot be read or is too short.
     """
@@ -67,39 +87,75 @@ def clip_groups(
             raise Unusable(
                 f"it has {len(shown_part)} frames and a group spans {settings.span}; choose a smaller gap"
             )
+        texts, made_texts = entry.captions, {}
+        if not texts:
+            moments = sorted({shown_part[int(share * len(shown_part))] for share in CAPTIONED_AT})
+            texts = models.captions([fitted(pixels, settings.size) for _, pixels in stream.pick(set(moments))])
+            made_texts = {"captioned": True}
+            if not texts:
+                raise Unusable("the model that captions says nothing of it")
         rate, damaged = stream.info.average_rate, {"damaged": stream.damaged} if stream.damaged else {}
         known = {
             "clip": entry.name,
-            "captions": entry.captions,
-            "variations": list(reword(entry.captions)),
+            "captions": texts,
+            "variations": list(reword(texts)),
             "fps": round(float(rate), 6) if rate else None,
             "source": {
                 "file": shown(entry.path.name),
                 "sha256": hash_of(stream.info.images or (entry.path,)),
                 **damaged,
+                **made_texts,
             },
         }
         groups = [[shown_part[at + settings.gap * i] for i in range(settings.frames)] for at in first]
         pictures = stream.pick({number for group in groups for number in group})
-        kept: dict[int, list[tuple[str, bytes]]] = {}
+        kept: dict[int, _Made] = {}
+        alone = True
         for numbers in groups:
             kept = {number: made for number, made in kept.items() if number >= numbers[0]}
             while numbers[-1] not in kept:
                 number, pixels = next(pictures, (None, None))
                 if number is None or pixels is None:
                     raise Unusable("it changed while it was read")
-                kept[number] = _frame_members(fitted(pixels, settings.size), settings)
+                kept[number] = _made(fitted(pixels, settings.size), settings, models)
+            group = [kept[number] for number in numbers]
+            if not any(made.anybody for made in group):
+                continue
+            alone = False
             members = {
                 suffix.format(index): data
-                for index, number in enumerate(numbers)
-                for suffix, data in kept[number]
+                for index, made in enumerate(group)
+                for suffix, data in made.members
             }
+            members |= _depths([made.nearness for made in group if made.nearness is not None])
             moments = [round(float(times[number]), 6) for number in numbers]
             yield {"json": _json({**known, "frames": numbers, "times": moments}), **members}
+        if alone:
+            raise Unusable("it shows no person, and poses are to be kept")
     except ClipError as error:
         raise Unusable(str(error).replace(shown(entry.path), entry.name).rstrip(".")) from error
     except OSError as error:
         raise Unusable(f"it cannot be read ({error.strerror})") from error
+
+
+def _made(pixels: Pixels, settings: DataSettings, models: Models) -> _Made:
+    members, anybody = _frame_members(pixels, settings), True
+    if (posed := models.pose(pixels)) is not None:
+        drawn, anybody = posed
+        members.append(("pose.{}.png", encoded(drawn)))
+    near = models.nearness(pixels)
+    return _Made(members, None if near is None else near[0], anybody)
+
+
+def _depths(nearness: Sequence[Tensor]) -> Members:
+    """Pictures of depth of a group's frames, on one scale, so that what stands still keeps its depth."""
+    if not nearness:
+        return {}
+    whole = torch.stack(list(nearness))
+    low, high = whole.min(), whole.max()
+    # where all is equally far, all is background
+    depth = (high - whole) / (high - low) if high > low else torch.ones_like(whole)
+    return {f"depth.{index}.png": encoded(packed_depth(one)) for index, one in enumerate(depth)}
 
 
 def _within(times: Sequence[Fraction], cut: tuple[float, float] | None) -> range:

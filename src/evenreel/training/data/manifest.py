@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class Manifest:
     source: Mapping[str, Any]
     shard_count: int
     shards: tuple[Shard, ...] = ()
+    models: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Hashes of the models that looked at clips, by the names of their settings."""
 
     @property
     def complete(self) -> bool:
@@ -70,6 +72,7 @@ class Manifest:
             "skipped_clips": len(self.skipped),
             "settings": self.settings.to_json(),
             "source": dict(self.source),
+            "models": dict(self.models),
             "shard_count": self.shard_count,
             "shards": [asdict(shard) for shard in self.shards],
         }
@@ -104,8 +107,9 @@ def read_manifest(folder: Path) -> Manifest:
             source=dict(values["source"]),
             shard_count=_count(values["shard_count"]),
             shards=shards,
+            models={str(name): str(hashed) for name, hashed in values.get("models", {}).items()},
         )
-    except (KeyError, TypeError, ValueError, DataError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, DataError) as error:
         reason = str(error) if isinstance(error, DataError) else "an entry is missing or of the wrong kind"
         raise DataError(f"{shown(path)} is damaged ({reason}); build the data again.") from error
 

@@ -10,7 +10,7 @@ from evenreel.errors import DataError, SettingsError, argument
 from evenreel.settings import NotEmpty, Option, Range, plain, read, settle
 from evenreel.settings.kinds import parse_size
 
-SOURCE, GROUPS, CAPTIONS, RUN = "Source", "Groups of frames", "Captions", "Run"
+SOURCE, GROUPS, CAPTIONS, MODELS, RUN = "Source", "Groups of frames", "Captions", "Models that look at clips", "Run"
 FEWEST_FRAMES = 2
 """Frames of a rendered scene, at least."""
 
@@ -63,6 +63,66 @@ class SourceSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LookingSettings:
+    """Models of the user's that look at clips: folders in transformers' layout; safetensors only, nothing is fetched."""
+
+    whose: ClassVar[str] = "models that look at clips"
+
+    depth_model: Annotated[Path | None, Option(MODELS, metavar="FOLDER", default="none")] = None
+    """Depth Anything that makes the pictures of `depth` for clips."""
+    pose_model: Annotated[Path | None, Option(MODELS, metavar="FOLDER", default="none")] = None
+    """ViTPose that makes the pictures of `pose` for clips."""
+    person_detector: Annotated[Path | None, Option(MODELS, metavar="FOLDER", default="the whole frame")] = None
+    """RT-DETR that tells the ViTPose where people are."""
+    captioner_model: Annotated[Path | None, Option(MODELS, metavar="FOLDER", default="none")] = None
+    """BLIP that captions the clips which have no captions."""
+    rewording_model: Annotated[Path | None, Option(MODELS, metavar="FOLDER", default="by rule")] = None
+    """Causal language model that makes the other wordings of captions."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+        if self.person_detector is not None and self.pose_model is None:
+            raise SettingsError(
+                f"{argument('person_detector')} goes with {argument('pose_model')} only; name both or none."
+            )
+
+    @property
+    def named(self) -> dict[str, Path]:
+        """Models that are told, by the names of their settings."""
+        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: folder for name, folder in found.items() if folder is not None}
+
+    def check(self, settings: "DataSettings", *, rendered: bool) -> None:
+        """Raise SettingsError unless these models are what a data set needs, and all of it."""
+        if rendered and self.named:
+            raise SettingsError(
+                f"{argument(next(iter(self.named)))} looks at clips, and all is known exactly of rendered scenes; leave it "
+                "out."
+            )
+        for kind, name in (("depth", "depth_model"), ("pose", "pose_model")):
+            asked, told = kind in settings.maps, name in self.named
+            if asked and not told and not rendered:
+                raise SettingsError(
+                    f"{kind} is known exactly for rendered scenes only; for clips give a model as {argument(name)}, or "
+                    f"leave {kind} out."
+                )
+            if told and not asked:
+                raise SettingsError(f"{argument(name)} goes with {argument('control')} {kind} only; leave it out.")
+        if "flow" in settings.maps and not rendered:
+            raise SettingsError(
+                f"flow is known for rendered scenes only; leave it out, or build with {argument('world')}."
+            )
+        if settings.captioner is not None and rendered:
+            raise SettingsError(
+                f"scenes of the world are captioned by their own grammar; leave {argument('captioner')} out."
+            )
+        if settings.captioner is not None and self.rewording_model is not None:
+            raise SettingsError(
+                f"{argument('captioner')} and {argument('rewording_model')} both make other wordings; give one of them."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """Everything that decides what the samples of a data set look like."""
 
@@ -86,8 +146,8 @@ class DataSettings:
         tuple[Literal["canny", "depth", "pose"], ...],
         Option(GROUPS, metavar="canny|depth|pose", default="none", parse=parse_several),
     ] = ()
-    """Kind of control pictures to add; may be given several times. `depth` and `pose`, which are exact, only for
-    rendered scenes; with `pose`, those that show nobody are left out."""
+    """Kind of control pictures to add; may be given several times. `depth` and `pose` are exact for rendered scenes, and
+    take a model for clips; with `pose`, what shows nobody is left out."""
     flow: Annotated[bool, Option(GROUPS)] = False
     """Add the exact motion of rendered scenes; only for these."""
     variations: Annotated[int, Range(0, 100), Option(CAPTIONS)] = 2

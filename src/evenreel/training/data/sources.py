@@ -23,6 +23,8 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+NO_CAPTIONS = "it has no captions"
+"""The problem of a clip that a model could caption."""
 LONGEST_CAPTION = 2000
 """Characters above which a caption is taken for something else."""
 
@@ -264,7 +266,7 @@ def _entry(folder: Path, file: str, captions: Sequence[Any]) -> ClipEntry:
     if not _is_there(path):
         return ClipEntry(name=name, problem="there is no such file")
     if not kept:
-        return ClipEntry(name=name, path=path, problem="it has no captions")
+        return ClipEntry(name=name, path=path, problem=NO_CAPTIONS)
     return ClipEntry(name=name, path=path, captions=kept, dropped=len(captions) - len(kept))
 
 
@@ -321,7 +323,7 @@ def _msrvtt(read: Mapping[str, Any], folder: Path, split: str | None, where: str
         if split is not None and its_split != split:
             continue
         kept = cleaned(captions.get(name, ()))
-        problem = "there is no such file" if name not in files else None if kept else "it has no captions"
+        problem = "there is no such file" if name not in files else None if kept else NO_CAPTIONS
         entries.append(
             ClipEntry(
                 name=shown(str(name)),

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +16,10 @@ from evenreel.progress import Progress, silent
 from evenreel.training.data import caption_length
 from evenreel.training.data.groups import Members, Unusable, clip_groups, scene_groups
 from evenreel.training.data.manifest import NAME, SHARD_NAME, Manifest, Shard, read_manifest
-from evenreel.training.data.settings import DataSettings
+from evenreel.training.data.looking import fingerprints, opened
+from evenreel.training.data.settings import DataSettings, LookingSettings
 from evenreel.training.data.shard_file import ShardWriter
-from evenreel.training.data.sources import ClipEntry, Entry, SceneEntry, Source
+from evenreel.training.data.sources import NO_CAPTIONS, ClipEntry, Entry, SceneEntry, Source
 from evenreel.training.data.wording import ask, variations
 from evenreel.video.hashing import hash_of
 
@@ -38,6 +39,7 @@ class Task:
     settings: DataSettings
     folder: Path
     strict: bool
+    looking: LookingSettings = LookingSettings()
 
 
 def build(
@@ -45,24 +47,30 @@ def build(
     out: Path,
     settings: DataSettings,
     *,
+    looking: LookingSettings = LookingSettings(),
     workers: int = 1,
     strict: bool = False,
     progress: Progress = silent,
 ) -> Manifest:
     """Make the shards that `out` lacks and return the finished manifest.
 
-    Interrupted at any moment and started again, it goes on; the bytes do not depend on that, nor on `workers`. Clips
+    `looking` names models that make maps and captions of clips; every worker loads its own. Interrupted at any moment and started again, it goes on; the bytes do not depend on that, nor on `workers`. Clips
     that cannot be used are listed in the manifest, or with `strict` the first of them is a DataError, as is a caption
     that is too long. Raises SettingsError where `out` was begun with other settings, OutputError where it cannot be
     written or holds something else, and DataError where no clip at all can be used.
     """
-    _check(source, settings, workers)
+    if not 1 <= workers <= MOST_WORKERS:
+        raise SettingsError(f"workers must be from 1 to {MOST_WORKERS}, got {workers}.")
+    looking.check(settings, rendered=source.rendered)
+    prints = fingerprints(looking) if looking.named else {}
+    if looking.captioner_model is not None:
+        source = _to_be_captioned(source)
     with _locked(out):
-        manifest = _begun(out, source, settings)
+        manifest = _begun(out, source, settings, prints)
         if strict:
             _refuse(manifest, source)
         _check_captions(source, strict=strict)
-        tasks = list(_tasks(source, settings, out, manifest, strict))
+        tasks = list(_tasks(source, settings, out, manifest, strict, looking))
         before = sum(shard.clips for shard in manifest.shards)
         total = len(source.entries)
         progress("build", before, total)
@@ -96,7 +104,7 @@ def make_shard(task: Task, tick: process_pool.Tick) -> Shard:
             for place, entry in enumerate(task.entries, task.first):
                 writer.mark()
                 try:
-                    for number, members in enumerate(_groups(entry, task.settings, reword)):
+                    for number, members in enumerate(_groups(entry, task, reword)):
                         tick(0)
                         writer.write(f"c{place:06d}-g{number:05d}", members)
                 except Unusable as reason:
@@ -124,16 +132,18 @@ def make_shard(task: Task, tick: process_pool.Tick) -> Shard:
 
 
 def _groups(
-    entry: Entry, settings: DataSettings, reword: Callable[[Sequence[str]], list[str]]
+    entry: Entry, task: Task, reword: Callable[[Sequence[str]], list[str]]
 ) -> Iterator[Members]:
     if isinstance(entry, SceneEntry):
-        return scene_groups(entry, settings)
-    return clip_groups(entry, settings, reword)
+        return scene_groups(entry, task.settings)
+    return clip_groups(entry, task.settings, reword, opened(task.looking))
 
 
 def _rewording(task: Task) -> Callable[[Sequence[str]], list[str]]:
     """Other wordings of a clip's captions: by rule, or by the user's program, which is run once for a shard."""
     count, command = task.settings.variations, task.settings.captioner
+    if task.looking.rewording_model is not None and count:
+        return lambda captions: opened(task.looking).reword(captions, count)
     if command is None or not count:
         return lambda captions: variations(captions, count)
     usable = [entry for entry in task.entries if isinstance(entry, ClipEntry) and not entry.problem]
@@ -141,25 +151,21 @@ def _rewording(task: Task) -> Callable[[Sequence[str]], list[str]]:
     answers = ask(command, distinct, count) if distinct else {}
 
     def reword(captions: Sequence[str]) -> list[str]:
+        if made := [caption for caption in captions if caption not in answers]:  # by a model, a moment ago
+            answers.update(ask(command, made, count))
         found = dict.fromkeys(text for caption in captions for text in answers[caption])
         return [text for text in found if text not in captions]
 
     return reword
 
 
-def _check(source: Source, settings: DataSettings, workers: int) -> None:
-    if not 1 <= workers <= MOST_WORKERS:
-        raise SettingsError(f"workers must be from 1 to {MOST_WORKERS}, got {workers}.")
-    for name in ("depth", "pose", "flow"):
-        if name in settings.maps and not source.rendered:
-            raise SettingsError(
-                f"{name} is known exactly for rendered scenes only, and for clips it takes a model, which this version "
-                f"does not have; leave {name} out, or build with {argument('world')}."
-            )
-    if settings.captioner is not None and source.rendered:
-        raise SettingsError(
-            f"scenes of the world are captioned by their own grammar; leave {argument('captioner')} out."
-        )
+def _to_be_captioned(source: Source) -> Source:
+    """The source with its clips that have no captions, which a model is to make."""
+    entries = [
+        replace(entry, problem=None) if isinstance(entry, ClipEntry) and entry.problem == NO_CAPTIONS else entry
+        for entry in source.entries
+    ]
+    return replace(source, entries=entries)
 
 
 @contextmanager
@@ -179,10 +185,10 @@ def _locked(out: Path) -> Generator[None]:
         lock.release()
 
 
-def _begun(out: Path, source: Source, settings: DataSettings) -> Manifest:
+def _begun(out: Path, source: Source, settings: DataSettings, models: Mapping[str, str]) -> Manifest:
     """The manifest to go on from, with the finished shards that are there; a new one in a new folder."""
     count = -(-len(source.entries) // settings.clips_per_shard)
-    new = Manifest(settings=settings, source=source.description, shard_count=count)
+    new = Manifest(settings=settings, source=source.description, shard_count=count, models=models)
     if not (out / NAME).exists():
         if foreign := foreign_to(out, r"shard-.*", r"\.evenreel-.*", re.escape(LOCK)):
             raise OutputError(
@@ -199,15 +205,15 @@ def _begun(out: Path, source: Source, settings: DataSettings) -> Manifest:
 
 
 def _same(found: Manifest, new: Manifest, out: Path) -> None:
-    before = {**found.settings.to_json(), **found.source}
-    now = {**new.settings.to_json(), **new.source}
+    before = {**found.settings.to_json(), **found.source, **found.models}
+    now = {**new.settings.to_json(), **new.source, **new.models}
     for name in dict.fromkeys((*before, *now)):
         if before.get(name) != now.get(name):
-            change = (
-                "its clips or captions have changed"
-                if name == "sha256"
-                else f"{name} was {before.get(name)} and is now {now.get(name)}"
-            )
+            change = f"{name} was {before.get(name)} and is now {now.get(name)}"
+            if name == "sha256":
+                change = "its clips or captions have changed"
+            elif name in found.models or name in new.models:
+                change = f"{name} was another, or none"
             raise SettingsError(
                 f"{shown(out)} was begun otherwise ({change}); "
                 f"give the same again, or choose another {argument('output')}."
@@ -215,7 +221,12 @@ def _same(found: Manifest, new: Manifest, out: Path) -> None:
 
 
 def _tasks(
-    source: Source, settings: DataSettings, out: Path, manifest: Manifest, strict: bool
+    source: Source,
+    settings: DataSettings,
+    out: Path,
+    manifest: Manifest,
+    strict: bool,
+    looking: LookingSettings,
 ) -> Iterator[Task]:
     finished = {shard.file for shard in manifest.shards}
     size = settings.clips_per_shard
@@ -229,6 +240,7 @@ def _tasks(
                 settings=settings,
                 folder=out,
                 strict=strict,
+                looking=looking,
             )
 
 
