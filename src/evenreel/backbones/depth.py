@@ -26,7 +26,9 @@ class DepthFolder(PartFolder):
 
     gigabytes = 0.1
 
-    parts: Mapping[str, tuple[str, str]] = MappingProxyType({"": ("DepthAnythingForDepthEstimation", "model")})
+    parts: Mapping[str, tuple[str, str]] = MappingProxyType(
+        {"": ("DepthAnythingForDepthEstimation", "model")}
+    )
     wanted = "a Depth Anything, for example depth-anything/Depth-Anything-V2-Small-hf"
 
 

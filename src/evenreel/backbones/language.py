@@ -55,7 +55,7 @@ class CaptionerFolder(LanguageFolder):
 
 
 class CausalFolder(LanguageFolder):
-    """Any causal language model of transformers' own: config.json, model.safetensors and its tokenizer in one folder."""
+    """A causal language model of transformers' own: config.json, model.safetensors and its tokenizer in one folder."""
 
     gigabytes = 3.0
 
@@ -73,8 +73,8 @@ class CausalFolder(LanguageFolder):
         found = getattr(transformers, name, None) if name.endswith("ForCausalLM") else None
         if found is None or "auto_map" in config:
             raise WeightsError(
-                f"{self.path}: must be a causal language model that transformers has, got {name[:60] or 'another'}; use "
-                f"{self.wanted}."
+                f"{self.path}: must be a causal language model that transformers has, got {name[:60] or 'another'}; "
+                f"use {self.wanted}."
             )
         return found
 

@@ -15,14 +15,14 @@ from torch.nn.functional import grid_sample
 from evenreel.backbones.devices import choose_device
 from evenreel.backbones.folder import PartFolder
 from evenreel.backbones.safetensors_file import read_header
-from evenreel.backbones.vision import IMAGENET_MEAN, IMAGENET_STD, normalised, resized
+from evenreel.backbones.vision import IMAGENET_MEAN, IMAGENET_STD, Resized, normalised, resized
 from evenreel.backbones.weights import load_part
 from evenreel.errors import WeightsError
 from evenreel.files import expanded
 from evenreel.types import Frames
 
 COCO_OF_OPENPOSE = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
-"""For each of OpenPose's 18 keypoints its number among COCO's 17; None is the neck, which lies between the shoulders."""
+"""For each of OpenPose's 18 keypoints its number among COCO's 17; None is the neck, half-way between the shoulders."""
 JOINTS = 17
 """COCO's."""
 SURE = 0.3
@@ -122,7 +122,9 @@ class PoseModel:
         if not len(boxes):
             return torch.empty(0, len(COCO_OF_OPENPOSE), 2)
         cut = torch.stack([self._widened(box) for box in boxes])
-        pictures = normalised(torch.cat([cropped(frame, box, self._size) for box in cut]), IMAGENET_MEAN, IMAGENET_STD)
+        pictures = normalised(
+            torch.cat([cropped(frame, box, self._size) for box in cut]), IMAGENET_MEAN, IMAGENET_STD
+        )
         options = {"dataset_index": torch.zeros(len(cut), dtype=torch.long)} if self._experts else {}
         heat = self._model(pictures.to(self._device), **options).heatmaps.float().cpu()
         places, sure = peaks(heat)
@@ -141,7 +143,7 @@ class PoseModel:
         return torch.cat([middle - half, middle + half])
 
 
-def cropped(frame: Frames, box: Float[Tensor, "4"], size: tuple[int, int]) -> Frames:
+def cropped(frame: Frames, box: Float[Tensor, "4"], size: tuple[int, int]) -> Resized:
     """Return what lies in a box (left, top, right, bottom), at a (height, width); black beyond the frame.
 
     The first and the last pixel lie on the box's edges (unbiased data processing, arXiv:1911.07524).

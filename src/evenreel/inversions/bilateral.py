@@ -162,8 +162,8 @@ def features_filtered(
     """Filter along the frames, while inside, what the self-attentions of the decoder's last block give.
 
     These are the first two of its transformers, up_blocks.3.attentions.0 and 1 on SD 1.x, after the output projection.
-    The frames of one network call are one stretch of time; with guidance, set `branches` of what is yielded. In the other
-    modes nothing happens.
+    The frames of one network call are one stretch of time; with guidance, set `branches` of what is yielded. In other
+    modes than `feature-time` nothing happens.
     """
     state = FeatureFiltering()
 

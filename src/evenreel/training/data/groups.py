@@ -90,7 +90,9 @@ def clip_groups(
         texts, made_texts = entry.captions, {}
         if not texts:
             moments = sorted({shown_part[int(share * len(shown_part))] for share in CAPTIONED_AT})
-            texts = models.captions([fitted(pixels, settings.size) for _, pixels in stream.pick(set(moments))])
+            texts = models.captions(
+                [fitted(pixels, settings.size) for _, pixels in stream.pick(set(moments))]
+            )
             made_texts = {"captioned": True}
             if not texts:
                 raise Unusable("the model that captions says nothing of it")

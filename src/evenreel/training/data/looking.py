@@ -39,7 +39,9 @@ class Models:
         from evenreel.backbones.poses import load_poses
 
         detector = self.settings.person_detector
-        return _loaded(lambda folder: load_poses(folder, detector and str(detector)), self.settings.pose_model)
+        return _loaded(
+            lambda folder: load_poses(folder, detector and str(detector)), self.settings.pose_model
+        )
 
     @cached_property
     def _captioner(self) -> "Captioner | None":
@@ -62,7 +64,9 @@ class Models:
         if self._poses is None:
             return None
         people = self._poses.people(_frames(pixels))
-        return skeleton(people[None], (pixels.shape[1], pixels.shape[2]))[0].movedim(0, -1).numpy(), len(people) > 0
+        return skeleton(people[None], (pixels.shape[1], pixels.shape[2]))[0].movedim(0, -1).numpy(), len(
+            people
+        ) > 0
 
     def captions(self, frames: Sequence[Pixels]) -> tuple[str, ...]:
         """Return what frames show, each sentence once. Needs a model that captions."""

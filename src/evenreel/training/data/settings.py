@@ -10,7 +10,13 @@ from evenreel.errors import DataError, SettingsError, argument
 from evenreel.settings import NotEmpty, Option, Range, plain, read, settle
 from evenreel.settings.kinds import parse_size
 
-SOURCE, GROUPS, CAPTIONS, MODELS, RUN = "Source", "Groups of frames", "Captions", "Models that look at clips", "Run"
+SOURCE, GROUPS, CAPTIONS, MODELS, RUN = (
+    "Source",
+    "Groups of frames",
+    "Captions",
+    "Models that look at clips",
+    "Run",
+)
 FEWEST_FRAMES = 2
 """Frames of a rendered scene, at least."""
 
@@ -64,7 +70,7 @@ class SourceSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LookingSettings:
-    """Models of the user's that look at clips: folders in transformers' layout; safetensors only, nothing is fetched."""
+    """Models of the user's that look at clips: folders in transformers' layout, with safetensors."""
 
     whose: ClassVar[str] = "models that look at clips"
 
@@ -72,7 +78,9 @@ class LookingSettings:
     """Depth Anything that makes the pictures of `depth` for clips."""
     pose_model: Annotated[Path | None, Option(MODELS, metavar="FOLDER", default="none")] = None
     """ViTPose that makes the pictures of `pose` for clips."""
-    person_detector: Annotated[Path | None, Option(MODELS, metavar="FOLDER", default="the whole frame")] = None
+    person_detector: Annotated[Path | None, Option(MODELS, metavar="FOLDER", default="the whole frame")] = (
+        None
+    )
     """RT-DETR that tells the ViTPose where people are."""
     captioner_model: Annotated[Path | None, Option(MODELS, metavar="FOLDER", default="none")] = None
     """BLIP that captions the clips which have no captions."""
@@ -96,8 +104,8 @@ class LookingSettings:
         """Raise SettingsError unless these models are what a data set needs, and all of it."""
         if rendered and self.named:
             raise SettingsError(
-                f"{argument(next(iter(self.named)))} looks at clips, and all is known exactly of rendered scenes; leave it "
-                "out."
+                f"{argument(next(iter(self.named)))} looks at clips, and all is known exactly of rendered scenes; "
+                "leave it out."
             )
         for kind, name in (("depth", "depth_model"), ("pose", "pose_model")):
             asked, told = kind in settings.maps, name in self.named
@@ -107,10 +115,12 @@ class LookingSettings:
                     f"leave {kind} out."
                 )
             if told and not asked:
-                raise SettingsError(f"{argument(name)} goes with {argument('control')} {kind} only; leave it out.")
+                raise SettingsError(
+                    f"{argument(name)} goes with {argument('control')} {kind} only; leave it out."
+                )
         if "flow" in settings.maps and not rendered:
             raise SettingsError(
-                f"flow is known for rendered scenes only; leave it out, or build with {argument('world')}."
+                f"flow is known exactly for rendered scenes only; leave it out, or build with {argument('world')}."
             )
         if settings.captioner is not None and rendered:
             raise SettingsError(

@@ -15,8 +15,8 @@ from evenreel.files import Aside, foreign_to, shown, sweep, unwritable
 from evenreel.progress import Progress, silent
 from evenreel.training.data import caption_length
 from evenreel.training.data.groups import Members, Unusable, clip_groups, scene_groups
-from evenreel.training.data.manifest import NAME, SHARD_NAME, Manifest, Shard, read_manifest
 from evenreel.training.data.looking import fingerprints, opened
+from evenreel.training.data.manifest import NAME, SHARD_NAME, Manifest, Shard, read_manifest
 from evenreel.training.data.settings import DataSettings, LookingSettings
 from evenreel.training.data.shard_file import ShardWriter
 from evenreel.training.data.sources import NO_CAPTIONS, ClipEntry, Entry, SceneEntry, Source
@@ -26,6 +26,7 @@ from evenreel.video.hashing import hash_of
 logger = logging.getLogger(__name__)
 LOCK = ".lock"
 MOST_WORKERS = 256
+NO_MODELS = LookingSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class Task:
     settings: DataSettings
     folder: Path
     strict: bool
-    looking: LookingSettings = LookingSettings()
+    looking: LookingSettings
 
 
 def build(
@@ -47,17 +48,18 @@ def build(
     out: Path,
     settings: DataSettings,
     *,
-    looking: LookingSettings = LookingSettings(),
+    looking: LookingSettings = NO_MODELS,
     workers: int = 1,
     strict: bool = False,
     progress: Progress = silent,
 ) -> Manifest:
     """Make the shards that `out` lacks and return the finished manifest.
 
-    `looking` names models that make maps and captions of clips; every worker loads its own. Interrupted at any moment and started again, it goes on; the bytes do not depend on that, nor on `workers`. Clips
-    that cannot be used are listed in the manifest, or with `strict` the first of them is a DataError, as is a caption
-    that is too long. Raises SettingsError where `out` was begun with other settings, OutputError where it cannot be
-    written or holds something else, and DataError where no clip at all can be used.
+    `looking` names models that make maps and captions of clips; every worker loads its own. Interrupted at any moment
+    and started again, it goes on; the bytes do not depend on that, nor on `workers`. Clips that cannot be used are
+    listed in the manifest, or with `strict` the first of them is a DataError, as is a caption that is too long.
+    Raises SettingsError where `out` was begun with other settings, OutputError where it cannot be written or holds
+    something else, and DataError where no clip at all can be used.
     """
     if not 1 <= workers <= MOST_WORKERS:
         raise SettingsError(f"workers must be from 1 to {MOST_WORKERS}, got {workers}.")
@@ -131,9 +133,7 @@ def make_shard(task: Task, tick: process_pool.Tick) -> Shard:
     )
 
 
-def _groups(
-    entry: Entry, task: Task, reword: Callable[[Sequence[str]], list[str]]
-) -> Iterator[Members]:
+def _groups(entry: Entry, task: Task, reword: Callable[[Sequence[str]], list[str]]) -> Iterator[Members]:
     if isinstance(entry, SceneEntry):
         return scene_groups(entry, task.settings)
     return clip_groups(entry, task.settings, reword, opened(task.looking))
@@ -162,7 +162,9 @@ def _rewording(task: Task) -> Callable[[Sequence[str]], list[str]]:
 def _to_be_captioned(source: Source) -> Source:
     """The source with its clips that have no captions, which a model is to make."""
     entries = [
-        replace(entry, problem=None) if isinstance(entry, ClipEntry) and entry.problem == NO_CAPTIONS else entry
+        replace(entry, problem=None)
+        if isinstance(entry, ClipEntry) and entry.problem == NO_CAPTIONS
+        else entry
         for entry in source.entries
     ]
     return replace(source, entries=entries)
