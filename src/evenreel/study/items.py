@@ -112,6 +112,8 @@ class Item:
             used |= {"edit", f"host {options['host']}", f"inversion {self.inverted_by}"}
             if self.inverted_by == self.inversion:
                 options.pop("inversion", None)
+        if self.condition.kind == "drawn":
+            used |= {"generate", "control", f"host {options['host']}"}
         content = {
             "kind": self.condition.kind,
             "options": options,

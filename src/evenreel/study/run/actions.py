@@ -18,11 +18,13 @@ from evenreel.backbones import Backbone
 from evenreel.backbones.clip import ClipModel
 from evenreel.errors import SettingsError
 from evenreel.files import unwritable, write_atomically
-from evenreel.settings import EditSettings
+from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.study.items import CONTROLS, Item
 from evenreel.study.run import maps
 from evenreel.types import Frames, Latents
+from evenreel.workflows.world.drawing import drawn_frames, maps_of
 from evenreel.workflows.world.edits import WorldEdit, edit_frames, measured, softened
+from evenreel.world import caption
 
 THUMBNAIL = 128
 """Side of the pictures that the report shows, in pixels."""
@@ -72,6 +74,21 @@ def edit(context: Context, item: Item) -> Outcome:
     mean = sum(similarity) / len(similarity)
     figures = {**measured(world, edited, context.clip), "similarity": mean}
     return Outcome(figures, edited, settings.prompt, series=series)
+
+
+def drawn(context: Context, item: Item) -> Outcome:
+    """Make a clip from text, of a scene with a person whose exact maps a ControlNet is shown; options are settings of
+    it, and `control`, the kind of the map, if any. Measured against that scene."""
+    options = dict(item.condition.options)
+    kind = options.pop("control", None)
+    world = WorldEdit.of_a_person(item.clip, item.frames)
+    told = {"exact": True, "motion": "off", "steps": item.steps, "seed": item.seed, **options}
+    if told.get("adapter"):
+        told["adapter"] = str(context.files[told["adapter"]])
+    settings = GenerateSettings.from_json({"prompt": caption(world.scene), "frames": item.frames, **told})
+    shown = None if kind is None else maps_of(world.scene, world.source, kind)
+    frames = drawn_frames(context.backbone, settings, kind and f"mini-{kind}", shown)
+    return Outcome(measured(world, frames, context.clip), frames, settings.prompt)
 
 
 def softened_edit(context: Context, item: Item) -> Outcome:
@@ -200,6 +217,7 @@ assert tuple(_MADE) == CONTROLS
 
 KINDS: dict[str, Callable[[Context, Item], Outcome]] = {
     "edit": edit,
+    "drawn": drawn,
     "softened": softened_edit,
     "control": control,
     "attention": attention,

@@ -9,21 +9,19 @@ from evenreel.backbones import Backbone, mini
 from evenreel.backbones.clip import ClipModel
 from evenreel.backbones.safetensors_file import sha256
 from evenreel.hosts.base import create_host
-from evenreel.settings import EditSettings
+from evenreel.settings import EditSettings, GenerateSettings, RunSettings
 from evenreel.study.settings import StudySettings
 from evenreel.workflows.editing.records import record
 
 
 def fingerprints(settings: StudySettings, backbone: Backbone, clip: ClipModel) -> dict[str, str]:
-    """Return, by name, `model`, `clip`, `judge`, `segmenter`; `edit`, `host NAME`, `inversion NAME` (defaults); `file
-    PATH`.
+    """Return, by name, `model`, `clip`, `judge`, `segmenter`, `control`; `edit`, `generate`, `host NAME`, `inversion
+    NAME` (defaults); `file PATH`.
 
     Raises: SettingsError for a file that is not there.
     """
     # What is off is left out, so that an option which is off by default makes no old item another one.
-    defaults = {
-        name: value for name, value in EditSettings(prompt="-").to_json().items() if value is not None
-    }
+    defaults = _told(EditSettings(prompt="-"))
     del defaults["keep"]  # off in every item whose condition does not name it
     usual = {**defaults, "guidance": backbone.guidance}
     prints = {
@@ -33,7 +31,10 @@ def fingerprints(settings: StudySettings, backbone: Backbone, clip: ClipModel) -
         "judge": sha256(mini.FOLDER / "judge.safetensors"),
         "segmenter": sha256(mini.FOLDER / "segmenter.safetensors"),
         "edit": _hash(usual),
+        "generate": _hash({**_told(GenerateSettings(prompt="-")), "guidance": backbone.guidance}),
     }
+    if mini.CONTROL.is_dir():
+        prints["control"] = sha256(mini.CONTROL / "diffusion_pytorch_model.safetensors")
     for name in dict.fromkeys((*settings.hosts, "frame")):
         prints[f"host {name}"] = _hash(record.plain(create_host(name)))
     for name in registry.names(registry.INVERSIONS):
@@ -42,6 +43,10 @@ def fingerprints(settings: StudySettings, backbone: Backbone, clip: ClipModel) -
     for file in (*settings.adapters, *logs):
         prints[f"file {file}"] = sha256(settings.path(file))
     return prints
+
+
+def _told(settings: RunSettings) -> dict[str, Any]:
+    return {name: value for name, value in settings.to_json().items() if value is not None}
 
 
 def _hash(values: Any) -> str:

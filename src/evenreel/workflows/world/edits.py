@@ -106,6 +106,11 @@ class WorldEdit:
         names = rng.sample(list(ATTRIBUTES), rng.randint(1, most))
         return cls(scene, {name: _other_value(rng, scene, name) for name in names}, length)
 
+    @classmethod
+    def of_a_person(cls, number: int, length: int = 8) -> "WorldEdit":
+        """Take held-out scene `number` with a person in the place of its object, and nothing to be changed."""
+        return cls(random_scene(HELD_OUT + number, objects=1).edited(shape="figure"), {}, length)
+
     @property
     def target(self) -> Scene:
         """What the edit should show."""
