@@ -231,7 +231,7 @@ def test_mini(monkeypatch, tmp_path):
 def test_data(monkeypatch, tmp_path):
     seen = []
 
-    def build(source, out, settings, *, workers, strict, progress):
+    def build(source, out, settings, *, looking, workers, strict, progress):
         seen.append((source, settings))
         raise SettingsError("built.")
 

@@ -73,7 +73,11 @@ def test_the_default_takes_a_prediction_a_step(tiny):
     ("name", "options", "said"),
     [
         ("bilateral", {"kernel": 4}, "bilateral kernel must be odd and at least 1, got 4"),
-        ("bilateral", {"mode": "time"}, r"bilateral\.mode must be one of latent, feature-time, got 'time'"),
+        (
+            "bilateral",
+            {"mode": "time"},
+            r"bilateral\.mode must be one of latent, clean, feature-time, got 'time'",
+        ),
         ("bilateral", {"start": 0.5, "end": 0.4}, "a window must be"),
         ("fixed-point", {"iterations": 0}, r"fixed-point\.iterations must be at least 1, got 0"),
         ("fixed-point", {"budget": 0.5}, r"fixed-point\.budget must be at least 1, got 0\.5"),

@@ -1,15 +1,17 @@
 """A study: items once, what is cut goes on, figures recomputed from the lines, and a page that needs nothing else."""
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
 from evenreel.errors import SettingsError
+from evenreel.inversions.bilateral import BilateralInversion
 from evenreel.settings import EditSettings
 from evenreel.study import item_log, study_record
+from evenreel.study.experiments import filters
 from evenreel.study.experiments.catalogue import experiments, names
 from evenreel.study.experiments.conditions import edit
 from evenreel.study.items import Condition, Experiment, Item
@@ -141,12 +143,35 @@ class TestItems:
 
     def test_what_is_named_is_run(self):
         run = {one.name for one in experiments(FULL) if not one.not_run}
-        assert set(names()) - run == {"table3", "raters"}
+        assert set(names()) - run == {"raters"}
         bare = {one.name for one in experiments(StudySettings(adapter=None)) if one.not_run}
         assert bare == {
-            "table1", "table3", "windows", "tokens", "trainings", "maps", "features", "similarity", "training",
+            "table1", "windows", "tokens", "trainings", "maps", "features", "similarity", "training",
             "raters",
         }  # fmt: skip
+        other = {one.name for one in experiments(StudySettings(model="runs/mine")) if one.not_run}
+        assert other - bare == {"table3"}  # whose ControlNets are mini's
+
+    def test_table_3_has_every_control_with_the_adapter_and_without(self):
+        (found,) = [one for one in experiments(FULL) if one.name == "table3"]
+        names = {condition.name for condition in found.conditions}
+        for host in ("Text2Video-Zero", "frames"):
+            assert f"{host}, no control" in names
+            for kind in ("canny", "pose", "depth"):
+                assert (f"{host}, {kind} + adapter", f"{host}, {kind}") in found.pairs
+        item = item_of(found.conditions[1], 1, 0)
+        for name, counts in {"control": 1, "generate": 1, "host text2video_zero": 1, "edit": 0}.items():
+            assert (item.key(PRINTS | {name: "changed"}) != item.key(PRINTS)) == counts
+
+    def test_every_form_of_the_filter_tells_all_settings(self):
+        """So that items of a form stay those of that form when a default changes."""
+        (found,) = [one for one in experiments(FULL) if one.name == "filters"]
+        told = [
+            one.options["inversion_options"] for one in found.conditions if "inversion_options" in one.options
+        ]
+        assert len(told) == 2 * len(filters.FORMS) + len(filters.AT_MANY)
+        every = {field.name for field in fields(BilateralInversion)}
+        assert all(options.keys() == every for options in told)
 
     def test_side_experiments_take_a_part_of_the_clips(self):
         side = replace(EXPERIMENT, share=0.5, seeds=1)

@@ -80,6 +80,39 @@ def test_another_seed_is_another_edit_elsewhere(context):
     assert not torch.equal(one, other)
 
 
+@pytest.mark.parametrize("host", ["text2video_zero", "frame"])
+def test_a_clip_is_drawn_after_its_maps(context, host):
+    """The same again, and another with another map, another seed and an adapter."""
+
+    def picture(**options):
+        outcome = actions.drawn(context, item("drawn", host=host, **options))
+        assert outcome.figures.keys() == METRICS.keys()
+        return outcome.picture
+
+    plain = picture()
+    drawn = [picture(control=kind) for kind in ("canny", "depth", "pose")]
+    assert torch.equal(picture(control="depth"), drawn[1])
+    others = [plain, *drawn, picture(control="depth", adapter="mini", adapter_window="0:1")]
+    for number, one in enumerate(others):
+        assert one.shape == (2, 3, 128, 128)
+        assert all((one - other).abs().max() > 0.02 for other in others[number + 1 :])
+
+
+def test_what_controls_are_shown():
+    world = actions.WorldEdit.of_a_person(40_000, 3)
+    assert world.scene.attribute("shape") == "figure"
+    shown = {kind: actions.maps_of(world.scene, world.source, kind) for kind in ("canny", "depth", "pose")}
+    assert all(maps.shape == (3, 3, 128, 128) for maps in shown.values())
+    assert torch.equal(shown["canny"], world.source.frames)
+    person = world.source.masks[:, -1] > 0.5
+    near = shown["depth"][:, 0]
+    assert near.amax() == 1
+    assert near[person].min() > near[~person].max()
+    assert shown["pose"].amax(1)[~person].mean() < shown["pose"].amax(1)[person].mean()
+    with pytest.raises(SettingsError, match="canny, depth or pose, got 'smoke'"):
+        actions.maps_of(world.scene, world.source, "smoke")
+
+
 def test_attention_maps_and_the_model_as_it_was(context):
     before = dict(context.backbone.unet.attn_processors)
     outcome = actions.attention(context, item("attention", host="frame", timesteps=[501, 1]))
