@@ -156,7 +156,7 @@ class DataSettings:
         tuple[Literal["canny", "depth", "pose"], ...],
         Option(GROUPS, metavar="canny|depth|pose", default="none", parse=parse_several),
     ] = ()
-    """Kind of control pictures to add; may be given several times. `depth` and `pose` are exact for rendered scenes, and
+    """Kind of control pictures to add; may be given several times. `depth` and `pose` are exact for rendered scenes and
     take a model for clips; with `pose`, what shows nobody is left out."""
     flow: Annotated[bool, Option(GROUPS)] = False
     """Add the exact motion of rendered scenes; only for these."""
