@@ -14,6 +14,10 @@ import hypothesis
 import pytest
 import torch
 
+import type_checks
+
+type_checks.install()
+
 # Edits from the command line keep jobs; those of tests shall not lie among the user's.
 _CACHE = tempfile.TemporaryDirectory(prefix="evenreel-cache-")
 os.environ["EVENREEL_CACHE"] = _CACHE.name

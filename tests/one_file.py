@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, ControlNetModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tiny import save_folder, tiny_tokenizer, tiny_unet
+from tiny import SD1, save_folder, tiny_tokenizer, tiny_unet
 
 WIDTH = 64
 """Features of prompts: one head of CLIP's."""
@@ -166,7 +166,7 @@ def sd_unet(seed=0, *, second=False, **changes):
         "cross_attention_dim": WIDTH,
         "use_linear_projection": second,
     }
-    return lively(tiny_unet(seed, **(settings | changes)), seed)
+    return lively(tiny_unet(seed, **(SD1 | settings | changes)), seed)
 
 
 def sd_vae(seed=0):

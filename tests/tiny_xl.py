@@ -38,7 +38,7 @@ def tiny_xl_unet(seed: int = 0, **changes) -> UNet2DConditionModel:
         "addition_time_embed_dim": 8,
         "projection_class_embeddings_input_dim": POOLED + 6 * 8,
     }
-    return tiny_unet(seed, levels=3, **(settings | changes))
+    return tiny_unet(seed, layers_per_block=2, **(settings | changes))
 
 
 def tiny_xl_vae(seed: int = 0, levels: int = 4) -> AutoencoderKL:

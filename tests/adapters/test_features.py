@@ -2,7 +2,7 @@ import torch
 
 from evenreel.adapters.features import features_collected
 from evenreel.backbones import layers
-from tiny import tiny_unet
+from tiny import SD1, tiny_unet
 
 
 def run(unet, seed=0):
@@ -12,7 +12,7 @@ def run(unet, seed=0):
 
 
 def test_features_are_those_of_the_last_call_with_their_gradients():
-    unet = tiny_unet()
+    unet = tiny_unet(**SD1)
     with features_collected(unet) as features:
         assert not features
         run(unet, seed=1)

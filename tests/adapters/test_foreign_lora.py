@@ -30,6 +30,7 @@ from evenreel.backbones import load_backbone
 from evenreel.errors import WeightsError
 from hosts import golden
 from one_file import unet_name
+from tiny import SD1, save_tiny
 
 PROMPTS = ["a red ball"]
 
@@ -168,7 +169,8 @@ def test_numbered_text_encoders_and_positions_are_of_the_one_text_encoder(
 
 
 @pytest.mark.parametrize("prefix", ["lora_unet_", "diffusion_model."])
-def test_names_of_the_original_code(model, tmp_path, prefix):
+def test_names_of_the_original_code(tmp_path, prefix):
+    model = load_backbone(str(save_tiny(tmp_path / "model", unet_changes=SD1)), device="cpu")
     ends = (
         *ATTENTIONS,
         ".conv1",

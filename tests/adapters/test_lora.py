@@ -8,7 +8,7 @@ from closeness import assert_apart, assert_close
 from evenreel.adapters.lora import Lora, lora_attached, targets
 from evenreel.adapters.settings import LoraSettings
 from evenreel.errors import SettingsError, WeightsError
-from tiny import tiny_unet
+from tiny import SD1, tiny_unet
 
 
 def answer(unet, dtype=torch.float32):
@@ -156,7 +156,8 @@ def test_half_precision_models(fused):
     assert torch.equal(answer(unet, torch.bfloat16), before)
 
 
-def test_scopes(unet):
+def test_scopes():
+    unet = tiny_unet(**SD1)
     every, down = targets(unet, "all"), targets(unet, "down")
     # 3 down and 3 up blocks with 2 and 3 transformers each, and 1 in the middle; 2 attentions each, 4 layers each
     assert len(every) == (3 * 2 + 3 * 3 + 1) * 2 * 4

@@ -3,7 +3,7 @@ import torch
 
 from evenreel.backbones.hooks import forward_hooked, processors_installed
 from evenreel.backbones.layers import attention, decoder_self_attentions, injection_resnet, self_attentions
-from tiny import tiny_unet
+from tiny import SD1, tiny_unet
 
 
 class Zero:
@@ -75,7 +75,7 @@ def blocks(names):
 
 
 def test_layers_of_sd_1():
-    unet = tiny_unet()
+    unet = tiny_unet(**SD1)
     assert blocks(decoder_self_attentions(unet)) == [
         *(f"up_blocks.1.attentions.{i}" for i in (1, 2)),
         *(f"up_blocks.{block}.attentions.{i}" for block in (2, 3) for i in (0, 1, 2)),
@@ -88,7 +88,7 @@ def test_layers_of_sd_1():
 
 def test_layers_of_sdxl():
     unet = tiny_unet(
-        levels=3,
+        layers_per_block=2,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         transformer_layers_per_block=(1, 2, 3),

@@ -12,6 +12,8 @@ from tiny import tiny_text_encoder, tiny_tokenizer
 
 ENCODER = PromptEncoder(tiny_tokenizer(), tiny_text_encoder())
 printable = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
+plain = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="()[]\\")
+"""Without those that mean something in prompts."""
 
 
 def test_words_are_what_stands_between_spaces():
@@ -39,7 +41,7 @@ def test_letters_of_several_tokens_belong_to_their_word(prompt):
         assert tuple(tokens.ids[position] for position in positions) == alone
 
 
-@given(st.text(printable, max_size=15))
+@given(st.text(plain, max_size=15))
 def test_every_token_belongs_to_one_word(prompt):
     tokens = ENCODER.tokens(prompt)
     assert tokens.ids == tuple(ENCODER.tokenize([prompt])[0, : len(tokens.ids)].tolist())

@@ -10,7 +10,7 @@ from evenreel.errors import SettingsError
 from evenreel.inversions.bilateral import BilateralInversion, bilateral_method, features_filtered
 from evenreel.settings import read
 from hosts.jobs import random_latents
-from tiny import tiny_unet
+from tiny import SD1, tiny_unet
 
 
 def predictor(tiny):
@@ -119,13 +119,13 @@ def test_drawn_noise_follows_from_the_seed_and_is_shared_by_frames(tiny):
 
 
 def test_the_filtered_layers():
-    names = layers.last_self_attentions(tiny_unet())
+    names = layers.last_self_attentions(tiny_unet(**SD1))
     assert [name.split(".transformer")[0] for name in names] == [
         "up_blocks.3.attentions.0",
         "up_blocks.3.attentions.1",
     ]
     sdxl = tiny_unet(
-        levels=3,
+        layers_per_block=2,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         transformer_layers_per_block=(1, 2, 3),

@@ -10,7 +10,7 @@ from evenreel.errors import WeightsError
 from evenreel.motion.attach import motion_attached
 from evenreel.motion.modules import MotionModules
 from motion.moving import call_inputs, random_motion
-from tiny import tiny_unet
+from tiny import SD1, tiny_unet
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +98,9 @@ def test_rows_that_are_not_whole_clips_are_refused(unet, frames):
 @pytest.mark.parametrize(
     "changes", [{"block_out_channels": (32, 32, 32, 64)}, {"layers_per_block": 1}, {"levels": 3}]
 )
-def test_modules_for_another_unet_are_refused(unet, changes):
-    modules = random_motion(unet)
-    other = tiny_unet(**changes)
+def test_modules_for_another_unet_are_refused(changes):
+    modules = random_motion(tiny_unet(**SD1))
+    other = tiny_unet(**(SD1 | changes))
     with pytest.raises(WeightsError, match="motion modules are for levels"), motion_attached(other, modules):
         pass
     assert not any(module._forward_hooks for module in other.modules())

@@ -10,13 +10,14 @@ from evenreel.errors import OutputError, WeightsError
 from evenreel.motion.folder import load_motion, save_motion
 from hosts import golden
 from motion.moving import random_motion
+from tiny import SD1, tiny_unet
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return save_motion(random_motion(), tmp_path)
+    return save_motion(random_motion(tiny_unet(**SD1)), tmp_path)
 
 
 def change(folder, **entries):

@@ -12,7 +12,7 @@ from evenreel.motion.folder import load_motion, save_motion
 from evenreel.motion.modules import MotionModules
 from evenreel.motion.transformer import FrameTransformer
 from motion.moving import call_inputs, random_motion
-from tiny import tiny_unet
+from tiny import SD1, tiny_unet
 from tiny_xl import POOLED, WIDTHS, tiny_xl_unet
 
 
@@ -44,7 +44,7 @@ def test_places_that_pass_in_parts_are_the_same(monkeypatch):
 @pytest.mark.parametrize("middle", [False, True])
 @pytest.mark.parametrize("widths", [(32, 32, 32, 32), (32, 64, 64, 64)])
 def test_hooks_make_what_unet_motion_model_makes(tmp_path, middle, widths):
-    unet = tiny_unet(block_out_channels=widths)
+    unet = tiny_unet(block_out_channels=widths, **SD1)
     modules = random_motion(unet, max_frames=12, use_motion_mid_block=middle)
     save_motion(modules, tmp_path)
     reference = UNetMotionModel.from_unet2d(unet, MotionAdapter.from_pretrained(tmp_path)).eval()
@@ -110,7 +110,9 @@ def test_a_saved_folder_is_read_as_it_was(tmp_path):
 
 def test_stable_diffusions_layout():
     with torch.device("meta"):
-        own = MotionModules.for_unet(tiny_unet(block_out_channels=(320, 640, 1280, 1280), norm_num_groups=32))
+        own = MotionModules.for_unet(
+            tiny_unet(block_out_channels=(320, 640, 1280, 1280), norm_num_groups=32, **SD1)
+        )
         theirs = MotionAdapter(use_motion_mid_block=False)
     assert {n: v.shape for n, v in own.state_dict().items()} == {
         n: v.shape for n, v in theirs.state_dict().items()

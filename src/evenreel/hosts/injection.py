@@ -96,10 +96,8 @@ class _QueriesOfSource(AttentionStandIn):
 
 def source_attentions(unet: Any, state: InjectionState) -> dict[str, SourceAttention]:
     """Return processors that inject attention, by name, wrapping those in place."""
-    return {
-        name: SourceAttention(unet.attn_processors[name], state)
-        for name in layers.decoder_self_attentions(unet)
-    }
+    inner = unet.attn_processors  # searched for anew at each mention
+    return {name: SourceAttention(inner[name], state) for name in layers.decoder_self_attentions(unet)}
 
 
 @contextmanager

@@ -191,7 +191,7 @@ class SourceSelf:
 
 def controlled(unet: Any, state: PromptToPromptState) -> dict[str, AttnProcessor]:
     """Return processors that take attention from the source, by name, wrapping those in place."""
-    wrapped = dict(unet.attn_processors)
+    wrapped = unet.attn_processors
     return {
         **{name: SourceSelf(wrapped[name], state) for name in layers.self_attentions(unet)},
         **text_controlled(unet, state),
@@ -200,7 +200,7 @@ def controlled(unet: Any, state: PromptToPromptState) -> dict[str, AttnProcessor
 
 def text_controlled(unet: Any, state: PromptToPromptState) -> dict[str, AttnProcessor]:
     """Return the same for attention to the prompt alone."""
-    wrapped = dict(unet.attn_processors)
+    wrapped = unet.attn_processors
     return {name: SourceText(wrapped[name], state) for name in layers.text_attentions(unet)}
 
 

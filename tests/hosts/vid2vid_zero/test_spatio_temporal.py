@@ -13,7 +13,7 @@ from evenreel.hosts.vid2vid_zero.spatio_temporal import (
     norms_shared,
     video_attentions,
 )
-from tiny import tiny_unet
+from tiny import SD1, tiny_unet
 from tiny_xl import tiny_xl_unet
 
 WIDTH, PLACES, BRANCHES = 16, 4, 2
@@ -117,7 +117,7 @@ def test_nothing_is_kept_for_windows_that_do_not_follow():
 
 
 def test_three_layers_are_dense():
-    unet = tiny_unet()
+    unet = tiny_unet(**SD1)
     for block in (0, 1):
         processors = video_attentions(unet, VideoAttentionState(), block)
         assert len(processors) == 16

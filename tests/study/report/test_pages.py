@@ -95,8 +95,10 @@ def study(tmp_path):
 
 
 class TestPairs:
-    def test_sides_and_order_are_the_rater_s_own_and_stay(self, study):
+    def test_sides_and_order_are_the_rater_s_own_and_stay(self, study, monkeypatch):
         known = item_log.read(study / "items.jsonl")
+        compared = experiments(SETTINGS)  # once, and not for each of the raters
+        monkeypatch.setattr("evenreel.study.rating.ratings.experiments", lambda _: compared)
         ann = pairs(SETTINGS, known, PRINTS, "ann")
         assert ann == pairs(SETTINGS, known, PRINTS, "ann")
         assert len(ann) == 3

@@ -78,9 +78,8 @@ def first_frame_attentions(
     Networks that share a `state` have different labels.
     """
     injected = layers.decoder_self_attentions(net) if injection is not None else ()
+    inner = net.attn_processors
     return {
-        name: FirstFrameAttention(
-            net.attn_processors[name], label + name, state, injection if name in injected else None
-        )
+        name: FirstFrameAttention(inner[name], label + name, state, injection if name in injected else None)
         for name in layers.self_attentions(net)
     }

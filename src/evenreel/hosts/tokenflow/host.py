@@ -100,11 +100,9 @@ class TokenFlowHost:
         """
         session = TokenFlowSession(backbone, job, self, draw or random_draw(job.seed, self.window), matcher)
         unet = backbone.unet
-        injects = set(layers.decoder_self_attentions(unet))
+        injects, inner = set(layers.decoder_self_attentions(unet)), unet.attn_processors
         processors = {
-            name: PropagatedAttention(
-                unet.attn_processors[name], name, session.state, injects=name in injects
-            )
+            name: PropagatedAttention(inner[name], name, session.state, injects=name in injects)
             for name in layers.self_attentions(unet)
         }
         with processors_installed(unet, processors), features_injected(unet, session.injection):

@@ -94,7 +94,8 @@ def attention_maps(
     words = torch.tensor([place for places in chosen for place in places])
     looking = _Looking(words, tokens.length, frozenset(timesteps))
     unet = backbone.unet
-    wrapped = {name: _Seen(unet.attn_processors[name], looking) for name in layers.text_attentions(unet)}
+    inner = unet.attn_processors
+    wrapped = {name: _Seen(inner[name], looking) for name in layers.text_attentions(unet)}
     with hooks.processors_installed(unet, wrapped):
         edit_frames(backbone, frames, settings, looking.begin)
     return {timestep: looking.sums[timestep] / looking.counts[timestep] for timestep in timesteps}

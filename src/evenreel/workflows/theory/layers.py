@@ -105,4 +105,5 @@ class _Recorder:
 
 
 def _recorders(unet: Any, kept: dict[str, tuple[Tensor, Tensor]]) -> dict[str, hooks.AttnProcessor]:
-    return {name: _Recorder(unet.attn_processors[name], kept, name) for name in layers.text_attentions(unet)}
+    inner = unet.attn_processors
+    return {name: _Recorder(inner[name], kept, name) for name in layers.text_attentions(unet)}
