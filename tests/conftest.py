@@ -9,12 +9,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import tempfile
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
 import torch
 
 import type_checks
+from zygote import Zygote
 
 type_checks.install()
 
@@ -44,6 +46,17 @@ def tiny_folder(tmp_path_factory) -> Path:
     from tiny import save_tiny
 
     return save_tiny(tmp_path_factory.mktemp("tiny-model"))
+
+
+@pytest.fixture(scope="session")
+def zygote(tiny_folder) -> Iterator[Zygote]:
+    """Starts processes of their own, as forks."""
+    if not hasattr(os, "fork"):
+        pytest.skip("a system without fork")
+    made = Zygote(tiny_folder)
+    with made.process:
+        yield made
+        made.process.terminate()
 
 
 @pytest.fixture(scope="session")

@@ -14,13 +14,13 @@ SOURCES = Path(evenreel.__file__).parents[1]
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, zygote):
     def run(name, *arguments):
-        here = {**os.environ, "PYTHONPATH": str(SOURCES)}
-        told = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-        done = subprocess.run(told, cwd=tmp_path, env=here, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        notes = tmp_path / name
+        notes.mkdir()
+        status = zygote.run(arguments, tmp_path, notes=notes, script=EXAMPLES / name)
+        assert status == 0, (notes / "said.txt").read_text()
+        return (notes / "printed.txt").read_text()
 
     return run
 

@@ -238,34 +238,23 @@ class TestProcess:
         done = subprocess.run([*PROGRAM, "info", name], cwd=tmp_path, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
 
-    @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_a_signal_ends_it_with_130_and_leaves_nothing(self, number, quick, clip_with_sound, tmp_path):
-        (tmp_path / "work").mkdir()
-        arguments = ["edit", str(clip_with_sound), *quick, "--steps", "1000", "-o", "out.mp4"]
-        with (tmp_path / "errors").open("w") as errors:
-            process = subprocess.Popen(
-                [*PROGRAM, *arguments],
-                cwd=tmp_path / "work",
-                stderr=errors,
-                # tests that run in the background of a script inherit that Ctrl-C is ignored
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )
-            try:
-                while "invert" not in (tmp_path / "errors").read_text() and process.poll() is None:
-                    time.sleep(0.1)
-                process.send_signal(number)
-                assert process.wait(timeout=120) == 130
-            finally:
-                process.kill()
-        assert (
-            (tmp_path / "errors")
-            .read_text()
-            .endswith(
-                "evenreel: interrupted; the same command, or `evenreel jobs resume`, goes on from here.\n"
-            )
+    def test_a_signal_ends_it_with_130_and_leaves_nothing(
+        self, number, quick, clip_with_sound, tmp_path, zygote
+    ):
+        work, said = tmp_path / "work", tmp_path / "said.txt"
+        work.mkdir()
+        child = zygote.begin(["edit", clip_with_sound, *quick, "--steps", "1000", "-o", "out.mp4"], work)
+        deadline = time.monotonic() + 120
+        while not said.exists() or "invert" not in said.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(child, number)
+        assert zygote.end() == 130
+        assert said.read_text().endswith(
+            "evenreel: interrupted; the same command, or `evenreel jobs resume`, goes on from here.\n"
         )
-        assert list((tmp_path / "work").iterdir()) == []
+        assert list(work.iterdir()) == []
 
     @pytest.mark.skipif(os.name == "nt", reason="counts seconds of the processor")
     def test_help_is_quick(self):

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -109,55 +107,38 @@ def test_edits_are_ended(shards, tiny_folder, tmp_path):
 
 
 @only_one_way
-def test_killed_and_resumed_it_is_the_same_bit_for_bit(command, whole, tmp_path):
-    told = [sys.executable, "-m", "evenreel", *command, "--steps", "6", "-o", str(tmp_path)]
-    told += ["--checkpoint-seconds", "0"]
-    process = subprocess.Popen(told, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    while process.poll() is None and recorded_step(tmp_path, "adapter") == 0:
+def test_killed_and_resumed_it_is_the_same_bit_for_bit(command, whole, tmp_path, zygote):
+    out = tmp_path / "run"
+    out.mkdir()
+    told = [*command, "--steps", "6", "-o", str(out)]
+    child = zygote.begin([*told, "--checkpoint-seconds", "0"], out)
+    deadline = time.monotonic() + 120
+    while recorded_step(out, "adapter") == 0:
+        assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert main([*command, "--steps", "6", "-o", str(tmp_path)]) == 0
-    ours, theirs = weights(tmp_path), weights(whole)
+    os.kill(child, signal.SIGKILL)
+    assert zygote.end() == -signal.SIGKILL
+    assert main(told) == 0
+    ours, theirs = weights(out), weights(whole)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert not list(tmp_path.glob("*.partial"))
-    assert [line["step"] for line in steps_in_log(tmp_path)] == [1, 2, 3, 4, 5, 6]
+    assert not list(out.glob("*.partial"))
+    assert [line["step"] for line in steps_in_log(out)] == [1, 2, 3, 4, 5, 6]
 
 
 @only_one_way
-def test_two_processes_follow_one(command, whole, tmp_path):
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    launch += [
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--main_process_port",
-        "0",
-        "-m",
-        "evenreel",
-    ]
-    ran = subprocess.run(
-        [*launch, *command, "--steps", "6", "-o", str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    state = StateFiles(tmp_path, "adapter").newest()
+def test_two_processes_follow_one(command, whole, tmp_path, zygote):
+    out = tmp_path / "run"
+    out.mkdir()
+    status = zygote.run([*command, "--steps", "6", "-o", str(out)], out, processes=2)
+    assert status == 0, (tmp_path / "said.txt").read_text()[-2000:]
+    state = StateFiles(out, "adapter").newest()
     assert state is not None
     assert state.record["processes"] == 2
-    ours, theirs = weights(tmp_path), weights(whole)
+    ours, theirs = weights(out), weights(whole)
     for name in theirs:
         # The optimizer makes as much of a gradient that is rounding alone as of a large one.
         assert_close(ours[name], theirs[name], within=0.03)
-    assert len(steps_in_log(tmp_path)) == 6
+    assert len(steps_in_log(out)) == 6
 
 
 @only_one_way

@@ -10,9 +10,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,10 +22,10 @@ from evenreel.cli import main
 from evenreel.training.states import StateFiles
 from evenreel.video import load
 from video.making import moving, write_clip
+from zygote import Zygote
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
 HOSTS = ("frame", "text2video_zero", "tokenflow", "vid2vid_zero", "vidtome")
-ZYGOTE = Path(__file__).with_name("zygote.py")
 QUICK = [
     "--warmup",
     "1",
@@ -42,49 +39,6 @@ QUICK = [
     "--checkpoint-seconds",
     "0",
 ]
-
-
-class Zygote:
-    """The process that jobs are forks of."""
-
-    def __init__(self, model: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(ZYGOTE), str(model)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        assert self.said() == "ready"
-
-    def said(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def run(self, argv: list[str], folder: Path, *, point: int = 0, after: float | None = None) -> int:
-        """Do a job, killed at a point, or after some seconds; returns its exit status."""
-        assert self.process.stdin is not None
-        print(
-            json.dumps({"argv": argv, "folder": str(folder), "point": point}),
-            file=self.process.stdin,
-            flush=True,
-        )
-        child = int(self.said())
-        if after is not None:
-            timer = threading.Timer(after, os.kill, (child, signal.SIGKILL))
-            timer.start()
-            status = int(self.said())
-            timer.cancel()  # the child is reaped: its number is free
-            return status
-        return int(self.said())
-
-
-@pytest.fixture(scope="module")
-def zygote(tiny_folder):
-    made = Zygote(tiny_folder)
-    with made.process:
-        yield made
-        made.process.terminate()
 
 
 @dataclass(frozen=True)
@@ -317,7 +271,7 @@ class Tried:
         self.before = self.job.results(self.start) if any(self.start.iterdir()) else {}
         folder = self.fresh()
         begun = time.monotonic()
-        assert zygote.run(self.job.argv, folder) == 0, (self.work / "said.txt").read_text()
+        assert zygote.run(self.job.argv, folder, kept=True) == 0, (self.work / "said.txt").read_text()
         self.seconds = time.monotonic() - begun
         self.points = int((self.work / "count.txt").read_text())
         self.after = self.job.results(folder)
@@ -332,10 +286,10 @@ class Tried:
         """Kill the job, once or over and over; look at what is there; let it go on; look again."""
         folder = self.fresh()
         for _ in range(times):
-            status = self.zygote.run(self.job.argv, folder, **when)
+            status = self.zygote.run(self.job.argv, folder, kept=True, **when)
             assert status in (0, -signal.SIGKILL), (self.work / "said.txt").read_text()[-2000:]
             self.job.whole(folder, self.before, self.after)
-        status = self.zygote.run(self.job.argv, folder)
+        status = self.zygote.run(self.job.argv, folder, kept=True)
         assert status == 0, (self.work / "said.txt").read_text()[-2000:]
         found = {key: data for key, data in self.job.results(folder).items() if "-earlier-" not in key}
         assert found == self.after

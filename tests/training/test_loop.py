@@ -103,18 +103,23 @@ def test_minutes_end_it_with_the_rate_fallen(tmp_path, monkeypatch):
     assert again.done
 
 
-def test_two_processes_follow_one(whole, tmp_path):
+def test_two_processes_follow_one(whole, tmp_path, zygote):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     launch += ["--main_process_port", "0"]
-    script = str(Path(__file__).with_name("toy_training.py"))
-    for more in (("6",), ()):  # cut once, and resumed
-        # what counts is the state that is left: torch's gloo now and then aborts a process that is about to exit
-        subprocess.run([*launch, script, str(tmp_path), str(STEPS), *more], capture_output=True, check=False)
+    script = Path(__file__).with_name("toy_training.py")
+    # what counts is the state that is left: torch's gloo now and then aborts a process that is about to exit
+    folder = tmp_path / "run"
+    folder.mkdir()
+    zygote.run([folder, STEPS, "6"], folder, script=script, processes=2)  # cut once
+    assert record(folder)["step"] == 6
+    subprocess.run(
+        [*launch, script, str(folder), str(STEPS)], capture_output=True, check=False
+    )  # and resumed
     assert (
-        record(tmp_path)["processes"] == 2
+        record(folder)["processes"] == 2
     )  # `accelerate launch --cpu` starts one, whatever number it is told
-    ours, theirs = state(tmp_path), state(whole[0])
+    ours, theirs = state(folder), state(whole[0])
     assert ours.keys() == theirs.keys()
     largest = max(float(value.abs().max()) for value in theirs.values())
     for name in theirs:
