@@ -9,6 +9,7 @@ import os
 import runpy
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,12 @@ def job(told: dict[str, Any], rank: int) -> None:
             status = 0
         else:
             status = main(argv)
+    except BaseException:  # noqa: BLE001 (nothing of this process may go on as the zygote)
+        traceback.print_exc()
     finally:
         (notes / "count.txt").write_text(str(count[0]))
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(status)
 
 

@@ -194,30 +194,26 @@ def whole(tmp_path_factory) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("workers", "blows"), [(1, (signal.SIGKILL, signal.SIGKILL)), (2, (signal.SIGKILL, signal.SIGINT))]
 )
-def test_cut_at_any_moment_it_goes_on_to_the_same_bytes(workers, blows, whole, tmp_path):
+def test_cut_at_any_moment_it_goes_on_to_the_same_bytes(workers, blows, whole, tmp_path, zygote):
     out, rng = tmp_path / "data", random.Random(workers)
     (tmp_path / "run.py").write_text(BUILD)
     kept: dict[str, tuple[int, int]] = {}
     for wanted, blow in zip((1, 5), blows, strict=True):
-        process = subprocess.Popen(
-            [sys.executable, tmp_path / "run.py", out, str(workers)],
-            stderr=subprocess.PIPE,
-            # tests that run in the background of a script inherit that Ctrl-C is ignored
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        notes = tmp_path / f"until {wanted}"
+        notes.mkdir()
+        child = zygote.begin([out, workers], tmp_path, notes=notes, script=tmp_path / "run.py")
         deadline = time.monotonic() + 120
         while len(list(out.glob("shard-*.tar"))) < wanted:
-            assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.1))
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        process.send_signal(blow)
-        _, said = process.communicate(timeout=60)
+        family = [psutil.Process(child), *psutil.Process(child).children(recursive=True)]
+        os.kill(child, blow)
+        assert zygote.end() != 0
         _, alive = psutil.wait_procs(family, timeout=20)
         assert not alive, "workers must not outlive their parent"
         if blow == signal.SIGINT:
-            assert b"KeyboardInterrupt" in said
+            assert "KeyboardInterrupt" in (notes / "said.txt").read_text()
         manifest = read_manifest(out)
         for shard in manifest.shards:  # what was acknowledged is there, whole, and is not made again
             assert (out / shard.file).read_bytes() == whole[shard.file]
