@@ -9,10 +9,12 @@ import typing
 from typing import Any
 
 import jaxtyping
-from beartype import beartype
-from jaxtyping import _decorator
+from beartype import BeartypeConf, beartype
+from jaxtyping import TypeCheckError, _decorator
 
 _with_shapes = _decorator.jaxtyped
+_TYPES = beartype(conf=BeartypeConf(violation_type=TypeCheckError))
+"""Raises what jaxtyping raises, which is a TypeError."""
 
 
 def _checked(fn: Any = None, **options: Any) -> Any:
@@ -20,7 +22,7 @@ def _checked(fn: Any = None, **options: Any) -> Any:
     if fn is None:
         return lambda decorated: _checked(decorated, **options)
     if inspect.isfunction(fn) and not any(map(_may_have_shape, fn.__annotations__.values())):
-        return beartype(fn)
+        return _TYPES(fn)
     return _with_shapes(fn, **options)
 
 

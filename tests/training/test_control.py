@@ -97,9 +97,10 @@ def recipe(parts=CONTROLS):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, rendered_here):
     folder = tmp_path_factory.mktemp("mini")
-    train_mini(folder, ["control"], recipe=recipe(), device="cpu", start=mini.FOLDER)
+    with rendered_here():
+        train_mini(folder, ["control"], recipe=recipe(), device="cpu", start=mini.FOLDER)
     return folder
 
 

@@ -35,7 +35,7 @@ def recipe(**batches: int) -> MiniRecipe:
     parts = {name: PartRecipe(loop=QUICK, batch=batches.get(name, 2)) for name in MiniRecipe().parts}
     clips = SceneData(count=2, begin=2, frames=4, chunk=2)
     return MiniRecipe(
-        parts=parts, scenes=SceneData(count=8, begin=8, chunk=4, captions=2), clips=clips, pool=500
+        parts=parts, scenes=SceneData(count=8, begin=8, chunk=4, captions=2), clips=clips, pool=250
     )
 
 
@@ -45,6 +45,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = train_mini(folder, ["unet", "motion"], recipe=recipe(), device="cpu", start=mini.FOLDER)
     assert model == folder / "model"
     return folder
+
+
+@pytest.fixture
+def alone(rendered_here):
+    """Without the processes that render; `made` has them."""
+    with rendered_here():
+        yield
 
 
 def test_what_was_not_trained_is_that_of_the_start(made):
@@ -82,6 +89,7 @@ def test_only_a_mini_model_can_be_started_from(tmp_path):
         StartFolder(tmp_path)
 
 
+@pytest.mark.usefixtures("alone")
 def test_memory_that_is_too_small_halves_the_batch(tmp_path, monkeypatch):
     training = MiniTraining(tmp_path, recipe=recipe(judge=8), device="cpu", start=StartFolder(mini.FOLDER))
     real = training.draw
@@ -104,6 +112,7 @@ def test_memory_that_is_too_small_halves_the_batch(tmp_path, monkeypatch):
         list(training.train("vision"))
 
 
+@pytest.mark.usefixtures("alone")
 def test_minutes_in_which_no_step_fits_are_refused(tmp_path):
     short = recipe().told(minutes=1e-6)
     with pytest.raises(SettingsError, match=r"minutes 1e-06 is less than one step of judge takes"):
@@ -203,6 +212,7 @@ def test_edited_scenes_are_shown_before_and_after_the_change(tmp_path):
         assert torch.equal(torch.from_numpy(tokens[index]), tokens_of(texts))
 
 
+@pytest.mark.usefixtures("alone")
 def test_the_unet_that_learnt_with_motion_modules_comes_out_of_their_training(tmp_path):
     together = dataclasses.replace(recipe(unet=1, motion=1), joint=True)
     train_mini(tmp_path, ["motion"], recipe=together, device="cpu", start=mini.FOLDER)

@@ -1,10 +1,12 @@
 """Weights into diffusers' and transformers' classes: safetensors only, and whatever is wrong is one sentence."""
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +133,19 @@ def _check_numbers(model: ModelFolder, part: str, model_class: Any) -> None:
             config = config.get(
                 "vision_config", config
             )  # a whole CLIP's, of which the vision tower alone is loaded
-        described = sum(weight.numel() for weight in _empty(model_class, config).parameters())
+        described = _described(model_class, json.dumps(config, sort_keys=True))
     stored = sum(safetensors_file.read_header(file).numbers() for file in model.weight_files(part))
     if described > 2 * stored:
         raise WeightsError(
             f"{where}: its configuration describes {described} numbers, and its files hold {stored}; "
             "fetch the model again."
         )
+
+
+@lru_cache(maxsize=64)
+def _described(model_class: Any, config: str) -> int:
+    """How many numbers a network of a configuration has. Kept, since building one takes longer than loading it."""
+    return sum(weight.numel() for weight in _empty(model_class, json.loads(config)).parameters())
 
 
 @torch.inference_mode(False)

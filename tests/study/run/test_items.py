@@ -64,6 +64,13 @@ def test_looking_on_changes_nothing(context):
     assert seen == [501, 1]
 
 
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Figures take longer than the edit, and are not looked at."""
+    monkeypatch.setattr(actions, "measured", lambda *_: {})
+
+
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("host", sorted(SEEDLESS))
 def test_hosts_that_draw_nothing(context, host):
     one, other = (
@@ -72,6 +79,7 @@ def test_hosts_that_draw_nothing(context, host):
     assert torch.equal(one, other)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_another_seed_is_another_edit_elsewhere(context):
     one, other = (
         actions.edit(context, item("edit", host="frame", inversion="ddpm", seed=seed)).picture

@@ -1,6 +1,7 @@
 """Motion modules in edits and clips from text: in every host, with every inversion, against diffusers, recorded."""
 
 import json
+from functools import cache
 
 import pytest
 import torch
@@ -279,20 +280,20 @@ def test_what_does_not_go_together_is_refused(tiny, motion_folder, tmp_path):
         opened(motion="somebody/motion-modules")
 
 
-@pytest.fixture
-def with_flat(tmp_path):
-    """Edits four frames with the motion modules of `mini`, those of some colours put before them."""
+@pytest.fixture(scope="module")
+def with_flat(tmp_path_factory):
+    """Edits four frames with the motion modules of `mini`, one of some colour put among them; each edit once."""
     backbone = load_backbone("mini", device="cpu")
     frames = render(random_scene(5), range(4), (64, 64), maps=False).frames
 
-    def run(host, name, colour=None, place=0):
+    @cache
+    def run(host, colour=None, place=0, *, steps=3):
         flat = [] if colour is None else [torch.full_like(frames[:1], colour)]
-        (tmp_path / name).mkdir()
-        clip = torch.cat([frames[:place], *flat, frames[place:]])
+        clip, folder = torch.cat([frames[:place], *flat, frames[place:]]), tmp_path_factory.mktemp("flat")
         for number, frame in enumerate((clip * 255).round().to(torch.uint8).permute(0, 2, 3, 1)):
-            Image.fromarray(frame.numpy()).save(tmp_path / name / f"{number}.png")
-        told = {"prompt": "a blue star", "steps": 3, "size": 64, "host": host, "inversion": "ddim"}
-        return edit_clip(load(tmp_path / name), EditSettings(**told), backbone=backbone).frames
+            Image.fromarray(frame.numpy()).save(folder / f"{number}.png")
+        told = {"prompt": "a blue star", "steps": steps, "size": 64, "host": host, "inversion": "ddim"}
+        return edit_clip(load(folder), EditSettings(**told), backbone=backbone).frames
 
     return run
 
@@ -301,7 +302,7 @@ def with_flat(tmp_path):
 @pytest.mark.parametrize("place", [0, 2])
 def test_a_black_frame_leaves_the_others_alone(host, place, with_flat):
     """It says nothing of how things move, and passes by itself."""
-    found, wanted = with_flat(host, "black", 0.0, place), with_flat(host, "plain")
+    found, wanted = with_flat(host, 0.0, place, steps=2), with_flat(host, steps=2)
     rest = [number for number in range(5) if number != place]
     assert torch.equal(found[rest], wanted)
 
@@ -309,7 +310,7 @@ def test_a_black_frame_leaves_the_others_alone(host, place, with_flat):
 @pytest.mark.parametrize("host", ["tokenflow", "vidtome"])
 def test_a_frame_of_one_colour_keeps_it_where_frames_share_tokens(host, with_flat):
     """One more frame changes the others where they share keyframes or tokens; its colour must not go over to them."""
-    black, white = with_flat(host, "black", 0.0), with_flat(host, "white", 1.0)
+    black, white = with_flat(host, 0.0), with_flat(host, 1.0)
     assert black[0].float().mean() < 32
     assert white[0].float().mean() > 223
     if host == "tokenflow":  # its keyframes among the flat are not looked at by the others

@@ -84,7 +84,7 @@ class TestVersionsAreSuspectedFirst:
     def test_damaged_weights(self, versions, tiny_folder, tmp_path):
         shutil.copytree(tiny_folder, tmp_path / "model")
         config = tmp_path / "model/unet/config.json"
-        values = json.loads(config.read_text(encoding="utf-8")) | {"block_out_channels": [32, 32, 32, 64]}
+        values = json.loads(config.read_text(encoding="utf-8")) | {"block_out_channels": [32, 32, 64]}
         config.write_text(json.dumps(values), encoding="utf-8")
         for diffusers, wanted in (
             (None, "but first mend the libraries: diffusers is not"),
