@@ -315,5 +315,5 @@ def _other(job: Job, name: str, then: object) -> SettingsError:
 
 
 def reached_name(first: int | str) -> str:
-    """Name of the file that holds latents of a scene whose first frame has that number."""
+    """Return the name of the file that holds latents of a scene whose first frame has that number."""
     return f"reached-{first}.safetensors" if first else REACHED

@@ -52,7 +52,7 @@ def random_planner(seed: int, size: int, order: str) -> StepPlanner:
 def arrange(
     chunks: Sequence[tuple[int, ...]], flip: float, permutation: Sequence[int], order: str
 ) -> list[tuple[int, ...]]:
-    """Order in which chunks are computed, and so pass on global tokens.
+    """Return the order in which chunks are computed, and so pass on global tokens.
 
     `seq`: along the clip, or backwards when `flip` exceeds a half. `rand`: as permuted. `mix-d`: one d-th of the
     chunks as permuted, then the rest along the clip, from the end that is nearer to the last of the first part.

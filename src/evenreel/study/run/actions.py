@@ -158,7 +158,7 @@ def training(context: Context, item: Item) -> Outcome:
 
 
 def logged_losses(path: Path) -> Float[Tensor, "steps 2"]:
-    """Step and temporal loss of every line of a training's log.jsonl. Raises: SettingsError for another file."""
+    """Return step and temporal loss of every line of a training's log.jsonl. Raises: SettingsError for another file."""
     try:
         steps = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         told = torch.tensor([[float(s[name]) for name in ("step", "temporal")] for s in steps])
