@@ -78,7 +78,8 @@ def batch(
     read_in = read(table, out=out, executor=executor, workers=workers, again=again, download=download)
     if check:
         if not quiet:
-            stdout().print(f"{table}: {len(read_in.rows)} rows, all good", markup=False)
+            rows = len(read_in.rows)
+            stdout().print(f"{table}: {rows} {'row' if rows == 1 else 'rows'}, all good", markup=False)
         return
     outcomes: "list[Outcome]" = []
     with going_on(), shown_progress(quiet) as progress:
@@ -92,6 +93,6 @@ def batch(
         complain(f"row {outcome.number}: {outcome.error}")
     if not quiet and not as_json:
         made = len(outcomes) - len(failed) - found
-        stdout().print(f"{made} made, {found} were there, {len(failed)} failed", markup=False)
+        stdout().print(f"{made} made, {found} there already, {len(failed)} failed", markup=False)
     if failed:
         raise typer.Exit(1)

@@ -44,7 +44,7 @@ class StudySettings:
     strips: int = 2
     """Clips of each condition whose frames are kept for the report and for raters."""
     folder: Path = Path()
-    """Where files that are named by a relative path are looked for; no part of the record."""
+    """Where files that are named by a relative path are looked for; not a part of the record."""
 
     def __post_init__(self) -> None:
         settle(self)

@@ -117,7 +117,7 @@ def test_rows_that_failed_are_said_and_made_again_alone(folder, common, capsys, 
     monkeypatch.setattr(Worker, "make", failing)
     assert main(["batch", str(path)]) == 1
     said = capsys.readouterr()
-    assert said.out == "1 made, 0 were there, 1 failed\n"
+    assert said.out == "1 made, 0 there already, 1 failed\n"
     assert "evenreel: row 1: " in said.err
     (folder / "a.gone").rename(folder / "a.mp4")
     before = (folder / "b-2.mp4").read_bytes()
@@ -126,7 +126,7 @@ def test_rows_that_failed_are_said_and_made_again_alone(folder, common, capsys, 
     assert (folder / "a-1.mp4").is_file()
     assert (folder / "b-2.mp4").read_bytes() == before
     assert main(["batch", str(path)]) == 0
-    assert capsys.readouterr().out == "0 made, 2 were there, 0 failed\n"
+    assert capsys.readouterr().out == "0 made, 2 there already, 0 failed\n"
     (folder / "b-2.mp4").write_bytes(before[:-1])  # no longer what was made
     assert main(["batch", str(path), "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -91,7 +91,9 @@ def _machine() -> Iterator[Finding]:
             "there is an NVIDIA driver, but this PyTorch has no CUDA: reinstall torch",
         )
     else:
-        yield Finding("ok", "device", f"{device.type}, {torch.get_num_threads()} threads, {dtype}")
+        threads = torch.get_num_threads()
+        each = "thread" if threads == 1 else "threads"
+        yield Finding("ok", "device", f"{device.type}, {threads} {each}, {dtype}")
     yield _number_types(device)
     memory = psutil.virtual_memory()
     tight = memory.available < LITTLE_MEMORY
