@@ -101,9 +101,14 @@ class ControlUse:
                 )
             object.__setattr__(self, "kind", own)
         if self.kind in ("depth", "pose") and not self.clip:
+            told = (
+                f"{argument('control')} {self.model}"
+                if own is not None
+                else f"{argument('control_kind')} {self.kind}"
+            )
             raise SettingsError(
-                f"{argument('control_kind')} {self.kind} needs a clip of {self.kind} maps, which evenreel does not "
-                f"make; name one with {argument('control_clip')}."
+                f"{told} needs a clip of {self.kind} maps, which evenreel does not make; name one with "
+                f"{argument('control_clip')}."
             )
 
 
