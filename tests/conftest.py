@@ -1,5 +1,6 @@
 """What all tests share: no network, one thread (several workers run beside each other), a tiny model, a small clip."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -38,6 +39,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         names = vars(item.module).values() if isinstance(item, pytest.Function) else ()
         if any(getattr(value, "__module__", None) == "closeness" for value in names):
             item.add_marker("numerical")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Let garbage be looked for among what tests make: what was imported before them is a hundred times as much."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(scope="session")

@@ -106,7 +106,7 @@ def test_latents_need_not_halve_evenly(host, tiny, size):
 
 @every_host
 def test_equal_seeds_give_equal_edits(host, tiny):
-    job = job_for(tiny, 7)
+    job = job_for(tiny, 5, steps=2)
     torch.manual_seed(1)
     first = edit(tiny, host, job)
     torch.manual_seed(2)  # the global generator must not matter
@@ -178,7 +178,7 @@ def test_full_injection_and_no_guidance_of_the_source_itself_changes_nothing(tin
 
 
 def test_embeddings_may_differ_from_frame_to_frame(tiny):
-    job = job_for(tiny, 5)
+    job = job_for(tiny, 5, steps=2)
     repeated = replace(job, prompt_embeds=job.prompt_embeds.expand(5, -1, -1))
     for host in HOSTS:
         assert_close(edit(tiny, host, repeated), edit(tiny, host, job))
@@ -197,7 +197,7 @@ def test_the_network_never_sees_more_frames_than_a_chunk(host, tiny):
             sizes.append(len(latents))
             return tiny.predict_noise(latents, timestep, embeds)
 
-    edit(Watches(tiny), host, job_for(tiny, 17, steps=2, batch=3))
+    edit(Watches(tiny), host, job_for(tiny, 11, steps=2, batch=3))
     assert max(sizes) <= 3 * 3  # branches, frames
 
 
