@@ -3,8 +3,11 @@
 In a checkout, what its pyproject.toml registers counts before it is installed again.
 """
 
-from functools import cache
+import sys
+from collections.abc import Callable
+from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
@@ -83,10 +86,30 @@ def _registered(group: str) -> list[EntryPoint]:
     # what was installed of the checkout may be older, and say of a name that it lies elsewhere
     installed = (
         entry
-        for entry in entry_points(group=group)
+        for entry in _installed(entry_points, group, _places())
         if not (entry.name in here and entry.value.startswith("evenreel."))
     )
     return [*installed, *own]
+
+
+@lru_cache(maxsize=64)
+def _installed(
+    search: Callable[..., Any], group: str, places: tuple[tuple[str, int], ...]
+) -> tuple[EntryPoint, ...]:
+    """What packages register; kept while no package comes or goes, since all of them are read for it."""
+    del places
+    return tuple(search(group=group))
+
+
+def _places() -> tuple[tuple[str, int], ...]:
+    """Where packages are looked for, and when each of these folders changed last."""
+    found: list[tuple[str, int]] = []
+    for path in sys.path:
+        try:
+            found.append((path, Path(path or ".").stat().st_mtime_ns))
+        except OSError:
+            found.append((path, 0))
+    return tuple(found)
 
 
 @cache

@@ -23,6 +23,7 @@ def plugins(monkeypatch):
 
     def add(name, value, group=registry.HOSTS):
         found.append(EntryPoint(name=name, value=value, group=group))
+        registry._installed.cache_clear()  # no folder changed
 
     return add
 
@@ -32,6 +33,16 @@ def test_built_in_hosts_are_registered():
     assert create_host("frame") == FrameHost()
     assert create_host("vidtome", {"chunk_size": 2}) == VidToMeHost(chunk_size=2)
     assert isinstance(create_host("vidtome"), Host)
+
+
+def test_a_package_that_comes_while_the_program_runs_is_found(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "late" not in registry.names(registry.HOSTS)
+    package = tmp_path / "late-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Name: late\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text(f"[{registry.HOSTS}]\nlate = evenreel.hosts.frame:FrameHost\n")
+    assert "late" in registry.names(registry.HOSTS)
 
 
 def test_an_unknown_name_lists_those_that_exist(plugins):
