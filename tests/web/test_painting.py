@@ -54,15 +54,33 @@ def test_layers_of_different_sizes_are_refused():
         painting.painted({"layers": [layer(), layer()[:32]]})
 
 
-def test_the_first_frame_is_painted_on(tmp_path):
+def test_a_frame_is_painted_on(tmp_path):
     clip = write_clip(tmp_path / "in.mp4", moving(2, 64, 64))
-    shown = painting.first_frame(str(clip))
+    shown = painting.canvas_of(str(clip), 1)
+    assert shown is not None
+    assert np.array_equal(shown["background"], load(clip).frames[1].numpy())
+    shown = painting.canvas_of(str(clip))
     assert shown is not None
     assert np.array_equal(shown["background"], load(clip).frames[0].numpy())
     assert painting.painted(shown) is None
-    assert painting.first_frame(None) is None
+    assert painting.canvas_of(None) is None
     with pytest.raises(ClipError):
-        painting.first_frame(str(tmp_path / "nowhere.mp4"))
+        painting.canvas_of(str(tmp_path / "nowhere.mp4"))
+    with pytest.raises(ClipError, match="has 2 frames"):
+        painting.canvas_of(str(clip), 2)
+
+
+def test_what_is_painted_is_followed_from_its_frame_unless_that_is_empty():
+    told = {**form.start(), "prompt": "a star"}
+    path = painting.painted({"layers": [layer()]})
+    followed = form.settings_of(list(told.values()), path)
+    assert (followed.mask, followed.mask_frame) == (str(path), 0)
+    assert form.settings_of(form.values_of(followed)) == followed
+    still = form.settings_of(list({**told, "mask_frame": None}.values()), path)
+    assert (still.mask, still.mask_frame) == (str(path), None)
+    assert form.settings_of(form.values_of(still)) == still
+    clip = form.settings_of(list({**told, "mask": "mask.mp4", "mask_frame": 3}.values()))
+    assert (clip.mask, clip.mask_frame) == ("mask.mp4", None)
 
 
 def test_outside_what_is_painted_an_edit_leaves_the_source(tmp_path, tiny_folder):

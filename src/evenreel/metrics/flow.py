@@ -2,7 +2,7 @@
 
 import struct
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from evenreel.errors import ClipError, ResourceError
 from evenreel.metrics.unavailable import UnavailableError
+from evenreel.ops.dense_flow import DenseFlow, FlowError
 from evenreel.ops.warp import Flow, Visible, carried_back, visible_by_return
 from evenreel.types import Frames
 from evenreel.video.images import natural_key
@@ -58,10 +59,7 @@ class EstimatedFlow:
 
     def __init__(self) -> None:
         """Raises ImportError where OpenCV is not installed."""
-        import cv2
-
-        self._cv2: Any = cv2  # its stubs know half of it
-        self._search = self._cv2.DISOpticalFlow_create(self._cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._dense = DenseFlow()
 
     def between(self, run: Frames, first: int) -> tuple[Flow, Visible]:
         """Estimate both directions for each pair of neighbours."""
@@ -76,16 +74,13 @@ class EstimatedFlow:
 
     def _grey(self, frame: Tensor) -> np.ndarray:
         pixels = (frame * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-        return self._cv2.cvtColor(pixels, self._cv2.COLOR_RGB2GRAY)
+        return self._dense.grey(pixels)
 
     def _flow(self, one: np.ndarray, other: np.ndarray) -> Tensor:
         try:
-            return torch.from_numpy(self._search.calc(one, other, None)).movedim(-1, 0)
-        except self._cv2.error as error:
-            height, width = one.shape
-            raise UnavailableError(
-                f"OpenCV estimates no flow for frames of {width} x {height} pixels"
-            ) from error
+            return torch.from_numpy(self._dense.between(one, other)).movedim(-1, 0)
+        except FlowError as error:
+            raise UnavailableError(str(error)) from error
 
 
 class FlowFiles:

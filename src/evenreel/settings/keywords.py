@@ -55,6 +55,7 @@ class EditKeywords(TypedDict, total=False):
     inversion_steps: int | None
     keep: Literal["auto", "off"]
     mask: str | None
+    mask_frame: int | None
     strength: float
     frames: tuple[int, int | None]
     cuts: str

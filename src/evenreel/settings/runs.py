@@ -51,6 +51,7 @@ PROMPTS, ALGORITHM, REGION, FRAMES, SOUND, MOTION, CONTROL, ADAPTER, MACHINE = (
 )
 """Groups of options on help pages."""
 
+PROMPT_ADVICE = "say what the clip shows, for example 'a blue car'"
 AUTO_HOST = "auto"
 """The host that suits the model: the field's line says which."""
 
@@ -159,9 +160,7 @@ class RunSettings:
     usual_host: ClassVar[str]
     """The host that `auto` is where no motion modules are at work."""
 
-    prompt: Annotated[
-        str, NotEmpty("say what the clip shows, for example 'a blue car'"), Option(flags=("--prompt", "-p"))
-    ]
+    prompt: Annotated[str, NotEmpty(PROMPT_ADVICE), Option(flags=("--prompt", "-p"))]
     """What the result shows. It may change along the clip, as in "0: a red circle | 24: a blue star", where frames are
     counted from the first one of the result."""
     prompt_glide: Annotated[int, Range(0, 100_000), Option(PROMPTS)] = 0
@@ -307,6 +306,9 @@ class EditSettings(RunSettings):
     whose: ClassVar[str] = "an edit"
     usual_host: ClassVar[str] = "vidtome"
 
+    prompt: Annotated[str, Option(flags=("--prompt", "-p"))] = ""
+    """What the result shows. It may change along the clip, as in "0: a red circle | 24: a blue star", where frames are
+    counted from the first one of the result."""
     source_prompt: Annotated[str, Option(PROMPTS)] = ""
     """What the source clip shows; it helps to keep things as and where they are, and may stay empty."""
     host: Annotated[str, NotEmpty(), Option(ALGORITHM)] = AUTO_HOST
@@ -335,6 +337,9 @@ class EditSettings(RunSettings):
     mask: Annotated[str | None, Place(), Option(REGION, metavar="FILE", default="none")] = None
     """Picture, or clip with as many frames, as large as the source and white where it is to be edited; all else stays
     the source, whatever `--keep` says. `evenreel mask` makes one."""
+    mask_frame: Annotated[int | None, Range(0, 10_000_000), Option(REGION, default="none")] = None
+    """Number, from 0, of the frame of the clip on which the mask was painted. What is painted there is followed to the
+    frames before and after, as far as its scene goes; without it a picture is the mask of all frames."""
     strength: Annotated[float, Range(0.0, 1.0), Before(1.0), Option(PROMPTS)] = 1.0
     """How far the edit may go from the source, as the share of the denoising steps that it takes, the least noisy ones:
     at 0 the source stays, as the model's autoencoder shows it."""
@@ -364,6 +369,8 @@ class EditSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.mask_frame is None:
+            self.need_prompt()
         if self.adapter is not None and self.adapter.as_published and self.inversion == "flow-edit":
             object.__setattr__(self, "inversion", "bilateral")
         if self.inversion_steps is not None:
@@ -374,6 +381,11 @@ class EditSettings(RunSettings):
                     f"{argument('inversion_steps')} must be a multiple of {argument('steps')} ({steps}), got "
                     f"{self.inversion_steps}; try {steps * round(self.inversion_steps / steps)}."
                 )
+        if self.mask_frame is not None and self.mask is None:
+            raise SettingsError(
+                f"{argument('mask_frame')} says on which frame {argument('mask')} was painted, and there is none; name "
+                "the picture."
+            )
         if cut_frames(self.cuts) is not None and self.cut_threshold != type(self).cut_threshold:
             raise SettingsError(
                 f"{argument('cut_threshold')} has no effect unless {argument('cuts')} is auto; leave it out."
@@ -383,6 +395,15 @@ class EditSettings(RunSettings):
             wanted = "START:END with 0 <= START < END, counted from 0"
             shown = f"{start}:{'' if end is None else end}"
             raise SettingsError(f"{argument('frames')} must be {wanted}, got {shown}.")
+        if (painted := self.mask_frame) is not None and not start <= painted < (end or painted + 1):
+            shown = f"{start}:{'' if end is None else end}"
+            raise SettingsError(
+                f"{argument('mask_frame')} is {painted}, and frames {shown} are edited; paint the mask on one of these."
+            )
+
+    def need_prompt(self) -> None:
+        """Raise SettingsError where there is no prompt, which is needed unless a mask is only to be carried."""
+        NotEmpty(PROMPT_ADVICE).check("prompt", self.prompt)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What the page's form says, as settings, and settings as the form shows them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 from evenreel import registry
@@ -32,10 +33,13 @@ NAMES = (
     "motion",
     "batch",
     "mask",
+    "mask_frame",
 )
 """Settings that the form shows, in the order of its fields."""
 KINDS = get_args(split(hints(ControlUse)["kind"])[0])
 """What a ControlNet may be shown."""
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+"""Suffixes of masks that are followed from the frame that was painted."""
 DEFAULTS = {
     "frames": ":",
     "size": "",
@@ -44,6 +48,7 @@ DEFAULTS = {
     "control": "",
     "control_clip": "",
     "mask": "",
+    "mask_frame": 0,
 }
 """What fields show at first where that is not the setting's own default."""
 
@@ -59,9 +64,14 @@ def start() -> dict[str, Any]:
     return {name: DEFAULTS.get(name, "" if name == "prompt" else known[name]) for name in NAMES}
 
 
-def settings_of(values: Sequence[Any]) -> EditSettings:
-    """Make settings from what the fields hold, in the order of NAMES. Raises: SettingsError."""
+def settings_of(values: Sequence[Any], painted: Path | None = None) -> EditSettings:
+    """Make settings from what the fields hold, in the order of NAMES, and the mask that was painted, if any.
+
+    Raises: SettingsError.
+    """
     told = dict(zip(NAMES, values, strict=True))
+    if painted is not None:
+        told["mask"] = str(painted)
     told["frames"] = parse_frames("frames", str(told["frames"] or ":"))
     told["size"] = parse_size("size", str(told["size"])) if str(told["size"] or "").strip() else None
     for name in ("steps", "guidance_scale"):
@@ -77,7 +87,16 @@ def settings_of(values: Sequence[Any]) -> EditSettings:
     for name in ("adapter", "mask"):
         if not told[name]:
             del told[name]
+    if not may_be_followed(told.get("mask")) or told["mask_frame"] is None:
+        del told["mask_frame"]
+    else:
+        told["mask_frame"] = _whole("mask_frame", told["mask_frame"])
     return EditSettings.from_json({name: value for name, value in told.items() if value is not None})
+
+
+def may_be_followed(mask: str | None) -> bool:
+    """Tell whether a mask is one picture, by its name; a clip says itself where it is white."""
+    return mask is not None and Path(mask).suffix.lower() in PICTURES
 
 
 def values_of(settings: EditSettings) -> list[Any]:

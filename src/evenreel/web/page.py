@@ -4,7 +4,6 @@ import html
 import os
 import shlex
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +43,17 @@ def page(queue: Queue) -> gr.Blocks:
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=2, min_width=320):
                 clip = gr.Video(label="Clip", sources=["upload"], elem_id="clip", height=280)
-                with gr.Accordion(
-                    "Edit a part only: paint it on the first frame", open=False, elem_id="part"
-                ):
+                with gr.Accordion("Edit a part only: paint it on a frame", open=False, elem_id="part"):
                     gr.Markdown(
-                        "What is not painted stays the source, in all frames. Without paint, all may change."
+                        "What is not painted stays the source. Without paint, all may change. "
+                        "What is painted is followed along the clip; with no frame's number it stays in its place."
+                    )
+                    mask_frame = gr.Number(
+                        label="Frame that is painted, from 0",
+                        value=0,
+                        precision=0,
+                        minimum=0,
+                        elem_id="mask_frame",
                     )
                     brush = gr.Brush(colors=[("#ffffff", 0.7)], color_mode="fixed")
                     canvas = gr.ImageEditor(
@@ -62,7 +67,7 @@ def page(queue: Queue) -> gr.Blocks:
                         image_mode="RGBA",
                         format="png",
                     )
-                fields = _fields()
+                fields = _fields(mask_frame)
                 with gr.Row():
                     edit = gr.Button("Edit", variant="primary", elem_id="edit")
                     try_sample = gr.Button("Try the sample", elem_id="sample")
@@ -112,14 +117,13 @@ def page(queue: Queue) -> gr.Blocks:
             if not path:
                 raise gr.Error("Choose a clip first, or try the sample.")
             with _said():
-                settings = form.settings_of(told)
-                if (mask := painting.painted(drawn)) is not None:
-                    settings = replace(settings, mask=str(mask))
+                mask = painting.painted(drawn)
+                settings = form.settings_of(told, mask)
                 return queue.submit(Path(path), settings).name
 
-        def show_frame(path: str | None) -> dict[str, Any] | None:
+        def show_frame(path: str | None, frame: float | None) -> dict[str, Any] | None:
             with _said():
-                return painting.first_frame(path)
+                return painting.canvas_of(path, None if frame is None else int(frame))
 
         def submit_sample() -> tuple[Any, ...]:
             with _said():
@@ -148,15 +152,15 @@ def page(queue: Queue) -> gr.Blocks:
         jobs.select(choose, None, shown).then(_tick, **tick)
         cancel.click(stop, shown, None).then(_tick, **tick)
         again.click(use_again, shown, [clip, *values])
-        clip.change(show_frame, clip, canvas)
+        gr.on([clip.change, mask_frame.change], show_frame, [clip, mask_frame], canvas)
         timer.tick(_tick, **tick)
         blocks.load(_newest, None, shown).then(_tick, **tick)
     return blocks
 
 
-def _fields() -> dict[str, Any]:
+def _fields(mask_frame: gr.Number) -> dict[str, Any]:
     start = form.start()
-    made: dict[str, Any] = {}
+    made: dict[str, Any] = {"mask_frame": mask_frame}
 
     def text(name: str, label: str, **more: Any) -> None:
         made[name] = gr.Textbox(label=label, value=start[name], elem_id=name, **more)

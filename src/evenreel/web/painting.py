@@ -17,11 +17,15 @@ SEEN = 8
 """Of 255: paint that is more transparent than this is none."""
 
 
-def first_frame(clip: str | None) -> dict[str, Any] | None:
-    """Return what the field for painting shows of a clip: its first frame and nothing painted. Raises: ClipError."""
+def canvas_of(clip: str | None, frame: int | None = None) -> dict[str, Any] | None:
+    """Return what the field for painting shows of a clip: a frame, the first where none is told, and nothing painted.
+
+    Raises: ClipError, also for a frame that the clip does not have.
+    """
     if not clip:
         return None
-    picture = load(Path(clip), 0, 1).frames[0].numpy()
+    number = int(frame or 0)
+    picture = load(Path(clip), number, number + 1).frames[0].numpy()
     return {"background": picture, "layers": [], "composite": picture}
 
 

@@ -32,6 +32,7 @@ from evenreel.workflows.editing.records import job_use, record
 from evenreel.workflows.editing.records.job_use import Keeping
 from evenreel.workflows.editing.records.profile import metered
 from evenreel.workflows.editing.records.record import FileResult, RecordedClip
+from evenreel.workflows.editing.regions.carried_mask import check_painted
 from evenreel.workflows.editing.regions.mask_strip import save_strip, strip_path
 from evenreel.workflows.editing.regions.region import MaskClip, Region
 from evenreel.workflows.editing.setup.callers import check_clip, own_numbers
@@ -108,7 +109,7 @@ def _edited(
     record_path = record.record_path(target)
     stream = open_source(source, settings)
     (start, end), info = settings.frames, stream.info
-    mask = None if settings.mask is None else MaskClip.opened(settings.mask, info.width, info.height)
+    mask = opened_mask(settings, info.width, info.height)
     others = () if mask is None else (mask.info,)
     written = (target, record_path, *((strip_path(target),) if show_mask else ()))
     check_apart((info, *others, *control_clips(settings)), *written)
@@ -142,7 +143,9 @@ def _edited(
                 stack.callback(kept.close)
                 pipeline = dataclasses.replace(pipeline, kept=kept)
             latents, times = pipeline.encode(stream, working, expected, start)
-            region = region_of(pipeline, latents, start, mask, whole=settings.frames == (0, None))
+            source_frames = (pixels for pixels, _ in stream)
+            whole = settings.frames == (0, None)
+            region = region_of(pipeline, latents, start, mask, windows=source_frames, whole=whole)
             clean = latents
             latents = pipeline.edit(latents, pipeline.control(working, start, len(latents)), region)
 
@@ -190,7 +193,7 @@ def edit_clip(
     if start or (end is not None and end < len(clip.frames)):
         clip = _part(clip, start, len(clip.frames) if end is None else end)
     height, width = clip.frames.shape[1:3]
-    mask = None if settings.mask is None else MaskClip.opened(settings.mask, width, height)
+    mask = opened_mask(settings, width, height)
     with (
         own_numbers(),
         memory_errors_explained(settings.host, settings.inversion, settings.dtype, settings.device),
@@ -206,7 +209,14 @@ def edit_clip(
             _ = pipeline.backbone.fingerprint  # kept by the model
             described, changed = record.source_of(clip)
         latents, _ = pipeline.encode(windows, working, len(clip.frames), clip.start)
-        region = region_of(pipeline, latents, clip.start, mask, whole=clip.start == 0 and clip.is_tail)
+        region = region_of(
+            pipeline,
+            latents,
+            clip.start,
+            mask,
+            windows=clip.frames.split(length),
+            whole=clip.start == 0 and clip.is_tail,
+        )
         clean = latents
         latents = pipeline.edit(latents, pipeline.control(working, clip.start, len(latents)), region)
         edited = pipeline.decode(latents, (width, height))
@@ -278,6 +288,17 @@ def open_source(source: str | os.PathLike[str], settings: EditSettings) -> Frame
     return stream
 
 
+def opened_mask(settings: EditSettings, width: int, height: int) -> MaskClip | None:
+    """Open the mask that settings name, for a clip of `width` x `height`. Raises: ClipError, SettingsError,
+    PluginError where it is to be carried and OpenCV is absent."""
+    if settings.mask is None:
+        return None
+    mask = MaskClip.opened(settings.mask, width, height)
+    if settings.mask_frame is not None:
+        check_painted(mask)
+    return mask
+
+
 def _reading(settings: EditSettings) -> ReadSettings:
     return ReadSettings() if settings.fps is None else ReadSettings(image_rate=Fraction(str(settings.fps)))
 
@@ -295,6 +316,7 @@ def edit_pipeline(
     download: bool,
 ) -> Pipeline:
     """Open all that an edit needs, and check it. Raises any EvenreelError."""
+    settings.need_prompt()
     inversion = create_inversion(settings)  # wrong options fail before weights load
     if frames is not None:
         settings.schedule.check(frames)

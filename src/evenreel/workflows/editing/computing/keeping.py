@@ -6,7 +6,7 @@ answer is known (benchmarks/regions.py), and so is when everything is meant (doc
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
@@ -23,6 +23,7 @@ from evenreel.scratch import is_long, joined, pieces, piecewise, room
 from evenreel.types import Latents
 from evenreel.workflows.editing.computing.pipeline import Pipeline
 from evenreel.workflows.editing.computing.sizes import window_length
+from evenreel.workflows.editing.regions.carried_mask import carried_mask
 from evenreel.workflows.editing.regions.region import MaskClip, Region
 
 Difference = Float[Tensor, "frames height width"]
@@ -50,18 +51,26 @@ def region_of(
     first: int = 0,
     mask: MaskClip | None = None,
     *,
+    windows: Iterable[Tensor] = (),
     whole: bool = True,
 ) -> Region | None:
     """Find where a clip is to be edited, as its mask says or else the prompts; None is everywhere.
 
     `latents` are the clip's without noise, `first` is the number of the first one in the source, and `whole` says
-    whether they are all of it. Raises: SettingsError for a mask that does not suit the clip.
+    whether they are all of it. `windows` are the clip's frames, which a mask that is carried along them looks at.
+    Raises: SettingsError for a mask that does not suit the clip.
     """
     settings = pipeline.settings
     frames, _, height, width = latents.shape
     if mask is not None:
         window = window_length(mask.info.width, mask.info.height, settings.batch)
-        return Region(mask.cells(first, frames, window, (height, width), whole=whole), first, mask)
+        if settings.mask_frame is None:
+            return Region(mask.cells(first, frames, window, (height, width), whole=whole), first, mask)
+        with pipeline.stopwatch.stage("carry"):
+            scenes = pipeline.scenes(frames)
+            told = settings.mask_frame, first, windows, scenes, pipeline.progress, pipeline.notice
+            carried = carried_mask(mask, *told)
+        return Region(carried.cells(first, frames, window, (height, width)), first, carried)
     if not settings.schedule.is_constant:
         return None  # what changes with the prompt is another place at each frame
     words, source_words = settings.schedule.texts[0].split(), settings.source_prompt.split()

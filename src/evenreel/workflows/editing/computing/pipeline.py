@@ -16,7 +16,6 @@ import torch
 from evenreel.backbones.control import AnyControl
 from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion.inversion import Inverted
-from evenreel.errors import SettingsError, argument
 from evenreel.hosts.base import EditJob, PrefixOf, inverting, tells_relative
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.inversions.base import Inversion, SourceClip, create_inversion
@@ -24,9 +23,9 @@ from evenreel.ops.cuts import CutFinder
 from evenreel.progress import Progress
 from evenreel.scratch import Growing, joined
 from evenreel.settings import EditSettings
-from evenreel.settings.kinds import cut_frames
 from evenreel.types import Frames, Latents, Pixels, PromptEmbeds
 from evenreel.video import to_model
+from evenreel.workflows.editing.computing.scenes import parted, told_cuts
 from evenreel.workflows.editing.computing.stages import Stages
 from evenreel.workflows.editing.regions.region import Region
 
@@ -87,29 +86,16 @@ class Pipeline(Stages):
                         watching.see(frames)
                 times.extend(timestamps)
                 self.progress("read and encode", len(times), total)
-        self.cuts.extend(self._told_cuts(first, len(times), finder))
+        self.cuts.extend(told_cuts(self.settings, first, len(times), finder))
         if self.kept is not None:
             self.kept.encode_to(len(times))
         if len(times) != total:
             self.progress("read and encode", len(times), len(times))
         return latents.tensor(), times
 
-    def _told_cuts(self, first: int, count: int, finder: CutFinder) -> list[int]:
-        """Where scenes begin in `count` frames from `first` on, as the settings say or as was found."""
-        told = cut_frames(self.settings.cuts)
-        if told is None:
-            return finder.cuts()
-        if told and told[-1] >= first + count and self.settings.frames[1] is None:
-            raise SettingsError(
-                f"{argument('cuts')} names frame {told[-1]}, and the clip has {first + count}, counted from 0; choose "
-                "earlier ones."
-            )
-        return [number - first for number in told if first < number < first + count]
-
     def scenes(self, count: int) -> list[slice]:
         """Cut a clip of `count` frames where scenes begin."""
-        starts = [0, *self.cuts]
-        return [slice(start, end) for start, end in zip(starts, [*starts[1:], count], strict=True)]
+        return parted(self.cuts, count)
 
     def scene(self, part: slice, count: int) -> "Pipeline":
         """Return what edits some of `count` frames as if they were all there is."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -89,22 +89,44 @@ class MaskClip:
                 f"{argument('mask')} {shown(self.info.path)} has {self.length} frames and the clip has {count}; give "
                 "one picture for all, or a clip of as many frames."
             )
-        found, everywhere = Growing(), True
-        for part in self.parts(first, count, window):
-            found.append(cells_of(part, size))
-            everywhere = everywhere and bool(part.all())
-        cells = found.tensor()
-        if not bool(cells.any()):
-            raise SettingsError(
-                f"{argument('mask')} {shown(self.info.path)} is black throughout, so that nothing is to be edited; "
-                "paint white what is."
-            )
-        if everywhere:
-            raise SettingsError(
-                f"{argument('mask')} {shown(self.info.path)} is white throughout, so that all is to be edited; leave "
-                "it out."
-            )
-        return cells
+        return cells_of_mask(self, self.parts(first, count, window), size)
+
+
+@runtime_checkable
+class Mask(Protocol):
+    """What says, pixel by pixel, where a clip is edited."""
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """For the record: the file that it comes from."""
+        ...
+
+    def parts(self, first: int, count: int, window: int) -> Iterator[Part]:
+        """Yield the white pixels for `count` frames of the source from `first` on, in windows."""
+        ...
+
+
+def cells_of_mask(mask: MaskClip, parts: Iterable[Part], size: tuple[int, int]) -> Cells:
+    """Find the cells, of a grid of (height, width) `size`, that hold white, of `parts` that come from a mask.
+
+    Raises: SettingsError for a mask that is black throughout, or white throughout.
+    """
+    found, everywhere = Growing(), True
+    for part in parts:
+        found.append(cells_of(part, size))
+        everywhere = everywhere and bool(part.all())
+    cells = found.tensor()
+    if not bool(cells.any()):
+        raise SettingsError(
+            f"{argument('mask')} {shown(mask.info.path)} is black throughout, so that nothing is to be edited; "
+            "paint white what is."
+        )
+    if everywhere:
+        raise SettingsError(
+            f"{argument('mask')} {shown(mask.info.path)} is white throughout, so that all is to be edited; leave "
+            "it out."
+        )
+    return cells
 
 
 @dataclass(frozen=True)
@@ -115,7 +137,7 @@ class Region:
     """Of the latents, those that the edit makes; the others are the source's at every step."""
     first: int = 0
     """Number, in the source, of the first frame."""
-    mask: MaskClip | None = None
+    mask: Mask | None = None
     """What says so pixel by pixel; None where it is the cells themselves."""
     everywhere: tuple[slice, ...] = ()
     """Scenes of which everything is edited, and nothing is put back."""
@@ -180,7 +202,7 @@ class Region:
 
     def described(self, size: tuple[int, int]) -> dict[str, Any]:
         """Describe, for the record, how much of each frame, of (width, height) `size`, stays the source's; and the soft
-        edge. soft edge.
+        edge.
 
         Shares do not count the soft edge.
         """
