@@ -45,15 +45,16 @@ class BilateralInversion:
     kernel: int = 5
     """Pixels of latents, or frames, that a mean is taken over in each direction; odd."""
     sigma_spatial: float = 1.0
-    """How far away a neighbour may be, in pixels of latents or in frames."""
+    """Deviation of the weights over distance, in pixels of latents or in frames: neighbours farther away count less."""
     sigma_intensity: float = 1.0
-    """How different it may be; latents vary by about 1."""
+    """Deviation of the weights over differences of value: neighbours that differ more count less; latents vary by about
+    1."""
     edge: Literal["reflect", "valid"] = "reflect"
     """In space: what lies beyond the border, `reflect` (the inside mirrored) or `valid` (nothing)."""
     start: float = 0.0
     """Share of the training timesteps from which steps are filtered; 0 is clean."""
     end: float = 1.0
-    """Share of the training timesteps to which they are; 1 is noise."""
+    """Share of the training timesteps up to which steps are filtered; 1 is noise."""
     eta: Annotated[float, Range(0, 1)] = 0.0
     """How much of a step's noise is drawn, the same for all frames, instead of predicted: 0 is none, 1 all of it."""
 

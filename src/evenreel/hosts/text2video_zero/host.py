@@ -51,13 +51,14 @@ class Text2VideoZeroHost:
     """From text alone: how far the camera moves to the right at each frame, in pixels of a picture whose shorter side
     is 512."""
     motion_y: Annotated[float, Range(-LARGEST_MOTION, LARGEST_MOTION)] = 12.0
-    """From text alone: how far the camera moves down at each frame, in the same pixels."""
+    """From text alone: how far the camera moves down at each frame, in pixels of a picture whose shorter side is
+    512."""
     motion_timestep: int = 881
     """From text alone: training timestep at which copies of the first frame are moved. It is meant for pictures whose
     shorter side is 512; others take the step of the run at which their layout is as settled."""
     free_timestep: int = 941
-    """From text alone: training timestep, found likewise, to which moved copies are thrown back; what they show differs
-    more after a later one."""
+    """From text alone: training timestep to which moved copies are thrown back; the later it is, the more they differ.
+    It is meant for pictures whose shorter side is 512, as `motion_timestep` is."""
     pnp_attn: Annotated[float, Range(0.0, 1.0)] = 0.5
     """Share of the steps, from the first, at which self-attention takes queries and keys from the source."""
     pnp_conv: Annotated[float, Range(0.0, 1.0)] = 0.8
@@ -66,11 +67,11 @@ class Text2VideoZeroHost:
     """With a source or a ControlNet: number of the frame that all look at, from 0; none: the first that is not of one
     colour."""
     published: bool = False
-    """Be off where the published code is: by a timestep on the way back, by half a pixel and by the aspect ratio in
-    motion, and with one pair of timesteps for every size."""
+    """Whether to repeat what the published code gets wrong: noise off by a timestep on the way back, motion off
+    by half a pixel and by the aspect ratio, and one pair of timesteps for every size."""
     published_chunks: bool = False
-    """Do as the published demo does: show a thrown-back copy in the place of the first frame, and draw the same noise
-    for every `--batch` frames."""
+    """Whether to do as the published demo does: show a thrown-back copy in the place of the first frame, and
+    draw the same noise for every `--batch` frames."""
 
     def __post_init__(self) -> None:
         settle(self, f"{self.name}.")
