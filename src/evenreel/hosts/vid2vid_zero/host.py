@@ -38,7 +38,8 @@ class Vid2VidZeroHost:
     """Number of the frame that all frames see, from 0; none: the first that is not of one colour."""
     dense_block: Annotated[int, Range(0)] = 0
     """Down block whose first self-attention sees all frames of the window; where it has none, the next block counts.
-    The middle one and the first of the up block after see all frames too, all others the first frame and the one before."""
+    The middle one and the first of the up block after see all frames too; all others the first frame and the one
+    before."""
     cross: Annotated[float, Range(0.0, 1.0)] = 0.8
     """Share of the steps, from the first, at which attention to the prompt comes from the source's; needs a source
     prompt."""
