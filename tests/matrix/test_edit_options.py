@@ -27,9 +27,14 @@ from evenreel.workflows.editing.generate import generate_clip
 from evenreel.workflows.editing.setup.callers import check_backbone, check_clip
 from tiny import save_tiny, save_tiny_control
 
-QUICK = {"levels": 3, "layers_per_block": 1}
-"""A UNet as small as the hosts' rules for layers allow."""
-BASE = {"prompt": "a red ball", "source_prompt": "a blue ball", "size": 16, "steps": 4, "batch": 3}
+BASE = {
+    "prompt": "a red ball",
+    "source_prompt": "a blue ball",
+    "size": 16,
+    "steps": 4,
+    "batch": 3,
+    "keep": "off",
+}
 FEW = {"vidtome": {"chunk_size": 2}, "tokenflow": {"window": 2}, "vid2vid_zero": {"window": 2}}
 """Settings of hosts with which some of three frames see each other and some do not."""
 SHARED = {
@@ -144,15 +149,10 @@ MAKES_ROOM = {
 
 
 @pytest.fixture(scope="module")
-def quick_folder(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("quick"), unet_changes=QUICK)
-
-
-@pytest.fixture(scope="module")
-def places(quick_folder, clip_with_sound, tmp_path_factory):
+def places(tiny_folder, clip_with_sound, tmp_path_factory):
     """Names in the tables, and the files that they mean."""
     folder = tmp_path_factory.mktemp("matrix")
-    backbone = load_backbone(str(quick_folder), device="cpu")
+    backbone = load_backbone(str(tiny_folder), device="cpu")
     adapter = random_adapter(backbone, tokens=PromptTokenSettings(shared=3, select="none"))
     made = folder / "adapter.safetensors"
     checkpoint.save(adapter, made, Origin(base=backbone.fingerprint, base_name="tiny", licence="CC0-1.0"))
@@ -161,7 +161,7 @@ def places(quick_folder, clip_with_sound, tmp_path_factory):
     for number in range(3):
         Image.new("RGB", (32, 32), (200, 80 * number, 10)).save(images / f"{number}.png")
     return {
-        "control": save_tiny_control(folder / "control", **QUICK),
+        "control": save_tiny_control(folder / "control"),
         "adapter": made,
         "clip": clip_with_sound,
         "other clip": images,
@@ -169,10 +169,10 @@ def places(quick_folder, clip_with_sound, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def make(quick_folder, tmp_path_factory, places, clip_with_sound):
+def make(tiny_folder, tmp_path_factory, places, clip_with_sound):
     """Makes a clip; equal settings are computed once."""
-    other = save_tiny(tmp_path_factory.mktemp("other"), seed=1, unet_changes=QUICK)
-    models = {name: str(folder) for name, folder in (("tiny", quick_folder), ("other", other))}
+    other = save_tiny(tmp_path_factory.mktemp("other"), seed=1)
+    models = {name: str(folder) for name, folder in (("tiny", tiny_folder), ("other", other))}
     loaded, made = {}, {}
     clip = load(clip_with_sound, 0, 3)
     clip = replace(clip, frames=clip.frames[:, ::2, ::3].contiguous())  # a square, and quick
@@ -346,9 +346,9 @@ def test_a_sentence_is_logged_and_kept_in_the_record(make, caplog):
     assert any("leaves the prompt out" in notice for notice in made.record["warnings"])
 
 
-def test_modes_of_pytorch_change_nothing(places, quick_folder):
+def test_modes_of_pytorch_change_nothing(places, tiny_folder):
     told = {**BASE, "inversion": "null-text", "inversion_options": {"inner_steps": 1}, "host": "frame"}
-    backbone = load_backbone(str(quick_folder), device="cpu")
+    backbone = load_backbone(str(tiny_folder), device="cpu")
     clip, settings = load(places["clip"], 0, 2), EditSettings.from_json(told)
     wanted = edit_clip(clip, settings, backbone=backbone)
     with torch.inference_mode():
