@@ -79,16 +79,18 @@ def test_a_file_is_what_diffusers_makes_of_it(tmp_path, changes, prefix):
     own = load_motion(path)
     assert own.config.motion_num_attention_heads == (8,) * len(own.config.block_out_channels)
     assert own.max_frames == made.config["motion_max_seq_length"]
-    assert own.state_dict().keys() == theirs.state_dict().keys()
-    assert all(torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in own.state_dict().items())
+    wanted = theirs.state_dict()
+    assert own.state_dict().keys() == wanted.keys()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in own.state_dict().items())
 
 
 def test_a_file_in_half_precision_as_people_have_it():
     own = load_motion(golden.of_others("motion_file.safetensors"))
     folder = load_motion(golden.of_others("motion_folder"))
     assert own.config == folder.config
+    found = own.state_dict()
     for name, tensor in folder.state_dict().items():
-        assert_close(own.state_dict()[name], tensor, 1e-3)  # of the folder, in full precision
+        assert_close(found[name], tensor, 1e-3)  # of the folder, in full precision
 
 
 def test_diffusers_names_need_their_description(tmp_path):

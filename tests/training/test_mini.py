@@ -42,7 +42,9 @@ def recipe(**batches: int) -> MiniRecipe:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mini")
-    model = train_mini(folder, ["unet", "motion"], recipe=recipe(), device="cpu", start=mini.FOLDER)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("os.cpu_count", lambda: 1)  # one process renders
+        model = train_mini(folder, ["unet", "motion"], recipe=recipe(), device="cpu", start=mini.FOLDER)
     assert model == folder / "model"
     return folder
 

@@ -37,7 +37,8 @@ def path(tmp_path_factory):
 def settings(tiny_folder):
     def make(**changes):
         quick = {"prompt": "a star", "source_prompt": "a ball", "steps": 2, "model": str(tiny_folder)}
-        return EditSettings(**{**quick, "device": "cpu", "batch": 3, "size": 32, **changes})
+        # what is kept is found scene by scene too: `test_regions_end_at_cuts`
+        return EditSettings(**{**quick, "device": "cpu", "batch": 3, "size": 32, "keep": "off", **changes})
 
     return make
 
@@ -75,7 +76,7 @@ def test_regions_end_at_cuts(path, settings, backbone, monkeypatch):
         return found if torch.equal(latents, scenes[0]) else found + 0.2
 
     monkeypatch.setattr(keeping, "prompt_difference", difference)
-    whole, parts = whole_and_parts(path, settings, backbone, host="frame", size=64)
+    whole, parts = whole_and_parts(path, settings, backbone, host="frame", size=64, keep="auto")
     assert torch.equal(whole.frames, parts)
     shares = whole.record["kept"]["shares"]
     assert min(shares[:6]) > 0.3
