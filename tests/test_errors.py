@@ -1,7 +1,10 @@
 """Errors name arguments as whoever shows them spells them."""
 
+import ast
 import pickle
+from pathlib import Path
 
+import evenreel
 import evenreel.cli.app  # noqa: F401  (makes the commands, which know their options)
 from evenreel.cli.spelling import spelled
 from evenreel.errors import OutputError, SettingsError, argument
@@ -18,6 +21,18 @@ def test_python_reads_names_and_the_command_line_options():
 def test_settings_of_hosts_and_places_in_files_are_no_options():
     error = SettingsError(f"{argument('vidtome.chunk_size')} is too small.")
     assert error.spelled(spelled) == str(error) == "vidtome.chunk_size is too small."
+
+
+def test_no_error_shows_how_an_argument_is_marked():
+    # a text of several lines of code, one of which lacks its f
+    texts = {
+        (file.name, node.lineno): node.value
+        for file in Path(evenreel.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert len(texts) > 5000
+    assert [place for place, text in texts.items() if "{argument(" in text] == []
 
 
 def test_an_error_from_another_process_still_knows_its_arguments():

@@ -74,7 +74,7 @@ class MotionTrainingSettings:
         if frames < 2 or (frames - 1) // max(self.strides) < 1:
             raise SettingsError(
                 f"groups of {frames} frames hold no clip of stride {max(self.strides)}; build the data with more "
-                "{argument('frames')}, or choose smaller strides."
+                f"{argument('frames')}, or choose smaller strides."
             )
         if (seen := seen_at(frames, min(self.strides))) > most:
             raise SettingsError(
