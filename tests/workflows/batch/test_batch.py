@@ -90,6 +90,9 @@ def test_files_that_are_no_tables_are_one_sentence(folder):
     (folder / "x.csv").write_text("clip,prompt\na.mp4,x,y\n")
     with pytest.raises(DataError, match="more or fewer cells than names"):
         table.read(folder / "x.csv")
+    (folder / "x.csv").write_text("clip,prompt,host_options\na.mp4,x,pnp_attn=0.1\na.mp4,x,nonsense\n")
+    with pytest.raises(DataError, match="row 2: host_options must be KEY=VALUE, got 'nonsense'"):
+        table.read(folder / "x.csv")
     (folder / "x.jsonl").write_text("[1]\n")
     with pytest.raises(DataError, match="line 1 is not a JSON object"):
         table.read(folder / "x.jsonl")

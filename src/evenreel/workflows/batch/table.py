@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -49,7 +49,8 @@ def read(path: Path, out: str | None = None, *, download: bool = False) -> list[
     wrong: list[str] = []
     for number, cells in enumerate(_cells(path), 1):
         try:
-            rows.append(_row(number, cells, path.absolute().parent, out, download=download))
+            told = _values(cells) if path.suffix.lower() == ".csv" else cells
+            rows.append(_row(number, told, path.absolute().parent, out, download=download))
         except EvenreelError as error:
             wrong.append(f"row {number}: {error}")
     wrong += _twice(rows)
@@ -64,7 +65,7 @@ def read(path: Path, out: str | None = None, *, download: bool = False) -> list[
 
 
 def _cells(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows as names and values; cells that are empty are left out."""
+    """Rows as names and values, of CSV as names and texts; cells that are empty are left out."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -93,11 +94,7 @@ def _cells(path: Path) -> Iterator[dict[str, Any]]:
                     f"{shown(path)} has a row with more or fewer cells than names; put text with commas in quotes."
                 )
             named = _named(path, {key: cell.strip() for key, cell in cells.items()}, known)
-            yield {
-                key: _value(known[key], cell) if key in known else cell
-                for key, cell in named.items()
-                if cell != ""
-            }
+            yield {key: cell for key, cell in named.items() if cell != ""}
     except csv.Error as error:
         raise DataError(
             f"{shown(path)} is not CSV ({error}); put text with quotes in it in quotes."
@@ -119,11 +116,17 @@ def _named(path: Path, cells: dict[str, Any], known: dict[str, Leaf]) -> dict[st
     return named
 
 
+def _values(cells: Mapping[str, str]) -> dict[str, Any]:
+    """What the cells of a row of CSV say. Raises: SettingsError."""
+    known = {leaf.name: leaf for leaf in leaves(EditSettings)}
+    return {key: _value(known[key], cell) if key in known else cell for key, cell in cells.items()}
+
+
 def _value(leaf: Leaf, text: str) -> Any:
     """What a cell of CSV says; where a setting may be given several times, semicolons stand between."""
     several = [part.strip() for part in text.split(";")]
     if leaf.option.parse is not None:
-        listed = leaf.several or "=" in text or leaf.name in ("lora", "embedding")
+        listed = leaf.several or leaf.option.metavar == "KEY=VALUE" or leaf.name in ("lora", "embedding")
         return leaf.option.parse(leaf.name, several if listed else text)
     plain = str in members(leaf.hint) and not {int, float, bool} & set(members(leaf.hint))
     if leaf.several:
