@@ -23,6 +23,8 @@ PUBLIC = {
     "EditResult",
     "EditSettings",
     "EditedClip",
+    "Evaluation",
+    "Evaluator",
     "EvenreelError",
     "GenerateSettings",
     "GeneratedClip",
@@ -35,12 +37,14 @@ PUBLIC = {
     "__version__",
     "edit",
     "edit_file",
+    "evaluate",
     "generate",
     "generate_file",
     "load",
     "load_backbone",
     "probe",
     "save",
+    "train_adapter",
 }
 """A name may be added here; one that is taken away breaks somebody's program."""
 

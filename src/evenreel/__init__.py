@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from evenreel.workflows.api import edit, generate, save
     from evenreel.workflows.editing.edit import EditedClip, EditResult, edit_file
     from evenreel.workflows.editing.generate import GeneratedClip, generate_file
+    from evenreel.workflows.evaluation.evaluate import Evaluation, Evaluator, evaluate
+    from evenreel.workflows.training.adapter import train_adapter
 
 __all__ = [
     "AdapterUse",
@@ -45,6 +47,8 @@ __all__ = [
     "EditResult",
     "EditSettings",
     "EditedClip",
+    "Evaluation",
+    "Evaluator",
     "EvenreelError",
     "GenerateSettings",
     "GeneratedClip",
@@ -57,12 +61,14 @@ __all__ = [
     "__version__",
     "edit",
     "edit_file",
+    "evaluate",
     "generate",
     "generate_file",
     "load",
     "load_backbone",
     "probe",
     "save",
+    "train_adapter",
 ]
 
 # Names load when they are first used: torch takes a second to import, and `evenreel --help` must not wait for it.
@@ -83,6 +89,8 @@ _HOMES = {
     "evenreel.workflows.api": ("edit", "generate", "save"),
     "evenreel.workflows.editing.edit": ("EditResult", "EditedClip", "edit_file"),
     "evenreel.workflows.editing.generate": ("GeneratedClip", "generate_file"),
+    "evenreel.workflows.evaluation.evaluate": ("Evaluation", "Evaluator", "evaluate"),
+    "evenreel.workflows.training.adapter": ("train_adapter",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

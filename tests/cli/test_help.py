@@ -10,8 +10,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from evenreel.backbones import mini
+from evenreel.backbones.base import Guidance
+from evenreel.backbones.sdxl.model import StableDiffusionXL
 from evenreel.cli.app import app
 from evenreel.cli.outline import LINES, OUTLINE
+from evenreel.settings import runs
 
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -91,3 +95,18 @@ def test_a_shell_completes_commands_and_options(typed, offered):
         app, prog_name="evenreel", env={"_EVENREEL_COMPLETE": "complete_bash", **words}
     )
     assert asked.output.split() == [offered]
+
+
+def test_defaults_that_the_model_decides_are_the_models_own():
+    guidance = mini.load(device="cpu").guidance
+    quick = guidance.quick_edit
+    assert quick is not None
+    usual, xl = Guidance(), StableDiffusionXL.guidance
+    assert usual.edit == usual.generate
+    assert xl.edit == xl.generate
+    assert (
+        f"{usual.edit:g}; of SD-XL {xl.edit:g}; of mini {guidance.edit:g}, in clips from text {guidance.generate:g}"
+    ) == runs.GUIDANCE
+    start, end = quick.guidance_interval
+    assert f"0:1; of mini in edits by the defaults {start:g}:{end:g}" == runs.INTERVAL
+    assert f"{runs.EDIT_STEPS}; of mini in edits by the defaults {quick.steps}" == runs.STEPS

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import evenreel
 from evenreel.adapters.window import Window
 from evenreel.backbones import mini
 from evenreel.cli import main
@@ -293,3 +294,17 @@ def test_options_come_without_pytorch():
     code = "import sys, evenreel.cli.app as cli, typer; typer.main.get_command(cli.app); print('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told", "said"),
+    [
+        ("nosuch", {}, "recipe must be one of"),
+        ("edits", {"nosuch": 1}, "nosuch"),
+        (recipes.adapter("edits"), {"steps": 3}, "stand beside settings"),
+    ],
+)
+def test_a_training_from_python_is_told_what_cannot_be(settings, told, said, tmp_path):
+    with pytest.raises(SettingsError, match=said):
+        evenreel.train_adapter(tmp_path, tmp_path / "out", settings, **told)
+    assert not (tmp_path / "out").exists()

@@ -1,8 +1,9 @@
 """Edits measured against their sources: files in, figures out, with the reason for each figure that is missing."""
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from evenreel.metrics.flow import EstimatedFlow, FlowFiles, FlowSource
 from evenreel.metrics.lpips import Lpips
 from evenreel.metrics.statistics import Estimate, cluster_bootstrap
 from evenreel.metrics.window import Inputs, Window, windows
-from evenreel.progress import Progress, silent
+from evenreel.progress import Progress, listener, silent
 from evenreel.workflows.editing.failures.memory_errors import memory_errors_explained
 from evenreel.workflows.editing.records import record
-from evenreel.workflows.evaluation.pairs import Pair
+from evenreel.workflows.evaluation.pairs import PATHS, Pair
 from evenreel.workflows.evaluation.side_by_side import SideBySide
 from evenreel.world.captions import understood
 
@@ -44,6 +45,42 @@ class Evaluation:
     notes: Sequence[str] = ()
 
 
+def evaluate(
+    source: str | os.PathLike[str],
+    edit: str | os.PathLike[str],
+    *,
+    metrics: Sequence[str] = (),
+    clip: str | None = None,
+    lpips: str | os.PathLike[str] | None = None,
+    dino: str | None = None,
+    device: str = "auto",
+    progress: Progress | bool = False,
+    **known: Any,
+) -> Evaluation:
+    """Measure an edited clip against its source, as `evenreel evaluate` does.
+
+    Examples:
+        >>> measured = evenreel.evaluate("in.mp4", "in.mp4", metrics=["source_ssim", "flicker"])
+        >>> measured.figures["source_ssim"].value
+        1.0
+
+    What the edit was to show is read from the record beside it. `known` says what that leaves out, or says otherwise:
+    `prompt`, `source_prompt`, `mask`, `flow`, `truth` and `frames`, the fields of `Pair`. Weights that metrics need
+    (`clip`, `lpips`, `dino`) are those of `evenreel evaluate`; a figure that cannot be computed says why in
+    `unavailable`. For many clips make one `Evaluator`, which loads weights once.
+
+    Raises: ClipError for clips that cannot be read or do not fit together, PluginError for an unknown metric,
+    SettingsError, WeightsError.
+    """
+    if strange := sorted(known.keys() - {field.name for field in fields(Pair)}):
+        raise SettingsError(f"{', '.join(strange)} cannot be known of a pair of clips; leave it out.")
+    paths = {name: Path(value) for name, value in known.items() if name in PATHS and value is not None}
+    pair = Pair(source=Path(source), edit=Path(edit), **{**known, **paths})
+    weights = None if lpips is None else Path(lpips)
+    made = Evaluator(metrics=tuple(metrics), clip=clip, lpips=weights, dino=dino, device=device)
+    return made.evaluate(pair, listener(progress))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """A pair that could not be measured, and why."""
@@ -54,7 +91,13 @@ class Failure:
 
 @dataclass
 class Evaluator:
-    """Metrics with the models they need, loaded once for any number of pairs."""
+    """Metrics with the models they need, loaded once for any number of pairs.
+
+    Examples:
+        >>> evaluator = evenreel.Evaluator(metrics=("flicker",))
+        >>> evaluator.metrics
+        ('flicker',)
+    """
 
     metrics: Sequence[str] = ()
     """Names; none for all that are registered."""

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import logging
+import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from evenreel import random
 from evenreel.adapters import checkpoint
@@ -17,8 +19,9 @@ from evenreel.errors import EvenreelError, SettingsError, argument
 from evenreel.files import make_folder
 from evenreel.hosts.base import create_host
 from evenreel.motion.modules import MotionModules
-from evenreel.progress import Progress, silent
+from evenreel.progress import Progress, listener
 from evenreel.settings import AdapterUse, EditSettings
+from evenreel.training.adapter import recipes
 from evenreel.training.adapter.objective import draws, training_in
 from evenreel.training.adapter.settings import (
     AdapterTrainingSettings,
@@ -42,18 +45,29 @@ logger = logging.getLogger(__name__)
 
 
 def train_adapter(
-    data: Path,
-    out: Path,
-    settings: AdapterTrainingSettings,
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    settings: AdapterTrainingSettings | str = "edits",
     *,
     validation: Validation | None = None,
-    progress: Progress = silent,
+    progress: Progress | bool = False,
+    **told: Any,
 ) -> Path:
-    """Train on the shards in `data`; state, logs and at the end `out`/adapter.safetensors, whose path is returned.
+    """Train an adapter on the shards in `data`, and return the path of the file: `adapter.safetensors` in `out`.
 
-    Started by `accelerate launch`, all processes share the work. Raises: SettingsError, DataError, WeightsError,
-    OutputError; FloatingPointError when the loss is not finite, with the last good state kept.
+        path = evenreel.train_adapter("data", "runs/adapter", "edits", steps=5000, rank=8, progress=True)
+
+    `settings` names a recipe, of which what is `told` is changed, as `evenreel train adapter --recipe` does; or it is
+    all settings. State and logs lie in `out`, and the same call goes on where one was stopped. Started by
+    `accelerate launch`, all processes share the work. Raises: SettingsError, DataError, WeightsError, OutputError;
+    FloatingPointError when the loss is not finite, with the last good state kept.
     """
+    data, out = Path(data), Path(out)
+    if isinstance(settings, str):
+        settings = recipes.adapter(settings, **told)
+    elif told:
+        raise SettingsError(f"{', '.join(sorted(told))} stand beside settings; put them into these.")
+    progress = listener(progress)
     make_folder(out)
     shards = _shards(data, settings.loss)
     processes = Processes(settings.device)
@@ -89,10 +103,10 @@ def train_adapter(
             _tell_captions(shards, encoded)
         progress("train adapter", training.step, training.length)
         for step, figures in training.run(draw):
-            told = ", ".join(
+            news = ", ".join(
                 f"{name} {value:.4f}" for name, value in figures.items() if name != "gradient_norm"
             )
-            progress(f"train adapter: {told}", step, training.length)
+            progress(f"train adapter: {news}", step, training.length)
             if (
                 validation is not None
                 and looked_at is not None
