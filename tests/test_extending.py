@@ -25,7 +25,7 @@ def test_every_file_of_the_package_is_shown_as_it_is():
         for file in files
         if file.name != "__init__.py"
     }
-    assert len(wanted) == 5
+    assert len(wanted) == 6
     assert shown() == wanted
 
 

@@ -11,14 +11,14 @@ from evenreel.backbones import Backbone, load_backbone
 from evenreel.backbones.base import PromptReader
 from evenreel.diffusion.schedule import NoiseSchedule
 
-STRANGER = "calm"
-LOCATIONS: dict[str, str] = {}
+STRANGER, OF_ANOTHER_KIND = "calm", "pixels"
+LOCATIONS: dict[str, str] = {OF_ANOTHER_KIND: "7"}
 """Where backbones of other packages find their model: write yours here if it needs a location."""
 FOLDERS = {"stable-diffusion": "tiny_folder", STRANGER: "tiny_folder"}
 """Backbones that need a folder: the fixture that makes it."""
 
 
-@pytest.fixture(scope="module", params=[*registry.names(registry.BACKBONES), STRANGER])
+@pytest.fixture(scope="module", params=[*registry.names(registry.BACKBONES), STRANGER, OF_ANOTHER_KIND])
 def backbone(request):
     """Every backbone by its name, made through the registry."""
     locations = dict(LOCATIONS)
@@ -26,7 +26,7 @@ def backbone(request):
         locations[request.param] = request.getfixturevalue(FOLDERS[request.param])
     where = f":{locations[request.param]}" if request.param in locations else ""
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == STRANGER:
+        if request.param in (STRANGER, OF_ANOTHER_KIND):
             patch.syspath_prepend(request.getfixturevalue("installed"))
         yield load_backbone(f"{request.param}{where}", device="cpu", dtype="float32")
 
