@@ -137,6 +137,19 @@ def test_the_batch_does_not_matter_to_a_host(host, tiny):
     assert_close(parts, whole)
 
 
+def test_a_call_holds_no_more_frames_than_the_batch(inversion, tiny, monkeypatch):
+    rows, predict = [], tiny.predict_noise
+
+    def seen(latents, *others, **more):
+        rows.append(len(latents))
+        return predict(latents, *others, **more)
+
+    monkeypatch.setattr(tiny, "predict_noise", seen)
+    edited(tiny, create_host("frame"), inversion, random_latents(5), batch=1)
+    branches = 4  # of a frame: the source, with and without its prompt, and the edit with and without
+    assert max(rows) <= branches
+
+
 def test_the_batch_does_not_matter_to_an_inversion(inversion, tiny):
     host, clip = create_host("frame"), random_latents(3)
     parts, whole = (edited(tiny, host, inversion, clip, batch=batch) for batch in (2, 3))
