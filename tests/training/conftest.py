@@ -20,8 +20,7 @@ def rendered_here():
     @contextmanager
     def here():
         with pytest.MonkeyPatch.context() as patched:
-            for module in ("latents", "pictures"):
-                patched.setattr(f"evenreel.training.mini.{module}.workers", lambda _=None: Here())
+            patched.setattr("evenreel.process_pool.executor", lambda *_: Here())
             yield
 
     return here
