@@ -98,6 +98,7 @@ ELSEWHERE = {
     "adapter_clip": "adapters/test_checkpoint.py",
     "keep": "workflows/editing/test_regions.py",
     "mask": "workflows/editing/test_regions.py",
+    "mask_frame": "workflows/editing/test_carried_mask.py",
     "motion": "workflows/editing/test_motion_use.py",
     "motion_window": "workflows/editing/test_motion_use.py",
     "prompt_glide": "workflows/editing/test_schedule.py",

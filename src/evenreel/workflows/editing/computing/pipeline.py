@@ -86,7 +86,8 @@ class Pipeline(Stages):
                         watching.see(frames)
                 times.extend(timestamps)
                 self.progress("read and encode", len(times), total)
-        self.cuts.extend(told_cuts(self.settings, first, len(times), finder))
+        to_the_end = self.settings.frames[1] is None
+        self.cuts.extend(told_cuts(self.settings.cuts, first, len(times), finder, to_the_end=to_the_end))
         if self.kept is not None:
             self.kept.encode_to(len(times))
         if len(times) != total:

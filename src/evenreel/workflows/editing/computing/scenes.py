@@ -10,15 +10,16 @@ from evenreel.settings.kinds import cut_frames
 from evenreel.video import FrameStream, to_model
 
 
-def told_cuts(settings: EditSettings, first: int, count: int, finder: CutFinder) -> list[int]:
-    """Return where scenes begin in `count` frames from `first` on, as the settings say or as was found.
+def told_cuts(cuts: str, first: int, count: int, finder: CutFinder, *, to_the_end: bool) -> list[int]:
+    """Return where scenes begin in `count` frames from `first` on, as `cuts` says or as was found.
 
-    Numbers are those among these frames. Raises: SettingsError for cuts behind the last frame.
+    Numbers are those among these frames. Raises: SettingsError for cuts behind the last frame, where these frames go
+    to the end of the clip.
     """
-    told = cut_frames(settings.cuts)
+    told = cut_frames(cuts)
     if told is None:
         return finder.cuts()
-    if told and told[-1] >= first + count and settings.frames[1] is None:
+    if told and told[-1] >= first + count and to_the_end:
         raise SettingsError(
             f"{argument('cuts')} names frame {told[-1]}, and the clip has {first + count}, counted from 0; choose "
             "earlier ones."
@@ -42,4 +43,6 @@ def scenes_of(
             finder.see(to_model(pixels, (stream.info.width, stream.info.height)))
         times.extend(timestamps)
         progress("read", len(times), stream.info.estimated_frame_count)
-    return parted(told_cuts(settings, stream.start, len(times), finder), len(times)), times
+    to_the_end = settings.frames[1] is None
+    cuts = told_cuts(settings.cuts, stream.start, len(times), finder, to_the_end=to_the_end)
+    return parted(cuts, len(times)), times
