@@ -89,14 +89,14 @@ def test_another_seed_is_another_edit_elsewhere(context):
 
 
 @pytest.mark.parametrize("host", ["text2video_zero", "frame"])
-def test_a_clip_is_drawn_after_its_maps(context, host):
+def test_a_clip_is_drawn_after_its_maps(context, host, request):
     """The same again, and another with another map, another seed and an adapter."""
 
     def picture(**options):
-        outcome = actions.drawn(context, item("drawn", host=host, **options))
-        assert outcome.figures.keys() == METRICS.keys()
-        return outcome.picture
+        return actions.drawn(context, item("drawn", host=host, **options)).picture
 
+    assert actions.drawn(context, item("drawn", host=host)).figures.keys() == METRICS.keys()
+    request.getfixturevalue("unmeasured")
     plain = picture()
     drawn = [picture(control=kind) for kind in ("canny", "depth", "pose")]
     assert torch.equal(picture(control="depth"), drawn[1])
