@@ -275,8 +275,6 @@ class TestValidation:
                 "a star",
                 "--validate-every",
                 "2",
-                "--validate-steps",
-                "6",
             ]
             assert main([*told, *looked, *out]) == 0
             assert (tmp_path / f"run{count}/validation/step-000002.png").exists()
