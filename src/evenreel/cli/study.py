@@ -38,6 +38,30 @@ def run(
         ),
     ] = None,
     out: Folder = DEFAULT_FOLDER,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model to run the study on, as for an edit; it goes before that of SETTINGS.",
+            show_default="mini",
+        ),
+    ] = None,
+    clips: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of clips of yours with their edits in edits.csv, or of a benchmark, in the place of the "
+            "rendered world.",
+            show_default="the rendered world",
+        ),
+    ] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            metavar="five|v2vbench|tgve|davis|msr-vtt",
+            help="Benchmark that the folder of clips is.",
+            show_default="none",
+        ),
+    ] = None,
     quick: Annotated[
         bool,
         typer.Option(
@@ -56,10 +80,16 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run what of the study has not been run yet, then make the report; stopped, it goes on where it was."""
-    from evenreel.study.settings import StudySettings, read_file
+    from evenreel.study.settings import StudySettings, changed, read_file
     from evenreel.study.study import run_study
 
+    told = {
+        "model": model,
+        "footage": None if clips is None else str(Path(clips).absolute()),
+        "benchmark": benchmark,
+    }
     chosen = read_file(settings) if settings else StudySettings()
+    chosen = changed(chosen, {name: value for name, value in told.items() if value is not None})
     with shown_progress(quiet) as progress:
         page = run_study(chosen.quick() if quick else chosen, out, progress, processes=processes)
     if not quiet:

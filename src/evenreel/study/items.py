@@ -107,13 +107,14 @@ class Item:
         """
         options = dict(self.condition.options)
         options |= {name: prints[f"file {file}"] for name, file in self.condition.files.items()}
-        used = {"model", "clip", "judge", "segmenter"}
+        used = {"model", "clip", "judge", "segmenter", "lpips", "dino", f"clip {self.clip}"}
         if self.condition.kind in EDITS:
             used |= {"edit", f"host {options['host']}", f"inversion {self.inverted_by}"}
             if self.inverted_by == self.inversion:
                 options.pop("inversion", None)
         if self.condition.kind == "drawn":
-            used |= {"generate", "control", f"host {options['host']}"}
+            kind = options.get("control")
+            used |= {"generate", "control", f"control {kind}", f"maps {kind}", f"host {options['host']}"}
         content = {
             "kind": self.condition.kind,
             "options": options,

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from evenreel.errors import SettingsError
 from evenreel.files import expanded
@@ -43,6 +43,24 @@ class StudySettings:
     """Names of those to run; () runs all."""
     strips: int = 2
     """Clips of each condition whose frames are kept for the report and for raters."""
+    footage: str | None = None
+    """Folder of clips of yours, in the place of the rendered world: with a list of edits, or a benchmark."""
+    benchmark: Literal["five", "v2vbench", "tgve", "davis", "msr-vtt"] | None = None
+    """The benchmark that the folder of clips is."""
+    clip_model: str | None = None
+    """Folder of the CLIP that clips of yours are measured with."""
+    lpips: str | None = None
+    """Safetensors file of the LPIPS that clips of yours are measured with."""
+    dino: str | None = None
+    """Folder of the DINO that clips of yours are measured with."""
+    controls: Mapping[str, str] = field(default_factory=dict[str, str])
+    """ControlNets made for the model, by kind (canny, depth, pose), for Table 3 on clips of yours."""
+    depth_model: str | None = None
+    """Folder of the Depth Anything that makes depth of clips of yours."""
+    pose_model: str | None = None
+    """Folder of the ViTPose that makes poses of clips of yours."""
+    person_detector: str | None = None
+    """Folder of the RT-DETR that tells the ViTPose where people are."""
     folder: Path = Path()
     """Where files that are named by a relative path are looked for; not a part of the record."""
 
@@ -54,6 +72,12 @@ class StudySettings:
             raise SettingsError(
                 "a study's seeds must differ; an edit made twice is not a second measurement."
             )
+        if self.benchmark is not None and self.footage is None:
+            raise SettingsError("a benchmark is a folder of clips; name the folder too.")
+        if self.footage is not None and self.model == "mini":
+            raise SettingsError("mini knows the rendered world only; name another model for clips of yours.")
+        if strange := [kind for kind in self.controls if kind not in ("canny", "depth", "pose")]:
+            raise SettingsError(f"a control is canny, depth or pose, got {strange[0]!r:.40}.")
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -72,6 +96,15 @@ class StudySettings:
             raise SettingsError(f"{found}: there is no such file, though the study's settings name it.")
         return found
 
+    def place(self, told: str) -> Path:
+        """Return where a folder or file lies that the settings name. Raises: SettingsError where there is none."""
+        found = self.folder / expanded(told)
+        if not found.exists():
+            raise SettingsError(
+                f"{found}: there is nothing of this name, though the study's settings name it."
+            )
+        return found
+
     def quick(self) -> "StudySettings":
         """Return the same on so few and short clips that two cores need minutes; too few to conclude anything from."""
         return dataclasses.replace(self, clips=2, seeds=self.seeds[:1], frames=4, steps=5, strips=1)
@@ -88,6 +121,11 @@ def read_file(path: Path) -> StudySettings:
         raise SettingsError(f"{path} names a folder; leave it out, for files are looked for beside it.")
     whole = {**values, "folder": path.parent}
     return read(StudySettings, whole, f"the study of {path}", within=f"{path}: ")
+
+
+def changed(settings: StudySettings, values: Mapping[str, Any]) -> StudySettings:
+    """Return settings with other values, checked as those of a file are. Raises: SettingsError."""
+    return dataclasses.replace(settings, **values)
 
 
 def as_json(settings: StudySettings) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A study from its settings to its report."""
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,10 +29,12 @@ def run_study(
     if unknown := [name for name in settings.experiments if name not in names()]:
         raise SettingsError(f"there is no experiment {unknown[0]!r}; there are {', '.join(names())}.")
     context = item_run.Recipe.of(settings, out).context()
+    if context.filmed:
+        settings = replace(settings, first=0, clips=len(context.filmed))
     backbone = context.backbone
     if processes is None:
         processes = min(4, os.cpu_count() or 1) if backbone.device.type == "cpu" else 1
-    prints = fingerprints(settings, backbone, context.clip)
+    prints = fingerprints(settings, context)
     study_record.write_record(
         out,
         {

@@ -194,7 +194,7 @@ class TestRun:
         ]
 
     def test_items_are_run_once_and_kept(self, context, tmp_path):
-        prints = fingerprints(self.SETTINGS, context.backbone, context.clip)
+        prints = fingerprints(self.SETTINGS, context)
         found = runner.run(self.SETTINGS, self.only(0), tmp_path, prints, context=context)
         assert [line["clip"] for line in found.values()] == [40_000, 40_001]
         assert ["picture" in line for line in found.values()] == [True, False]
@@ -220,7 +220,7 @@ class TestRun:
         assert len((tmp_path / "items.jsonl").read_text().splitlines()) == 4
 
     def test_processes_share_the_work_and_find_the_same(self, context, tmp_path):
-        prints = fingerprints(self.SETTINGS, context.backbone, context.clip)
+        prints = fingerprints(self.SETTINGS, context)
         alone = runner.run(self.SETTINGS, self.only(0), tmp_path / "a", prints, context=context)
         shared = runner.run(self.SETTINGS, self.only(0), tmp_path / "b", prints, processes=2)
         assert {key: line["figures"] for key, line in shared.items()} == {

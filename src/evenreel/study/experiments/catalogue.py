@@ -16,6 +16,7 @@ from evenreel.study.experiments.conditions import (
     edit,
     middle_host,
 )
+from evenreel.study.experiments.filmed import filmed
 from evenreel.study.items import CONTROLS, Condition, Experiment
 from evenreel.study.settings import StudySettings
 
@@ -23,6 +24,8 @@ from evenreel.study.settings import StudySettings
 def experiments(settings: StudySettings) -> tuple[Experiment, ...]:
     """Return all experiments of a study, or those that it names, in the order of the report."""
     every = tuple(_all(settings))
+    if settings.footage is not None:
+        every = tuple(filmed(one, settings) for one in every)
     if not settings.experiments:
         return every
     return tuple(experiment for experiment in every if experiment.name in settings.experiments)

@@ -21,10 +21,13 @@ from evenreel.files import unwritable, write_atomically
 from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.study.items import CONTROLS, Item
 from evenreel.study.run import maps
+from evenreel.study.run.footage import Filmed
+from evenreel.study.run.subjects import FilmedSubject, RenderedSubject, Subject, Towers
+from evenreel.training.data.looking import opened
+from evenreel.training.data.settings import LookingSettings
 from evenreel.types import Frames, Latents
 from evenreel.workflows.world.drawing import drawn_frames, maps_of
-from evenreel.workflows.world.edits import WorldEdit, edit_frames, measured, softened
-from evenreel.world import caption
+from evenreel.workflows.world.edits import WorldEdit, edit_frames, softened
 
 THUMBNAIL = 128
 """Side of the pictures that the report shows, in pixels."""
@@ -37,9 +40,24 @@ class Context:
     """What items are run with."""
 
     backbone: Backbone
-    clip: ClipModel
+    clip: ClipModel | None
     files: Mapping[str, Path] = field(default_factory=dict)
     """Where the files lie that options name."""
+    filmed: tuple[Filmed, ...] = ()
+    """Clips from cameras, by number; of a study on the rendered world there are none."""
+    towers: Towers = field(default_factory=Towers)
+    """What clips from cameras are measured with."""
+    controls: Mapping[str, str] = field(default_factory=dict)
+    """ControlNets by the kind of map that they are shown, where they are not the packaged ones."""
+    looking: LookingSettings = field(default_factory=LookingSettings)
+    """Models that make depth and poses of clips from cameras."""
+
+    def subject(self, item: Item, frames: int | None = None) -> Subject:
+        """Return the clip that an item is about, of as many frames as the item has, or as told."""
+        count = item.frames if frames is None else frames
+        if self.filmed:
+            return FilmedSubject(self.filmed[item.clip], count, self.backbone.native_size, self.towers)
+        return RenderedSubject(WorldEdit.held_out(item.clip, count), self.clip)
 
 
 @dataclass(frozen=True)
@@ -60,8 +78,8 @@ class Outcome:
 
 def edit(context: Context, item: Item) -> Outcome:
     """Edit the clip; options are settings of an edit."""
-    world = WorldEdit.held_out(item.clip, item.frames)
-    settings = _settings(context, item, world)
+    subject = context.subject(item)
+    settings = _settings(context, item, subject)
     timesteps: list[float] = []
     similarity: list[float] = []
 
@@ -69,44 +87,55 @@ def edit(context: Context, item: Item) -> Outcome:
         timesteps.append(float(timestep))
         similarity.append(_likeness(latents))
 
-    edited = edit_frames(context.backbone, world.source.frames, settings, see)
+    edited = edit_frames(context.backbone, subject.frames, settings, see)
     series = {"timestep": timesteps, "similarity": similarity}
     mean = sum(similarity) / len(similarity)
-    figures = {**measured(world, edited, context.clip), "similarity": mean}
+    figures = {**subject.measured(edited), "similarity": mean}
     return Outcome(figures, edited, settings.prompt, series=series)
 
 
 def drawn(context: Context, item: Item) -> Outcome:
-    """Make a clip from text, of a scene with a person whose exact maps a ControlNet is shown; options are settings of
-    it, and `control`, the kind of the map, if any. Measured against that scene."""
+    """Make a clip from text, with a ControlNet that is shown the maps of a clip; options are settings of it, and
+    `control`, the kind of the maps, if any.
+
+    Measured against the clip whose maps they are: a scene of the world with a person in it, or one from a camera.
+    """
     options = dict(item.condition.options)
     kind = options.pop("control", None)
-    world = WorldEdit.of_a_person(item.clip, item.frames)
+    subject = context.subject(item)
     told = {"exact": True, "motion": "off", "steps": item.steps, "seed": item.seed, **options}
     if told.get("adapter"):
         told["adapter"] = str(context.files[told["adapter"]])
-    settings = GenerateSettings.from_json({"prompt": caption(world.scene), "frames": item.frames, **told})
-    shown = None if kind is None else maps_of(world.scene, world.source, kind)
-    frames = drawn_frames(context.backbone, settings, kind and f"mini-{kind}", shown)
-    return Outcome(measured(world, frames, context.clip), frames, settings.prompt)
+    shown: Frames | None = None
+    if isinstance(subject, RenderedSubject):
+        world = WorldEdit.of_a_person(item.clip, item.frames)
+        subject = RenderedSubject(world, context.clip)
+        shown = None if kind is None else maps_of(world.scene, world.source, kind)
+    elif kind is not None:
+        shown = opened(context.looking).control_maps(subject.frames, kind)
+    settings = GenerateSettings.from_json(
+        {"prompt": subject.settings().prompt, "frames": item.frames, **told}
+    )
+    net = kind and context.controls.get(kind, f"mini-{kind}")
+    frames = drawn_frames(context.backbone, settings, net, kind, shown)
+    return Outcome(subject.measured(frames), frames, settings.prompt)
 
 
 def softened_edit(context: Context, item: Item) -> Outcome:
     """Edit the clip and blur it by a pixel: what lower errors cost nothing. Options are settings of an edit."""
-    world = WorldEdit.held_out(item.clip, item.frames)
-    edited = edit_frames(context.backbone, world.source.frames, _settings(context, item, world))
-    frames = softened(edited)
-    return Outcome(measured(world, frames, context.clip), frames)
+    subject = context.subject(item)
+    frames = softened(edit_frames(context.backbone, subject.frames, _settings(context, item, subject)))
+    return Outcome(subject.measured(frames), frames)
 
 
 def control(context: Context, item: Item) -> Outcome:
     """Make what no editor should make, but metrics must not be taken in by; option `what` names it."""
-    world = WorldEdit.held_out(item.clip, item.frames)
+    subject = context.subject(item)
     what = item.condition.options["what"]
     if what not in CONTROLS:
         raise SettingsError(f"there is no control {what!r}; there are {', '.join(CONTROLS)}.")
-    frames = _MADE[what](world, item)
-    return Outcome(measured(world, frames, context.clip), frames)
+    frames = _MADE[what](subject, item)
+    return Outcome(subject.measured(frames), frames)
 
 
 def attention(context: Context, item: Item) -> Outcome:
@@ -114,10 +143,10 @@ def attention(context: Context, item: Item) -> Outcome:
     `timesteps`."""
     options = dict(item.condition.options)
     timesteps = options.pop("timesteps")
-    world = WorldEdit.held_out(item.clip, item.frames)
+    subject = context.subject(item)
     # one network call for all frames, which keeps them in their order
-    settings = _settings(context, item, world, {**options, "batch": item.frames})
-    found = maps.attention_maps(context.backbone, world.source.frames, settings, timesteps)
+    settings = _settings(context, item, subject, {**options, "batch": item.frames})
+    found = maps.attention_maps(context.backbone, subject.frames, settings, timesteps)
     changes = {f"map_change_{timestep}": maps.change(found[timestep]) for timestep in timesteps}
     shown = {f"t = {timestep}": maps.pictures(found[timestep]) for timestep in timesteps}
     return Outcome(changes, maps=shown)
@@ -127,9 +156,9 @@ def features(context: Context, item: Item) -> Outcome:
     """Map what the decoder's attentions to the prompt give for two adjacent frames; options `adapter`, `timesteps`."""
     options = dict(item.condition.options)
     timesteps = options.pop("timesteps")
-    world = WorldEdit.held_out(item.clip, 2)
-    settings = _settings(context, item, world, options)
-    found = maps.feature_maps(context.backbone, world.source.frames, settings, timesteps)
+    subject = context.subject(item, 2)
+    settings = _settings(context, item, subject, options)
+    found = maps.feature_maps(context.backbone, subject.frames, settings, timesteps)
     changes = {
         f"map_change_{timestep}": sum(map(maps.change, found[timestep])) / len(found[timestep])
         for timestep in timesteps
@@ -172,7 +201,7 @@ def logged_losses(path: Path) -> Float[Tensor, "steps 2"]:
 
 
 def _settings(
-    context: Context, item: Item, world: WorldEdit, options: Mapping[str, Any] | None = None
+    context: Context, item: Item, subject: Subject, options: Mapping[str, Any] | None = None
 ) -> EditSettings:
     told = {
         "keep": "off",  # what a host does is measured everywhere
@@ -184,7 +213,7 @@ def _settings(
     }
     if told.get("adapter"):
         told["adapter"] = str(context.files[told["adapter"]])
-    return world.settings(**told)
+    return subject.settings(**told)
 
 
 def _likeness(latents: Latents) -> float:
@@ -193,23 +222,23 @@ def _likeness(latents: Latents) -> float:
     return float(functional.cosine_similarity(flat[1:], flat[:-1]).mean()) if len(flat) > 1 else 1.0
 
 
-def _shuffled(world: WorldEdit, item: Item) -> Frames:
+def _shuffled(subject: Subject, item: Item) -> Frames:
     generator = random.generator(item.clip * 1_000 + item.seed)
-    return world.truth.frames[torch.randperm(item.frames, generator=generator)]
+    return subject.answer[torch.randperm(item.frames, generator=generator)]
 
 
-def _blurred(world: WorldEdit, item: Item) -> Frames:
+def _blurred(subject: Subject, item: Item) -> Frames:
     del item
-    small = functional.interpolate(world.truth.frames, scale_factor=1 / 8, mode="area")
+    small = functional.interpolate(subject.answer, scale_factor=1 / 8, mode="area")
     return functional.interpolate(
-        small, world.truth.frames.shape[-2:], mode="bilinear", align_corners=False
+        small, subject.answer.shape[-2:], mode="bilinear", align_corners=False
     ).clamp(0, 1)
 
 
-_MADE: dict[str, Callable[[WorldEdit, Item], Frames]] = {
-    "source": lambda world, _: world.source.frames,
-    "truth": lambda world, _: world.truth.frames,
-    "frozen": lambda world, _: world.truth.frames[:1].expand_as(world.truth.frames),
+_MADE: dict[str, Callable[[Subject, Item], Frames]] = {
+    "source": lambda subject, _: subject.frames,
+    "truth": lambda subject, _: subject.answer,
+    "frozen": lambda subject, _: subject.answer[:1].expand_as(subject.answer),
     "shuffled": _shuffled,
     "blurred": _blurred,
 }

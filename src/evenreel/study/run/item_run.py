@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from evenreel.backbones import load_backbone
 from evenreel.backbones.clip import load_clip
+from evenreel.backbones.vision import load_dino
 from evenreel.errors import SettingsError
+from evenreel.metrics.lpips import Lpips
 from evenreel.study.items import Item
 from evenreel.study.run import actions
+from evenreel.study.run.footage import listed
+from evenreel.study.run.subjects import Towers
 from evenreel.study.settings import StudySettings
+from evenreel.training.data.settings import LookingSettings
 
 
 @dataclass(frozen=True)
@@ -36,18 +43,47 @@ class Recipe:
     """Where the files lie that options name."""
     frames: Path
     """Folder for pictures."""
+    settings: StudySettings
 
     @classmethod
     def of(cls, settings: StudySettings, out: Path) -> "Recipe":
         """Return the recipe of a study that is kept in `out`. Raises: SettingsError for files that are not there."""
         logs = (settings.training_log,) if settings.training_log else ()
         files = {file: settings.path(file) for file in (*settings.adapters, *logs)}
-        return cls(settings.model, files, out / "frames")
+        return cls(settings.model, files, out / "frames", settings)
 
     def context(self) -> actions.Context:
         """Load the study's models, and return what its items need of them."""
-        backbone = load_backbone(self.model)
-        return actions.Context(backbone, load_clip("mini", device=backbone.device), self.files)
+        backbone, told = load_backbone(self.model), self.settings
+        if told.footage is None:
+            return actions.Context(backbone, load_clip("mini", device=backbone.device), self.files)
+        return actions.Context(
+            backbone,
+            None,
+            self.files,
+            filmed=listed(told),
+            towers=_towers(told, backbone.device),
+            controls=told.controls,
+            looking=looking(told),
+        )
+
+
+def _towers(settings: StudySettings, device: torch.device) -> Towers:
+    clip, lpips, dino = (
+        None if told is None else settings.place(told)
+        for told in (settings.clip_model, settings.lpips, settings.dino)
+    )
+    return Towers(
+        clip=None if clip is None else load_clip(str(clip), device=device),
+        lpips=None if lpips is None else Lpips.load(lpips, device=device),
+        dino=None if dino is None else load_dino(str(dino), device=device),
+    )
+
+
+def looking(settings: StudySettings) -> LookingSettings:
+    """Return the models that look at clips of the user's."""
+    named = {name: getattr(settings, name) for name in ("depth_model", "pose_model", "person_detector")}
+    return LookingSettings(**{name: settings.place(told) for name, told in named.items() if told is not None})
 
 
 def run_item(planned: Planned, context: actions.Context, frames: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from evenreel.errors import SettingsError
 from evenreel.ops.skeleton import skeleton
 from evenreel.training.data.settings import LookingSettings
 from evenreel.training.data.sources import cleaned
@@ -67,6 +68,26 @@ class Models:
         return skeleton(people[None], (pixels.shape[1], pixels.shape[2]))[0].movedim(0, -1).numpy(), len(
             people
         ) > 0
+
+    def control_maps(self, frames: Frames, kind: str) -> Frames:
+        """Return what a ControlNet of a kind is shown of a clip, (frames 3 height width): for `canny` the frames, whose
+        edges are found later; depth on one scale for the whole clip, near is white.
+
+        Raises: SettingsError where it takes a model that is not named.
+        """
+        if kind == "canny":
+            return frames
+        pixels = (frames.movedim(1, -1) * 255).round().to(torch.uint8)
+        if kind == "depth" and self._depth is not None:
+            near = self._depth.nearness(frames)[:, None]
+            return ((near - near.min()) / (near.max() - near.min()).clamp(min=1e-12)).expand(-1, 3, -1, -1)
+        if kind == "pose" and self._poses is not None:
+            drawn = [self.pose(pixels[number : number + 1]) for number in range(len(pixels))]
+            return (
+                torch.stack([torch.from_numpy(one[0]) for one in drawn if one is not None]).movedim(-1, 1)
+                / 255
+            )
+        raise SettingsError(f"maps of kind {kind} take a model of yours; name it, or leave them out.")
 
     def captions(self, frames: Sequence[Pixels]) -> tuple[str, ...]:
         """Return what frames show, each sentence once. Needs a model that captions."""

@@ -1,15 +1,14 @@
-"""Clips of the world made from text, with ControlNets of the packaged model that are shown a scene's exact maps."""
+"""Clips made from text with ControlNets, which are shown maps that are at hand: of scenes of the world exact ones."""
 
 from dataclasses import replace
 
 from evenreel.backbones import Backbone
 from evenreel.backbones.control import load_control
-from evenreel.errors import SettingsError, argument
+from evenreel.errors import SettingsError
 from evenreel.ops.nearness import nearness
 from evenreel.ops.skeleton import skeleton
 from evenreel.progress import silent
-from evenreel.settings import ControlUse, GenerateSettings
-from evenreel.settings.runs import PACKAGED_CONTROLS
+from evenreel.settings import ControlUse, GenerateSettings, read
 from evenreel.types import Frames
 from evenreel.workflows.editing.additions.control import Condition, Conditions
 from evenreel.workflows.editing.generate import Generation
@@ -33,10 +32,14 @@ def maps_of(scene: Scene, clip: Rendering, kind: str) -> Frames:
 
 
 def drawn_frames(
-    backbone: Backbone, settings: GenerateSettings, control: str | None = None, shown: Frames | None = None
+    backbone: Backbone,
+    settings: GenerateSettings,
+    control: str | None = None,
+    kind: str | None = None,
+    shown: Frames | None = None,
 ) -> Frames:
-    """Make a clip from text with a model that is there already; `control` is a packaged ControlNet that is `shown` a
-    picture for each frame, at the model's own size."""
+    """Make a clip from text with a model that is there already; `control` is a ControlNet of a `kind` that is `shown` a
+    picture for each frame, at the model's own size; of `canny` the pictures whose edges it sees."""
     stages = opened(
         Generation,
         settings,
@@ -47,13 +50,9 @@ def drawn_frames(
         frames=settings.frames,
         download=False,
     )
-    if control is not None:
-        if control not in PACKAGED_CONTROLS or shown is None:
-            raise SettingsError(
-                f"{argument('control')} must be a packaged one with maps, got {control!r:.40}."
-            )
+    if control is not None and kind is not None and shown is not None:
         # what it is shown is here, and not in a clip
-        use = ControlUse(model=control, clip="of the world")
+        use = read(ControlUse, {"model": control, "kind": kind, "clip": "-"}, ControlUse.noun)
         condition = Condition(load_control(control, backbone), use, settings.batch, None, None)
         condition.see(shown)
         stages = replace(stages, conditions=Conditions((condition,)))
