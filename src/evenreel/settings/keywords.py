@@ -56,6 +56,7 @@ class EditKeywords(TypedDict, total=False):
     keep: Literal["auto", "off"]
     mask: str | None
     mask_frame: int | None
+    remove: bool
     strength: float
     frames: tuple[int, int | None]
     cuts: str

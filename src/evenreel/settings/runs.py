@@ -346,6 +346,9 @@ class EditSettings(RunSettings):
     mask_frame: Annotated[int | None, Range(0, 10_000_000), Option(REGION, default="none")] = None
     """Number, from 0, of the frame of the clip on which the mask was painted. What is painted there is followed to the
     frames before and after, as far as its scene goes; without it a picture is the mask of all frames."""
+    remove: Annotated[bool, Option(REGION)] = False
+    """Take what the mask shows out of the clip, and fill its place with what other frames show there. Without a mask
+    that is where the source prompt, which names the thing, and the prompt, which does not, differ."""
     strength: Annotated[float, Range(0.0, 1.0), Before(1.0), Option(PROMPTS)] = 1.0
     """How far the edit may go from the source, as the share of the denoising steps that it takes, the least noisy ones:
     at 0 the source stays, as the model's autoencoder shows it."""
@@ -375,8 +378,13 @@ class EditSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mask_frame is None:
+        if self.mask_frame is None and not (self.remove and self.mask is not None):
             self.need_prompt()
+        if self.remove and self.mask is None and not self.source_prompt.strip():
+            raise SettingsError(
+                f"{argument('remove')} needs to know what is to go; give {argument('mask')}, or "
+                f"{argument('source_prompt')} with it and {argument('prompt')} without it."
+            )
         if self.adapter is not None and self.adapter.as_published and self.inversion == "flow-edit":
             object.__setattr__(self, "inversion", "bilateral")
         if self.inversion_steps is not None:
@@ -408,7 +416,7 @@ class EditSettings(RunSettings):
             )
 
     def need_prompt(self) -> None:
-        """Raise SettingsError where there is no prompt, which is needed unless a mask is only to be carried."""
+        """Raise SettingsError where there is no prompt, which a mask that is carried or removed does without."""
         NotEmpty(PROMPT_ADVICE).check("prompt", self.prompt)
 
 

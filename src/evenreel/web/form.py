@@ -34,6 +34,7 @@ NAMES = (
     "batch",
     "mask",
     "mask_frame",
+    "remove",
 )
 """Settings that the form shows, in the order of its fields."""
 KINDS = get_args(split(hints(ControlUse)["kind"])[0])

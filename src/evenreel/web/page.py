@@ -67,7 +67,12 @@ def page(queue: Queue) -> gr.Blocks:
                         image_mode="RGBA",
                         format="png",
                     )
-                fields = _fields(mask_frame)
+                    remove = gr.Checkbox(
+                        label="Remove what is painted, with what other frames show there; needs no prompt",
+                        value=False,
+                        elem_id="remove",
+                    )
+                fields = _fields(mask_frame, remove)
                 with gr.Row():
                     edit = gr.Button("Edit", variant="primary", elem_id="edit")
                     try_sample = gr.Button("Try the sample", elem_id="sample")
@@ -158,9 +163,9 @@ def page(queue: Queue) -> gr.Blocks:
     return blocks
 
 
-def _fields(mask_frame: gr.Number) -> dict[str, Any]:
+def _fields(mask_frame: gr.Number, remove: gr.Checkbox) -> dict[str, Any]:
     start = form.start()
-    made: dict[str, Any] = {"mask_frame": mask_frame}
+    made: dict[str, Any] = {"mask_frame": mask_frame, "remove": remove}
 
     def text(name: str, label: str, **more: Any) -> None:
         made[name] = gr.Textbox(label=label, value=start[name], elem_id=name, **more)

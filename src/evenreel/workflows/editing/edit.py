@@ -35,6 +35,7 @@ from evenreel.workflows.editing.records.record import FileResult, RecordedClip
 from evenreel.workflows.editing.regions.carried_mask import check_painted
 from evenreel.workflows.editing.regions.mask_strip import save_strip, strip_path
 from evenreel.workflows.editing.regions.region import MaskClip, Region
+from evenreel.workflows.editing.regions.removed import check_can_remove, check_found, margin_of, removed
 from evenreel.workflows.editing.setup.callers import check_clip, own_numbers
 from evenreel.workflows.editing.setup.run_setup import (
     check_apart,
@@ -147,9 +148,16 @@ def _edited(
             whole = settings.frames == (0, None)
             region = region_of(pipeline, latents, start, mask, windows=source_frames, whole=whole)
             clean = latents
-            latents = pipeline.edit(latents, pipeline.control(working, start, len(latents)), region)
+            if settings.remove:
+                check_found(region)
+            else:
+                latents = pipeline.edit(latents, pipeline.control(working, start, len(latents)), region)
 
             def write(writer: VideoWriter) -> Path:
+                if settings.remove and region is not None:
+                    source = (pixels for pixels, _ in stream)
+                    windows = _removed(pipeline, region, source, size, stream.window)
+                    return _written(writer, windows, times, stream.end_time)
                 windows = pipeline.decode(latents, size)
                 if region is not None:
                     source = (pixels for pixels, _ in stream)
@@ -218,9 +226,14 @@ def edit_clip(
             whole=clip.start == 0 and clip.is_tail,
         )
         clean = latents
-        latents = pipeline.edit(latents, pipeline.control(working, clip.start, len(latents)), region)
+        if settings.remove:
+            check_found(region)
+        else:
+            latents = pipeline.edit(latents, pipeline.control(working, clip.start, len(latents)), region)
         edited = pipeline.decode(latents, (width, height))
-        if region is not None:
+        if settings.remove and region is not None:
+            edited = _removed(pipeline, region, clip.frames.split(length), (width, height), length)
+        elif region is not None:
             both = pipeline.decode_beside(latents, clean, (width, height))
             edited = region.put_back(both, iter(clip.frames.split(length)), (width, height), length)
         frames = torch.cat(list(edited))
@@ -290,7 +303,9 @@ def open_source(source: str | os.PathLike[str], settings: EditSettings) -> Frame
 
 def opened_mask(settings: EditSettings, width: int, height: int) -> MaskClip | None:
     """Open the mask that settings name, for a clip of `width` x `height`. Raises: ClipError, SettingsError,
-    PluginError where it is to be carried and OpenCV is absent."""
+    PluginError where it is to be carried or removed and OpenCV is absent."""
+    if settings.remove:
+        check_can_remove()
     if settings.mask is None:
         return None
     mask = MaskClip.opened(settings.mask, width, height)
@@ -316,7 +331,8 @@ def edit_pipeline(
     download: bool,
 ) -> Pipeline:
     """Open all that an edit needs, and check it. Raises any EvenreelError."""
-    settings.need_prompt()
+    if not (settings.remove and settings.mask is not None):
+        settings.need_prompt()
     inversion = create_inversion(settings)  # wrong options fail before weights load
     if frames is not None:
         settings.schedule.check(frames)
@@ -332,6 +348,15 @@ def edit_pipeline(
         download=download,
     )
     return dataclasses.replace(pipeline, made=inversion)
+
+
+def _removed(
+    pipeline: Pipeline, region: Region, source: Iterable[torch.Tensor], size: tuple[int, int], window: int
+) -> Iterable[Pixels]:
+    """Windows of the source without what the region holds."""
+    pairs = zip(source, region.parts(size, window), strict=True)
+    scenes = pipeline.scenes(len(region.cells))
+    return pipeline.stopwatch.each("remove", removed(pairs, scenes, window, pipeline.progress))
 
 
 def _written(
@@ -364,11 +389,17 @@ def _record(
         "command": "edit",
         "source": source,
         "inversion": {"name": settings.inversion, "settings": record.plain(pipeline.inversion)},
-        "kept": None if region is None else region.described((source["width"], source["height"])),
+        "kept": None if region is None else _kept(region, settings, (source["width"], source["height"])),
         "mask": None if region is None or region.mask is None else region.mask.described,
         "frames": {"first": settings.frames[0], "written": written},
         "cuts": [settings.frames[0] + cut for cut in pipeline.cuts],
     }
+
+
+def _kept(region: Region, settings: EditSettings, size: tuple[int, int]) -> dict[str, Any]:
+    """Describe what stays; around what is removed the edge is not soft, and has another width."""
+    described = region.described(size)
+    return {**described, "feather": margin_of(*size)} if settings.remove else described
 
 
 def expected_frames(info: VideoInfo, start: int, end: int | None) -> int | None:
