@@ -223,6 +223,7 @@ def test_shards_of_a_variant(folder):
         ("scheduler", {"steps_offset": -1}, "steps_offset must be greater than or equal to 0"),
         ("scheduler", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, "sampled by FlowMatchEuler"),
         ("scheduler", {"_class_name": "LCMScheduler"}, "sampled by LCMScheduler"),
+        ("unet", {"block_out_channels": [320, 320, 320]}, r"describes \d+ numbers, and its files hold \d+"),
     ],
 )
 def test_configurations_that_cannot_be(folder, part, entry, said):
