@@ -63,8 +63,9 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
     for number, line in enumerate(content.split(b"\n")[:-1], 1):
         try:
             item = json.loads(line)
-            _Line.model_validate(item)
-            items[item["key"]] = item
+            told = _Line.model_validate(item)
+            # numbers come back as floats, also where 1.0 was written as 1
+            items[told.key] = {**item, **told.model_dump(include={"figures", "series"}, exclude_unset=True)}
         except (ValueError, RecursionError) as error:
             raise SettingsError(
                 f"{path}: line {number} is not an item of a study; name another {argument('output')}."

@@ -85,6 +85,11 @@ class StudySettings:
         named = (self.adapter, *self.tokens.values(), *self.trainings.values())
         return tuple(dict.fromkeys(file for file in named if file))
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files that are named, on whose content items depend."""
+        return (*self.adapters, *((self.training_log,) if self.training_log else ()))
+
     def path(self, file: str) -> Path:
         """Return where a file lies that the settings name. Raises: SettingsError where there is none."""
         from evenreel.backbones import (

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from evenreel.errors import SettingsError
-from evenreel.files import unwritable, write_atomically
+from evenreel.files import shown, unwritable, write_atomically
 from evenreel.settings import read
 from evenreel.study.settings import StudySettings
 
@@ -46,7 +46,13 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def settings_of(record: Mapping[str, Any]) -> StudySettings:
     """Make the settings of a study from its record. Raises: SettingsError for a record of something else."""
-    return read(StudySettings, record["settings"], "a recorded study")
+    settings = read(StudySettings, record["settings"], "a recorded study")
+    for file in settings.files:
+        if f"file {file}" not in record["fingerprints"]:
+            raise SettingsError(
+                f"the record of a study names {shown(file)} without its hash, so it is damaged; run the study again."
+            )
+    return settings
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

@@ -42,8 +42,7 @@ def fingerprints(settings: StudySettings, context: Context) -> dict[str, str]:
         prints[f"host {name}"] = _hash(record.plain(create_host(name)))
     for name in registry.names(registry.INVERSIONS):
         prints[f"inversion {name}"] = _hash(record.plain(registry.find(registry.INVERSIONS, name)()))
-    logs = (settings.training_log,) if settings.training_log else ()
-    for file in (*settings.adapters, *logs):
+    for file in settings.files:
         prints[f"file {file}"] = sha256(settings.path(file))
     return prints
 
