@@ -149,9 +149,9 @@ def load_control(name: str, backbone: Backbone, *, download: bool = False) -> Co
 
 def _family_of(config: Mapping[str, Any]) -> str:
     """Of which family a ControlNet's model is, in words, where its configuration tells."""
-    family = (
-        "sdxl" if config.get("addition_embed_type") else WIDTHS.get(config.get("cross_attention_dim", 0), "")
-    )
+    width = config.get("cross_attention_dim")  # as the file has it: also a list, or what cannot be
+    known = WIDTHS.get(width, "") if isinstance(width, int) else ""
+    family = "sdxl" if config.get("addition_embed_type") else known
     return f", {FAMILIES[family]}" if family else ""
 
 
