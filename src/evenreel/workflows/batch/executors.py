@@ -20,6 +20,8 @@ from evenreel.workflows.batch.worker import Outcome, Worker
 TRIES = 3
 """Workers that may die of a row before it counts as failed."""
 POLL_SECONDS = 0.5
+GET_SECONDS = 60.0
+"""Seconds in which the outcome of a row that was made must arrive; else its worker counts as lost."""
 DIED = (
     "its worker was killed {} times, most likely for want of memory; run it alone, or with a smaller batch."
 )
@@ -122,7 +124,8 @@ def on_ray(rows: Sequence[Row], workers: int | None, watch: Watch) -> Iterator[O
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
     gpus = int(ray.cluster_resources().get("GPU", 0))
     actor = ray.remote(num_gpus=1 if gpus else 0, num_cpus=1)(_Actor)
-    count = workers or gpus or int(ray.cluster_resources().get("CPU", 1))
+    most = gpus or int(ray.cluster_resources().get("CPU", 1)) or 1
+    count = min(workers or most, most)  # an actor more would wait for a place that no other one leaves
     waiting, tries = list(rows), dict.fromkeys((row.number for row in rows), 0)
     threads, busy = torch.get_num_threads(), {}
     idle: list[Any] = []
@@ -137,8 +140,12 @@ def on_ray(rows: Sequence[Row], workers: int | None, watch: Watch) -> Iterator[O
             for reference in done:
                 one, row = busy.pop(reference)
                 try:
-                    yield replace(ray.get(reference), number=row.number)
-                    idle.append(one)
+                    outcome = replace(ray.get(reference, timeout=GET_SECONDS), number=row.number)
+                    if waiting:
+                        idle.append(one)
+                    else:  # it leaves its place to an actor that may wait for one
+                        ray.kill(one)
+                    yield outcome
                 except RayTaskError:
                     raise  # a fault of ours
                 except RayError:  # the actor, its process or its node is gone
