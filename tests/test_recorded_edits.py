@@ -160,6 +160,25 @@ def test_what_docs_inversions_says_of_noise_in_other_hosts():
     )
 
 
+def test_what_docs_inversions_says_of_edits_with_fixed_point():
+    lines = map(json.loads, (DOCS / "edits" / "fixed-point.jsonl").read_text("utf-8").splitlines())
+    by_way = {(line["inversion"], line["host"], line["clip"]): line for line in lines}
+    pairs = [
+        (line, by_way["ddim", host, clip])
+        for (way, host, clip), line in by_way.items()
+        if way == "fixed-point"
+    ]
+    assert len({line["clip"] for line, _ in pairs}) == 12
+    gains = [line["truth_psnr"] - other["truth_psnr"] for line, other in pairs]
+    less_steady = sum(line["object_warp_error"] > other["object_warp_error"] for line, other in pairs)
+    page = " ".join((DOCS / "inversions.md").read_text(encoding="utf-8").split())
+    assert (
+        f"nearer to the right answer in {sum(gain > 0 for gain in gains)} of {len(gains)} pairs, "
+        f"{fmean(gains):+.2f} dB on average ({median(gains):+.2f} in the median, {min(gains):+.2f} to "
+        f"{max(gains):+.2f}), and the object's warp error is larger in {less_steady}" in page
+    )
+
+
 def test_what_docs_inversions_says_of_hosts():
     lines = [
         json.loads(line)
