@@ -133,7 +133,7 @@ def test_a_mask_is_painted_on_the_first_frame(page, browser, tmp_path):
     time.sleep(3)
     one(browser, "#prompt textarea").send_keys("a star")
     one(browser, "#edit").click()
-    (mask,) = until(lambda: list((tmp_path / "cache" / "page").rglob("masks/*.png")), 60)
+    (mask,) = until(lambda: list((tmp_path / "cache" / "page").rglob("masks/[!.]*.png")), 60)
     drawn = np.asarray(Image.open(mask))
     assert drawn.shape == (128, 128)
     assert 0.05 < (drawn == 255).mean() < 0.6
