@@ -177,6 +177,19 @@ def test_what_docs_inversions_says_of_edits_with_fixed_point():
         f"{fmean(gains):+.2f} dB on average ({median(gains):+.2f} in the median, {min(gains):+.2f} to "
         f"{max(gains):+.2f}), and the object's warp error is larger in {less_steady}" in page
     )
+    ways: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for (way, host, _), line in by_way.items():
+        ways.setdefault((host, way), []).append(line)
+    assert {len(some) for some in ways.values()} == {12}
+    for (host, way), some in ways.items():
+        name = "`frame` with motion modules (the default)" if host == "frame, motion modules" else f"`{host}`"
+        psnr = [line["truth_psnr"] for line in some]
+        figures = (
+            f"{fmean(psnr):.1f}, {median(psnr):.1f} | {fmean(line['object_truth_psnr'] for line in some):.1f} | "
+            f"{1e3 * median(line['object_warp_error'] for line in some):.1f} | "
+            f"{100 * fmean(line['asked'] for line in some):.0f} |"
+        )
+        assert f"| {name} | `{way}` | {figures}" in page
 
 
 def test_what_docs_inversions_says_of_hosts():
