@@ -118,7 +118,7 @@ def test_data(run, tmp_path):
 
 def test_a_study(run, tmp_path, monkeypatch):
     # figures take seconds an item, and are of no concern here
-    monkeypatch.setattr("evenreel.study.run.actions.measured", lambda *_: {"asked": 1.0, "kept": 1.0})
+    monkeypatch.setattr("evenreel.study.run.subjects.measured", lambda *_: {"asked": 1.0, "kept": 1.0})
     settings = tmp_path / "study.toml"
     settings.write_text(
         'experiments = ["controls"]\nclips = 1\nframes = 2\nsteps = 1\nseeds = [0]\n', encoding="utf-8"

@@ -99,6 +99,7 @@ ELSEWHERE = {
     "keep": "workflows/editing/test_regions.py",
     "mask": "workflows/editing/test_regions.py",
     "mask_frame": "workflows/editing/test_carried_mask.py",
+    "remove": "workflows/editing/test_remove.py",
     "motion": "workflows/editing/test_motion_use.py",
     "motion_window": "workflows/editing/test_motion_use.py",
     "prompt_glide": "workflows/editing/test_schedule.py",

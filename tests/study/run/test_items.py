@@ -15,7 +15,7 @@ from evenreel.errors import SettingsError
 from evenreel.study import item_log
 from evenreel.study.experiments.conditions import SEEDLESS
 from evenreel.study.items import Condition, Experiment, Item
-from evenreel.study.run import actions, item_run, runner
+from evenreel.study.run import actions, item_run, runner, subjects
 from evenreel.study.run.fingerprints import fingerprints
 from evenreel.study.settings import StudySettings
 from evenreel.workflows.world.edits import METRICS
@@ -67,7 +67,7 @@ def test_looking_on_changes_nothing(context):
 @pytest.fixture
 def unmeasured(monkeypatch):
     """Figures take longer than the edit, and are not looked at."""
-    monkeypatch.setattr(actions, "measured", lambda *_: {})
+    monkeypatch.setattr(subjects, "measured", lambda *_: {})
 
 
 @pytest.mark.usefixtures("unmeasured")
