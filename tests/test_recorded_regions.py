@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 from evenreel.workflows.editing.computing import keeping
 
@@ -47,15 +47,64 @@ def test_figures_of_regions():
     assert f"{100 * fmean(line['kept'] for line in found):.0f}% of the picture" in PAGE
 
 
+def test_figures_of_regions_on_clips_that_set_no_limit():
+    unseen = lines("regions-unseen.jsonl")
+    local = [line for line in unseen if not OF_ALL & set(line["change"])]
+    whole = [line for line in unseen if OF_ALL & set(line["change"])]
+    assert not {line["clip"] for line in unseen} & {line["clip"] for line in REGIONS}
+    assert f"On {len(unseen)} clips that no limit was set by" in PAGE
+    assert all(line["kept"] == 0 for line in whole)
+    assert all(line["kept"] > 0 for line in local)
+    assert f"of {len(local)} a part changes, of {len(whole)} everything" in PAGE
+    recall = [line["recall"] for line in local]
+    assert (
+        f"at least {100 * min(recall):.1f}% of the pixels that change ({100 * fmean(recall):.1f}% on average, less "
+        f"than 98% on {sum(one < 0.98 for one in recall)} clips)" in PAGE
+    )
+    assert f"{100 * fmean(line['precision'] for line in local):.0f}% of a region's pixels change" in PAGE
+
+
 def test_the_table_of_edits_is_that_of_the_lines():
-    page = (DOCS / "regions.md").read_text(encoding="utf-8")
     rows = {(line["clip"], line["row"]): line for line in EDITS}
     clips = sorted({clip for clip, _ in rows})
+    kinds: dict[str, list[int]] = {"all": clips}
     for clip in clips:
-        off, auto = rows[clip, "off"], rows[clip, "auto"]
+        kinds.setdefault(" and ".join(sorted(rows[clip, "off"]["change"])), []).append(clip)
+    for kind, some in kinds.items():
+        gains = [rows[clip, "auto"]["truth_psnr"] - rows[clip, "off"]["truth_psnr"] for clip in some]
+
+        def both(name: str, scale: float, digits: int, some: list[int] = some) -> str:
+            means = (scale * fmean(rows[clip, way][name] for clip in some) for way in ("off", "auto"))
+            return ", ".join(f"{mean:.{digits}f}" for mean in means)
+
         figures = ("truth_psnr", "object_truth_psnr", "ring_truth_psnr", "rest_truth_psnr")
-        cells = " | ".join(f"{off[name]:.1f}, {auto[name]:.1f}" for name in figures)
-        change = ", ".join(off["change"].values())
-        assert f"| {clip} | {change} | {cells} |" in page
+        cells = [*(both(name, 1, 1) for name in figures), both("found", 100, 0), both("right", 100, 0)]
+        gain = f"{fmean(gains):+.2f} ({min(gains):+.2f})"
+        assert " | ".join([f"| {kind}", str(len(some)), gain, *cells]) in PAGE
     gains = [rows[clip, "auto"]["truth_psnr"] - rows[clip, "off"]["truth_psnr"] for clip in clips]
-    assert f"{fmean(gains):+.1f} dB on average, {min(gains):+.1f} at least" in PAGE
+    assert (
+        f"{fmean(gains):+.2f} dB on average ({median(gains):+.2f} in the median), and {min(gains):+.2f}"
+        in PAGE
+    )
+    assert f"Edits of {len(clips)} of those clips" in PAGE
+    right = [100 * fmean(rows[clip, way]["right"] for clip in clips) for way in ("auto", "off")]
+    assert f"{right[0]:.0f}% of the pixels that an edit changes" in PAGE
+    assert f"for {right[1]:.0f}% without" in PAGE
+
+
+def test_the_longer_clips_are_those_of_the_lines():
+    camera, long = lines("kept-long.jsonl")
+    assert (camera["frames"], long["frames"]) == (24, 200)
+    levels, worst = (
+        [f"{clip[name]:.2f}" for clip in (camera, long)]
+        for name in ("background_levels", "worst_frame_levels")
+    )
+    assert f"by {levels[0]} and {levels[1]} levels on average" in PAGE
+    assert f"by {worst[0]} and {worst[1]} in the worst frame" in PAGE
+    step = max(clip["largest_step_levels"] for clip in (camera, long))
+    assert step <= 0.11
+    assert "from one frame to the next that changes by 0.11 at most" in PAGE
+    assert f"{100 * long['least_share']:.0f} to {100 * long['most_share']:.0f}% of a frame is kept" in PAGE
+    assert f"changes by up to {100 * long['largest_step_share']:.0f}% of the frame" in PAGE
+    shares = f"{100 * camera['least_share']:.0f} to {100 * camera['most_share']:.0f}%"
+    assert f"in the other {shares}, by {100 * camera['largest_step_share']:.0f}%" in PAGE
