@@ -21,6 +21,7 @@ from evenreel.hosts.base import create_host
 from evenreel.settings import AdapterUse
 from evenreel.workflows.editing.additions.adapter import AdapterInUse
 from hosts.jobs import edit, job_for
+from libraries import need_loras_of_text_encoders
 from one_file import control_tensors, unet_name
 from tiny import save_tiny_control
 from tiny_xl import POOLED, save_tiny_xl_control
@@ -54,6 +55,7 @@ def predicted(model):
 @torch.no_grad()
 def by_diffusers(folder, path, weight):
     """Hidden states, pooled text and noise of diffusers' pipeline with a LoRA."""
+    need_loras_of_text_encoders()
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder, add_watermarker=False)
     pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name="one")
     pipeline.set_adapters(["one"], [weight])

@@ -19,6 +19,7 @@ from evenreel.backbones import load_backbone
 from evenreel.backbones.control import Controls, load_control
 from evenreel.hosts.base import create_host
 from hosts.jobs import edit, job_for
+from libraries import need_loras_of_text_encoders
 from tiny_xl import save_tiny_xl_control
 
 PROMPT, NEGATIVE, WEIGHTS, SCALES, STEPS = "a red ball", "blurry", (0.7, 0.3), (0.8, 0.5), 4
@@ -53,6 +54,7 @@ def maps():
 @pytest.fixture(scope="module")
 def theirs(saved, files, maps):
     """Latents at the end, from a noise."""
+    need_loras_of_text_encoders()
     nets = MultiControlNetModel(
         [ControlNetModel.from_pretrained(files / name) for name in ("edges", "depth")]
     )

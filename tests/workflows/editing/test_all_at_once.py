@@ -5,11 +5,9 @@ Hosts are told to do nothing of their own, or get a single frame, of which the w
 
 from dataclasses import replace
 
-import diffusers
 import pytest
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiffusionControlNetPipeline
-from packaging.version import Version
 from safetensors.torch import save_file
 
 from adapters.lora_writing import ATTENTIONS, TEXT, factors_of, kohya, layers_of, peft_style
@@ -23,6 +21,7 @@ from evenreel.settings import EditSettings
 from evenreel.workflows.editing.computing.pipeline import Pipeline
 from evenreel.workflows.editing.setup.run_setup import opened
 from hosts.jobs import edit, random_latents
+from libraries import need_loras_of_text_encoders
 from one_file import (
     WIDTH,
     autoencoder_tensors,
@@ -116,8 +115,7 @@ def ours(files):
 @pytest.fixture(scope="module")
 def theirs(files):
     """Diffusers' pipeline with the same files."""
-    if Version(diffusers.__version__) < Version("0.41"):
-        pytest.skip(f"diffusers {diffusers.__version__} itself cannot read LoRAs of text encoders")
+    need_loras_of_text_encoders()
     nets = [
         ControlNetModel.from_single_file(
             str(files / "edges.safetensors"), config=str(files / "edges"), local_files_only=True
