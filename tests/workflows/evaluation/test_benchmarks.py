@@ -168,7 +168,8 @@ class TestDavis:
             images(data / "JPEGImages/480p" / name, name="{:05d}.jpg")
         masks(data / "Annotations/480p/bear")
         masks(data / "Annotations/480p/bus", count=1)
-        palette = Image.fromarray(np.repeat([[0] * 10 + [1] * 10], 16, axis=0).astype(np.uint8), "P")
+        palette = Image.new("P", (20, 16))
+        palette.putdata(([0] * 10 + [1] * 10) * 16)
         palette.putpalette([0, 0, 0, 128, 0, 0])
         for index in range(3):
             (data / "Annotations/480p/cow").mkdir(parents=True, exist_ok=True)
