@@ -9,7 +9,6 @@ from PIL import Image
 
 import evenreel
 from evenreel import EditSettings, edit_file
-from evenreel.backbones import load_backbone
 from evenreel.cli import main
 from evenreel.errors import ClipError, PluginError, SettingsError
 from evenreel.ops.regions import grown
@@ -48,20 +47,6 @@ def saved(path, *scenes, frames=10):
 def painted(path, mask):
     Image.fromarray(mask.numpy()).save(path)
     return str(path)
-
-
-@pytest.fixture(scope="module")
-def backbone(tiny_folder):
-    return load_backbone(str(tiny_folder), device="cpu")
-
-
-@pytest.fixture
-def settings(tiny_folder):
-    def make(**changes) -> EditSettings:
-        quick = {"prompt": "a star", "source_prompt": "a ball", "steps": 2, "model": str(tiny_folder)}
-        return EditSettings(**{**quick, "device": "cpu", "batch": 3, "host": "frame", **changes})
-
-    return make
 
 
 def white(folder):

@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 
 import evenreel
-from evenreel import EditSettings, edit_file
-from evenreel.backbones import load_backbone
+from evenreel import edit_file
 from evenreel.cli import main
 from evenreel.errors import EvenreelError, SettingsError
 from evenreel.ops.regions import grown
@@ -27,20 +26,6 @@ from video.making import moving, write_clip
 SIZE = (96, 64)
 """Width and height of the clip with sound."""
 FEATHER = feather_of(*SIZE)
-
-
-@pytest.fixture(scope="module")
-def backbone(tiny_folder):
-    return load_backbone(str(tiny_folder), device="cpu")
-
-
-@pytest.fixture
-def settings(tiny_folder):
-    def make(**changes) -> EditSettings:
-        quick = {"prompt": "a star", "source_prompt": "a ball", "steps": 2, "model": str(tiny_folder)}
-        return EditSettings(**{**quick, "device": "cpu", "batch": 3, "host": "frame", **changes})
-
-    return make
 
 
 def picture(path, box=(8, 8, 32, 40), size=SIZE):

@@ -9,7 +9,6 @@ from PIL import Image
 
 import evenreel
 from evenreel import EditSettings, edit_file
-from evenreel.backbones import load_backbone
 from evenreel.cli import main
 from evenreel.errors import ClipError, SettingsError
 from evenreel.ops.regions import grown
@@ -41,11 +40,6 @@ def saved(path, frames=8):
         writer.write(pixels, tuple(Fraction(number, 8) for number in range(frames)))
         writer.finish()
     return right, shown.masks[:, -1] > 0.01
-
-
-@pytest.fixture(scope="module")
-def backbone(tiny_folder):
-    return load_backbone(str(tiny_folder), device="cpu")
 
 
 @pytest.fixture
