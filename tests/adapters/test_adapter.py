@@ -14,6 +14,7 @@ from evenreel.adapters.window import Window
 from evenreel.errors import SettingsError, WeightsError
 from evenreel.hosts.base import Prompts, create_host
 from evenreel.hosts.vid2vid_zero.host import Vid2VidZeroHost
+from evenreel.settings import EditSettings
 from hosts.jobs import Around, edit, job_for, random_latents
 from tiny import save_tiny
 
@@ -210,3 +211,56 @@ def test_impossible_adapters_are_refused(tiny):
     with pytest.raises(SettingsError, match="CLIP vision tower"):
         Adapter.of(tiny, AdapterSettings())
     assert Adapter.of(tiny, AdapterSettings(lora=LoraSettings()), vision_width=VISION_WIDTH).needs_frames
+
+
+def prefix_of(backbone, adapter, hidden):
+    with adapter.attach(backbone, hidden=hidden) as attached:
+        return attached.prefix(range(len(hidden)), 801)
+
+
+def test_parts_are_the_whole_taken_apart(tiny):
+    adapter, hidden = random_adapter(tiny), hidden_of(3)
+    whole = prefix_of(tiny, adapter, hidden)
+    shared, frames = (prefix_of(tiny, adapter.only({part}), hidden) for part in ("shared", "frames"))
+    assert torch.equal(whole, torch.cat([shared, frames], dim=1))
+    assert torch.equal(prefix_of(tiny, adapter.only({"shared", "frames"}), hidden), whole)
+    boosted = prefix_of(tiny, adapter.only(frame_weight=2.0), hidden)
+    assert torch.equal(boosted, torch.cat([shared, 2 * frames], dim=1))
+    assert adapter.only({"shared"}).needs_frames is False
+    assert prefix_of(tiny, adapter.only({"lora"}), hidden) is None
+
+
+def test_the_lora_by_itself_is_that_of_the_whole(tiny):
+    adapter = random_adapter(tiny)
+    plain = answer(tiny)
+    for part, differs in (("lora", True), ("shared", False)):
+        with adapter.attach(tiny) as whole, torch.no_grad():
+            whole.see(801)
+            both = answer(tiny)
+        with adapter.only({part}).attach(tiny) as attached:
+            attached.see(801)
+            alone = answer(tiny)
+        assert torch.equal(alone, both if differs else plain)
+    assert torch.equal(answer(tiny), plain)
+
+
+def test_parts_that_are_not_there(tiny):
+    adapter = random_adapter(tiny, tokens=False)
+    assert adapter.parts == {"lora"}
+    with pytest.raises(WeightsError, match="no part shared; it has lora"):
+        adapter.only({"shared"})
+    with pytest.raises(WeightsError, match="uses none; leave it out"):
+        adapter.only(frame_weight=2.0)
+
+
+def test_parts_as_they_are_told():
+    def use(**told):
+        told = {"prompt": "x", "adapter": "a.safetensors", **told}
+        return EditSettings.from_json(told).adapter
+
+    assert use().parts_at_work is None
+    assert use(adapter_parts="lora, tokens").parts_at_work == {"lora", "shared", "frames"}
+    assert use(adapter_frame_weight=2.0).frame_weight == 2
+    for wrong in ("lora,", "loras"):
+        with pytest.raises(SettingsError, match="adapter_parts must name parts out of lora, shared"):
+            use(adapter_parts=wrong)

@@ -32,7 +32,11 @@ SETTINGS = StudySettings(
 PRINTS = {"model": "abc"}
 EXPERIMENT = experiments(SETTINGS)[0]
 FULL = StudySettings(
-    adapter="mini", tokens={"none": "t0"}, trainings={"frames": "t1"}, training_log="log.jsonl"
+    adapter="mini",
+    tokens={"none": "t0"},
+    trainings={"frames": "t1"},
+    training_windows={"0.5:1": "t2"},
+    training_log="log.jsonl",
 )
 
 
@@ -146,11 +150,24 @@ class TestItems:
         assert set(names()) - run == {"raters"}
         bare = {one.name for one in experiments(StudySettings(adapter=None)) if one.not_run}
         assert bare == {
-            "table1", "windows", "tokens", "trainings", "maps", "features", "similarity", "training",
+            "table1", "parts", "parts_motion", "windows", "grid", "ablation", "tokens", "trainings",
+            "maps", "features", "similarity", "training",
             "raters",
         }  # fmt: skip
         other = {one.name for one in experiments(StudySettings(model="runs/mine")) if one.not_run}
         assert other - bare == {"table3"}  # whose ControlNets are mini's
+
+    def test_three_parts_are_there_alone_and_together_on_every_host(self):
+        for name, motion in (("parts", "off"), ("parts_motion", None)):
+            (found,) = [one for one in experiments(FULL) if one.name == name]
+            told = [one.options for one in found.conditions]
+            assert {one.get("motion") for one in told} == {motion}
+            at_work = {
+                (one["host"], one["inversion"], one.get("adapter") and one["adapter_parts"]) for one in told
+            }
+            assert len(at_work) == len(told) == 8 * len(FULL.hosts)
+            assert {parts for _, _, parts in at_work} == {None, "lora", "tokens", "lora,tokens"}
+            assert all(one.endswith(", none") for _, one in found.pairs)
 
     def test_table_3_has_every_control_with_the_adapter_and_without(self):
         (found,) = [one for one in experiments(FULL) if one.name == "table3"]

@@ -1,7 +1,8 @@
 """The adapter as a whole: LoRA and prompt tokens, at work in a window of noise levels, around any host."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,45 @@ class Adapter(nn.Module):
     def needs_frames(self) -> bool:
         """Whether it looks at the frames of the source through a vision tower."""
         return self.tokens is not None and self.tokens.projection is not None
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Those of `lora`, `shared` (tokens of all frames) and `frames` (tokens of each) that it has."""
+        tokens = self.tokens
+        there = {
+            "lora": self.lora is not None,
+            "shared": tokens is not None and bool(len(tokens.shared)),
+            "frames": tokens is not None and tokens.projection is not None,
+        }
+        return frozenset(part for part, found in there.items() if found)
+
+    def only(self, parts: Collection[str] | None = None, frame_weight: float | None = None) -> "Adapter":
+        """Return some of its parts as an adapter that shares their weights; None takes all.
+
+        `frame_weight` is what tokens of each frame are multiplied by, None as in the settings. Raises: WeightsError
+        for parts that it does not have, and for a weight of tokens that it does not have.
+        """
+        if parts is None and frame_weight is None:
+            return self
+        wanted = self.parts if parts is None else frozenset(parts)
+        if missing := sorted(wanted - self.parts):
+            raise WeightsError(
+                f"the adapter has no part {missing[0]}; it has {', '.join(sorted(self.parts))}."
+            )
+        if frame_weight is not None and "frames" not in wanted:
+            raise WeightsError("tokens of frames have a weight, and the adapter uses none; leave it out.")
+        lora = self.lora if "lora" in wanted else None
+        tokens = None
+        if self.tokens is not None and wanted & {"shared", "frames"}:
+            tokens = self.tokens.only(
+                shared="shared" in wanted, frames="frames" in wanted, weight=frame_weight
+            )
+        settings = replace(
+            self.settings,
+            lora=None if lora is None else self.settings.lora,
+            tokens=None if tokens is None else tokens.settings,
+        )
+        return Adapter(settings, lora, tokens)
 
     def check_fits(self, backbone: Backbone) -> None:
         """Raise WeightsError unless it was made for a model of this layout."""

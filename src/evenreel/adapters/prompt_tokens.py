@@ -1,11 +1,14 @@
 """Tokens in front of the prompt (TSC of the GE-Adapter, arXiv:2501.04606, section 3.4): some that all frames share, and
 some that tell what each frame of the source shows."""
 
+from dataclasses import replace
+
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from evenreel import random
 from evenreel.adapters.settings import PromptTokenSettings
 from evenreel.errors import WeightsError
 
@@ -38,6 +41,24 @@ class PromptTokens(nn.Module):
             self.projection = nn.Linear(vision_width, width, device="meta").to_empty(device="cpu")
             nn.init.xavier_uniform_(self.projection.weight, generator=generator)
             nn.init.zeros_(self.projection.bias)
+
+    def only(self, *, shared: bool, frames: bool, weight: float | None = None) -> "PromptTokens":
+        """Return the shared tokens, those of frames, or both, with the same numbers.
+
+        `weight` is what those of frames are multiplied by; None as it is.
+        """
+        settings = replace(
+            self.settings,
+            shared=self.settings.shared if shared else 0,
+            select=self.settings.select if frames else "none",
+            weight=self.settings.weight if weight is None else weight,
+        )
+        few = PromptTokens(settings, self.width, self.vision_width, random.generator(0))
+        if shared:
+            few.shared = self.shared
+        if frames:
+            few.projection = self.projection
+        return few
 
     @property
     def parameter_count(self) -> int:

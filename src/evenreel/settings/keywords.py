@@ -38,6 +38,8 @@ class EditKeywords(TypedDict, total=False):
     adapter: str | AdapterUse | None
     adapter_scale: float | None
     adapter_window: str | None
+    adapter_parts: str | None
+    adapter_frame_weight: float | None
     adapter_clip: str | None
     adapter_other_base: bool
     adapter_fused: bool
@@ -97,6 +99,8 @@ class GenerateKeywords(TypedDict, total=False):
     adapter: str | AdapterUse | None
     adapter_scale: float | None
     adapter_window: str | None
+    adapter_parts: str | None
+    adapter_frame_weight: float | None
     adapter_clip: str | None
     adapter_other_base: bool
     adapter_fused: bool

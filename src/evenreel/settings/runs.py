@@ -63,6 +63,13 @@ AUTO_HOST = "auto"
 
 PACKAGED_CONTROLS = {f"mini-{kind}": kind for kind in ("canny", "depth", "pose")}
 """Names of the ControlNets that come with `mini`, and what each is shown."""
+ADAPTER_PARTS = {
+    "lora": frozenset({"lora"}),
+    "shared": frozenset({"shared"}),
+    "frames": frozenset({"frames"}),
+    "tokens": frozenset({"shared", "frames"}),
+}
+"""Names of an adapter's parts, and what each stands for."""
 Run = TypeVar("Run", bound="RunSettings")
 
 
@@ -138,6 +145,13 @@ class AdapterUse:
     """How much of the adapter's LoRA counts; 0 switches the adapter off."""
     window: Annotated[str | None, Option(ADAPTER, metavar="START:END", default="as the file says")] = None
     """Noise levels at which the adapter is at work, as shares from 0 (clean) to 1."""
+    parts: Annotated[str | None, Option(ADAPTER, metavar="PART,PART", default="all that the file has")] = None
+    """Parts of the adapter that are at work, with commas between them: `lora`; `shared`, its prompt tokens that all
+    frames share; `frames`, its prompt tokens of each frame; `tokens`, both of these."""
+    frame_weight: Annotated[float | None, Range(0.0, 100.0), Option(ADAPTER, default="as the file says")] = (
+        None
+    )
+    """Number by which the adapter's prompt tokens of each frame are multiplied."""
     clip: Annotated[
         str | None, Place(or_packaged=True), Option(ADAPTER, metavar="FOLDER", default="as the file says")
     ] = None
@@ -152,9 +166,24 @@ class AdapterUse:
 
     def __post_init__(self) -> None:
         settle(self)
+        _ = self.parts_at_work
         if self.as_published:
             object.__setattr__(self, "scale", 0.5 if self.scale is None else self.scale)
             object.__setattr__(self, "window", self.window or "0.9:1")
+
+    @property
+    def parts_at_work(self) -> frozenset[str] | None:
+        """Those of `lora`, `shared` and `frames` that are named; None for all that the file has. Raises:
+        SettingsError."""
+        if self.parts is None:
+            return None
+        named = [part.strip() for part in self.parts.split(",")]
+        if strange := [part for part in named if part not in ADAPTER_PARTS]:
+            raise SettingsError(
+                f"{argument('adapter_parts')} must name parts out of {', '.join(ADAPTER_PARTS)}, got "
+                f"{strange[0][:40]!r}."
+            )
+        return frozenset().union(*(ADAPTER_PARTS[part] for part in named))
 
 
 @dataclass(frozen=True, kw_only=True)

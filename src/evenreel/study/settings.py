@@ -27,6 +27,8 @@ class StudySettings:
     """Adapters trained with other prompt tokens, files by name: strategies and numbers to be compared."""
     trainings: Mapping[str, str] = field(default_factory=dict[str, str])
     """Adapters trained in other ways (loss, layers, noise levels), files by name."""
+    training_windows: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Adapters by the noise levels at which they were trained, files by name."""
     training_log: str | None = None
     """log.jsonl of a training of an adapter, whose temporal loss is drawn."""
     clips: Annotated[int, Range(1, 100_000)] = 10
@@ -82,7 +84,12 @@ class StudySettings:
     @property
     def adapters(self) -> tuple[str, ...]:
         """All adapter files that are named."""
-        named = (self.adapter, *self.tokens.values(), *self.trainings.values())
+        named = (
+            self.adapter,
+            *self.tokens.values(),
+            *self.trainings.values(),
+            *self.training_windows.values(),
+        )
         return tuple(dict.fromkeys(file for file in named if file))
 
     @property

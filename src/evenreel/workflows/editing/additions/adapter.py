@@ -54,6 +54,7 @@ class AdapterInUse:
             )
         adapter, origin = load(path, base=backbone.known_as(), other_base=use.other_base)
         adapter.check_fits(backbone)
+        adapter = adapter.only(use.parts_at_work, use.frame_weight)
         clip = None
         if adapter.needs_frames and with_source:
             clip = _clip(use.clip or origin.vision_name, origin, path, backbone)
@@ -83,6 +84,7 @@ class AdapterInUse:
             "sha256": record.hash_of((self.path,)),
             "scale": self.scale,
             "window": str(self.window),
+            "parts": sorted(self.adapter.parts),
             "base": self.origin.base,
             "vision": None if self.clip is None else self.clip.fingerprint,
             "vision_name": None if self.clip is None else self.clip.name,
