@@ -1,4 +1,4 @@
-"""Tiny networks with random weights in the places of those that look at clips: depth, poses, captions, wordings."""
+"""Tiny networks with random weights in the places of those that look at clips: depth, poses, captions, masks, words."""
 
 from pathlib import Path
 
@@ -6,12 +6,16 @@ import torch
 from transformers import (
     BlipConfig,
     BlipForConditionalGeneration,
+    CLIPSegConfig,
+    CLIPSegForImageSegmentation,
     DepthAnythingConfig,
     DepthAnythingForDepthEstimation,
     LlamaConfig,
     LlamaForCausalLM,
     RTDetrConfig,
     RTDetrForObjectDetection,
+    Sam2VideoConfig,
+    Sam2VideoModel,
     VitPoseConfig,
     VitPoseForPoseEstimation,
 )
@@ -157,4 +161,66 @@ def save_reworder(folder: Path, *, seed: int = 0) -> Path:
     )
     LlamaForCausalLM(config).eval().save_pretrained(folder)
     words.save_pretrained(folder)
+    return folder
+
+
+def save_follower(folder: Path, *, seed: int = 0) -> Path:
+    """A SAM 2 for clips that sees squares of 64 pixels, with the parts and names of the published ones."""
+    torch.manual_seed(seed)
+    stages = {
+        "embed_dim_per_stage": [8, 16, 32, 64],
+        "num_attention_heads_per_stage": [1, 2, 4, 8],
+        "blocks_per_stage": [1, 2, 2, 1],
+        "window_size_per_stage": [4, 2, 4, 2],
+        "global_attention_blocks": [4],
+        "hidden_size": 8,
+    }
+    seen = {
+        "model_type": "sam2_vision_model",
+        "backbone_config": {"model_type": "sam2_hiera_det_model", "image_size": [64, 64], **stages},
+        "backbone_channel_list": [64, 32, 16, 8],
+        "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+        "fpn_hidden_size": 128,
+        "num_pos_feats": 64,
+    }
+    config = Sam2VideoConfig(
+        vision_config=seen,
+        prompt_encoder_config={"hidden_size": 128, "image_size": 64},
+        mask_decoder_config={"hidden_size": 128, "mlp_dim": 32, "iou_head_hidden_dim": 16},
+        image_size=64,
+        memory_attention_hidden_size=128,
+        memory_attention_num_layers=2,
+        memory_attention_feed_forward_hidden_size=32,
+        memory_attention_rope_feat_sizes=[4, 4],
+        memory_encoder_hidden_size=128,
+        mask_downsampler_embed_dim=128,
+        memory_fuser_embed_dim=128,
+        memory_fuser_intermediate_dim=32,
+    )
+    model = Sam2VideoModel(config)
+    with torch.no_grad():  # what is trained from zero has a part in the answers
+        for name, weight in model.named_parameters():
+            if "memory" in name or "pointer" in name or "occlusion" in name:
+                weight.add_(0.1 * torch.randn_like(weight))
+    model.eval().save_pretrained(folder)
+    return folder
+
+
+def save_words_model(folder: Path, *, seed: int = 0) -> Path:
+    """A CLIPSeg with two layers in each tower, and its tokenizer."""
+    torch.manual_seed(seed)
+    tower = {**TOWER, "num_hidden_layers": 2, "projection_dim": 16}
+    marks = {"bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513}
+    config = CLIPSegConfig(
+        text_config={**tower, **marks, "vocab_size": 514},
+        vision_config={**tower, "image_size": 64, "patch_size": 16},
+        projection_dim=16,
+        extract_layers=[0, 1],
+        reduce_dim=8,
+        decoder_num_attention_heads=2,
+        decoder_intermediate_size=16,
+        conditional_layer=0,
+    )
+    CLIPSegForImageSegmentation(config).eval().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
     return folder

@@ -94,7 +94,7 @@ class Captioner:
         self.fingerprint = folder.fingerprint
         self._device = device
         self._model: Any = load_part(folder, "", BlipForConditionalGeneration, device, torch.float32)
-        self._tokenizer = _tokenizer(folder.path)
+        self._tokenizer = open_words(folder.path)
 
     @torch.inference_mode()
     def caption(self, frame: Frames) -> str:
@@ -117,7 +117,7 @@ class Reworder:
         self.fingerprint = folder.fingerprint
         self._device = device
         self._model: Any = load_part(folder, "", folder.model_class, device, torch.float32)
-        self._tokenizer = _tokenizer(folder.path)
+        self._tokenizer = open_words(folder.path)
 
     @torch.inference_mode()
     def reworded(self, caption: str, count: int) -> list[str]:
@@ -163,7 +163,7 @@ def load_reworder(location: str, *, device: str | torch.device | None = None) ->
     return Reworder(CausalFolder(expanded(location)), device=choose_device(device))
 
 
-def _tokenizer(folder: Path) -> Any:
+def open_words(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     forbid_remote_code()

@@ -58,6 +58,10 @@ class EditKeywords(TypedDict, total=False):
     keep: Literal["auto", "off"]
     mask: str | None
     mask_frame: int | None
+    mask_model: str | None
+    mask_words: str | None
+    mask_words_model: str | None
+    mask_words_threshold: float
     remove: bool
     strength: float
     frames: tuple[int, int | None]

@@ -375,6 +375,18 @@ class EditSettings(RunSettings):
     mask_frame: Annotated[int | None, Range(0, 10_000_000), Option(REGION, default="none")] = None
     """Number, from 0, of the frame of the clip on which the mask was painted. What is painted there is followed to the
     frames before and after, as far as its scene goes; without it a picture is the mask of all frames."""
+    mask_model: Annotated[str | None, Place(), Option(REGION, metavar="FOLDER", default="none")] = None
+    """Folder of a SAM 2 for clips, in transformers' layout. It follows the mask from its frame, in the place of
+    evenreel's own estimate of motion."""
+    mask_words: Annotated[
+        str | None, NotEmpty("say what the mask is to hold"), Option(REGION, metavar="TEXT", default="none")
+    ] = None
+    """What the mask is to hold, in words, as in "the dog": a model finds it in each scene and it is followed from
+    there. Its folder is `--mask-words-model`. With `--mask-frame` it is looked for on that frame alone."""
+    mask_words_model: Annotated[str | None, Place(), Option(REGION, metavar="FOLDER", default="none")] = None
+    """Folder of the model that finds `--mask-words`: a CLIPSeg in transformers' layout."""
+    mask_words_threshold: Annotated[float, Range(0.0, 1.0), Option(REGION)] = 0.5
+    """How sure that model must be of a place, from 0 to 1, for the place to belong to the mask."""
     remove: Annotated[bool, Option(REGION)] = False
     """Take what the mask shows out of the clip, and fill its place with what other frames show there. Without a mask
     that is where the source prompt, which names the thing, and the prompt, which does not, differ."""
@@ -407,9 +419,9 @@ class EditSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mask_frame is None and not (self.remove and self.mask is not None):
+        if self.mask_frame is None and self.mask_words is None and not (self.remove and self.has_mask):
             self.need_prompt()
-        if self.remove and self.mask is None and not self.source_prompt.strip():
+        if self.remove and not self.has_mask and not self.source_prompt.strip():
             raise SettingsError(
                 f"{argument('remove')} needs to know what is to go; give {argument('mask')}, or "
                 f"{argument('source_prompt')} with it and {argument('prompt')} without it."
@@ -424,11 +436,7 @@ class EditSettings(RunSettings):
                     f"{argument('inversion_steps')} must be a multiple of {argument('steps')} ({steps}), got "
                     f"{self.inversion_steps}; try {steps * round(self.inversion_steps / steps)}."
                 )
-        if self.mask_frame is not None and self.mask is None:
-            raise SettingsError(
-                f"{argument('mask_frame')} says on which frame {argument('mask')} was painted, and there is none; name "
-                "the picture."
-            )
+        self._check_masks()
         if cut_frames(self.cuts) is not None and self.cut_threshold != type(self).cut_threshold:
             raise SettingsError(
                 f"{argument('cut_threshold')} has no effect unless {argument('cuts')} is auto; leave it out."
@@ -442,6 +450,38 @@ class EditSettings(RunSettings):
             shown = f"{start}:{'' if end is None else end}"
             raise SettingsError(
                 f"{argument('mask_frame')} is {painted}, and frames {shown} are edited; paint the mask on one of these."
+            )
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether a mask says where the clip is edited, a picture's or that of words."""
+        return self.mask is not None or self.mask_words is not None
+
+    def _check_masks(self) -> None:
+        if self.mask_frame is not None and not self.has_mask:
+            raise SettingsError(
+                f"{argument('mask_frame')} says on which frame {argument('mask')} was painted, and there is none; name "
+                "the picture."
+            )
+        if self.mask is not None and self.mask_words is not None:
+            raise SettingsError(
+                f"{argument('mask')} and {argument('mask_words')} both say where to edit; leave one of them out."
+            )
+        if (self.mask_words is None) != (self.mask_words_model is None):
+            told, lacks = ("mask_words", "mask_words_model")[:: 1 if self.mask_words else -1]
+            raise SettingsError(
+                f"{argument(told)} and {argument('mask_words_model')} go together; give {argument(lacks)} too."
+                if told == "mask_words"
+                else f"{argument(told)} finds what {argument(lacks)} says, and there is none; say what it is to find."
+            )
+        if self.mask_words is None and self.mask_words_threshold != type(self).mask_words_threshold:
+            raise SettingsError(
+                f"{argument('mask_words_threshold')} has no effect without {argument('mask_words')}."
+            )
+        if self.mask_model is not None and self.mask_words is None and self.mask_frame is None:
+            raise SettingsError(
+                f"{argument('mask_model')} follows a mask from the frame it was painted on; name that with "
+                f"{argument('mask_frame')}."
             )
 
     def need_prompt(self) -> None:

@@ -35,6 +35,9 @@ NAMES = (
     "mask",
     "mask_frame",
     "remove",
+    "mask_model",
+    "mask_words",
+    "mask_words_model",
 )
 """Settings that the form shows, in the order of its fields."""
 KINDS = get_args(split(hints(ControlUse)["kind"])[0])
@@ -50,6 +53,9 @@ DEFAULTS = {
     "control_clip": "",
     "mask": "",
     "mask_frame": 0,
+    "mask_model": "",
+    "mask_words": "",
+    "mask_words_model": "",
 }
 """What fields show at first where that is not the setting's own default."""
 
@@ -85,13 +91,17 @@ def settings_of(values: Sequence[Any], painted: Path | None = None) -> EditSetti
             del told[name]
     else:
         told["control_clip"] = told["control_clip"] or None
-    for name in ("adapter", "mask"):
-        if not told[name]:
+    for name in ("adapter", "mask", "mask_model", "mask_words"):
+        if not str(told[name] or "").strip():
             del told[name]
     if not may_be_followed(told.get("mask")) or told["mask_frame"] is None:
         del told["mask_frame"]
     else:
         told["mask_frame"] = _whole("mask_frame", told["mask_frame"])
+    if "mask_words" not in told or not told["mask_words_model"]:
+        del told["mask_words_model"]
+    if "mask_words" not in told and "mask_frame" not in told:
+        told.pop("mask_model", None)
     return EditSettings.from_json({name: value for name, value in told.items() if value is not None})
 
 

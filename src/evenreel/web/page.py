@@ -72,7 +72,13 @@ def page(queue: Queue) -> gr.Blocks:
                         value=False,
                         elem_id="remove",
                     )
-                fields = _fields(mask_frame, remove)
+                    mask_words = gr.Textbox(
+                        label="Or say what it is, in place of paint",
+                        placeholder="the dog",
+                        info="Needs the folder of a CLIPSeg, under More.",
+                        elem_id="mask_words",
+                    )
+                fields = _fields({"mask_frame": mask_frame, "remove": remove, "mask_words": mask_words})
                 with gr.Row():
                     edit = gr.Button("Edit", variant="primary", elem_id="edit")
                     try_sample = gr.Button("Try the sample", elem_id="sample")
@@ -163,9 +169,9 @@ def page(queue: Queue) -> gr.Blocks:
     return blocks
 
 
-def _fields(mask_frame: gr.Number, remove: gr.Checkbox) -> dict[str, Any]:
-    start = form.start()
-    made: dict[str, Any] = {"mask_frame": mask_frame, "remove": remove}
+def _fields(part: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the form by name; `part` has those that stand beside the painting."""
+    start, made = form.start(), dict(part)
 
     def text(name: str, label: str, **more: Any) -> None:
         made[name] = gr.Textbox(label=label, value=start[name], elem_id=name, **more)
@@ -210,6 +216,10 @@ def _fields(mask_frame: gr.Number, remove: gr.Checkbox) -> dict[str, Any]:
         text(
             "mask", "Mask: a clip or an image, white is edited", placeholder="what is painted, if anything is"
         )
+        text(
+            "mask_model", "SAM 2 that follows what is painted, a folder", placeholder="none: along the motion"
+        )
+        text("mask_words_model", "CLIPSeg that finds what words say, a folder", placeholder="none")
         made["batch"] = gr.Number(label="Frames together", value=8, precision=0, minimum=1)
     preset.change(lambda name: form.PRESETS[name], preset, made["steps"])
     return {name: made[name] for name in form.NAMES}

@@ -14,7 +14,7 @@ from evenreel.errors import ClipError, PluginError, SettingsError
 from evenreel.ops.regions import grown
 from evenreel.video import VideoWriter, load
 from evenreel.workflows.editing.mask_file import mask_file
-from evenreel.workflows.editing.regions import carried_mask
+from evenreel.workflows.editing.regions import mask_models
 from evenreel.workflows.editing.regions.region import feather_of
 from evenreel.workflows.editing.repeat import repeat_edit
 from evenreel.world import Motion, Scene, SceneObject, render
@@ -198,7 +198,7 @@ class TestWhatCannotBe:
 
 
 def test_large_frames_are_followed_small_and_come_back_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(carried_mask, "SIDE", 32)
+    monkeypatch.setattr(mask_models, "SIDE", 32)
     exact = saved(tmp_path / "in", scene())
     told = EditSettings(mask=painted(tmp_path / "mask.png", exact[0]), mask_frame=0)
     mask_file(tmp_path / "in", tmp_path / "out", told)

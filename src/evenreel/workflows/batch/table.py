@@ -20,6 +20,7 @@ from evenreel.settings.fields import Leaf, leaves, members
 from evenreel.settings.kinds import plain_value
 from evenreel.settings.runs import AUTO_HOST
 from evenreel.video import probe
+from evenreel.workflows.editing.edit import opened_mask
 from evenreel.workflows.editing.records import job_use, record
 
 CLIP, OUT = "clip", "out"
@@ -145,6 +146,7 @@ def _row(number: int, cells: dict[str, Any], folder: Path, out: str | None, *, d
     source = folder / expanded(clip)
     template = str(told.pop(OUT, None) or out or DEFAULT_OUT)
     settings = EditSettings.from_json(told)
+    settings = EditSettings.from_json(job_use.found_again(settings, folder))
     if settings.host != AUTO_HOST:
         create_host(settings.host, settings.host_options)
     create_inversion(settings)
@@ -152,6 +154,7 @@ def _row(number: int, cells: dict[str, Any], folder: Path, out: str | None, *, d
     count = info.estimated_frame_count
     if count is not None and settings.frames == (0, None):
         settings.schedule.check(count)
+    opened_mask(settings, info.width, info.height)
     output = folder / expanded(_filled(template, {**cells, CLIP: source.stem, "row": number}))
     if not output.parent.is_dir():
         raise SettingsError(f"{shown(output.parent)} is not a folder; make it, or name another result.")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -33,6 +33,7 @@ from evenreel.workflows.editing.records.job_use import Keeping
 from evenreel.workflows.editing.records.profile import metered
 from evenreel.workflows.editing.records.record import FileResult, RecordedClip
 from evenreel.workflows.editing.regions.carried_mask import check_painted
+from evenreel.workflows.editing.regions.mask_models import check_mask_models, described_models
 from evenreel.workflows.editing.regions.mask_strip import save_strip, strip_path
 from evenreel.workflows.editing.regions.region import MaskClip, Region
 from evenreel.workflows.editing.regions.removed import check_can_remove, check_found, margin_of, removed
@@ -139,12 +140,16 @@ def _edited(
                 so_far = {
                     **recorded(pipeline, working),
                     "mask": None if mask is None else hash_of(mask.info.images or (mask.info.path,)),
+                    "mask_models": described_models(settings),
                 }
                 kept = Keeping.begun(job, pipeline.stopwatch, so_far, described, pipeline.backbone)
                 stack.callback(kept.close)
                 pipeline = dataclasses.replace(pipeline, kept=kept)
             latents, times = pipeline.encode(stream, working, expected, start)
-            source_frames = (pixels for pixels, _ in stream)
+
+            def source_frames() -> Iterator[Pixels]:
+                return (pixels for pixels, _ in stream)
+
             whole = settings.frames == (0, None)
             region = region_of(pipeline, latents, start, mask, windows=source_frames, whole=whole)
             clean = latents
@@ -222,7 +227,7 @@ def edit_clip(
             latents,
             clip.start,
             mask,
-            windows=clip.frames.split(length),
+            windows=lambda: clip.frames.split(length),
             whole=clip.start == 0 and clip.is_tail,
         )
         clean = latents
@@ -303,9 +308,10 @@ def open_source(source: str | os.PathLike[str], settings: EditSettings) -> Frame
 
 def opened_mask(settings: EditSettings, width: int, height: int) -> MaskClip | None:
     """Open the mask that settings name, for a clip of `width` x `height`. Raises: ClipError, SettingsError,
-    PluginError where it is to be carried or removed and OpenCV is absent."""
+    WeightsError for a model of masks that is another, PluginError where OpenCV is needed and absent."""
     if settings.remove:
         check_can_remove()
+    check_mask_models(settings)
     if settings.mask is None:
         return None
     mask = MaskClip.opened(settings.mask, width, height)
@@ -331,7 +337,7 @@ def edit_pipeline(
     download: bool,
 ) -> Pipeline:
     """Open all that an edit needs, and check it. Raises any EvenreelError."""
-    if not (settings.remove and settings.mask is not None):
+    if not (settings.remove and settings.has_mask):
         settings.need_prompt()
     inversion = create_inversion(settings)  # wrong options fail before weights load
     if frames is not None:
@@ -391,6 +397,7 @@ def _record(
         "inversion": {"name": settings.inversion, "settings": record.plain(pipeline.inversion)},
         "kept": None if region is None else _kept(region, settings, (source["width"], source["height"])),
         "mask": None if region is None or region.mask is None else region.mask.described,
+        "mask_models": described_models(settings),
         "frames": {"first": settings.frames[0], "written": written},
         "cuts": [settings.frames[0] + cut for cut in pipeline.cuts],
     }

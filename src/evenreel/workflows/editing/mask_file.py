@@ -20,7 +20,7 @@ from evenreel.workflows.editing.computing.scenes import scenes_of
 from evenreel.workflows.editing.computing.sizes import model_size
 from evenreel.workflows.editing.edit import edit_pipeline, expected_frames, open_source, opened_mask
 from evenreel.workflows.editing.failures.memory_errors import memory_errors_explained
-from evenreel.workflows.editing.regions.carried_mask import carried_mask
+from evenreel.workflows.editing.regions.words_mask import mask_along
 from evenreel.workflows.editing.setup.callers import own_numbers
 from evenreel.workflows.editing.setup.run_setup import check_apart
 
@@ -38,11 +38,12 @@ def mask_file(
 ) -> list[float]:
     """Write the region that an edit of `source` with these settings would change, white on black.
 
-    With `settings.mask_frame` that is what was painted on this frame, carried along the clip, and no model is needed.
+    With `settings.mask_frame` that is what was painted on this frame, carried along the clip, and with
+    `settings.mask_words` what these words say; no Stable Diffusion is needed.
     Returns the share of each frame that would stay. In a folder of images the mask is exact: an edit that is given it
     is the edit without, bit for bit. Raises: SettingsError where there is nothing to find, and any EvenreelError.
     """
-    if settings.mask_frame is not None:
+    if settings.mask_frame is not None or settings.mask_words is not None:
         return _carried(source, Path(output), settings, progress)
     if settings.keep == "off" or settings.mask is not None or not settings.source_prompt.split():
         raise SettingsError(
@@ -80,21 +81,23 @@ def mask_file(
 def _carried(
     source: str | os.PathLike[str], target: Path, settings: EditSettings, progress: Progress
 ) -> list[float]:
-    """Write what was painted on one frame, in all of them."""
+    """Write what was painted on one frame, or what words say, in all frames."""
     check_name(target)
     stream = open_source(source, settings)
     info, first = stream.info, settings.frames[0]
     size = info.width, info.height
     mask = opened_mask(settings, *size)
-    assert mask is not None, "settings with a frame have a mask"
-    check_apart((info, mask.info), target)
+    check_apart((info,) if mask is None else (info, mask.info), target)
     with Outputs(target) as outputs:
         writer = VideoWriter(target, *size, outputs=outputs)
         with writer:
             scenes, times = scenes_of(stream, settings, progress)
-            frames = (pixels for pixels, _ in stream)
-            told = mask, settings.mask_frame or 0, first, frames, scenes, progress, log.warning
-            carried = carried_mask(*told)
+
+            def frames() -> Iterator[Pixels]:
+                return (pixels for pixels, _ in stream)
+
+            told = scenes, settings.device, progress, log.warning
+            carried = mask_along(settings, mask, first, frames, *told)
             shares: list[float] = []
             _write(
                 writer,

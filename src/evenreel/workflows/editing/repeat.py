@@ -28,6 +28,7 @@ from evenreel.workflows.editing.edit import edit_file
 from evenreel.workflows.editing.generate import generate_file
 from evenreel.workflows.editing.records import record
 from evenreel.workflows.editing.records.record import FileResult
+from evenreel.workflows.editing.regions.mask_models import described_models
 from evenreel.workflows.editing.setup.run_setup import model_options
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,8 @@ class _Record(_Part):
     command: str | None = None
     source: _File | None = None
     mask: _File | None = None
+    mask_models: dict[str, str] | None = None
+    """By setting, hashes of models that made masks or followed them."""
     control: list[_Control] | _Control | None = None
     motion: _Model | None = None
     output: _Output
@@ -132,6 +135,10 @@ def repeat_edit(
     if told.model.fingerprint not in (backbone.fingerprint, backbone.weights_fingerprint):
         raise WeightsError(
             f"the model {settings.model} is no longer the one that was used; restore it, or start a new run."
+        )
+    if isinstance(settings, EditSettings) and (told.mask_models or {}) != described_models(settings):
+        raise WeightsError(
+            "the models that made the mask are no longer those that were used; restore them, or start a new run."
         )
     _check_controls(settings, backbone, [control.fingerprint for control in told.controls])
     for kind, parts in (("LoRA", told.loras), ("embedding", told.embeddings), ("adapter", [told.adapter])):

@@ -23,8 +23,8 @@ from evenreel.scratch import is_long, joined, pieces, piecewise, room
 from evenreel.types import Latents
 from evenreel.workflows.editing.computing.pipeline import Pipeline
 from evenreel.workflows.editing.computing.sizes import window_length
-from evenreel.workflows.editing.regions.carried_mask import carried_mask
 from evenreel.workflows.editing.regions.region import MaskClip, Region
+from evenreel.workflows.editing.regions.words_mask import mask_along
 
 Difference = Float[Tensor, "frames height width"]
 """Root of the mean square, over channels, of the difference of two noise predictions."""
@@ -51,26 +51,28 @@ def region_of(
     first: int = 0,
     mask: MaskClip | None = None,
     *,
-    windows: Iterable[Tensor] = (),
+    windows: Callable[[], Iterable[Tensor]] = tuple,
     whole: bool = True,
 ) -> Region | None:
     """Find where a clip is to be edited, as its mask says or else the prompts; None is everywhere.
 
     `latents` are the clip's without noise, `first` is the number of the first one in the source, and `whole` says
-    whether they are all of it. `windows` are the clip's frames, which a mask that is carried along them looks at.
-    Raises: SettingsError for a mask that does not suit the clip.
+    whether they are all of it. `windows` gives the clip's frames, as often as it is called, for masks that are carried
+    along them. Raises: SettingsError for a mask that does not suit the clip, WeightsError for models of masks.
     """
-    settings = pipeline.settings
+    settings, backbone = pipeline.settings, pipeline.backbone
     frames, _, height, width = latents.shape
-    if mask is not None:
+    if mask is not None and settings.mask_frame is None:
         window = window_length(mask.info.width, mask.info.height, settings.batch)
-        if settings.mask_frame is None:
-            return Region(mask.cells(first, frames, window, (height, width), whole=whole), first, mask)
+        return Region(mask.cells(first, frames, window, (height, width), whole=whole), first, mask)
+    if mask is not None or settings.mask_words is not None:
         with pipeline.stopwatch.stage("carry"):
-            scenes = pipeline.scenes(frames)
-            told = settings.mask_frame, first, windows, scenes, pipeline.progress, pipeline.notice
-            carried = carried_mask(mask, *told)
-        return Region(carried.cells(first, frames, window, (height, width)), first, carried)
+            told = pipeline.progress, pipeline.notice
+            found = mask_along(
+                settings, mask, first, windows, pipeline.scenes(frames), backbone.device, *told
+            )
+        window = window_length(found.size[1], found.size[0], settings.batch)
+        return Region(found.cells(first, frames, window, (height, width)), first, found)
     if not settings.schedule.is_constant:
         return None  # what changes with the prompt is another place at each frame
     words, source_words = settings.schedule.texts[0].split(), settings.source_prompt.split()

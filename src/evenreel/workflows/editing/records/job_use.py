@@ -209,8 +209,12 @@ def both(one: Progress, other: Progress) -> Progress:
     return progress
 
 
-def found_again(settings: RunSettings) -> dict[str, Any]:
-    """Return settings as plain values, with names of folders and files that hold from another working directory too."""
+def found_again(settings: RunSettings, base: Path | None = None) -> dict[str, Any]:
+    """Return settings as plain values, with names of folders and files that hold from another working directory too.
+
+    `base` is the folder that names begin at; by default it is the working directory.
+    """
+    base = Path.cwd() if base is None else base
     values = settings.to_json()
     for leaf in leaves(type(settings)):
         place = next((one for one in leaf.added if isinstance(one, Place)), None)
@@ -218,14 +222,16 @@ def found_again(settings: RunSettings) -> dict[str, Any]:
         if place is None or not told or (place.or_packaged and registry.is_backbone(told)):
             continue
         values[leaf.name] = (
-            [one and _absolute(one) for one in told] if isinstance(told, list) else _absolute(told)
+            [one and _absolute(one, base) for one in told]
+            if isinstance(told, list)
+            else _absolute(told, base)
         )
     return values
 
 
-def _absolute(told: str) -> str:
+def _absolute(told: str, base: Path) -> str:
     """A file or folder by its whole path, with what stands behind it; anything else as it is."""
-    if Path(told).exists():
-        return str(Path(told).absolute())
+    if (base / told).exists():
+        return str(base / told)
     name, more = split_file(told)
-    return f"{Path(name).absolute()}:{more}" if more is not None and Path(name).exists() else told
+    return f"{base / name}:{more}" if more is not None and (base / name).exists() else told

@@ -53,6 +53,11 @@ class MaskClip:
             )
         return cls(info, record.described(info))
 
+    @property
+    def whose(self) -> str:
+        """Which mask it is, for errors."""
+        return f"{argument('mask')} {shown(self.info.path)}"
+
     @cached_property
     def length(self) -> int:
         """How many frames it has, counted."""
@@ -89,7 +94,7 @@ class MaskClip:
                 f"{argument('mask')} {shown(self.info.path)} has {self.length} frames and the clip has {count}; give "
                 "one picture for all, or a clip of as many frames."
             )
-        return cells_of_mask(self, self.parts(first, count, window), size)
+        return cells_of_mask(self.whose, self.parts(first, count, window), size)
 
 
 @runtime_checkable
@@ -97,8 +102,8 @@ class Mask(Protocol):
     """What says, pixel by pixel, where a clip is edited."""
 
     @property
-    def described(self) -> dict[str, Any]:
-        """For the record: the file that it comes from."""
+    def described(self) -> dict[str, Any] | None:
+        """For the record: the file that it comes from, if any."""
         ...
 
     def parts(self, first: int, count: int, window: int) -> Iterator[Part]:
@@ -106,8 +111,9 @@ class Mask(Protocol):
         ...
 
 
-def cells_of_mask(mask: MaskClip, parts: Iterable[Part], size: tuple[int, int]) -> Cells:
-    """Find the cells, of a grid of (height, width) `size`, that hold white, of `parts` that come from a mask.
+def cells_of_mask(whose: str, parts: Iterable[Part], size: tuple[int, int]) -> Cells:
+    """Find the cells, of a grid of (height, width) `size`, that hold white, of `parts` that come from a mask, which
+    `whose` names.
 
     Raises: SettingsError for a mask that is black throughout, or white throughout.
     """
@@ -118,14 +124,10 @@ def cells_of_mask(mask: MaskClip, parts: Iterable[Part], size: tuple[int, int]) 
     cells = found.tensor()
     if not bool(cells.any()):
         raise SettingsError(
-            f"{argument('mask')} {shown(mask.info.path)} is black throughout, so that nothing is to be edited; "
-            "paint white what is."
+            f"{whose} is black throughout, so that nothing is to be edited; paint white what is."
         )
     if everywhere:
-        raise SettingsError(
-            f"{argument('mask')} {shown(mask.info.path)} is white throughout, so that all is to be edited; leave "
-            "it out."
-        )
+        raise SettingsError(f"{whose} is white throughout, so that all is to be edited; leave it out.")
     return cells
 
 
