@@ -164,6 +164,7 @@ def load_reworder(location: str, *, device: str | torch.device | None = None) ->
 
 
 def open_words(folder: Path) -> Any:
+    """Open the tokenizer that lies beside a network. Raises: WeightsError."""
     from transformers import AutoTokenizer
 
     forbid_remote_code()
