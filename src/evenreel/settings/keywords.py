@@ -35,6 +35,9 @@ class EditKeywords(TypedDict, total=False):
     )
     control_scale: float | Sequence[float]
     control_clip: str | Sequence[str | None] | None
+    depth_model: str | None
+    pose_model: str | None
+    person_detector: str | None
     adapter: str | AdapterUse | None
     adapter_scale: float | None
     adapter_window: str | None
@@ -100,6 +103,9 @@ class GenerateKeywords(TypedDict, total=False):
     )
     control_scale: float | Sequence[float]
     control_clip: str | Sequence[str | None] | None
+    depth_model: str | None
+    pose_model: str | None
+    person_detector: str | None
     adapter: str | AdapterUse | None
     adapter_scale: float | None
     adapter_window: str | None

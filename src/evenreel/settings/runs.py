@@ -94,9 +94,9 @@ class ControlUse:
         Formerly({"none": "as-is"}),
         Option(CONTROL),
     ] = "canny"
-    """What the ControlNet is shown of every frame: `canny`, the edges that evenreel finds in it; `depth`, `pose` or
-    `as-is`, the frame itself, where the frames are such maps already. Given once for all, or once for each, in their
-    order."""
+    """What the ControlNet is shown of every frame: `canny`, edges that evenreel finds in it; `depth` or `pose`, what
+    a depth model or a pose model makes of it, and where none is named the frame itself, which must be such a map;
+    `as-is`, the frame itself. Given once for all, or once for each, in their order."""
     scale: Annotated[float, Range(0.0, 10.0), Option(CONTROL, metavar="NUMBER")] = 1.0
     """How much the ControlNet counts; 0 is not at all. Given once for all, or once for each, in their order."""
     clip: Annotated[
@@ -114,16 +114,6 @@ class ControlUse:
                     f"{self.kind}; leave {argument('control_kind')} out."
                 )
             object.__setattr__(self, "kind", own)
-        if self.kind in ("depth", "pose") and not self.clip:
-            told = (
-                f"{argument('control')} {self.model}"
-                if own is not None
-                else f"{argument('control_kind')} {self.kind}"
-            )
-            raise SettingsError(
-                f"{told} needs a clip of {self.kind} maps, which evenreel does not make; name one with "
-                f"{argument('control_clip')}."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +173,7 @@ class AdapterUse:
                 f"{argument('adapter_parts')} must name parts out of {', '.join(ADAPTER_PARTS)}, got "
                 f"{strange[0][:40]!r}."
             )
-        return frozenset().union(*(ADAPTER_PARTS[part] for part in named))
+        return frozenset(one for part in named for one in ADAPTER_PARTS[part])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +249,14 @@ class RunSettings:
     )
     """Size at which the model works, in pixels: the shorter side, or width and height."""
     control: tuple[ControlUse, ...] | None = None
+    depth_model: Annotated[str | None, Place(), Option(CONTROL, metavar="FOLDER", default="none")] = None
+    """Depth Anything that makes depth of the frames that a ControlNet of kind `depth` is shown."""
+    pose_model: Annotated[str | None, Place(), Option(CONTROL, metavar="FOLDER", default="none")] = None
+    """ViTPose that makes poses of the frames that a ControlNet of kind `pose` is shown."""
+    person_detector: Annotated[
+        str | None, Place(), Option(CONTROL, metavar="FOLDER", default="the whole frame")
+    ] = None
+    """RT-DETR that tells the pose model where people are."""
     adapter: AdapterUse | None = None
     motion: Annotated[
         str,
@@ -301,6 +299,7 @@ class RunSettings:
             if self.batch == type(self).batch:
                 object.__setattr__(self, "batch", 1)
         _ = self.schedule
+        self._check_maps()
         if self.guidance_interval is not None:
             start, end = self.guidance_interval
             if not 0 <= start <= end <= 1:
@@ -308,6 +307,32 @@ class RunSettings:
                 raise SettingsError(
                     f"{argument('guidance_interval')} must be {wanted}, got {start:g}:{end:g}."
                 )
+
+    def _check_maps(self) -> None:
+        """Raise SettingsError where a ControlNet lacks maps, or a model that makes them lacks a ControlNet."""
+        uses = self.control or ()
+        for kind, model in (("depth", self.depth_model), ("pose", self.pose_model)):
+            mine = [use for use in uses if use.kind == kind]
+            if model is not None and not mine:
+                raise SettingsError(
+                    f"{argument(f'{kind}_model')} makes maps for a {argument('control')} of kind {kind}, and there is "
+                    "none; name one, or leave it out."
+                )
+            if (bare := next((use for use in mine if not use.clip), None)) and model is None:
+                packaged = bare.model in PACKAGED_CONTROLS
+                told = (
+                    f"{argument('control')} {bare.model}"
+                    if packaged
+                    else f"{argument('control_kind')} {kind}"
+                )
+                raise SettingsError(
+                    f"{told} needs {kind} maps; name a model that makes them with {argument(f'{kind}_model')}, or a "
+                    f"clip of maps with {argument('control_clip')}."
+                )
+        if self.person_detector is not None and self.pose_model is None:
+            raise SettingsError(
+                f"{argument('person_detector')} goes with {argument('pose_model')} only; name both or none."
+            )
 
     @property
     def schedule(self) -> Schedule:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from evenreel import random
 from evenreel.backbones import Backbone
 from evenreel.backbones.clip import ClipModel
+from evenreel.backbones.map_models import MapModels
 from evenreel.errors import SettingsError
 from evenreel.files import unwritable, write_atomically
 from evenreel.settings import EditSettings, GenerateSettings
@@ -23,8 +24,6 @@ from evenreel.study.items import CONTROLS, Item
 from evenreel.study.run import maps
 from evenreel.study.run.footage import Filmed
 from evenreel.study.run.subjects import FilmedSubject, RenderedSubject, Subject, Towers
-from evenreel.training.data.looking import opened
-from evenreel.training.data.settings import LookingSettings
 from evenreel.types import Frames, Latents
 from evenreel.workflows.world.drawing import drawn_frames, maps_of
 from evenreel.workflows.world.edits import WorldEdit, edit_frames, softened
@@ -49,7 +48,7 @@ class Context:
     """What clips from cameras are measured with."""
     controls: Mapping[str, str] = field(default_factory=dict)
     """ControlNets by the kind of map that they are shown, where they are not the packaged ones."""
-    looking: LookingSettings = field(default_factory=LookingSettings)
+    looking: MapModels = field(default_factory=MapModels)
     """Models that make depth and poses of clips from cameras."""
 
     def subject(self, item: Item, frames: int | None = None) -> Subject:
@@ -112,7 +111,7 @@ def drawn(context: Context, item: Item) -> Outcome:
         subject = RenderedSubject(world, context.clip)
         shown = None if kind is None else maps_of(world.scene, world.source, kind)
     elif kind is not None:
-        shown = opened(context.looking).control_maps(subject.frames, kind)
+        shown = context.looking.control_maps(subject.frames, kind)
     settings = GenerateSettings.from_json(
         {"prompt": subject.settings().prompt, "frames": item.frames, **told}
     )

@@ -7,17 +7,14 @@ from typing import Any
 from evenreel import registry
 from evenreel.backbones import mini
 from evenreel.backbones.control import load_control
+from evenreel.backbones.map_models import MAKERS
 from evenreel.backbones.safetensors_file import sha256
 from evenreel.hosts.base import create_host
 from evenreel.settings import EditSettings, GenerateSettings, RunSettings
 from evenreel.study.run import footage
 from evenreel.study.run.actions import Context
 from evenreel.study.settings import StudySettings
-from evenreel.training.data import looking
 from evenreel.workflows.editing.records import record
-
-MAKERS = {"depth": "depth_model", "pose": "pose_model"}
-"""For each kind of map the setting that names what makes it of clips from cameras."""
 
 
 def fingerprints(settings: StudySettings, context: Context) -> dict[str, str]:
@@ -65,7 +62,7 @@ def _of_clips(settings: StudySettings, context: Context) -> dict[str, str]:
     found = {name: tower.fingerprint for name, tower in towers.items() if tower is not None}
     for kind, told in settings.controls.items():
         found[f"control {kind}"] = load_control(told, context.backbone).fingerprint
-    models = looking.fingerprints(context.looking)
+    models = context.looking.fingerprints()
     found |= {f"maps {kind}": models[name] for kind, name in MAKERS.items() if name in models}
     return found | footage.fingerprints(context.filmed)
 

@@ -11,6 +11,7 @@ import torch
 
 from evenreel.backbones import load_backbone
 from evenreel.backbones.clip import load_clip
+from evenreel.backbones.map_models import FOLDERS, MapModels
 from evenreel.backbones.vision import load_dino
 from evenreel.errors import SettingsError
 from evenreel.metrics.lpips import Lpips
@@ -19,7 +20,6 @@ from evenreel.study.run import actions
 from evenreel.study.run.footage import listed
 from evenreel.study.run.subjects import Towers
 from evenreel.study.settings import StudySettings
-from evenreel.training.data.settings import LookingSettings
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ def _towers(settings: StudySettings, device: torch.device) -> Towers:
     )
 
 
-def looking(settings: StudySettings) -> LookingSettings:
-    """Return the models that look at clips of the user's."""
-    named = {name: getattr(settings, name) for name in ("depth_model", "pose_model", "person_detector")}
-    return LookingSettings(**{name: settings.place(told) for name, told in named.items() if told is not None})
+def looking(settings: StudySettings) -> MapModels:
+    """Return the models that make maps of clips of the user's."""
+    named = {name: getattr(settings, name) for name in FOLDERS}
+    return MapModels(**{name: str(settings.place(told)) for name, told in named.items() if told is not None})
 
 
 def run_item(planned: Planned, context: actions.Context, frames: Path) -> dict[str, Any]:

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from evenreel.errors import SettingsError
-from evenreel.ops.skeleton import skeleton
 from evenreel.training.data.settings import LookingSettings
 from evenreel.training.data.sources import cleaned
 from evenreel.types import Frames, Pixels
 
 if TYPE_CHECKING:
-    from evenreel.backbones.depth import DepthModel, Nearness
+    from evenreel.backbones.depth import Nearness
     from evenreel.backbones.language import Captioner, Reworder
-    from evenreel.backbones.poses import PoseModel
+    from evenreel.backbones.map_models import MapModels
 
 CAPTIONED_AT = (0.25, 0.5, 0.75)
 """Where in a clip its captions are made, as shares of its length."""
@@ -30,19 +28,12 @@ class Models:
     settings: LookingSettings
 
     @cached_property
-    def _depth(self) -> "DepthModel | None":
-        from evenreel.backbones.depth import load_depth
+    def maps(self) -> "MapModels":
+        """Those that make maps."""
+        from evenreel.backbones.map_models import FOLDERS, MapModels
 
-        return _loaded(load_depth, self.settings.depth_model)
-
-    @cached_property
-    def _poses(self) -> "PoseModel | None":
-        from evenreel.backbones.poses import load_poses
-
-        detector = self.settings.person_detector
-        return _loaded(
-            lambda folder: load_poses(folder, detector and str(detector)), self.settings.pose_model
-        )
+        told = {name: folder for name, folder in self.settings.named.items() if name in FOLDERS}
+        return MapModels(**{name: str(folder) for name, folder in told.items()})
 
     @cached_property
     def _captioner(self) -> "Captioner | None":
@@ -58,36 +49,14 @@ class Models:
 
     def nearness(self, pixels: Pixels) -> "Nearness | None":
         """Return how near things are in one frame, in the model's own units; None without a model."""
-        return None if self._depth is None else self._depth.nearness(_frames(pixels))
+        return self.maps.nearness(_frames(pixels)) if self.settings.depth_model is not None else None
 
     def pose(self, pixels: Pixels) -> tuple[Any, bool] | None:
         """Return people as sticks (height width 3, bytes), and whether anybody is seen; None without a model."""
-        if self._poses is None:
+        if self.settings.pose_model is None:
             return None
-        people = self._poses.people(_frames(pixels))
-        return skeleton(people[None], (pixels.shape[1], pixels.shape[2]))[0].movedim(0, -1).numpy(), len(
-            people
-        ) > 0
-
-    def control_maps(self, frames: Frames, kind: str) -> Frames:
-        """Return what a ControlNet of a kind is shown of a clip, (frames 3 height width): for `canny` the frames, whose
-        edges are found later; depth on one scale for the whole clip, near is white.
-
-        Raises: SettingsError where it takes a model that is not named.
-        """
-        if kind == "canny":
-            return frames
-        pixels = (frames.movedim(1, -1) * 255).round().to(torch.uint8)
-        if kind == "depth" and self._depth is not None:
-            near = self._depth.nearness(frames)[:, None]
-            return ((near - near.min()) / (near.max() - near.min()).clamp(min=1e-12)).expand(-1, 3, -1, -1)
-        if kind == "pose" and self._poses is not None:
-            drawn = [self.pose(pixels[number : number + 1]) for number in range(len(pixels))]
-            return (
-                torch.stack([torch.from_numpy(one[0]) for one in drawn if one is not None]).movedim(-1, 1)
-                / 255
-            )
-        raise SettingsError(f"maps of kind {kind} take a model of yours; name it, or leave them out.")
+        drawn, seen = self.maps.sticks(_frames(pixels))
+        return drawn[0].movedim(0, -1).numpy(), bool(seen[0])
 
     def captions(self, frames: Sequence[Pixels]) -> tuple[str, ...]:
         """Return what frames show, each sentence once. Needs a model that captions."""
@@ -110,21 +79,16 @@ def opened(settings: LookingSettings) -> Models:
 def fingerprints(settings: LookingSettings) -> dict[str, str]:
     """Return the hash of each model that is named, by the name of its setting. Raises: WeightsError for a folder that
     is not such a model, or not whole."""
-    from evenreel.backbones import depth, language, poses
+    from evenreel.backbones import language
     from evenreel.files import expanded
 
-    kinds = {
-        "depth_model": depth.DepthFolder,
-        "pose_model": poses.PoseFolder,
-        "person_detector": poses.DetectorFolder,
-        "captioner_model": language.CaptionerFolder,
-        "rewording_model": language.CausalFolder,
-    }
-    found: dict[str, str] = {}
+    found = Models(settings).maps.fingerprints()
+    kinds = {"captioner_model": language.CaptionerFolder, "rewording_model": language.CausalFolder}
     for name, place in settings.named.items():
-        folder = kinds[name](expanded(str(place)))
-        folder.check()
-        found[name] = folder.fingerprint
+        if name in kinds:
+            folder = kinds[name](expanded(str(place)))
+            folder.check()
+            found[name] = folder.fingerprint
     return found
 
 

@@ -22,6 +22,7 @@ from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings, GenerateSettings
 from evenreel.video import probe
 from evenreel.workflows.editing.additions.adapter import clip_of
+from evenreel.workflows.editing.additions.control import map_models
 from evenreel.workflows.editing.additions.motion import folder_of
 from evenreel.workflows.editing.as_then import settings_of_then
 from evenreel.workflows.editing.edit import edit_file
@@ -53,6 +54,8 @@ class _Model(_Part):
 
 class _Control(_Model):
     clip: _File | None
+    made_by: dict[str, str] | None = None
+    """Fingerprints of the models that made its maps, by the names of their settings."""
 
 
 class _Output(_Part):
@@ -140,7 +143,7 @@ def repeat_edit(
         raise WeightsError(
             "the models that made the mask are no longer those that were used; restore them, or start a new run."
         )
-    _check_controls(settings, backbone, [control.fingerprint for control in told.controls])
+    _check_controls(settings, backbone, told.controls)
     for kind, parts in (("LoRA", told.loras), ("embedding", told.embeddings), ("adapter", [told.adapter])):
         for part in parts or ():
             _check_file(kind, part)
@@ -165,19 +168,25 @@ def repeat_edit(
 
 
 def _check_controls(
-    settings: EditSettings | GenerateSettings, backbone: Backbone, fingerprints: list[str]
+    settings: EditSettings | GenerateSettings, backbone: Backbone, told: list[_Control]
 ) -> None:
-    """Raise WeightsError unless the ControlNets that settings name are those that a record speaks of."""
+    """Raise WeightsError unless the ControlNets that settings name, and what makes their maps, are those that a record
+    speaks of."""
     uses = settings.control or ()
-    if len(uses) != len(fingerprints):
+    if len(uses) != len(told):
         raise SettingsError(
-            f"the record is damaged: its settings name {len(uses)} ControlNets, and {len(fingerprints)} are described; "
+            f"the record is damaged: its settings name {len(uses)} ControlNets, and {len(told)} are described; "
             "give another."
         )
-    for use, fingerprint in zip(uses, fingerprints, strict=True):
-        if not is_control(use.model, backbone, fingerprint):
+    models = map_models(settings, backbone.device)
+    for use, control in zip(uses, told, strict=True):
+        if not is_control(use.model, backbone, control.fingerprint):
             raise WeightsError(
                 f"the ControlNet {use.model} is no longer the one that was used; restore it, or start a new run."
+            )
+        if control.made_by is not None and models.fingerprints(use.kind) != control.made_by:
+            raise WeightsError(
+                f"what made the {use.kind} maps is no longer the model that was used; restore it, or start a new run."
             )
 
 

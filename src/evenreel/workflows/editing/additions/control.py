@@ -8,15 +8,18 @@ import torch
 
 from evenreel.backbones import Backbone
 from evenreel.backbones.control import Control, ControlNet, Controls, load_control
+from evenreel.backbones.map_models import MapModels, levels
 from evenreel.errors import ClipError, argument
 from evenreel.files import shown
 from evenreel.ops.edges import canny
 from evenreel.progress import Progress
 from evenreel.scratch import Growing
-from evenreel.settings import ControlUse
+from evenreel.settings import ControlUse, RunSettings
 from evenreel.types import Frames
 from evenreel.video import VideoInfo, open_clip, probe, to_model
 from evenreel.workflows.editing.records import record
+
+NO_MODELS = MapModels()
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,32 @@ class Condition:
     """The clip whose frames are shown; None for those that are edited."""
     clip_record: dict[str, Any] | None
     """That clip as the record keeps it, hashed before the long work: afterwards it may be another file."""
+    maker: MapModels | None = None
+    """What makes the maps of its frames; None for frames that are maps, and for edges."""
     maps: Growing = field(default_factory=Growing)
+    """Maps; of depth how near things are, which becomes maps once all frames are seen."""
+    people: list[bool] = field(default_factory=list[bool])
+    """Of each frame, whether anybody is seen in it, where poses are made."""
 
     @classmethod
-    def opened(cls, use: ControlUse, batch: int, backbone: Backbone, *, download: bool) -> "Condition":
-        """Open the ControlNet of some settings. Raises: WeightsError, ClipError."""
+    def opened(
+        cls,
+        use: ControlUse,
+        batch: int,
+        backbone: Backbone,
+        models: MapModels = NO_MODELS,
+        *,
+        download: bool,
+    ) -> "Condition":
+        """Open the ControlNet of some settings, and check the model that makes its maps. Raises: WeightsError,
+        ClipError."""
         clip = None if use.clip is None else probe(use.clip)
         clip_record = None if clip is None else record.described(clip)
         net = load_control(use.model, backbone, download=download)
-        return cls(net, use, batch, clip, clip_record)
+        maker = models if models.makes(use.kind) else None
+        if maker is not None:
+            _ = maker.fingerprints(use.kind)
+        return cls(net, use, batch, clip, clip_record, maker)
 
     def see(self, frames: Frames) -> None:
         """Take the next frames of the source, unless the ControlNet is shown another clip."""
@@ -59,11 +79,19 @@ class Condition:
         there = self.clip.estimated_frame_count
         return 0 if there == count else first
 
-    def control(self, size: tuple[int, int], first: int, count: int, progress: Progress) -> Control:
+    def control(
+        self,
+        size: tuple[int, int],
+        first: int,
+        count: int,
+        progress: Progress,
+        scenes: Sequence[slice] = (slice(None),),
+    ) -> Control:
         """Return all maps; those of another clip are read now, as large as `size` (width, height).
 
-        `first` is the number, in the source, of the first of `count` frames. Raises: ClipError for a clip that cannot
-        be read or has too few frames.
+        `first` is the number, in the source, of the first of `count` frames; depth is on one scale in each of the
+        `scenes`. Raises: ClipError for a clip that cannot be read, has too few frames, or shows nobody where poses are
+        wanted.
         """
         if self.clip is not None:
             there, wanted = self.clip.estimated_frame_count, first + count
@@ -83,14 +111,36 @@ class Condition:
                 progress("read control", seen, count)
         maps = self.maps.tensor()
         assert len(maps) == count, "a map for each frame"
+        if self.maker is not None:
+            self.maker.forget()
+            if self.use.kind == "depth":
+                maps = levels(maps, scenes)
+            elif not any(self.people):
+                where = "the clip" if self.clip is None else shown(self.clip.path)
+                raise ClipError(
+                    f"the pose model sees nobody in {where}; choose frames with a person, or another "
+                    f"{argument('control_kind')} than pose."
+                )
         return self.net.showing(maps, self.use.scale)
 
     def described(self) -> dict[str, Any]:
         """Describe the ControlNet and what it was shown, for the record."""
-        return {"fingerprint": self.net.fingerprint, "clip": self.clip_record}
+        made_by = None if self.maker is None else self.maker.fingerprints(self.use.kind)
+        return {"fingerprint": self.net.fingerprint, "clip": self.clip_record, "made_by": made_by}
+
+    @property
+    def empty(self) -> int:
+        """In how many frames the pose model sees nobody."""
+        return self.people.count(False)
 
     def _add(self, frames: Frames) -> None:
-        if self.use.kind == "canny":
+        if self.maker is not None and self.use.kind == "depth":
+            self.maps.append(self.maker.nearness(frames.cpu()))
+        elif self.maker is not None:
+            drawn, anybody = self.maker.sticks(frames.cpu())
+            self.maps.append(drawn)
+            self.people.extend(anybody.tolist())
+        elif self.use.kind == "canny":
             self.maps.append(canny(frames)[:, None].to("cpu", torch.uint8) * 255)
         else:
             self.maps.append((frames * 255).round().to("cpu", torch.uint8))
@@ -103,16 +153,20 @@ class Conditions:
     each: tuple[Condition, ...]
 
     @classmethod
-    def opened(
-        cls, uses: Sequence[ControlUse] | None, batch: int, backbone: Backbone, *, download: bool
-    ) -> "Conditions | None":
+    def opened(cls, settings: RunSettings, backbone: Backbone, *, download: bool) -> "Conditions | None":
         """Open the ControlNets that settings name; None where they name none. Raises: WeightsError, ClipError.
 
         One that is named twice is loaded twice, since hosts keep what its layers saw.
         """
-        if uses is None:
+        if settings.control is None:
             return None
-        return cls(tuple(Condition.opened(use, batch, backbone, download=download) for use in uses))
+        models = map_models(settings, backbone.device)
+        return cls(
+            tuple(
+                Condition.opened(use, settings.batch, backbone, models, download=download)
+                for use in settings.control
+            )
+        )
 
     @property
     def clip(self) -> VideoInfo | None:
@@ -124,10 +178,22 @@ class Conditions:
         for one in self.each:
             one.see(frames)
 
-    def control(self, size: tuple[int, int], first: int, count: int, progress: Progress) -> Controls:
+    def control(
+        self, size: tuple[int, int], first: int, count: int, progress: Progress, scenes: Sequence[slice]
+    ) -> Controls:
         """Return all maps of all ControlNets; see `Condition.control`."""
-        return Controls(tuple(one.control(size, first, count, progress) for one in self.each))
+        return Controls(tuple(one.control(size, first, count, progress, scenes) for one in self.each))
 
     def described(self) -> list[dict[str, Any]]:
         """Describe all ControlNets and what they were shown, for the record."""
         return [one.described() for one in self.each]
+
+
+def map_models(settings: RunSettings, device: torch.device) -> MapModels:
+    """Return the models of the user's that make maps."""
+    return MapModels(
+        depth_model=settings.depth_model,
+        pose_model=settings.pose_model,
+        person_detector=settings.person_detector,
+        device=device,
+    )

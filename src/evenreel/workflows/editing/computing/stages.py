@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -172,7 +172,15 @@ class Stages:
             return None
         self._compare(self.conditions.clip, size, count)
         with self.stopwatch.stage("control"):
-            return self.conditions.control(size, first, count, self.progress)
+            control = self.conditions.control(size, first, count, self.progress, self.scenes(count))
+        for one in self.conditions.each:
+            if one.empty:
+                self.notice(f"the pose model sees nobody in {one.empty} of {count} frames")
+        return control
+
+    def scenes(self, count: int) -> Sequence[slice]:
+        """Return the parts of a clip of so many frames that are made one by one; here all of it is one."""
+        return (slice(0, count),)
 
     def _compare(self, clip: VideoInfo | None, size: tuple[int, int], count: int) -> None:
         """Warn of a control's clip of another shape, or of which only a part is shown."""

@@ -76,7 +76,7 @@ def opened(
         with additions.at_work(backbone):
             backbone.embed(prompts)  # too long a prompt
         _ = backbone.unet
-        conditions = Conditions.opened(settings.control, settings.batch, backbone, download=download)
+        conditions = Conditions.opened(settings, backbone, download=download)
         adapter = AdapterInUse.opened(settings.adapter, backbone, with_source=with_source)
         motion = MotionInUse.opened(
             settings.motion, settings.motion_window, backbone, host, download=download
