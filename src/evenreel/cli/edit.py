@@ -28,6 +28,8 @@ evenreel edit ski.mov --model stable-diffusion-v1-5/stable-diffusion-v1-5 --down
 
 evenreel edit in.mp4 --prompt "..." --host frame --steps 20 --seed 7
 
+evenreel edit in.mp4 --prompt "..." --model FOLDER --control CONTROLNET --control-kind depth --depth-model FOLDER
+
 evenreel edit --prompt "..." -- -name-with-a-dash.mp4
 """
 MASK_EPILOG = """[bold]Examples[/]

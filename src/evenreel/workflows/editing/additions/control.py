@@ -139,7 +139,7 @@ class Condition:
         elif self.maker is not None:
             drawn, anybody = self.maker.sticks(frames.cpu())
             self.maps.append(drawn)
-            self.people.extend(anybody.tolist())
+            self.people.extend(bool(one) for one in anybody)
         elif self.use.kind == "canny":
             self.maps.append(canny(frames)[:, None].to("cpu", torch.uint8) * 255)
         else:
@@ -179,7 +179,12 @@ class Conditions:
             one.see(frames)
 
     def control(
-        self, size: tuple[int, int], first: int, count: int, progress: Progress, scenes: Sequence[slice]
+        self,
+        size: tuple[int, int],
+        first: int,
+        count: int,
+        progress: Progress,
+        scenes: Sequence[slice] = (slice(None),),
     ) -> Controls:
         """Return all maps of all ControlNets; see `Condition.control`."""
         return Controls(tuple(one.control(size, first, count, progress, scenes) for one in self.each))
