@@ -150,8 +150,8 @@ class TestItems:
         assert set(names()) - run == {"raters"}
         bare = {one.name for one in experiments(StudySettings(adapter=None)) if one.not_run}
         assert bare == {
-            "table1", "parts", "parts_motion", "windows", "grid", "ablation", "tokens", "trainings",
-            "maps", "features", "similarity", "training",
+            "table1", "table1_text", "parts", "parts_motion", "windows", "grid", "ablation", "tokens", "trainings",
+            "maps", "maps_layers", "features", "similarity", "training",
             "raters",
         }  # fmt: skip
         other = {one.name for one in experiments(StudySettings(model="runs/mine")) if one.not_run}

@@ -31,6 +31,9 @@ class StudySettings:
     """Adapters by the noise levels at which they were trained, files by name."""
     training_log: str | None = None
     """log.jsonl of a training of an adapter, whose temporal loss is drawn."""
+    made_by: tuple[str, ...] = ()
+    """Commands of evenreel (`data build`, `train adapter`, `train control`) that make the files which are named here;
+    where one is missing they are run in their order, in the folder of these settings, before the study."""
     clips: Annotated[int, Range(1, 100_000)] = 10
     """Clips of each condition; side experiments take a part of them."""
     first: int = 40_000

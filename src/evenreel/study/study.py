@@ -13,7 +13,7 @@ from evenreel.progress import Progress, silent
 from evenreel.study import study_record
 from evenreel.study.experiments.catalogue import experiments, names
 from evenreel.study.report import report
-from evenreel.study.run import item_run, runner
+from evenreel.study.run import item_run, making, runner
 from evenreel.study.run.fingerprints import fingerprints
 from evenreel.study.settings import StudySettings, as_json
 from evenreel.workflows.editing.records import record
@@ -28,6 +28,7 @@ def run_study(
     """
     if unknown := [name for name in settings.experiments if name not in names()]:
         raise SettingsError(f"there is no experiment {unknown[0]!r}; there are {', '.join(names())}.")
+    making.make_missing(settings, progress)
     context = item_run.Recipe.of(settings, out).context()
     if context.filmed:
         settings = replace(settings, first=0, clips=len(context.filmed))

@@ -15,7 +15,7 @@ from evenreel.errors import SettingsError
 from evenreel.study import item_log
 from evenreel.study.experiments.conditions import SEEDLESS
 from evenreel.study.items import Condition, Experiment, Item
-from evenreel.study.run import actions, item_run, runner, subjects
+from evenreel.study.run import actions, item_run, maps, runner, subjects
 from evenreel.study.run.fingerprints import fingerprints
 from evenreel.study.settings import StudySettings
 from evenreel.workflows.world.edits import METRICS
@@ -130,6 +130,20 @@ def test_attention_maps_and_the_model_as_it_was(context):
         assert rows.shape == (2, 3, 16, 16)
         assert (rows.min(), rows.max()) == (0, 1)
     assert context.backbone.unet.attn_processors == before
+
+
+def test_attention_maps_layer_by_layer(context):
+    layered = actions.attention(context, item("attention", host="frame", by_layer=True, timesteps=[1]))
+    names = list(layered.maps)
+    assert (names[0], len(names)) == ("t = 1, down_blocks.0.attentions.0", 16)
+    assert names[-1] == "t = 1, up_blocks.3.attentions.2"
+    rows = layered.maps[names[0]]
+    assert rows.shape == (2, 3, 16, 16)
+    assert not torch.equal(rows, layered.maps[names[-1]])
+    world = actions.WorldEdit.held_out(40_000, 2)
+    told = context.backbone, world.source.frames, world.settings(steps=2, host="frame", batch=2, exact=True)
+    each, mean = maps.layer_maps(*told, [1])[1], maps.attention_maps(*told, [1])[1]
+    assert torch.allclose(sum(each.values()) / len(each), mean, rtol=1e-5)
 
 
 def test_attention_goes_where_the_word_is(context):

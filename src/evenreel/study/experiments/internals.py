@@ -36,6 +36,26 @@ def attention(settings: StudySettings) -> Experiment:
     )
 
 
+def attention_by_layer(settings: StudySettings) -> Experiment:
+    """Return the experiment of GE Figures 8 and 10 layer by layer, on several clips."""
+    told = {"host": "frame", "steps": 50, "timesteps": list(ATTENTION), "by_layer": True}
+    return Experiment(
+        name="maps_layers",
+        title="Cross-attention maps, layer by layer",
+        source="GE, Figures 8 and 10",
+        question="In which layers do neighbouring frames attend to the changed words in the same places?",
+        conditions=_both(settings, "attention", **told),
+        pairs=(("adapter", "no adapter"),),
+        figures=tuple(f"map_change_{timestep}" for timestep in ATTENTION),
+        tested=tuple(f"map_change_{timestep}" for timestep in ATTENTION),
+        share=0.3,
+        seeds=1,
+        caveat="Mean over heads; a row of maps for each timestep and layer, from the first of the way down to the "
+        "last of the way up. Figures are means over layers.",
+        not_run="" if settings.adapter else NO_ADAPTER,
+    )
+
+
 def features(settings: StudySettings) -> Experiment:
     """Return the experiment of TH Figure 3: feature maps of two adjacent frames."""
     return Experiment(

@@ -138,13 +138,25 @@ def control(context: Context, item: Item) -> Outcome:
 
 
 def attention(context: Context, item: Item) -> Outcome:
-    """Map where each frame of an edit attends to the changed words; options are settings of an edit, and
-    `timesteps`."""
+    """Map where each frame of an edit attends to the changed words; options are settings of an edit, `timesteps`, and
+    `by_layer`."""
     options = dict(item.condition.options)
-    timesteps = options.pop("timesteps")
+    timesteps, by_layer = options.pop("timesteps"), options.pop("by_layer", False)
     subject = context.subject(item)
     # one network call for all frames, which keeps them in their order
     settings = _settings(context, item, subject, {**options, "batch": item.frames})
+    if by_layer:
+        layers = maps.layer_maps(context.backbone, subject.frames, settings, timesteps)
+        changes = {
+            f"map_change_{timestep}": sum(map(maps.change, of_layer.values())) / len(of_layer)
+            for timestep, of_layer in layers.items()
+        }
+        rows = {
+            f"t = {timestep}, {layer}": maps.pictures(one)
+            for timestep, of_layer in layers.items()
+            for layer, one in of_layer.items()
+        }
+        return Outcome(changes, maps=rows)
     found = maps.attention_maps(context.backbone, subject.frames, settings, timesteps)
     changes = {f"map_change_{timestep}": maps.change(found[timestep]) for timestep in timesteps}
     shown = {f"t = {timestep}": maps.pictures(found[timestep]) for timestep in timesteps}

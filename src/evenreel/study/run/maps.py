@@ -41,16 +41,17 @@ class _Looking:
     size: tuple[int, int] = (0, 0)
     timestep: int | None = None
     """Of the noise prediction at hand; None before the sampling."""
-    sums: dict[int, Tensor] = field(default_factory=dict[int, Tensor])
-    counts: dict[int, int] = field(default_factory=dict[int, int])
+    sums: dict[tuple[int, str], Tensor] = field(default_factory=dict[tuple[int, str], Tensor])
+    """By timestep and layer."""
+    counts: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
 
     def begin(self, timestep: int, latents: Latents) -> None:
         self.timestep, self.frames, self.size = timestep, len(latents), (latents.shape[2], latents.shape[3])
 
     @torch.no_grad()
-    def see(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor) -> None:
+    def see(self, layer: str, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor) -> None:
         """Add one layer's attention to the words, in the last branch: that of the edit's prompt."""
-        if self.timestep not in self.wanted:
+        if self.timestep is None or self.timestep not in self.wanted:
             return
         queries, keys = (
             attn.head_to_batch_dim(project(states[-self.frames :]))
@@ -59,30 +60,42 @@ class _Looking:
         shares = attn.get_attention_scores(queries, keys).unflatten(0, (self.frames, -1)).mean(1)
         own = shares[..., shares.shape[-1] - self.length :][..., self.words].sum(-1).float().cpu()
         fine = _enlarged(own, self.size)
-        self.sums[self.timestep] = self.sums.get(self.timestep, 0) + fine
-        self.counts[self.timestep] = self.counts.get(self.timestep, 0) + 1
+        place = self.timestep, layer
+        self.sums[place] = self.sums.get(place, 0) + fine
+        self.counts[place] = self.counts.get(place, 0) + 1
 
 
 class _Seen:
     """An attention to the prompt, looked at and then computed as before."""
 
-    def __init__(self, inner: hooks.AttnProcessor, looking: _Looking) -> None:
-        self.inner, self.looking = inner, looking
+    def __init__(self, layer: str, inner: hooks.AttnProcessor, looking: _Looking) -> None:
+        self.layer, self.inner, self.looking = layer, inner, looking
 
     def __call__(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
-        self.looking.see(attn, hidden_states, encoder_hidden_states)
+        self.looking.see(self.layer, attn, hidden_states, encoder_hidden_states)
         return self.inner(attn, hidden_states, encoder_hidden_states, *args, **kwargs)
 
 
 def attention_maps(
     backbone: Backbone, frames: Frames, settings: EditSettings, timesteps: Sequence[int]
 ) -> dict[int, Maps]:
-    """Return how much each place of each frame attends to the words by which the prompt differs from the source's.
+    """Return how much each place of each frame attends to the words by which the prompt differs from the source's, mean
+    over layers; see `layer_maps`."""
+    found = layer_maps(backbone, frames, settings, timesteps)
+    return {timestep: torch.stack(list(of_layer.values())).mean(0) for timestep, of_layer in found.items()}
 
-    At some timesteps of an edit (those must be steps of its sampling), mean over heads and layers, sum over tokens; of
-    the branch of the edit's prompt. All frames pass through the model together, so hosts must keep them in order.
+
+def layer_maps(
+    backbone: Backbone, frames: Frames, settings: EditSettings, timesteps: Sequence[int]
+) -> dict[int, dict[str, Maps]]:
+    """Return how much each place of each frame attends to the words by which the prompt differs from the source's, by
+    timestep and layer.
+
+    At some timesteps of an edit (those must be steps of its sampling), mean over heads, sum over tokens; of the branch
+    of the edit's prompt. All frames pass through the model together, so hosts must keep them in order. Layers are named
+    by their block, such as `down_blocks.0.attentions.1`.
     """
     tokens = backbone.tokens(settings.prompt)  # pyright: ignore[reportAttributeAccessIssue]
     before = settings.source_prompt.split()
@@ -95,10 +108,17 @@ def attention_maps(
     looking = _Looking(words, tokens.length, frozenset(timesteps))
     unet = backbone.unet
     inner = unet.attn_processors
-    wrapped = {name: _Seen(inner[name], looking) for name in layers.text_attentions(unet)}
+    wrapped = {name: _Seen(name, inner[name], looking) for name in layers.text_attentions(unet)}
     with hooks.processors_installed(unet, wrapped):
         edit_frames(backbone, frames, settings, looking.begin)
-    return {timestep: looking.sums[timestep] / looking.counts[timestep] for timestep in timesteps}
+    return {
+        timestep: {
+            name.partition(".transformer_blocks")[0]: looking.sums[timestep, name]
+            / looking.counts[timestep, name]
+            for name in wrapped
+        }
+        for timestep in timesteps
+    }
 
 
 @torch.no_grad()
