@@ -11,7 +11,7 @@ import torch
 
 from evenreel.backbones import load_backbone
 from evenreel.backbones.clip import load_clip
-from evenreel.backbones.map_models import FOLDERS, MapModels
+from evenreel.backbones.map_models import MapModels
 from evenreel.backbones.vision import load_dino
 from evenreel.errors import SettingsError
 from evenreel.metrics.lpips import Lpips
@@ -82,8 +82,15 @@ def _towers(settings: StudySettings, device: torch.device) -> Towers:
 
 def looking(settings: StudySettings) -> MapModels:
     """Return the models that make maps of clips of the user's."""
-    named = {name: getattr(settings, name) for name in FOLDERS}
-    return MapModels(**{name: str(settings.place(told)) for name, told in named.items() if told is not None})
+
+    def place(told: str | None) -> str | None:
+        return None if told is None else str(settings.place(told))
+
+    return MapModels(
+        depth_model=place(settings.depth_model),
+        pose_model=place(settings.pose_model),
+        person_detector=place(settings.person_detector),
+    )
 
 
 def run_item(planned: Planned, context: actions.Context, frames: Path) -> dict[str, Any]:

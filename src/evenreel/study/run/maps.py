@@ -27,6 +27,9 @@ from evenreel.workflows.world.edits import edit_frames
 Maps = Float[Tensor, "frames rows columns"]
 """One number for each place."""
 
+_WAY = ("down", "mid", "up")
+"""In which order a UNet's layers work."""
+
 
 @dataclass
 class _Looking:
@@ -115,7 +118,7 @@ def layer_maps(
         timestep: {
             name.partition(".transformer_blocks")[0]: looking.sums[timestep, name]
             / looking.counts[timestep, name]
-            for name in wrapped
+            for name in sorted(wrapped, key=lambda name: _WAY.index(name.partition("_")[0]))
         }
         for timestep in timesteps
     }

@@ -30,10 +30,14 @@ class Models:
     @cached_property
     def maps(self) -> "MapModels":
         """Those that make maps."""
-        from evenreel.backbones.map_models import FOLDERS, MapModels
+        from evenreel.backbones.map_models import MapModels
 
-        told = {name: folder for name, folder in self.settings.named.items() if name in FOLDERS}
-        return MapModels(**{name: str(folder) for name, folder in told.items()})
+        told = self.settings
+        return MapModels(
+            depth_model=told.depth_model and str(told.depth_model),
+            pose_model=told.pose_model and str(told.pose_model),
+            person_detector=told.person_detector and str(told.person_detector),
+        )
 
     @cached_property
     def _captioner(self) -> "Captioner | None":
