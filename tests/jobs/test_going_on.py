@@ -99,6 +99,15 @@ def test_stopped_in_every_stage_it_ends_with_the_same_bytes(host, options, make,
     assert counted.frames - cost <= 6 + 2 * 16
 
 
+def test_steps_that_share_features_go_on_from_where_they_need_nothing(make):
+    told = {"host": "frame", "source_prompt": "a ball", "keep": "off", "steps": 6, "cache_interval": 3}
+    whole = make("whole.mp4", job=None, **told)
+    for done in (2, 4):  # one step and two after a group began
+        with pytest.raises(Stopped):
+            make(stop=("edit", done + 1), **told)
+        assert make(**told) == whole
+
+
 @pytest.mark.parametrize(
     ("inversion", "options"),
     [

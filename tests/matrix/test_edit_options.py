@@ -46,6 +46,7 @@ SHARED = {
     "host": ("frame", {}),
     "host_options": ({"pnp_attn": 0.0}, {}),
     "steps": (5, {}),
+    "cache_interval": (2, {}),
     "seed": (2, {}),
     "size": (32, {}),
     "control": ("control", {}),

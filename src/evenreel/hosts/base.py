@@ -16,6 +16,7 @@ from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import guidance
 from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
+from evenreel.hosts.feature_reuse import Branch, FeatureReuse
 from evenreel.hosts.motion_windows import MotionWindows, predict_fused
 from evenreel.scratch import placed, room_like
 from evenreel.settings import read
@@ -76,6 +77,8 @@ class EditJob:
     relative: bool = False
     """Whether predictions are told relative to the source's: what the same network call predicts for the source, under
     the source's prompt, is taken away. Then every call has a source branch."""
+    reuse: FeatureReuse | None = None
+    """What steps share of the noise predictor's deep features; None where each computes its own."""
     motion: MotionWindows | None = None
     """Motion modules that were at work when the source was inverted, and are in every network call; None without."""
 
@@ -281,7 +284,9 @@ def predict_guided(
     guidance_scale = job.guidance_at(timestep)
     latents = latents.to(backbone.device)  # those of a long clip lie elsewhere
     parts, embeds = [latents], [_select(job.prompt_embeds, frames, backbone.device)]
+    names: list[Branch] = ["cond"]
     if guidance_scale != 1:
+        names.insert(0, "uncond")
         parts.insert(0, latents)
         negative = job.null_embeds.get(timestep, job.negative_prompt_embeds)
         embeds.insert(0, _select(negative, frames, backbone.device))
@@ -293,10 +298,11 @@ def predict_guided(
         added = {"residuals": residuals.behind(len(frames)) if with_source else residuals}
     if with_source:
         assert job.source is not None, "a source branch needs the source's trajectory"
+        names.insert(0, "source")
         parts.insert(0, job.source.read(timestep, frames).to(latents))
         embeds.insert(0, _select(job.source_prompt_embeds, frames, backbone.device))
     embeds = prefixed(job, embeds, frames, timestep)
-    with moving(job, len(frames)):
+    with moving(job, len(frames)), reusing(job, names, frames, timestep):
         noise_pred = backbone.predict_noise(
             guidance.stack(parts), timestep, guidance.joined(embeds, len(frames)), **added
         )
@@ -310,6 +316,13 @@ def predict_guided(
 def moving(job: EditJob, frames: int) -> AbstractContextManager[None]:
     """Put a job's motion modules to work, if it has some, in network calls with so many frames."""
     return nullcontext() if job.motion is None else job.motion.passing(frames)
+
+
+def reusing(
+    job: EditJob, names: Sequence[Branch], frames: Sequence[int], timestep: int
+) -> AbstractContextManager[None]:
+    """Let a network call with these branches and frames use deep features of an earlier step, where the job does."""
+    return nullcontext() if job.reuse is None else job.reuse.passing(names, frames, timestep)
 
 
 def predict_in_windows(

@@ -38,6 +38,19 @@ def test_rows_and_calls_are_those_of_the_edit(edited):
     assert halves["sample"]["gflop"] == pytest.approx(stages["sample"]["gflop"], rel=0.05, abs=0.1)
 
 
+def test_steps_without_deep_blocks_count_for_less(edited):
+    whole, shared = (
+        edited(f"{n}.mkv", steps=4, cache_interval=n).record["profile"]["stages"]["sample"] for n in (1, 2)
+    )
+    assert shared["rows"] == whole["rows"]
+    alone = edited("one.mkv", steps=4, cache_interval=4).record["profile"]["stages"]["sample"]["gflop"]
+    # a group of 4 leaves the deep blocks out at three steps, a group of 2 at two
+    assert whole["gflop"] - shared["gflop"] == pytest.approx(
+        (whole["gflop"] - alone) * 2 / 3, rel=0.05, abs=0.1
+    )
+    assert shared["gflop"] < whole["gflop"]
+
+
 def test_stages_are_parts_of_the_total(edited):
     profile = edited("c.mkv").record["profile"]
     lines, total = profile["stages"].values(), profile["total"]

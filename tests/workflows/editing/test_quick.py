@@ -8,6 +8,7 @@ import torch
 from evenreel import EditSettings
 from evenreel.backbones import load_backbone
 from evenreel.backbones.base import Guidance, QuickEdit
+from evenreel.backbones.deep_features import is_given
 from evenreel.errors import SettingsError
 from evenreel.hosts.base import create_host
 from evenreel.progress import silent
@@ -74,6 +75,34 @@ def test_ends_of_the_interval_belong_to_it(tiny, latents, rows):
     assert [count // len(latents) for count in rows] == [3, 3, 2]
 
 
+@pytest.mark.parametrize("host", sorted(names(HOSTS)))
+def test_a_group_of_one_step_shares_nothing_bit_for_bit(tiny, latents, host):
+    assert torch.equal(
+        pipeline(tiny, host, cache_interval=1).edit(latents), pipeline(tiny, host).edit(latents)
+    )
+
+
+@pytest.mark.parametrize("host", sorted(names(HOSTS)))
+@pytest.mark.parametrize("inversion", ["flow-edit", "ddim"])
+def test_every_host_leaves_deep_blocks_out_at_every_other_step(tiny, latents, host, inversion):
+    computed = []
+    with pytest.MonkeyPatch.context() as patch:
+        predict = tiny.predict_noise
+        patch.setattr(
+            tiny,
+            "predict_noise",
+            lambda latents, timestep, *more: (
+                computed.append((timestep, is_given(tiny.unet))) or predict(latents, timestep, *more)
+            ),
+        )
+        told = {"inversion": inversion, "steps": 4}
+        shared = pipeline(tiny, host, **told, cache_interval=2).edit(latents)
+        whole = pipeline(tiny, host, **told).edit(latents)
+    assert {timestep for timestep, without in computed if without} == set(tiny.schedule.timesteps(4)[1::2])
+    assert not torch.equal(shared, whole)
+    assert (shared - whole).norm() < whole.norm(), "it is no other clip"
+
+
 @pytest.mark.parametrize(
     "interval", [(0.5, 0.4), (-0.1, 1.0), (0.0, 1.1), (0.3,), "0.3", (float("nan"), 1.0)]
 )
@@ -82,7 +111,7 @@ def test_intervals_that_cannot_be(interval):
         EditSettings.from_json({"prompt": "a star", "guidance_interval": interval})
 
 
-QUICK = QuickEdit(steps=2, guidance_interval=(0.5, 1.0))
+QUICK = QuickEdit(steps=2, guidance_interval=(0.5, 1.0), cache_interval=3)
 
 
 def measured(tiny, **changes):
@@ -97,15 +126,16 @@ def measured(tiny, **changes):
 
 def test_what_is_left_to_the_model_is_its_own(tiny):
     found = measured(tiny)
-    assert (found.steps, found.guidance_interval) == (2, (0.5, 1.0))
-    told = measured(tiny, steps=7, guidance_interval=(0.0, 0.5))
-    assert (told.steps, told.guidance_interval) == (7, (0.0, 0.5))
+    assert (found.steps, found.guidance_interval, found.cache_interval) == (2, (0.5, 1.0), 3)
+    told = measured(tiny, steps=7, guidance_interval=(0.0, 0.5), cache_interval=1)
+    assert (told.steps, told.guidance_interval, told.cache_interval) == (7, (0.0, 0.5), 1)
 
 
 @pytest.mark.parametrize("changes", [{"exact": True}, {"host": "vidtome"}, {"inversion": "fixed-point"}])
 def test_where_it_was_not_measured_edits_are_as_they_were(tiny, changes):
     found = measured(tiny, **changes)
     assert (found.steps, found.guidance_interval, found.guided_timesteps) == (25, (0.0, 1.0), None)
+    assert found.cache_interval == 1
     assert dataclasses.replace(measured(tiny), motion=None).steps == 25
 
 
@@ -121,4 +151,5 @@ def test_records_of_before_keep_what_they_had():
     told = {"prompt": "a star", "steps": 25, "dtype": "auto", "host": "frame", "inversion": "flow-edit"}
     settings = settings_of_then({"settings": told, "machine": machine}, from_text=False)
     assert (settings.steps, settings.guidance_interval, settings.dtype) == (25, (0.0, 1.0), "float32")
+    assert settings.cache_interval == 1
     assert settings_of_then({"settings": told}, from_text=False).dtype == "auto"

@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -14,9 +14,11 @@ from torch.nn.functional import interpolate
 from evenreel.backbones import Backbone
 from evenreel.backbones.base import QuickEdit
 from evenreel.backbones.control import AnyControl
+from evenreel.backbones.deep_features import has_deep_features
 from evenreel.diffusion import sampling
 from evenreel.diffusion.inversion import Inverted
 from evenreel.hosts.base import Carries, EditJob, Host, PrefixOf, Prompts, Session
+from evenreel.hosts.feature_reuse import FeatureReuse
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.inversions.base import Inversion, SourceClip
 from evenreel.jobs.reached import Reached
@@ -150,6 +152,11 @@ class Stages:
         return self.settings.guidance_interval or usual
 
     @property
+    def cache_interval(self) -> int:
+        """Steps in a row that share deep features: as the settings have it, else the model."""
+        return self.settings.cache_interval or (1 if self.quick is None else self.quick.cache_interval)
+
+    @property
     def guided_timesteps(self) -> tuple[float, float] | None:
         """The same in training timesteps; None is all of them."""
         if self.guidance_interval == (0.0, 1.0):
@@ -164,6 +171,7 @@ class Stages:
             "guidance_scale": self.guidance_scale,
             "guidance_interval": list(self.guidance_interval),
             "steps": self.steps,
+            "cache_interval": self.cache_interval,
         }
 
     def control(self, size: tuple[int, int], first: int, count: int) -> AnyControl | None:
@@ -252,6 +260,8 @@ class Stages:
         put_back: sampling.PutBack | None = None,
     ) -> Latents:
         """Sample clean latents of a whole clip."""
+        reuse = self._reuse(job)
+        job = replace(job, reuse=reuse)
         with ExitStack() as stack:
             stack.enter_context(self.stopwatch.stage("sample"))
             session = stack.enter_context(self.host.attach(self.backbone, job))
@@ -269,9 +279,24 @@ class Stages:
             )
             total = len(timesteps)
             for step, (_, clean) in enumerate(tracked(steps, self.progress, stage, total, first), first + 1):
-                if self.kept is not None:
+                # a run that was stopped goes on where nothing is needed but latents
+                if self.kept is not None and (
+                    step == total or reuse is None or reuse.begins_group(timesteps[step])
+                ):
                     self.kept.reach(step, clean, session, last=step == total)
+        if reuse is not None and not reuse.is_used:
+            self.notice(
+                f"host {self.host.name} predicts noise in its own way, so that steps share no features"
+            )
         return clean
+
+    def _reuse(self, job: EditJob) -> FeatureReuse | None:
+        """What steps share, if anything."""
+        unet, interval = self.backbone.unet, self.cache_interval
+        if interval > 1 and not has_deep_features(unet):
+            self.notice("the model's noise predictor has no deep blocks, so that steps share no features")
+            return None
+        return FeatureReuse(unet, job.timesteps, interval, job.shape[0]) if interval > 1 else None
 
     def _taken_up(self, session: Session, start: Latents) -> tuple[Latents, int]:
         """Latents to begin with, and the step: those of a run that was stopped, or the start."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from evenreel.backbones import Backbone
+from evenreel.backbones.deep_features import is_given
 from evenreel.workflows.editing.records.resource_use import Stopwatch
 
 GIGA = 1e9
@@ -74,8 +75,8 @@ class Profile:
             name = self.stopwatch.running or "other"
             stage = self.stages.setdefault(name, Computed())
             tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-            # a host changes what is computed, so that a shape is counted once in each stage
-            shape = (network, name, *(value.shape for value in tensors))
+            # a host changes what is computed, so that a shape is counted once in each stage, with deep blocks or not
+            shape = (network, name, is_given(network), *(value.shape for value in tensors))
             stage.calls += 1
             stage.rows += len(tensors[0])
             counter = (

@@ -1,0 +1,66 @@
+"""Steps of a sampling that share deep features of the noise predictor (DeepCache, arXiv:2312.00858)."""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from evenreel.backbones.deep_features import DeepMaps, given, taken
+from evenreel.scratch import room
+
+Branch = Literal["source", "uncond", "cond"]
+
+
+@dataclass
+class FeatureReuse:
+    """What the frames of a clip have in the deep layers, by branch, from one step of a group to the next.
+
+    Groups are `interval` steps in a row. The first of them computes everything; each other one computes its first and
+    last blocks, for rows that were computed in the same group, whichever frames passed together then.
+    """
+
+    unet: Any
+    """The noise predictor."""
+    timesteps: Sequence[int]
+    """Those of the run, descending."""
+    interval: int
+    """Steps of a group, from 2 up."""
+    frames: int
+    """Of the clip."""
+    is_used: bool = False
+    """Whether a call has passed through it."""
+    _kept: dict[Branch, Tensor] = field(default_factory=dict["Branch", Tensor])
+    _group: dict[tuple[Branch, int], int] = field(default_factory=dict[tuple["Branch", int], int])
+    """By branch and frame, the group in which it was computed."""
+
+    def begins_group(self, timestep: int) -> bool:
+        """Return whether a step needs nothing of those before it."""
+        return self.timesteps.index(timestep) % self.interval == 0
+
+    @contextmanager
+    def passing(self, branches: Sequence[Branch], frames: Sequence[int], timestep: int) -> Generator[None]:
+        """Compute the deep layers of one network call inside, or leave them out. Rows are (branches frames)."""
+        self.is_used = True
+        if len(set(frames)) < len(frames):  # a frame that is there twice has two maps
+            yield
+            return
+        group = self.timesteps.index(timestep) // self.interval
+        rows = [(branch, frame) for branch in branches for frame in frames]
+        if not self.begins_group(timestep) and all(self._group.get(row) == group for row in rows):
+            maps = torch.cat([self._kept[branch][list(frames)] for branch in branches])
+            with given(self.unet, maps.to(self.unet.device)):
+                yield
+            return
+        with taken(self.unet) as found:
+            yield
+        for branch, maps in zip(branches, found[-1].chunk(len(branches)), strict=True):
+            self._keep(branch, frames, maps)
+        self._group.update(dict.fromkeys(rows, group))
+
+    def _keep(self, branch: Branch, frames: Sequence[int], maps: DeepMaps) -> None:
+        if branch not in self._kept:
+            self._kept[branch] = room((self.frames, *maps.shape[1:]), maps.dtype, maps.device)
+        self._kept[branch][list(frames)] = maps.to(self._kept[branch])
