@@ -148,6 +148,7 @@ def test_all_that_an_inversion_is_and_follows_from_is_kept():
         "prompt_embeds",
         "negative_prompt_embeds",
         "guidance_scale",
+        "cache_interval",
     }
     decides |= {"refinement", "seed", "batch", "together", "may_be_relative", "motion"}
     assert {one.name for one in dataclasses.fields(SourceClip)} == decides | {"progress", "kept"}

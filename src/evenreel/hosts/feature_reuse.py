@@ -18,8 +18,8 @@ Branch = Literal["source", "uncond", "cond"]
 class FeatureReuse:
     """What the frames of a clip have in the deep layers, by branch, from one step of a group to the next.
 
-    Groups are `interval` steps in a row. The first of them computes everything; each other one computes its first and
-    last blocks, for rows that were computed in the same group, whichever frames passed together then.
+    Groups are `interval` steps in a row. The first of them computes everything; each other one leaves the deep layers
+    out, for rows that were computed in the same group, whichever frames passed together then.
     """
 
     unet: Any
@@ -48,7 +48,7 @@ class FeatureReuse:
             yield
             return
         group = self.timesteps.index(timestep) // self.interval
-        rows = [(branch, frame) for branch in branches for frame in frames]
+        rows: list[tuple[Branch, int]] = [(branch, frame) for branch in branches for frame in frames]
         if not self.begins_group(timestep) and all(self._group.get(row) == group for row in rows):
             maps = torch.cat([self._kept[branch][list(frames)] for branch in branches])
             with given(self.unet, maps.to(self.unet.device)):

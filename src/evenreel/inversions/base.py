@@ -56,6 +56,9 @@ class SourceClip:
     """Of the edit; 1 is none."""
     refinement: int = 1
     """Steps of the inversion for each one of the sampling, where an inversion can be finer."""
+    cache_interval: int = 1
+    """Steps of the sampling in a row that share deep features; noise that is drawn anew at each level is the same for
+    them."""
     seed: int = 0
     """Where all randomness starts."""
     batch: int = 8

@@ -75,6 +75,7 @@ def record(
     seed: int,
     shared_noise: bool = True,
     antithetic: bool = False,
+    held: int = 1,
     batch: int = 8,
     eta: float = 1.0,
     done: int = 0,
@@ -82,9 +83,9 @@ def record(
     """Invert a clip `batch` frames at a time, at the timesteps of `trajectory` and `added_noise`.
 
     With `shared_noise` all frames get the same noise, so that equal places of a clip stay equal. With `antithetic`
-    every second level has the opposite of the noise of the level above it; otherwise levels are independent. Of a run
-    that was stopped, `done` frames' steps are in `trajectory` and `added_noise` already; it goes on there, with the
-    last of them once more.
+    every second level has the opposite of the noise of the level above it; otherwise levels are independent. `held`
+    levels in a row count as one of these: they get the same noise. Of a run that was stopped, `done` frames' steps are
+    in `trajectory` and `added_noise` already; it goes on there, with the last of them once more.
     Yields the number of frames' steps done, which ends at frames * len(trajectory).
     """
     timesteps = trajectory.timesteps
@@ -98,9 +99,9 @@ def record(
         frames = range(1) if shared_noise else range(start, start + len(window))
 
         def draw(timestep: int, frames: range = frames) -> Noise:
-            index = timesteps.index(timestep)
-            opposite = antithetic and index % 2 == 1
-            drawn_at, sign = (timesteps[index - 1], -1) if opposite else (timestep, 1)
+            group = timesteps.index(timestep) // held
+            opposite = antithetic and group % 2 == 1
+            drawn_at, sign = timesteps[(group - opposite) * held], -1 if opposite else 1
             rows = (
                 torch.randn((1, *latents.shape[1:]), generator=random.generator(seed, drawn_at, frame))
                 for frame in frames

@@ -12,7 +12,8 @@ says what the model predicts for the source, so the edit costs no network call m
 
 Noise comes in pairs, e and then -e (antithetic variates: Hammersley and Morton, 1956): a difference of two predictions
 has a part that is odd in the noise and says nothing of the edit, and over two neighbouring steps it nearly cancels. The
-paper averages over more draws a step for the same end, at as many times the cost.
+paper averages over more draws a step for the same end, at as many times the cost. Steps that share deep features
+(`cache_interval`) have the same noise too: those features are of a picture with this noise.
 """
 
 from collections.abc import Generator
@@ -87,6 +88,7 @@ class FlowEditInversion:
                 seed=source.seed,
                 shared_noise=shared_noise,
                 antithetic=self.antithetic,
+                held=source.cache_interval,
                 batch=BATCH if relative else source.batch,  # where nothing is predicted, frames do not meet
                 eta=0.0,
                 done=source.done,

@@ -246,8 +246,8 @@ class RunSettings:
     cache_interval: Annotated[
         int | None, Range(1, LARGEST_STEPS), Before(1), Option(ALGORITHM, default=CACHE_INTERVAL)
     ] = None
-    """Steps in a row that share the deep features of the noise predictor (DeepCache): with 2, every other step computes
-    only its first and last blocks, which is faster; with 1 each computes everything."""
+    """Steps in a row that share the deep features of the noise predictor (DeepCache): with 3, two of
+    three compute a tenth of it and take the rest from the step before, which is faster; with 1 each computes all."""
     seed: Annotated[int, Range(0, LARGEST_SEED), Option(ALGORITHM)] = 0
     """Number that all randomness follows from; the same seed repeats a clip bit for bit on the same machine."""
     size: Annotated[Size, Option(FRAMES, metavar="SIDE|WxH", default="the model's own", parse=parse_size)] = (

@@ -189,7 +189,7 @@ def decided(source: SourceClip, inversion: Inversion, host: Host) -> dict[str, A
         "guidance": [source.guidance_scale, inversions.digest(source.negative_prompt_embeds)]
         if may_be_guided(inversion)
         else None,
-        "seed": source.seed if is_random(inversion) else None,
+        "seed": [source.seed, source.cache_interval] if is_random(inversion) else None,
         "batch": [source.batch, source.together],
         "relative": source.may_be_relative,
         "host": [host.name, record.plain(host)] if isinstance(host, AttachesInversion) else None,
