@@ -53,8 +53,6 @@ class QuickEdit(NamedTuple):
     """Denoising steps."""
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     """Noise levels at which guidance is at work, as shares from 0 (clean) to 1."""
-    cache_interval: int = 1
-    """Steps in a row that share the deep features of the noise predictor."""
 
 
 @runtime_checkable

@@ -27,7 +27,7 @@ class EditKeywords(TypedDict, total=False):
     host: str
     host_options: Mapping[str, bool | int | float | str | None]
     steps: int | None
-    cache_interval: int | None
+    cache_interval: int
     seed: int
     size: int | tuple[int, int] | None
     control: str | Sequence[str] | Sequence[ControlUse] | None
@@ -96,7 +96,7 @@ class GenerateKeywords(TypedDict, total=False):
     host: str
     host_options: Mapping[str, bool | int | float | str | None]
     steps: int
-    cache_interval: int | None
+    cache_interval: int
     seed: int
     size: int | tuple[int, int] | None
     control: str | Sequence[str] | Sequence[ControlUse] | None

@@ -111,7 +111,7 @@ def test_intervals_that_cannot_be(interval):
         EditSettings.from_json({"prompt": "a star", "guidance_interval": interval})
 
 
-QUICK = QuickEdit(steps=2, guidance_interval=(0.5, 1.0), cache_interval=3)
+QUICK = QuickEdit(steps=2, guidance_interval=(0.5, 1.0))
 
 
 def measured(tiny, **changes):
@@ -126,16 +126,15 @@ def measured(tiny, **changes):
 
 def test_what_is_left_to_the_model_is_its_own(tiny):
     found = measured(tiny)
-    assert (found.steps, found.guidance_interval, found.cache_interval) == (2, (0.5, 1.0), 3)
-    told = measured(tiny, steps=7, guidance_interval=(0.0, 0.5), cache_interval=1)
-    assert (told.steps, told.guidance_interval, told.cache_interval) == (7, (0.0, 0.5), 1)
+    assert (found.steps, found.guidance_interval) == (2, (0.5, 1.0))
+    told = measured(tiny, steps=7, guidance_interval=(0.0, 0.5))
+    assert (told.steps, told.guidance_interval) == (7, (0.0, 0.5))
 
 
 @pytest.mark.parametrize("changes", [{"exact": True}, {"host": "vidtome"}, {"inversion": "fixed-point"}])
 def test_where_it_was_not_measured_edits_are_as_they_were(tiny, changes):
     found = measured(tiny, **changes)
     assert (found.steps, found.guidance_interval, found.guided_timesteps) == (25, (0.0, 1.0), None)
-    assert found.cache_interval == 1
     assert dataclasses.replace(measured(tiny), motion=None).steps == 25
 
 
@@ -151,5 +150,4 @@ def test_records_of_before_keep_what_they_had():
     told = {"prompt": "a star", "steps": 25, "dtype": "auto", "host": "frame", "inversion": "flow-edit"}
     settings = settings_of_then({"settings": told, "machine": machine}, from_text=False)
     assert (settings.steps, settings.guidance_interval, settings.dtype) == (25, (0.0, 1.0), "float32")
-    assert settings.cache_interval == 1
     assert settings_of_then({"settings": told}, from_text=False).dtype == "auto"

@@ -247,7 +247,7 @@ class Pipeline(Stages):
                     negative_prompt_embeds=negative_prompt_embeds,
                     guidance_scale=self.guidance_scale,
                     refinement=(settings.inversion_steps or self.steps) // self.steps,
-                    cache_interval=self.cache_interval,
+                    cache_interval=settings.cache_interval,
                     seed=settings.seed,
                     batch=together or settings.batch,
                     together=together is not None,

@@ -152,11 +152,6 @@ class Stages:
         return self.settings.guidance_interval or usual
 
     @property
-    def cache_interval(self) -> int:
-        """Steps in a row that share deep features: as the settings have it, else the model."""
-        return self.settings.cache_interval or (1 if self.quick is None else self.quick.cache_interval)
-
-    @property
     def guided_timesteps(self) -> tuple[float, float] | None:
         """The same in training timesteps; None is all of them."""
         if self.guidance_interval == (0.0, 1.0):
@@ -171,7 +166,6 @@ class Stages:
             "guidance_scale": self.guidance_scale,
             "guidance_interval": list(self.guidance_interval),
             "steps": self.steps,
-            "cache_interval": self.cache_interval,
         }
 
     def control(self, size: tuple[int, int], first: int, count: int) -> AnyControl | None:
@@ -292,7 +286,7 @@ class Stages:
 
     def _reuse(self, job: EditJob) -> FeatureReuse | None:
         """What steps share, if anything."""
-        unet, interval = self.backbone.unet, self.cache_interval
+        unet, interval = self.backbone.unet, self.settings.cache_interval
         if interval > 1 and not has_deep_features(unet):
             self.notice("the model's noise predictor has no deep blocks, so that steps share no features")
             return None
