@@ -25,7 +25,12 @@ LIBRARIES = (
     "psutil",
 )
 
-WEIGHTS = {"clip": "EVENREEL_CLIP", "lpips": "EVENREEL_LPIPS", "dino": "EVENREEL_DINO"}
+WEIGHTS = {
+    "clip": "EVENREEL_CLIP",
+    "lpips": "EVENREEL_LPIPS",
+    "dino": "EVENREEL_DINO",
+    "inception": "EVENREEL_INCEPTION",
+}
 """Weights that metrics may need, and the environment variables that name them."""
 
 

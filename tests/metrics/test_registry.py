@@ -42,7 +42,8 @@ def test_the_built_in_ones_are_all_there():
     assert set(registered()) >= {
         "asked", "kept", "background_lpips", "background_psnr", "background_ssim", "background_warp_error", "clip_dir",
         "clip_f", "clip_t", "flicker", "foreground_clip_t", "foreground_truth_psnr", "foreground_warp_error",
-        "frechet_clip", "kid_clip", "lpips_consecutive", "lpips_source", "object_motion_iou", "object_truth_psnr",
+        "frechet_clip", "frechet_inception", "kid_clip", "kid_inception", "lpips_consecutive", "lpips_source",
+        "object_motion_iou", "object_truth_psnr",
         "object_warp_error", "q_edit", "rest_truth_psnr", "rest_warp_error", "ring_truth_psnr", "ring_warp_error",
         "s_edit", "saturation_ratio", "sharpness_ratio", "source_psnr", "source_ssim", "structure_distance",
         "truth_psnr", "truth_ssim", "warp_error", "warp_ssim",

@@ -135,6 +135,14 @@ def evaluate(
         str | None,
         _option(WEIGHTS, "DINO ViT: a folder in transformers' layout.", envvar=VARIABLES["dino"]),
     ] = None,
+    inception: Annotated[
+        Path | None,
+        _option(
+            WEIGHTS,
+            "Weights of the Inception v3 of FID: a .safetensors file; see docs/metrics.md.",
+            envvar=VARIABLES["inception"],
+        ),
+    ] = None,
     device: Annotated[
         str, _option(WEIGHTS, "Device to compute on: auto, cpu, cuda, cuda:1 or mps.")
     ] = "auto",
@@ -180,7 +188,7 @@ def evaluate(
 
     def evaluator() -> "Evaluator":
         names = tuple(dict.fromkeys(metric or ()))
-        return Evaluator(metrics=names, clip=clip, lpips=lpips, dino=dino, device=device)
+        return Evaluator(metrics=names, clip=clip, lpips=lpips, dino=dino, inception=inception, device=device)
 
     unpaired: list[str] = []
     if pairs is not None:

@@ -1,6 +1,6 @@
-"""Distances of two sets of pictures, seen through features of the CLIP that is given.
+"""Distances of two sets of pictures, seen through features of the CLIP or of the Inception that is given.
 
-These are not the FID and KID of papers, which rest on Inception; the names say so.
+Those on Inception are the FID and KID of papers; names say what a distance rests on.
 """
 
 import torch
@@ -64,9 +64,14 @@ class _OfFeatures(Metric):
         self.edits: list[Embeddings] = []
 
     def add(self, window: Window) -> None:
-        """Keep the features (2 kB a frame)."""
-        self.sources.append(window.clip_of_source)
-        self.edits.append(window.clip_of_edit)
+        """Keep the features (2 kB a frame, on Inception 8)."""
+        source, edit = self.features(window)
+        self.sources.append(source)
+        self.edits.append(edit)
+
+    def features(self, window: Window) -> tuple[Embeddings, Embeddings]:
+        """Return those of the source's frames, and of the edit's."""
+        return window.clip_of_source, window.clip_of_edit
 
     def sets(self) -> tuple[Features, Features]:
         """Return all features of the source, all of the edit."""
@@ -113,4 +118,47 @@ class KidClip(_OfFeatures):
 
     def value(self) -> float:
         """Return the distance between the embeddings of all edited frames and of all the source's."""
+        return kernel_distance(*self.sets())
+
+
+class _OfInception(_OfFeatures):
+    needs = ("inception",)
+
+    def features(self, window: Window) -> tuple[Embeddings, Embeddings]:
+        """Return what Inception pools last of the source's frames, and of the edit's."""
+        return window.inception_of_source, window.inception_of_edit
+
+
+class FrechetInception(_OfInception):
+    """FID: Frechet distance of the SOURCE's frames and the edit's, on the 2048 features that Inception v3 pools last.
+
+    Heusel et al., arXiv:1706.08500, with unbiased covariances; frames are resized to 299 x 299 as `pytorch-fid` has it.
+    Strongly biased upwards for few frames: with fewer frames than features it is mostly bias. Prefer
+    `kid_inception`.
+    """
+
+    label = "FID (Inception)"
+
+    def value(self) -> float:
+        """Return the distance between the features of all edited frames and of all the source's."""
+        return frechet_distance(*self.sets())
+
+    @property
+    def note(self) -> str:
+        """The warning that belongs to it."""
+        return f"biased: from {self.count} frames; prefer kid_inception"
+
+
+class KidInception(_OfInception):
+    """KID: kernel distance (unbiased squared MMD, cubic kernel) of the SOURCE's frames and the edit's, on the 2048
+    features that Inception v3 pools last.
+
+    Binkowski et al., arXiv:1801.01401, all frames at once. Unbiased for any number of frames, so it may be negative;
+    it is noisy for few.
+    """
+
+    label = "KID (Inception)"
+
+    def value(self) -> float:
+        """Return the distance between the features of all edited frames and of all the source's."""
         return kernel_distance(*self.sets())

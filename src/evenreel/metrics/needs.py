@@ -14,6 +14,7 @@ NEEDS = {
     "clip": "no CLIP was given: name a folder, or `mini` for clips of the world",
     "lpips": "no LPIPS weights were given: name a .safetensors file",
     "dino": "no DINO was given: name a folder",
+    "inception": "no Inception was given: name a .safetensors file",
 }
 """What a metric may need besides the clips (fields of `metrics.window.Inputs`), and what is said without it."""
 

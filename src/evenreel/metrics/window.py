@@ -13,6 +13,7 @@ from evenreel.backbones.clip import ClipModel
 from evenreel.backbones.vision import VisionTransformer
 from evenreel.metrics.answer import Answer, Known
 from evenreel.metrics.flow import FlowSource
+from evenreel.metrics.inception import Inception
 from evenreel.metrics.judge import packaged_judge
 from evenreel.metrics.lpips import Lpips
 from evenreel.metrics.segmenter import Mask, packaged_segmenter
@@ -47,6 +48,7 @@ class Inputs:
     clip: ClipModel | None = None
     lpips: Lpips | None = None
     dino: VisionTransformer | None = None
+    inception: Inception | None = None
 
 
 class Part(NamedTuple):
@@ -131,6 +133,18 @@ class Window:
         """CLIP's projected embeddings of the edit's frames. Needs `clip`."""
         assert self.inputs.clip is not None
         return self.inputs.clip.embed_frames(self.edit)
+
+    @cached_property
+    def inception_of_source(self) -> Embeddings:
+        """Inception's features of the source's frames. Needs `inception`."""
+        assert self.inputs.inception is not None
+        return self.inputs.inception.embed_frames(self.source)
+
+    @cached_property
+    def inception_of_edit(self) -> Embeddings:
+        """Inception's features of the edit's frames. Needs `inception`."""
+        assert self.inputs.inception is not None
+        return self.inputs.inception.embed_frames(self.edit)
 
     @cached_property
     def verdicts(self) -> list[dict[str, str]]:

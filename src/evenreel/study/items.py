@@ -107,7 +107,7 @@ class Item:
         """
         options = dict(self.condition.options)
         options |= {name: prints[f"file {file}"] for name, file in self.condition.files.items()}
-        used = {"model", "clip", "judge", "segmenter", "lpips", "dino", f"clip {self.clip}"}
+        used = {"model", "clip", "judge", "segmenter", "lpips", "dino", "inception", f"clip {self.clip}"}
         if self.condition.kind in EDITS:
             used |= {"edit", f"host {options['host']}", f"inversion {self.inverted_by}"}
             if self.inverted_by == self.inversion:

@@ -58,6 +58,8 @@ class StudySettings:
     """Safetensors file of the LPIPS that clips of yours are measured with."""
     dino: str | None = None
     """Folder of the DINO that clips of yours are measured with."""
+    inception: str | None = None
+    """Safetensors file of the Inception v3 that clips of yours are measured with, for FID and KID."""
     controls: Mapping[str, str] = field(default_factory=dict[str, str])
     """ControlNets made for the model, by kind (canny, depth, pose), for Table 3 on clips of yours."""
     depth_model: str | None = None

@@ -330,6 +330,7 @@ class TestModels:
         assert list(found.figures) == list(registered())
         missing = {n: f.unavailable for n, f in found.figures.items() if f.value is None}
         assert "identical" in missing.pop("rest_truth_psnr")  # far from the object nothing was changed
+        assert all("no Inception" in missing.pop(name) for name in ("frechet_inception", "kid_inception"))
         # An untrained CLIP may well see the opposite of the prompt.
         assert missing.keys() <= {"s_edit", "q_edit"}
         assert all("CLIP-T is below zero" in reason for reason in missing.values())

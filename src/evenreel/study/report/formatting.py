@@ -6,7 +6,7 @@ from evenreel.metrics.base import Metric, registered
 from evenreel.study.experiments.conditions import SEEN_FIGURES
 
 WAYS = {"higher": "more", "lower": "less", "one": "neither"}
-SAY_LITTLE = ("source_psnr", "frechet_clip", "kid_clip")
+SAY_LITTLE = ("source_psnr", "frechet_inception", "kid_inception", "frechet_clip", "kid_clip")
 """Metrics whose better end an edit that changes nothing reaches: in an experiment neither end is better."""
 
 

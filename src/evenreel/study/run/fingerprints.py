@@ -58,7 +58,7 @@ def _of_world(context: Context) -> dict[str, str]:
 
 def _of_clips(settings: StudySettings, context: Context) -> dict[str, str]:
     """Clips from cameras, what they are measured with, and what makes maps of them."""
-    towers = {name: getattr(context.towers, name) for name in ("clip", "lpips", "dino")}
+    towers = {name: getattr(context.towers, name) for name in ("clip", "lpips", "dino", "inception")}
     found = {name: tower.fingerprint for name, tower in towers.items() if tower is not None}
     for kind, told in settings.controls.items():
         found[f"control {kind}"] = load_control(told, context.backbone).fingerprint

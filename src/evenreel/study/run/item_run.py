@@ -14,6 +14,7 @@ from evenreel.backbones.clip import load_clip
 from evenreel.backbones.map_models import MapModels
 from evenreel.backbones.vision import load_dino
 from evenreel.errors import SettingsError
+from evenreel.metrics.inception import Inception
 from evenreel.metrics.lpips import Lpips
 from evenreel.study.items import Item
 from evenreel.study.run import actions
@@ -69,14 +70,15 @@ class Recipe:
 
 
 def _towers(settings: StudySettings, device: torch.device) -> Towers:
-    clip, lpips, dino = (
+    clip, lpips, dino, inception = (
         None if told is None else settings.place(told)
-        for told in (settings.clip_model, settings.lpips, settings.dino)
+        for told in (settings.clip_model, settings.lpips, settings.dino, settings.inception)
     )
     return Towers(
         clip=None if clip is None else load_clip(str(clip), device=device),
         lpips=None if lpips is None else Lpips.load(lpips, device=device),
         dino=None if dino is None else load_dino(str(dino), device=device),
+        inception=None if inception is None else Inception.load(inception, device=device),
     )
 
 

@@ -7,9 +7,10 @@ from functools import cached_property
 
 from evenreel.backbones.clip import ClipModel
 from evenreel.backbones.vision import VisionTransformer
-from evenreel.metrics import fidelity, perceptual, structure
+from evenreel.metrics import distribution, fidelity, perceptual, structure
 from evenreel.metrics.base import Metric, measure
 from evenreel.metrics.flow import EstimatedFlow, FlowSource
+from evenreel.metrics.inception import Inception
 from evenreel.metrics.lpips import Lpips
 from evenreel.metrics.window import Inputs, cut, windows
 from evenreel.settings import EditSettings
@@ -24,6 +25,8 @@ FILMED: Mapping[str, type[Metric]] = {
     "lpips_source": perceptual.LpipsSource,
     "background_lpips": perceptual.BackgroundLpips,
     "structure_distance": structure.StructureDistance,
+    "frechet_inception": distribution.FrechetInception,
+    "kid_inception": distribution.KidInception,
 }
 """What is measured of clips from cameras; what cannot be had of one is None."""
 
@@ -83,6 +86,7 @@ class Towers:
     clip: ClipModel | None = None
     lpips: Lpips | None = None
     dino: VisionTransformer | None = None
+    inception: Inception | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ class FilmedSubject(Subject):
             clip=self.towers.clip,
             lpips=self.towers.lpips,
             dino=self.towers.dino,
+            inception=self.towers.inception,
         )
         figures = measure(windows(cut(self.frames, frames, background), inputs), FILMED, inputs)
         return {

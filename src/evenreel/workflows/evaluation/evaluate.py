@@ -14,6 +14,7 @@ from evenreel.files import expanded
 from evenreel.metrics.answer import Answer, SeenAnswer
 from evenreel.metrics.base import Figure, Metric, find, measure, registered
 from evenreel.metrics.flow import EstimatedFlow, FlowFiles, FlowSource
+from evenreel.metrics.inception import Inception
 from evenreel.metrics.lpips import Lpips
 from evenreel.metrics.statistics import Estimate, cluster_bootstrap
 from evenreel.metrics.window import Inputs, Window, windows
@@ -53,6 +54,7 @@ def evaluate(
     clip: str | None = None,
     lpips: str | os.PathLike[str] | None = None,
     dino: str | None = None,
+    inception: str | os.PathLike[str] | None = None,
     device: str = "auto",
     progress: Progress | bool = False,
     **known: Any,
@@ -66,8 +68,8 @@ def evaluate(
 
     What the edit was to show is read from the record beside it. `known` says what that leaves out, or says otherwise:
     `prompt`, `source_prompt`, `mask`, `flow`, `truth` and `frames`, the fields of `Pair`. Weights that metrics need
-    (`clip`, `lpips`, `dino`) are those of `evenreel evaluate`; a figure that cannot be computed says why in
-    `unavailable`. For many clips make one `Evaluator`, which loads weights once.
+    (`clip`, `lpips`, `dino`, `inception`) are those of `evenreel evaluate`; a figure that cannot be computed says why
+    in `unavailable`. For many clips make one `Evaluator`, which loads weights once.
 
     Raises: ClipError for clips that cannot be read or do not fit together, PluginError for an unknown metric,
     SettingsError, WeightsError.
@@ -76,8 +78,10 @@ def evaluate(
         raise SettingsError(f"{', '.join(strange)} cannot be known of a pair of clips; leave it out.")
     paths = {name: Path(value) for name, value in known.items() if name in PATHS and value is not None}
     pair = Pair(source=Path(source), edit=Path(edit), **{**known, **paths})
-    weights = None if lpips is None else Path(lpips)
-    made = Evaluator(metrics=tuple(metrics), clip=clip, lpips=weights, dino=dino, device=device)
+    files = {
+        name: Path(told) for name, told in (("lpips", lpips), ("inception", inception)) if told is not None
+    }
+    made = Evaluator(metrics=tuple(metrics), clip=clip, dino=dino, device=device, **files)
     return made.evaluate(pair, listener(progress))
 
 
@@ -107,6 +111,8 @@ class Evaluator:
     """A safetensors file; see `Lpips.load`."""
     dino: str | None = None
     """A folder in transformers' layout."""
+    inception: Path | None = None
+    """A safetensors file; see `Inception.load`."""
     device: str = "auto"
     _clips: dict[str, ClipModel] = field(default_factory=dict, init=False, repr=False)
 
@@ -127,6 +133,9 @@ class Evaluator:
             self._dino: VisionTransformer | None = None
             if self.dino is not None and "dino" in self._needs:
                 self._dino = load_dino(self.dino, device=self.device)
+            self._inception: Inception | None = None
+            if self.inception is not None and "inception" in self._needs:
+                self._inception = Inception.load(expanded(self.inception), device=self.device)
             if self.clip is not None and "clip" in self._needs:
                 self._clip(self.clip)
 
@@ -149,10 +158,11 @@ class Evaluator:
                 clip=self._clip(clip) if clip is not None and "clip" in self._needs else None,
                 lpips=self._lpips,
                 dino=self._dino,
+                inception=self._inception,
             )
             figures = measure(_reported(windows(frames, inputs), progress, frames), self._kinds, inputs)
         figures |= self._broken
-        models = {name: getattr(inputs, name) for name in ("clip", "lpips", "dino")}
+        models = {name: getattr(inputs, name) for name in ("clip", "lpips", "dino", "inception")}
         return Evaluation(
             pair=pair,
             frames=frames.count,

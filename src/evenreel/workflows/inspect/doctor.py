@@ -29,6 +29,7 @@ MISSING = {
     "clip": ("CLIP", "EVENREEL_CLIP, or --clip"),
     "lpips": ("LPIPS", "EVENREEL_LPIPS, or --lpips"),
     "dino": ("DINO", "EVENREEL_DINO, or --dino"),
+    "inception": ("Inception", "EVENREEL_INCEPTION, or --inception"),
     "flow": ("OpenCV", "pip install 'evenreel[metrics]', or --flow"),
 }
 """What a metric may lack on a machine, and how to give it to `evenreel evaluate`."""

@@ -21,6 +21,7 @@ OPTIONS = {
     "clip": "--clip",
     "lpips": "--lpips",
     "dino": "--dino",
+    "inception": "--inception",
 }
 """How a need is met on the command line; the record beside an edit meets the first two."""
 
