@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 SERVER = Path(__file__).with_name("zygote_server.py")
@@ -73,11 +74,17 @@ class Zygote:
         child = self.begin(argv, folder, **told)
         if after is None:
             return self.end()
-        timer = threading.Timer(after, os.kill, (child, signal.SIGKILL))
+        timer = threading.Timer(after, kill, (child,))
         timer.start()
         status = self.end()
         timer.cancel()  # the child is reaped: its number is free
         return status
+
+
+def kill(child: int) -> None:
+    """Kill a job; one that ends at this very moment is gone already."""
+    with suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
 
 
 def together(processes: int) -> dict[str, str]:

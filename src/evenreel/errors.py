@@ -76,7 +76,7 @@ class DataError(EvenreelError):
 
 
 class ResourceError(EvenreelError):
-    """The machine lacks the memory for what was asked."""
+    """The machine lacks the memory for what was asked, or a cluster is gone."""
 
 
 class PluginError(EvenreelError, LookupError):

@@ -1,17 +1,15 @@
-"""Where rows are made: here, in processes, or on Ray. A worker that dies costs its row nothing but time.
+"""Where rows are made: here, or in processes. A worker that dies costs its row nothing but time.
 
 A row's job keeps what was done, so that the row goes on with another worker, to the same result.
 """
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
 
-from evenreel.errors import PluginError
 from evenreel.process_pool import begin_worker
 from evenreel.progress import Progress
 from evenreel.workflows.batch.table import Row
@@ -20,8 +18,6 @@ from evenreel.workflows.batch.worker import Outcome, Worker
 TRIES = 3
 """Workers that may die of a row before it counts as failed."""
 POLL_SECONDS = 0.5
-GET_SECONDS = 60.0
-"""Seconds in which the outcome of a row that was made must arrive; else its worker counts as lost."""
 DIED = (
     "its worker was killed {} times, most likely for want of memory; run it alone, or with a smaller batch."
 )
@@ -103,71 +99,3 @@ def processes(rows: Sequence[Row], workers: int, watch: Watch) -> Iterator[Outco
     finally:
         for one in busy.values():
             one.end()
-
-
-def on_ray(rows: Sequence[Row], workers: int | None, watch: Watch) -> Iterator[Outcome]:
-    """Make rows on Ray: one actor for each GPU of the cluster, else `workers` on CPUs, each holding the model.
-
-    The cluster is that of RAY_ADDRESS, else one on this machine. All nodes must see the same cache (EVENREEL_CACHE),
-    and the clips and results under the same paths. Raises: PluginError where Ray is not installed.
-    """
-    try:
-        import ray  # pyright: ignore[reportMissingImports]
-        from ray.exceptions import RayError, RayTaskError  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise PluginError(
-            "the executor ray needs Ray; install evenreel[ray], or choose processes."
-        ) from error
-
-    ours = not ray.is_initialized()
-    if ours:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    actor = ray.remote(num_gpus=1 if gpus else 0, num_cpus=1)(_Actor)
-    most = gpus or int(ray.cluster_resources().get("CPU", 1)) or 1
-    count = min(workers or most, most)  # an actor more would wait for a place that no other one leaves
-    waiting, tries = list(rows), dict.fromkeys((row.number for row in rows), 0)
-    threads, busy = torch.get_num_threads(), {}
-    idle: list[Any] = []
-    try:
-        while waiting or busy:
-            while waiting and len(busy) < count:
-                one = idle.pop() if idle else actor.remote(threads)
-                row = waiting.pop(0)
-                busy[one.make.remote(row)] = (one, row)
-            watch([row for _, row in busy.values()])
-            done, _ = ray.wait(list(busy), timeout=POLL_SECONDS)
-            for reference in done:
-                one, row = busy.pop(reference)
-                try:
-                    outcome = replace(ray.get(reference, timeout=GET_SECONDS), number=row.number)
-                    if waiting:
-                        idle.append(one)
-                    else:  # it leaves its place to an actor that may wait for one
-                        ray.kill(one)
-                    yield outcome
-                except RayTaskError:
-                    raise  # a fault of ours
-                except RayError:  # the actor, its process or its node is gone
-                    tries[row.number] += 1
-                    if tries[row.number] < TRIES:
-                        waiting.insert(0, row)
-                    else:
-                        yield Outcome(row.number, str(row.output), error=DIED.format(TRIES))
-    finally:
-        for one in [*idle, *(one for one, _ in busy.values())]:
-            ray.kill(one)
-        if ours:
-            ray.shutdown()
-
-
-class _Actor:
-    """A worker on a node."""
-
-    def __init__(self, threads: int) -> None:
-        torch.set_num_threads(threads)
-        self.worker = Worker()
-
-    def make(self, row: Row) -> Outcome:
-        """Make a row."""
-        return self.worker.make(row)

@@ -10,7 +10,7 @@ from evenreel.jobs import places
 from evenreel.jobs.job import Job
 from evenreel.progress import Progress, silent
 from evenreel.video import probe
-from evenreel.workflows.batch import executors, table
+from evenreel.workflows.batch import executors, on_ray, table
 from evenreel.workflows.batch.table import Row
 from evenreel.workflows.batch.worker import Outcome
 from evenreel.workflows.editing.records import record
@@ -68,7 +68,7 @@ class Batch:
 
         if self.executor == "processes":
             return executors.processes(rows, self.workers or 2, watch)
-        return executors.on_ray(rows, self.workers, watch)
+        return on_ray.on_ray(rows, self.workers, watch)
 
 
 def read(

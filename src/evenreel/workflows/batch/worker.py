@@ -1,5 +1,6 @@
 """What works on rows of a table, wherever it runs: it holds the model that the last row needed."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from evenreel.settings import EditSettings
 from evenreel.workflows.batch.table import Row, model_of
 from evenreel.workflows.editing.resume import resume_job
 from evenreel.workflows.editing.setup.run_setup import loaded, may_be_mixed
+
+WAIT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,17 @@ class LastModel:
 class Worker:
     """Makes rows, one after the other."""
 
-    def __init__(self) -> None:
-        self._model = LastModel()
+    def __init__(self, patience: float = 0.0) -> None:
+        """`patience` is for how many seconds a row waits for another worker that still holds its job."""
+        self._model, self._patience = LastModel(), patience
 
     def make(self, row: Row, progress: Progress = silent) -> Outcome:
         """Make a row, or go on with it; an error that the user can mend is part of the outcome."""
         try:
             job = Job.of(row.task)
+            until = time.monotonic() + self._patience
+            while time.monotonic() < until and job.is_held():
+                time.sleep(WAIT_SECONDS)
             backbone = self._model.of(row.settings, download=row.task.download)
             result = resume_job(job, progress=progress, backbone=backbone)
         except EvenreelError as error:
