@@ -2,6 +2,7 @@
 
     .venv/bin/python benchmarks/long.py                                     # 64 and 1,000 frames, all hosts
     .venv/bin/python benchmarks/long.py --frames 64,10000 --hosts vidtome --json lines.jsonl
+    .venv/bin/python benchmarks/long.py --masks carried,by-model,removal    # masks painted on the middle frame
 
 The clip is a picture that stands still, with sound; the model is tiny, with random weights. Memory is what the process
 holds for itself (RssAnon), which leaves out maps of files: the system takes those back when it needs the room. Each
@@ -20,8 +21,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 TESTS = Path(__file__).parents[1] / "tests"
 HOSTS = ("frame", "vidtome", "tokenflow", "vid2vid_zero", "text2video_zero")
+MASKS = ("carried", "by-model", "removal")
+"""Edits with a mask: carried by flow, by a SAM 2, and what it shows removed."""
 
 MEASURED = """
 import json, re, sys, threading, time
@@ -67,6 +72,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--frames", default="64,1000", help="numbers of frames, comma-separated")
     parser.add_argument("--hosts", default=",".join(HOSTS), help="hosts, comma-separated")
+    parser.add_argument("--masks", help="edits with masks in the place of hosts, comma-separated")
     parser.add_argument(
         "--size", type=int, default=32, help="side of the frames, in pixels, a multiple of 16"
     )
@@ -89,10 +95,16 @@ def still_clip(path: Path, frames: int, size: int) -> Path:
     )
 
 
-def measure(source: Path, folder: Path, host: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure(
+    source: Path, folder: Path, host: str, frames: int, options: argparse.Namespace
+) -> dict[str, Any]:
     settings = {"prompt": "a star", "source_prompt": "a ball", "model": str(folder / "model")}
     settings |= {"host": host, "steps": options.steps, "batch": options.batch, "size": options.size}
     settings |= {"device": "cpu", "keep": "auto"}
+    if host in MASKS:
+        settings |= {"host": "frame", "mask": str(folder / "mask.png"), "mask_frame": frames // 2}
+        settings |= {"remove": host == "removal"}
+        settings |= {"mask_model": str(folder / "sam2")} if host == "by-model" else {}
     shrink = (512 // options.size) ** 2
     with tempfile.TemporaryDirectory(dir=folder) as run:
         job = "" if options.no_job else f"{run}/job"
@@ -116,10 +128,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         import_module("tiny").save_tiny(folder / "model")
+        import_module("lookers").save_follower(folder / "sam2")
+        painted = Image.new("L", (options.size, options.size))
+        painted.paste(255, (options.size // 4, options.size // 4, options.size // 2, options.size // 2))
+        painted.save(folder / "mask.png")
         for frames in map(int, options.frames.split(",")):
             source = still_clip(folder / f"{frames}.mp4", frames, options.size)
-            for host in options.hosts.split(","):
-                found = measure(source, folder, host, options)
+            for host in (options.masks or options.hosts).split(","):
+                found = measure(source, folder, host, frames, options)
                 print(
                     f"{frames:6d}  {host:15s}  {found['peak_mib']:8.1f}  {found['drift']:12.4f}  "
                     f"{found['seconds']:7.1f}",

@@ -18,6 +18,18 @@ def test_the_table_is_that_of_the_lines():
         assert f"| {host} | {cells} |" in PAGE
 
 
+def lines(name):
+    return [json.loads(line) for line in (DOCS / "edits" / name).read_text("utf-8").splitlines()]
+
+
+def test_masks_and_removals_are_flat_too_and_as_the_table_says():
+    peak = {(line["host"], line["frames"]): line["peak_mib"] for line in lines("long-masks.jsonl")}
+    for said, kind in (("carried", "carried"), ("carried by a SAM 2", "by-model"), ("removed", "removal")):
+        short, long = peak[kind, 64], peak[kind, 1000]
+        assert f"| {said} | {short:.0f} | {long:.0f} |" in PAGE
+        assert long < 1.1 * short
+
+
 def test_memory_does_not_grow_with_the_clip():
     """Of ten times the frames and more, less than a tenth more."""
     for (host, frames), peak in PEAK.items():

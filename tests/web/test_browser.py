@@ -2,18 +2,22 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from evenreel import EditSettings, edit_file, load
 from evenreel.cli import main
 from video.making import moving, write_clip
 
@@ -21,17 +25,25 @@ pytestmark = pytest.mark.slow
 PORT = 17860
 
 
-@pytest.fixture
-def page(tmp_path):
-    """The page's address, and the cache that it works in."""
+@contextmanager
+def served(tmp_path):
+    """The page's address; it works in `cache` there."""
     pytest.importorskip("gradio", reason="needs the extra web")
     told = {"EVENREEL_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-m", "evenreel", "web", "--port", str(PORT), "--upload-limit", "1"]
     with subprocess.Popen(command, env=os.environ | told, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == f"the page is at http://127.0.0.1:{PORT}/\n"
-        yield f"http://127.0.0.1:{PORT}/"
-        process.terminate()
+        try:
+            yield f"http://127.0.0.1:{PORT}/"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def page(tmp_path):
+    with served(tmp_path) as address:
+        yield address
 
 
 @pytest.fixture
@@ -74,9 +86,7 @@ def test_upload_edit_close_the_tab_come_back_and_download(page, browser, tmp_pat
     one(browser, "#clip video")
     one(browser, "#prompt textarea").send_keys("<img src=x onerror=alert(1)> a star")
     one(browser, "#frames input, #frames textarea").send_keys("\ue003", "0:2")
-    browser.execute_script(
-        "[...document.querySelectorAll('.label-wrap')].find(one => one.textContent.includes('More')).click()"
-    )
+    opened(browser, "More")
     model = one(browser, "#model input, #model textarea")
     model.send_keys("\ue009a\ue000", str(tiny_folder))
     one(browser, "#edit").click()
@@ -114,16 +124,24 @@ def test_upload_edit_close_the_tab_come_back_and_download(page, browser, tmp_pat
         refused.value.close()
 
 
-def test_a_mask_is_painted_on_the_first_frame(page, browser, tmp_path):
+def opened(browser, title):
+    """Open what is folded under a title."""
+    browser.execute_script(
+        "[...document.querySelectorAll('.label-wrap')].find(one => one.textContent.includes(arguments[0])).click()",
+        title,
+    )
+
+
+def painted(browser, page, clip, cache):
+    """Open the page, give it a clip and paint on its first frame."""
     from selenium.webdriver.common.action_chains import ActionChains
 
-    clip = write_clip(tmp_path / "in.mp4", moving(3, 128, 128))
     browser.get(page)
     one(browser, "#clip input[type=file]").send_keys(str(clip))
     one(browser, "#clip video")
     one(browser, "#part .label-wrap").click()
     canvas = one(browser, "#canvas canvas")
-    until(lambda: list((tmp_path / "cache" / "page" / "uploads").rglob("background*")), 60)
+    until(lambda: list((cache / "page" / "uploads").rglob("background*")), 60)
     time.sleep(5)  # the frame is drawn into the canvas
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
     stroke = ActionChains(browser).move_to_element_with_offset(canvas, -20, -30).click_and_hold()
@@ -131,9 +149,83 @@ def test_a_mask_is_painted_on_the_first_frame(page, browser, tmp_path):
         stroke = stroke.move_by_offset(6, 6)
     stroke.release().perform()
     time.sleep(3)
+
+
+def masks(cache):
+    return until(lambda: list((cache / "page").rglob("masks/[!.]*.png")), 60)
+
+
+def test_what_is_painted_is_followed_and_removed_as_from_the_command_line(
+    page, browser, tmp_path, tiny_folder, monkeypatch
+):
+    pytest.importorskip("cv2")
+    clip = write_clip(tmp_path / "in.mp4", moving(4, 128, 128), audio="aac")
+    painted(browser, page, clip, tmp_path / "cache")
+    browser.execute_script("document.querySelector('#remove input').click()")
+    opened(browser, "More")
+    one(browser, "#model input, #model textarea").send_keys("\ue009a\ue000", str(tiny_folder))
+    one(browser, "#edit").click()
+    until(lambda: ": done in " in one(browser, "#news").text)
+    (mask,) = masks(tmp_path / "cache")
+    said = until(lambda: one(browser, "#command textarea").get_attribute("value"))
+    assert f"--mask {mask}" in said
+    assert "--mask-frame 0" in said
+    assert "--remove" in said
+    data = urllib.request.urlopen(one(browser, "#result video").get_attribute("src")).read()  # noqa: S310
+    monkeypatch.setenv("EVENREEL_CACHE", str(tmp_path / "other"))
+    monkeypatch.chdir(tmp_path)
+    assert main([*shlex.split(said)[1:], "-q", "-o", "alone.mp4"]) == 0
+    assert data == (tmp_path / "alone.mp4").read_bytes()
+    source, result = (load(tmp_path / name) for name in ("in.mp4", "alone.mp4"))
+    assert result.timestamps == source.timestamps
+    assert not torch.equal(result.frames, source.frames)
+
+
+def test_thirty_jobs_wait_in_two_tabs_and_one_is_cancelled(browser, tmp_path, tiny_folder, monkeypatch):
+    """Those that were there before the page began, too; both tabs tell the same, and each result is its own."""
+    pytest.importorskip("gradio", reason="needs the extra web")
+    from evenreel.web.queue import Queue, page_jobs
+
+    monkeypatch.setenv("EVENREEL_CACHE", str(tmp_path / "cache"))
+    clip = write_clip(tmp_path / "in.mp4", moving(2, 64, 64))
+    told = {"prompt": "a star", "model": str(tiny_folder), "host": "frame", "steps": 1}
+    queue = Queue()
+    for seed in range(30):
+        queue.submit(clip, EditSettings(**told, seed=seed))
+    with served(tmp_path) as page:
+        browser.get(page)
+        until(
+            lambda: "in the queue" in one(browser, "#news").text or ": running" in one(browser, "#news").text
+        )
+        first = browser.current_window_handle
+        browser.switch_to.new_window("tab")
+        browser.get(page)
+        until(lambda: "number" in one(browser, "#news").text)  # the newest, which is made last
+        one(browser, "#cancel").click()
+        until(lambda: ": cancelled" in one(browser, "#news").text, 60)
+        until(lambda: [job.status for job in page_jobs()].count("done") == 29)
+        seen = []
+        for tab in (browser.current_window_handle, first):
+            browser.switch_to.window(tab)
+            until(lambda: "running" not in one(browser, "#jobs").text, 60)
+            seen.append(one(browser, "#jobs").text)
+        assert seen[0] == seen[1]
+    states = {job.state.task.settings["seed"]: job for job in page_jobs()}
+    assert sorted(states) == list(range(30))
+    assert states[29].status == "cancelled"
+    results = {seed: Path(job.state.task.output) for seed, job in states.items()}
+    assert not results[29].exists()
+    for seed in (0, 28):
+        alone = edit_file(clip, tmp_path / "alone.mp4", EditSettings(**told, seed=seed)).path
+        assert results[seed].read_bytes() == alone.read_bytes()
+
+
+def test_a_mask_is_painted_on_the_first_frame(page, browser, tmp_path):
+    clip = write_clip(tmp_path / "in.mp4", moving(3, 128, 128))
+    painted(browser, page, clip, tmp_path / "cache")
     one(browser, "#prompt textarea").send_keys("a star")
     one(browser, "#edit").click()
-    (mask,) = until(lambda: list((tmp_path / "cache" / "page").rglob("masks/[!.]*.png")), 60)
+    (mask,) = masks(tmp_path / "cache")
     drawn = np.asarray(Image.open(mask))
     assert drawn.shape == (128, 128)
     assert 0.05 < (drawn == 255).mean() < 0.6

@@ -79,6 +79,8 @@ def test_what_is_painted_is_followed_from_its_frame_unless_that_is_empty():
     still = form.settings_of(list({**told, "mask_frame": None}.values()), path)
     assert (still.mask, still.mask_frame) == (str(path), None)
     assert form.settings_of(form.values_of(still)) == still
+    nothing = form.values_of(form.settings_of(list(told.values())))
+    assert form.settings_of(nothing, path).mask_frame == 0  # painted after other settings were used again
     clip = form.settings_of(list({**told, "mask": "mask.mp4", "mask_frame": 3}.values()))
     assert (clip.mask, clip.mask_frame) == ("mask.mp4", None)
 

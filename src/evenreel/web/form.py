@@ -113,6 +113,8 @@ def may_be_followed(mask: str | None) -> bool:
 def values_of(settings: EditSettings) -> list[Any]:
     """Return what the fields show for some settings."""
     plain = {**start(), **{name: value for name, value in settings.to_json().items() if name in NAMES}}
+    if settings.mask is None:
+        plain["mask_frame"] = DEFAULTS["mask_frame"]  # what is painted next is followed
     first, end = settings.frames
     plain["frames"] = f"{first or ''}:{'' if end is None else end}"
     size = settings.size

@@ -91,12 +91,18 @@ def page(queue: Queue) -> gr.Blocks:
                     height=200,
                     elem_id="preview",
                 )
-                with gr.Group(visible=False) as done:
+                with gr.Column(visible=False) as done:
                     result = gr.Video(label="Edited clip", interactive=False, elem_id="result", height=300)
                     file = gr.DownloadButton("Download", elem_id="download")
                     slider = gr.ImageSlider(label="Before and after", interactive=False, elem_id="slider")
-                    strip = gr.Image(label="Film strip", interactive=False, elem_id="strip")
-                    figures = gr.Dataframe(headers=["figure", "value"], label="Figures", interactive=False)
+                    strip = gr.Image(label="Film strip", show_label=False, interactive=False, elem_id="strip")
+                    figures = gr.Dataframe(
+                        headers=["figure", "value"],
+                        label="Figures",
+                        interactive=False,
+                        column_widths=["66%", "34%"],
+                        wrap=True,
+                    )
                 command = gr.Textbox(
                     label="The command line that does the same",
                     interactive=False,
@@ -112,6 +118,7 @@ def page(queue: Queue) -> gr.Blocks:
                     label="Jobs, the newest first",
                     interactive=False,
                     elem_id="jobs",
+                    column_widths=["23%", "19%", "29%", "29%"],
                     wrap=True,
                 )
         timer = gr.Timer(1.0)

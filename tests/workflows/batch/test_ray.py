@@ -146,7 +146,7 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(table, monkeypatch):
         _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 1
     (said,) = [line for line in err.splitlines() if line.startswith("evenreel: ")]
-    assert "RAY_ADDRESS is 127.0.0.1:9; start Ray there, or unset it." in said
+    assert "no Ray cluster answers at RAY_ADDRESS 127.0.0.1:9; start one there, or unset it." in said
 
 
 @pytest.mark.slow

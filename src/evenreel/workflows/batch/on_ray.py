@@ -62,10 +62,13 @@ def on_ray(rows: Sequence[Row], workers: int | None, watch: Watch) -> Iterator[O
     """
     if find_spec("ray") is None:
         raise PluginError("the executor ray needs Ray; install evenreel[ray], or choose processes.")
+    told = os.environ.get("RAY_ADDRESS", "")
+    if ":" in told and not answers(told.removeprefix("ray://")):  # Ray itself would wait for minutes
+        raise ResourceError(f"no Ray cluster answers at RAY_ADDRESS {told}; start one there, or unset it.")
     context = multiprocessing.get_context("spawn")
     pipe, theirs = context.Pipe()
-    told = theirs, tuple(rows), workers, torch.get_num_threads()
-    driver = context.Process(target=drive, args=told, daemon=True)
+    given = theirs, tuple(rows), workers, torch.get_num_threads()
+    driver = context.Process(target=drive, args=given, daemon=True)
     driver.start()
     theirs.close()
     try:
@@ -135,10 +138,8 @@ def drive(pipe: Connection, rows: Sequence[Row], workers: int | None, threads: i
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
     except (OSError, RuntimeError, ValueError) as error:
-        told = os.environ.get("RAY_ADDRESS")
-        advice = f"RAY_ADDRESS is {told}; start Ray there, or unset it" if told else "choose processes"
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        pipe.send(_Ended(f"Ray cannot be reached ({reason[:200]}); {advice}."))
+        pipe.send(_Ended(f"Ray does not start ({reason[:200]}); mend that, or choose another executor."))
         return
     pipe.send(_Joined(ray.get_runtime_context().gcs_address))
     try:
