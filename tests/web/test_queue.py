@@ -1,17 +1,21 @@
 """The page's queue, without a browser: what it makes is what the command line makes."""
 
 import json
+import os
 import shlex
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from evenreel import EditSettings, edit_file
 from evenreel.cli.options import parsed
 from evenreel.errors import ClipError, SettingsError
 from evenreel.settings.words import words
-from evenreel.web import form, queue
+from evenreel.web import form, pictures, queue
 from evenreel.web.queue import Queue, page_jobs, waiting
+from evenreel.workflows.editing.resume import resume_job
 from video.making import moving, write_clip
 
 
@@ -103,3 +107,31 @@ def test_the_form_says_what_settings_say(settings):
 
 def _filled(prompt):
     return ({**form.start(), "prompt": prompt}).values()
+
+
+def test_pictures_and_figures_are_those_of_the_clip(settings, tmp_path, monkeypatch):
+    """The strip is spread over the whole clip, and figures are what `evaluate` measures."""
+    from PIL import Image
+
+    from evenreel.video import load
+    from evenreel.workflows.evaluation.evaluate import evaluate
+
+    clip = write_clip(tmp_path / "in.mp4", moving(11, 64, 64))
+    job = Queue().submit(clip, replace(settings, frames=(1, None)))
+    resume_job(job)
+    output = job.state.task.output
+    made = pictures.pictures_of(job)
+    source, edit = load(clip).frames[1:], load(output).frames
+    middle = 5  # of 0, 1, 3, 4, 5, 6, 8, 9
+    for path, frames in ((made.before, source), (made.after, edit)):
+        with Image.open(path) as picture:
+            assert np.array_equal(np.asarray(picture), frames[middle].numpy())
+    with Image.open(made.strip) as picture:
+        assert picture.width > 8 * 100
+    figures = dict(made.figures)
+    assert figures["frames"] == "10"
+    told = evaluate(clip, output, metrics=["source_psnr", "source_ssim"]).figures
+    assert figures["source PSNR"] == f"{told['source_psnr'].value:.3g} dB"
+    monkeypatch.setattr(pictures, "MOST_FRAMES", 4)
+    os.utime(output)
+    assert any(name.endswith(", first 4 frames") for name, _ in pictures.pictures_of(job).figures)

@@ -73,6 +73,7 @@ def on_ray(rows: Sequence[Row], workers: int | None, watch: Watch) -> Iterator[O
     theirs.close()
     try:
         yield from _heard(pipe, rows, watch)
+        driver.join(GONE_SECONDS)  # it takes its Ray along
     finally:
         pipe.close()
         if driver.is_alive():
@@ -133,6 +134,9 @@ def answers(address: str) -> bool:
 def drive(pipe: Connection, rows: Sequence[Row], workers: int | None, threads: int) -> None:
     """Make rows as the driver of a cluster; say through a pipe what becomes of them."""
     begin_worker(threads)
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - what Ray says of its end is told in one sentence
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
     import ray  # pyright: ignore[reportMissingImports]
 
     try:
