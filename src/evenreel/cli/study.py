@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
     group.command("report")(report)
     group.command("table")(table)
     group.command("rate")(rate)
+    group.command("form")(form)
     group.command("merge")(merge)
+    group.command("sample-size")(sample_size)
     group.command("list")(list_experiments)
     app.add_typer(group, name="study")
 
@@ -143,18 +145,68 @@ def rate(
     serve(out, rater, port, ready, experiment)
 
 
+def form(
+    rater: Annotated[str, typer.Option(help="Name of the person who will rate.")],
+    page: Annotated[
+        Path | None,
+        typer.Option("--page", help="HTML file to write.", show_default="RATER.html in the study's folder"),
+    ] = None,
+    out: Folder = DEFAULT_FOLDER,
+    experiment: Annotated[
+        str | None,
+        typer.Option(
+            help="Experiment whose clips are compared; `evenreel study list` lists them.", show_default="all"
+        ),
+    ] = None,
+) -> None:
+    """Write a page to send to a person who rates; it needs a browser only, and `study merge` takes what it saves."""
+    from evenreel.study.rating.form import write_form
+
+    name = "".join(letter if letter.isalnum() else "-" for letter in rater) or "rater"
+    target = page or out / f"{name}.html"
+    count = write_form(out, target, rater, experiment)
+    stdout().print(f"{target}: {count} pairs for {rater}", markup=False)
+
+
+def sample_size(
+    preference: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of answers, from 0 to 1, that truly prefers the one condition."
+        ),
+    ],
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs that each person answers.")] = 20,
+    power: Annotated[float, typer.Option(min=0.01, max=0.999, help="Chance that it is found.")] = 0.8,
+    tests: Annotated[int, typer.Option(min=1, help="Comparisons that are tested at once.")] = 3,
+    correlation: Annotated[
+        float, typer.Option(min=0, max=1, help="How alike the answers of one person are, from 0 to 1.")
+    ] = 0.1,
+) -> None:
+    """Print how many people must rate for a preference to be found, at the level of 5%."""
+    from evenreel.study.rating.sample_size import raters_needed
+
+    count = raters_needed(preference, pairs=pairs, power=power, tests=tests, correlation=correlation)
+    stdout().print(f"{count} people with {pairs} pairs each", markup=False)
+
+
 def merge(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", help="Files of answers that came back: each rater's ratings.sqlite."),
+        typer.Argument(
+            metavar="FILE",
+            help="Files of answers that came back: a page's answers.json, or a rater's ratings.sqlite.",
+        ),
     ],
     out: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Take the answers of other people's files into the study's own; what was answered twice counts once."""
+    from evenreel.study.rating.form import take_answers
     from evenreel.study.rating.ratings import Ratings
 
     ratings = Ratings(out / "ratings.sqlite")
-    taken = sum(ratings.merge(file) for file in files)
+    taken = sum(
+        take_answers(out, file, ratings) if file.suffix == ".json" else ratings.merge(file) for file in files
+    )
     stdout().print(f"{taken} answers; {ratings.raters()} people have answered in all.", markup=False)
 
 

@@ -1,5 +1,6 @@
 """The rating page and the report, used in a real browser."""
 
+import json
 import random
 import re
 import shutil
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,7 +22,9 @@ from evenreel.errors import OutputError, SettingsError
 from evenreel.study import item_log, study_record
 from evenreel.study.experiments.catalogue import experiments
 from evenreel.study.items import Item
+from evenreel.study.rating.form import take_answers, write_form
 from evenreel.study.rating.ratings import QUESTIONS, Pair, Ratings, pairs
+from evenreel.study.rating.sample_size import raters_needed
 from evenreel.study.report import report
 from evenreel.study.report.formatting import FIGURES
 from evenreel.study.run import actions, runner
@@ -157,6 +161,58 @@ class TestRatings:
             Ratings(tmp_path / "r.sqlite").add("ann", PAIR, answers, 1.0)
 
 
+class TestForm:
+    def test_half_of_the_pairs_have_each_condition_on_the_left(self, study):
+        for name in map(str, range(6)):
+            lefts = [
+                pair.left for pair in pairs(SETTINGS, item_log.read(study / "items.jsonl"), PRINTS, name)
+            ]
+            assert abs(2 * lefts.count("frame") - len(lefts)) == 1  # of three
+
+    def test_what_a_page_saves_is_taken_as_if_rated_here(self, study):
+        assert write_form(study, study / "bob.html", "bob") == 3
+        page = (study / "bob.html").read_text()
+        assert "vidtome" not in page  # blind
+        assert page.count("data:image/jpeg;base64,") == 6
+        shown = json.loads(re.search(r"const pairs = (.*?), rater = ", page).group(1))
+        answers = [
+            {"pair": one["name"], "answers": dict.fromkeys(QUESTIONS, "left"), "seconds": 2.5, "at": 10.0}
+            for one in shown
+        ]
+        told = {"format": "evenreel ratings 1", "rater": "bob", "experiment": None, "answers": answers}
+        file = study / "answers.json"
+        file.write_text(json.dumps(told))
+        taken, here = Ratings(study / "ratings.sqlite"), Ratings(study / "here.sqlite")
+        for _ in range(2):  # a second time changes nothing
+            assert take_answers(study, file, taken) == 9
+        for pair in pairs(SETTINGS, item_log.read(study / "items.jsonl"), PRINTS, "bob"):
+            here.add("bob", pair, dict.fromkeys(QUESTIONS, "left"), 2.5)
+        assert sorted(row[:7] for row in taken.rows()) == sorted(row[:7] for row in here.rows())
+        file.write_text(json.dumps({**told, "rater": "cem"}))
+        with pytest.raises(SettingsError, match="answers pairs that this study does not have"):
+            take_answers(study, file, taken)
+
+    @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": "evenreel ratings 2"}'])
+    def test_other_files_are_refused(self, study, text):
+        (study / "x.json").write_text(text)
+        with pytest.raises(SettingsError, match="is not a file of answers"):
+            take_answers(study, study / "x.json", Ratings(study / "r.sqlite"))
+
+    def test_raters_that_are_needed(self):
+        """Simulated: so many people find the preference about as often as they should."""
+        assert raters_needed(0.6, correlation=0.0) < raters_needed(0.6) < raters_needed(0.6, correlation=0.3)
+        assert raters_needed(0.6) == raters_needed(0.4)
+        for wrong in ({"preference": 0.5}, {"preference": 1.2}, {"preference": 0.6, "pairs": 0}):
+            with pytest.raises(SettingsError):
+                raters_needed(**wrong)
+        people, pairs_each, rng = raters_needed(0.6, tests=1, correlation=0.1), 20, np.random.default_rng(0)
+        # shares of people, Beta, whose answers are alike as told: 1 / (a + b + 1) = 0.1
+        shares = rng.beta(0.6 * 9, 0.4 * 9, size=(4000, people))
+        means = rng.binomial(pairs_each, shares) / pairs_each
+        z = (means.mean(1) - 0.5) / (means.std(1, ddof=1) / people**0.5)
+        assert 0.74 < (z > 1.96).mean() < 0.9
+
+
 @pytest.fixture
 def address(study):
     uvicorn = pytest.importorskip("uvicorn", reason="needs the extra rating")
@@ -194,6 +250,27 @@ def browser(tmp_path):
 
 
 class TestBrowser:
+    def test_a_page_that_was_sent_needs_nothing_else(self, browser, study):
+        from selenium.webdriver.common.by import By
+
+        write_form(study, study / "bob.html", "bob")
+        browser.get((study / "bob.html").as_uri())
+        for number in range(1, 4):
+            assert browser.find_element(By.ID, "progress").text == f"Pair {number} of 3"
+            assert browser.find_element(By.ID, "prompt").text == "a <b>"
+            for question in QUESTIONS:
+                browser.find_element(By.CSS_SELECTOR, f"input[name={question}][value=right]").click()
+            browser.find_element(By.CSS_SELECTOR, "form button").click()
+            if number == 1:
+                browser.refresh()  # what was answered is kept
+        assert browser.find_element(By.ID, "done").is_displayed()
+        assert not browser.find_element(By.ID, "form").is_displayed()
+        script = "return JSON.stringify({format: 'evenreel ratings 1', rater, experiment, answers})"
+        (study / "answers.json").write_text(browser.execute_script(script))
+        ratings = Ratings(study / "ratings.sqlite")
+        assert take_answers(study, study / "answers.json", ratings) == 9
+        assert {row[3] for row in ratings.rows()} == {"right"}
+
     def test_a_person_rates_by_keyboard_alone(self, browser, address, study):
         from selenium.webdriver.common.by import By
         from selenium.webdriver.common.keys import Keys

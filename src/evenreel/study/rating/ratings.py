@@ -70,13 +70,13 @@ def pairs(
                 if len(clips) == 2 and clips not in seen:
                     seen.add(clips)
                     name = f"{experiment.name}: {one} | {other}, clip {ours.clip}, seed {ours.seed}"
-                    sides = [(one, lines_of[0]), (other, lines_of[1])]
-                    if rng.random() < 0.5:
-                        sides.reverse()
-                    (left, a), (right, b) = sides
-                    shown.append(Pair(name, left, right, a["picture"], b["picture"], a.get("prompt", "")))
+                    shown.append((name, (one, lines_of[0]), (other, lines_of[1])))
             rng.shuffle(shown)
-            found += shown[:PAIRS]
+            first = rng.random() < 0.5
+            for number, (name, *sides) in enumerate(shown[:PAIRS]):
+                # half of the pairs have each condition on the left: ten and ten of twenty
+                (left, a), (right, b) = sides if first == bool(number % 2) else sides[::-1]
+                found.append(Pair(name, left, right, a["picture"], b["picture"], a.get("prompt", "")))
     if not found:
         where = f" in {only[:40]!r}" if only else ""
         raise SettingsError(
@@ -144,6 +144,11 @@ class Ratings:
                 f"{other}: there is no such file of ratings; name one that `evenreel study rate` made."
             )
         rows = Ratings(other).rows()
+        self.take(rows)
+        return len(rows)
+
+    def take(self, rows: Sequence[tuple]) -> None:
+        """Take in answers as a file holds them; to a pair that the same rater has answered before, later ones count."""
         with self._connected() as database:
             database.executemany(
                 "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -152,7 +157,6 @@ class Ratings:
                 " WHERE excluded.at > answers.at",
                 rows,
             )
-        return len(rows)
 
     def rows(self) -> list[tuple]:
         """Return all answers, as the file holds them."""
