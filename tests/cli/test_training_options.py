@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,6 +40,7 @@ WORDS = {
     "scope": ("down_blocks.*, mid_block.*", ("down_blocks.*", "mid_block.*")),
     "shared_tokens": ("3", 3),
     "frame_tokens": ("stride", "stride"),
+    "frame_token_weight": ("2", 2.0),
     "window": ("0.6:0.9", Window(0.6, 0.9)),
     "inference_window": ("0.7:1", Window(0.7, 1.0)),
     "scale": ("0.4", 0.4),
@@ -102,6 +104,14 @@ def test_nothing_told_is_the_recipe(learn, trained):
     for name in ("--recipe", "--learn"):  # as version 0.2 called it
         assert main(["train", "adapter", "data", name, learn, "-q"]) == 0
         assert trained.pop()[0] == recipes.adapter(learn)
+
+
+def test_data_without_right_answers_have_a_recipe_of_their_own(trained, tmp_path, monkeypatch):
+    for kind, recipe in (("world", "edits"), ("folder", "clips"), ("msr-vtt", "clips")):
+        told = SimpleNamespace(source={"kind": kind})
+        monkeypatch.setattr("evenreel.training.data.manifest.read_manifest", lambda _, told=told: told)
+        assert main(["train", "adapter", str(tmp_path), "-q"]) == 0
+        assert trained.pop()[0] == recipes.adapter(recipe)
 
 
 def test_the_window_of_edits_is_where_they_are_used_too():

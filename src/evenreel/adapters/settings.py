@@ -70,8 +70,8 @@ class PromptTokenSettings:
     """Prompt tokens of each frame by itself, made of what CLIP sees in it: `average` (of neighbours in pairs, Eq. 13 of
     the GE-Adapter's paper), `stride` (of the class token and every other patch, as the published code has it), or
     `none`."""
-    weight: Annotated[float, Range(0.0)] = 1.0
-    """Number that the tokens of a frame are multiplied by."""
+    weight: Annotated[float, Range(0.0), Option(ADAPTER, name="frame_token_weight")] = 1.0
+    """Number that the prompt tokens of a frame are multiplied by."""
 
     def __post_init__(self) -> None:
         settle(self)

@@ -9,8 +9,19 @@ import typer
 from evenreel.cli.console import stdout
 from evenreel.cli.options import Quiet, takes_changes, takes_settings
 from evenreel.cli.training import is_first, training_shown
+from evenreel.errors import DataError
 from evenreel.training.adapter import recipes
 from evenreel.training.adapter.settings import AdapterTrainingSettings, Watching
+
+
+def suited_recipe(data: Path) -> str:
+    """Return the recipe that suits a data set; where there is none, the training itself will say so."""
+    from evenreel.training.data.manifest import read_manifest
+
+    try:
+        return recipes.suited(read_manifest(data).source)
+    except DataError:
+        return "edits"
 
 
 @takes_settings
@@ -28,14 +39,15 @@ def adapter(
         ),
     ] = Path("runs/adapter"),
     recipe: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
-            help="What the adapter learns from, and how: `edits`, led towards right answers, as measured best; "
-            "`published`, as the GE-Adapter's paper has it (arXiv:2501.04606); `published-code`, as its authors' code "
-            "has it; `noise`, as published but for a temporal loss of our own.",
+            show_default="edits for rendered scenes, else clips",
+            help="What the adapter learns from, and how: `edits`, led towards right answers; `clips`, what was "
+            "measured best of what needs none; `published`, as the GE-Adapter's paper has it (arXiv:2501.04606); "
+            "`published-code`, as its authors' code has it; `noise`, as published but for a temporal loss of our own.",
         ),
-    ] = "edits",
+    ] = None,
     learn: Annotated[
         str | None, typer.Option(hidden=True, help="The name of --recipe in version 0.2.")
     ] = None,
@@ -49,7 +61,8 @@ def adapter(
     with --device cpu at the end: accelerate's own --cpu starts one process only). OUT/log.jsonl and, where
     TensorBoard is installed, OUT/tensorboard hold the losses; OUT/adapter.safetensors is what comes out.
     """
-    settings = recipes.adapter(learn or recipe, **told)
+    chosen = learn or recipe or suited_recipe(data)
+    settings = recipes.adapter(chosen, **told)
     from evenreel.workflows.training.adapter import train_adapter
 
     with training_shown(quiet) as progress:

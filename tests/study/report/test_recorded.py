@@ -165,3 +165,20 @@ def test_what_is_said_of_table_3():
         for row in rows(settings, experiment, known, record["fingerprints"])
     }
     assert all(means[one].mean > means[other].mean for one, other in experiment.pairs)
+
+
+def test_what_the_adapter_s_page_says_of_objectives_without_answers():
+    table = markdown(STUDY, "trainings", ["truth_psnr", "warp_error"])
+    found = {
+        cells[1].strip(): re.findall(r"\(([-+.0-9]+) \[.*?\](\*?)\)", row)
+        for row in table.splitlines()[2:]
+        if len(cells := row.split("|")) > 3
+    }
+    assert found["noise, source-anchored"] == [("+0.44", "*"), ("-0.16", "*")]
+    assert found["noise, layers on the way down"] == [("+0.78", ""), ("-0.5", "*")]
+    assert found["noise, noise-levels"] == [("+0.5", "*"), ("-0.14", "")]
+    assert [star for _, star in found["noise, frames"] + found["edits"]] == [""] * 4
+    page = (DOCS / "adapter.md").read_text(encoding="utf-8")
+    assert "| +0.44 dB, warp error -0.16e-3, both after adjustment |" in page
+    assert "| +0.78 dB, which does not stand after adjustment, warp error -0.5e-3, which does |" in page
+    assert "| +0.5 dB, after adjustment; warp error -0.14e-3, not after it |" in page

@@ -5,6 +5,7 @@
 is what `evenreel train adapter --recipe edits --steps 5000 --rank 8` trains.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -78,12 +79,42 @@ def _published_code() -> AdapterTrainingSettings:
     return replace(ours, adapter=adapter, loss=loss)
 
 
-_RECIPES = {"edits": _edits, "noise": _noise, "published": _published, "published-code": _published_code}
+def _clips() -> AdapterTrainingSettings:
+    """What was measured best of what needs no right answer: layers on the way down, no tokens (docs/adapter.md)."""
+    window = Window(0.5, 1.0)
+    return AdapterTrainingSettings(
+        adapter=AdapterSettings(
+            lora=LoraSettings(scope="down"),
+            tokens=None,
+            training_window=window,
+            inference_window=window,
+            scale=1.0,
+            in_inversion=True,
+        ),
+        loss=LossSettings(window=window, weight_temporal=0.05, unconditional=0.2),
+        loop=LoopSettings(steps=150, learning_rate=1e-3, warmup=20, decay=0.0, accumulation=1),
+        pairs=2,
+    )
+
+
+_RECIPES = {
+    "edits": _edits,
+    "clips": _clips,
+    "noise": _noise,
+    "published": _published,
+    "published-code": _published_code,
+}
 NAMES = tuple(_RECIPES)
-"""`edits`: as measured best (docs/adapter.md). `published`: the paper as printed (arXiv:2501.04606, section 4.1), and
+"""`edits`: led towards right answers of rendered scenes. `clips`: what was measured best of what needs no right answer
+(docs/adapter.md). `published`: the paper as printed (arXiv:2501.04606, section 4.1), and
 `published-code` what its authors' code does. `noise`: the paper's with our own temporal loss."""
 _LOSSES = {"edits": EditLossSettings, **dict.fromkeys(NAMES[1:], LossSettings)}
 """What each minimises."""
+
+
+def suited(source: Mapping[str, Any]) -> str:
+    """Return the recipe for data of a source, as its manifest describes it: `clips` where no right answer is known."""
+    return "edits" if source.get("kind") == "world" else "clips"
 
 
 def adapter(name: str, **told: Any) -> AdapterTrainingSettings:
