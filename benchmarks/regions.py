@@ -6,7 +6,7 @@
 Clips are rendered from 60000 on, those that defaults are chosen on. A place changes where the right answer differs from
 the source by more than 8 levels of 255 in a colour. Differences are kept in --out, so that a run that was cut goes on;
 for other weights they are found anew. With --learn, clips of which a part changes and clips of which all does are told
-apart by what PART, ALL and EVEN (evenreel.workflows.editing.computing.keeping) must lie between, and SMALLEST is the
+apart by what SPILL and ALL (evenreel.workflows.editing.computing.keeping) must lie between, and SMALLEST is the
 largest that loses no more than --lost of the changed pixels of any clip.
 """
 
@@ -101,16 +101,10 @@ def compared(number: int, options: argparse.Namespace, backbone) -> Compared:
 def learnt(clips: Sequence[Compared], lost: float) -> float:
     """SMALLEST as these clips would have it; the limits of what is everywhere are shown, with what they lie between."""
     local, every = [c for c in clips if c.is_local], [c for c in clips if not c.is_local]
+    part, whole = ([c.calm - keeping.SPILL * c.busy for c in some] for some in (local, every))
     print(
-        f"ALL {keeping.ALL}: where a part changes the calmest fifth differs by at most {max(c.calm for c in local):.4f}"
-    )
-    print(f"PART {keeping.PART}: where all changes by at least {min(c.calm for c in every):.4f}")
-    between = [
-        [c.calm / c.busy for c in some if keeping.PART < c.calm < keeping.ALL] for some in (local, every)
-    ]
-    least, most = max(between[0], default=0.0), min(between[1], default=1.0)
-    print(
-        f"EVEN {keeping.EVEN}: between them at most {least:.3f} of the busiest where a part changes, else {most:.3f}"
+        f"ALL {keeping.ALL}: beyond a share of {keeping.SPILL} of the busiest, the calmest fifth differs by at most "
+        f"{max(part):.4f} where a part changes, and by at least {min(whole):.4f} where all does"
     )
     smallest = 0.0
     for step in range(2, 40):

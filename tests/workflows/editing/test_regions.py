@@ -274,6 +274,14 @@ class TestConcerned:
     def test_all(self):
         assert keeping.concerned(torch.full((4, 12, 12), 2 * keeping.ALL)) is None
 
+    def test_a_part_that_changes_slightly(self):
+        difference = torch.full((3, 12, 12), keeping.LEAST / 4)
+        difference[:, 3:9, 3:9] = 1.5 * keeping.LEAST
+        assert keeping.busiest(difference) * keeping.SLIGHT < keeping.LEAST < keeping.SMALLEST
+        cells = keeping.concerned(difference)
+        assert cells[:, 3:9, 3:9].all()
+        assert not cells[:, :1].any()
+
     def test_no_place(self):
         assert keeping.concerned(torch.full((4, 12, 12), keeping.ALL / 4)) is None
 

@@ -33,13 +33,15 @@ TIMESTEPS = (300, 700)
 """Training timesteps, of 1000, at whose noise levels the prompts are compared."""
 CALM, BUSY = 0.2, 0.95
 """Shares of a clip's cells: by how much the calmest of them differ, at most, and by how much all but the busiest."""
-PART, ALL = 0.022, 0.065
-"""Differences of the calmest cells below which a part is meant, and above which everything is: a change of style or
-background is one of all places."""
-EVEN = 0.12
-"""Between these, the share of the busiest cells' difference beyond which the calmest mean everything."""
-SMALLEST = 0.08
-"""Difference from which a place is meant, where not everything is."""
+SPILL = 0.056
+"""Of what the busiest cells differ by, how much cells differ by that nobody means: a prompt is read as a whole."""
+ALL = 0.017
+"""What the calmest cells differ by beyond that, from which on everything is meant: a change of style or background is
+one of all places."""
+SMALLEST, LEAST = 0.08, 0.02
+"""Difference from which a place is meant, where not everything is; and the least, where a change is slight."""
+SLIGHT = 0.4
+"""Where a change is slight, the share of the busiest cells' difference from which a place is meant."""
 MOST = 0.8
 """Share of a clip's cells beyond which everything is meant. To edit too much costs little, and to keep what should
 change costs all."""
@@ -184,10 +186,14 @@ def busiest(difference: Difference) -> float:
 
 
 def is_everywhere(difference: Difference) -> bool:
-    """Tell whether a difference, averaged already, is one of all places: by itself, or beside that of the busiest
-    ones."""
-    calm = calmest(difference)
-    return calm > ALL or calm > max(PART, EVEN * busiest(difference))
+    """Tell whether a difference, averaged already, is one of all places."""
+    return calmest(difference) - SPILL * busiest(difference) > ALL
+
+
+def smallest_meant(difference: Difference, smallest: float = SMALLEST) -> float:
+    """Return the difference from which a place is meant, of a difference that is averaged already: `smallest`, or less
+    where a change is slight."""
+    return max(LEAST, min(smallest, SLIGHT * busiest(difference)))
 
 
 def concerned(difference: Difference, smallest: float = SMALLEST) -> Part | None:
@@ -199,7 +205,8 @@ def concerned(difference: Difference, smallest: float = SMALLEST) -> Part | None
     near = averaged(difference)
     if is_everywhere(near):
         return None
-    cells = _along(_grown, piecewise(lambda rows: rows > smallest, near))
+    meant = smallest_meant(near, smallest)
+    cells = _along(_grown, piecewise(lambda rows: rows > meant, near))
     share = sum(int(cells[part].sum()) for part in pieces(cells)) / cells.numel()
     return cells if 0 < share <= MOST else None
 
