@@ -27,7 +27,14 @@ LEVERS: dict[str, dict[str, Any]] = {
     "mixed precision": {"exact": True, "dtype": "mixed"},
     "guidance in 0.3:1": {"exact": True, "dtype": "float32", "guidance_interval": [0.3, 1.0]},
     "16 steps": {"exact": True, "dtype": "float32", "steps": 16},
-    "all three": {"exact": True, "dtype": "mixed", "guidance_interval": [0.3, 1.0], "steps": 16},
+    "features shared by 2": {"exact": True, "dtype": "float32", "cache_interval": 2},
+    "all four": {
+        "exact": True,
+        "dtype": "mixed",
+        "guidance_interval": [0.3, 1.0],
+        "steps": 16,
+        "cache_interval": 2,
+    },
 }
 """Settings of each row; the first is what the others are compared with."""
 MODELS: dict[str, dict[str, Any]] = {
