@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from evenreel.backbones import load_backbone
+from evenreel.ops.prompt_changes import changes_apart
 from evenreel.ops.regions import pixels_of
 from evenreel.workflows.editing.computing import keeping
 from evenreel.workflows.world.edits import WorldEdit, edit_pipeline
@@ -40,6 +41,8 @@ class Compared:
     number: int
     change: dict[str, str]
     difference: Tensor
+    apart: tuple[Tensor, ...]
+    """Differences of each change by itself, where the whole is doubtful."""
     changed: Tensor
     """The pixels that the right answer changes: frames, height, width."""
 
@@ -67,6 +70,16 @@ class Compared:
         return keeping.busiest(self.near)
 
     @property
+    def beyond(self) -> float:
+        """What the calmest cells differ by beyond a share of the busiest, at most: of the whole change, or of one."""
+        every = (keeping.averaged(one) for one in (self.difference, *self.apart))
+        return max(keeping.calmest(one) - keeping.SPILL * keeping.busiest(one) for one in every)
+
+    def cells(self, smallest: float = keeping.SMALLEST) -> Tensor | None:
+        """The cells that are edited; None is everywhere."""
+        return None if self.beyond > keeping.ALL else keeping.concerned(self.difference, smallest)
+
+    @property
     def is_local(self) -> bool:
         """Whether a part changes by what was asked for."""
         return not {"background", "style"} & set(self.change)
@@ -89,19 +102,28 @@ def compared(number: int, options: argparse.Namespace, backbone) -> Compared:
     edit = WorldEdit.drawn(number, options.frames, options.most)
     name = f"{number}-{options.frames}-{options.most}-{options.motion}-{backbone.fingerprint[:12]}"
     path = options.out / f"{name}-{'-'.join(map(str, keeping.TIMESTEPS))}.safetensors"
-    if not path.is_file():
-        pipeline = edit_pipeline(backbone, edit.settings(motion=options.motion))
-        save_file(
-            {"difference": keeping.prompt_difference(pipeline, backbone.encode(edit.source.frames))}, path
-        )
+    settings = edit.settings(motion=options.motion)
+    found = load_file(path) if path.is_file() else {}
+    asked = {"difference": settings.prompt}
+    if found and keeping.is_doubtful(found["difference"]):
+        apart = changes_apart(settings.source_prompt, settings.prompt)
+        asked |= {f"apart {index}": prompt for index, prompt in enumerate(apart)}
+    if asked.keys() - found.keys():
+        pipeline = edit_pipeline(backbone, settings)
+        latents = backbone.encode(edit.source.frames)
+        for name in asked.keys() - found.keys():
+            found[name] = keeping.prompt_difference(pipeline, latents, asked[name])
+        save_file(found, path)
+        return compared(number, options, backbone)  # which may be doubtful
+    difference, *apart = (found[name] for name in asked)
     changed = (edit.truth.frames - edit.source.frames).abs().amax(1) > LEVELS
-    return Compared(number, edit.change, load_file(path)["difference"], changed)
+    return Compared(number, edit.change, difference, tuple(apart), changed)
 
 
 def learnt(clips: Sequence[Compared], lost: float) -> float:
     """SMALLEST as these clips would have it; the limits of what is everywhere are shown, with what they lie between."""
     local, every = [c for c in clips if c.is_local], [c for c in clips if not c.is_local]
-    part, whole = ([c.calm - keeping.SPILL * c.busy for c in some] for some in (local, every))
+    part, whole = ([c.beyond for c in some] for some in (local, every))
     print(
         f"ALL {keeping.ALL}: beyond a share of {keeping.SPILL} of the busiest, the calmest fifth differs by at most "
         f"{max(part):.4f} where a part changes, and by at least {min(whole):.4f} where all does"
@@ -109,7 +131,7 @@ def learnt(clips: Sequence[Compared], lost: float) -> float:
     smallest = 0.0
     for step in range(2, 40):
         value = step / 200
-        recalls = [c.figures(keeping.concerned(c.difference, value))["recall"] for c in local]
+        recalls = [c.figures(c.cells(value))["recall"] for c in local]
         if min(recalls) < 1 - lost:
             break
         smallest = value
@@ -148,7 +170,7 @@ def main() -> None:
 def show(clips: Sequence[Compared], smallest: float) -> None:
     """Mean figures by kind of change, and the lines that they are made from."""
     table = Table("change", "clips", "recall %", "least", "precision %", "kept %", box=None)
-    found = {c.number: c.figures(keeping.concerned(c.difference, smallest)) for c in clips}
+    found = {c.number: c.figures(c.cells(smallest)) for c in clips}
     for kind in sorted({c.kind for c in clips}):
         some = [found[c.number] for c in clips if c.kind == kind]
         least = min(one["recall"] for one in some)
@@ -162,7 +184,7 @@ def show(clips: Sequence[Compared], smallest: float) -> None:
         )
     Console(width=120).print(f"place: {smallest:.3f}", table)
     for c in clips:
-        seen = {"calm": round(c.calm, 4), "busy": round(c.busy, 4)}
+        seen = {"calm": round(c.calm, 4), "busy": round(c.busy, 4), "beyond": round(c.beyond, 4)}
         print(json.dumps({"clip": c.number, "change": c.change, **seen, **found[c.number]}))
 
 

@@ -69,7 +69,7 @@ def test_regions_end_at_cuts(path, settings, backbone, monkeypatch):
     """Of one scene a part is meant, of the other everything."""
     scenes = []
 
-    def difference(pipeline, latents):
+    def difference(pipeline, latents, prompt):
         scenes.append(latents)
         found = torch.zeros(len(latents), *latents.shape[2:])
         found[:, :2, :2] = 0.5

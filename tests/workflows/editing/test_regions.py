@@ -13,11 +13,14 @@ import evenreel
 from evenreel import edit_file
 from evenreel.cli import main
 from evenreel.errors import EvenreelError, SettingsError
+from evenreel.hosts.base import create_host
 from evenreel.ops.regions import grown
+from evenreel.progress import silent
 from evenreel.video import load
 from evenreel.workflows.editing.computing import keeping
 from evenreel.workflows.editing.computing.pipeline import Pipeline
 from evenreel.workflows.editing.mask_file import mask_file
+from evenreel.workflows.editing.records.resource_use import Stopwatch
 from evenreel.workflows.editing.regions import region
 from evenreel.workflows.editing.regions.region import Queue, changed, feather_of
 from evenreel.workflows.editing.repeat import repeat_edit
@@ -171,7 +174,7 @@ class TestWhatThePromptsSay:
     def test_cells_that_stand_out_are_found_and_the_rest_stays(
         self, clip_with_sound, settings, backbone, monkeypatch
     ):
-        def difference(pipeline, latents):
+        def difference(pipeline, latents, prompt):
             found = torch.zeros(len(latents), *latents.shape[2:])
             found[:, :, :3] = 10.0
             return found
@@ -199,7 +202,7 @@ class TestMaskOfItsOwn:
 
     @pytest.fixture(autouse=True)
     def difference(self, monkeypatch):
-        def in_the_middle(pipeline, latents):
+        def in_the_middle(pipeline, latents, prompt):
             found = torch.zeros(len(latents), *latents.shape[2:])
             found[3, 3, 2] = 10.0
             return found
@@ -291,6 +294,42 @@ class TestConcerned:
         cells = keeping.concerned(difference)
         assert cells[:, 5, 5].tolist() == [True] * 5  # averaged over one frame, and grown by one
         assert torch.equal(cells, cells.flip(0))
+
+
+class TestCompared:
+    """Changes that are asked for together: one of a part, and one of all places that may hide beside it."""
+
+    def found(self, monkeypatch, backbone, settings, hidden, prompt="a blue ball on clouds"):
+        """What is found where the ball differs by a lot and, asked for alone, clouds from snow by `hidden`."""
+        asked = []
+
+        def difference(pipeline, latents, prompt):
+            asked.append(prompt)
+            if "ball on clouds" in prompt and "blue" not in prompt:
+                return torch.full((len(latents), 12, 12), hidden)
+            found = torch.full((len(latents), 12, 12), 1.5 * keeping.DOUBT)
+            found[:, 4:8, 4:8] = 10 * keeping.SMALLEST
+            return found
+
+        monkeypatch.setattr(keeping, "prompt_difference", difference)
+        told = settings(source_prompt="an orange ball on snow", prompt=prompt)
+        host = create_host(told.host, told.host_options)
+        pipeline = Pipeline(backbone, host, told, silent, Stopwatch(backbone.device))
+        return keeping.compared(pipeline, torch.zeros(2, 4, 12, 12)), asked
+
+    def test_a_change_of_all_places_beside_a_strong_one(self, monkeypatch, backbone, settings):
+        cells, asked = self.found(monkeypatch, backbone, settings, 2 * keeping.ALL)
+        assert cells is None
+        assert asked == ["a blue ball on clouds", "a blue ball on snow", "an orange ball on clouds"]
+
+    def test_two_changes_of_a_part(self, monkeypatch, backbone, settings):
+        cells, _ = self.found(monkeypatch, backbone, settings, keeping.ALL / 2)
+        assert 0 < cells.float().mean() < 1
+
+    def test_a_single_change_is_compared_once(self, monkeypatch, backbone, settings):
+        cells, asked = self.found(monkeypatch, backbone, settings, 1.0, "an orange ball on sand")
+        assert cells is not None
+        assert len(asked) == 1
 
 
 class TestChanged:

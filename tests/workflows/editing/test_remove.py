@@ -90,7 +90,7 @@ def test_with_a_mask_that_is_carried_as_from_the_command_line(tmp_path, tiny_fol
 def test_where_the_prompts_differ(tmp_path, settings, backbone, monkeypatch):
     saved(tmp_path / "in")
 
-    def difference(pipeline, latents):
+    def difference(pipeline, latents, prompt):
         found = torch.zeros(len(latents), *latents.shape[2:])
         found[:, 3:5, :5] = 10.0
         return found

@@ -18,6 +18,7 @@ from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import ddim
 from evenreel.hosts.base import EditJob, moving, predict_in_windows
 from evenreel.hosts.motion_windows import MotionWindows
+from evenreel.ops.prompt_changes import changes_apart
 from evenreel.ops.regions import Part
 from evenreel.scratch import is_long, joined, pieces, piecewise, room
 from evenreel.types import Latents
@@ -38,6 +39,9 @@ SPILL = 0.056
 ALL = 0.017
 """What the calmest cells differ by beyond that, from which on everything is meant: a change of style or background is
 one of all places."""
+DOUBT = 0.02
+"""Difference of the calmest cells beyond which each of several changes is asked for by itself: one of all places may
+hide beside a strong one of a part."""
 SMALLEST, LEAST = 0.08, 0.02
 """Difference from which a place is meant, where not everything is; and the least, where a change is slight."""
 SLIGHT = 0.4
@@ -87,7 +91,7 @@ def region_of(
         return Region(torch.zeros(frames, height, width, dtype=torch.bool), first)
     scenes = pipeline.scenes(frames)
     with pipeline.stopwatch.stage("compare"):
-        found = [concerned(prompt_difference(pipeline.scene(part, frames), latents[part])) for part in scenes]
+        found = [compared(pipeline.scene(part, frames), latents[part]) for part in scenes]
     everywhere = [part for part, cells in zip(scenes, found, strict=True) if cells is None]
     if len(everywhere) == len(scenes):
         return None
@@ -99,14 +103,26 @@ def region_of(
     return Region(joined(cells(), frames), first, everywhere=tuple(everywhere))
 
 
-def prompt_difference(pipeline: Pipeline, latents: Latents) -> Difference:
-    """Compare what a model makes of a noised clip with the one prompt and with the other, in all its cells.
+def compared(pipeline: Pipeline, latents: Latents) -> Part | None:
+    """Return the cells of a scene that the change of prompts is about; None where it is about all of them."""
+    settings = pipeline.settings
+    difference = prompt_difference(pipeline, latents, settings.schedule.texts[0])
+    cells = concerned(difference)
+    if cells is None or not is_doubtful(difference):
+        return cells
+    apart = changes_apart(settings.source_prompt, settings.schedule.texts[0])
+    alone = (averaged(prompt_difference(pipeline, latents, prompt)) for prompt in apart)
+    return None if any(map(is_everywhere, alone)) else cells
+
+
+def prompt_difference(pipeline: Pipeline, latents: Latents, prompt: str) -> Difference:
+    """Compare what a model makes of a noised clip with its source prompt and with another, in all its cells.
 
     The noise follows from the seed; hosts, adapters and the inversion have no part in it.
     """
     settings, backbone = pipeline.settings, pipeline.backbone
     with pipeline.completed(), exclusive(backbone.unet), pipeline.moved(pipeline.frames_apart) as motion:
-        prompts = backbone.embed([settings.source_prompt, settings.schedule.texts[0]])
+        prompts = backbone.embed([settings.source_prompt, prompt])
         total = room((len(latents), *latents.shape[2:]), torch.float32).zero_()
         pipeline.progress("compare prompts", 0, len(TIMESTEPS))
         for done, timestep in enumerate(TIMESTEPS, 1):
@@ -188,6 +204,11 @@ def busiest(difference: Difference) -> float:
 def is_everywhere(difference: Difference) -> bool:
     """Tell whether a difference, averaged already, is one of all places."""
     return calmest(difference) - SPILL * busiest(difference) > ALL
+
+
+def is_doubtful(difference: Difference) -> bool:
+    """Tell whether a change of all places may hide in a difference beside one of a part."""
+    return calmest(averaged(difference)) > DOUBT
 
 
 def smallest_meant(difference: Difference, smallest: float = SMALLEST) -> float:
