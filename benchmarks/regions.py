@@ -105,7 +105,12 @@ def compared(number: int, options: argparse.Namespace, backbone) -> Compared:
     settings = edit.settings(motion=options.motion)
     found = load_file(path) if path.is_file() else {}
     asked = {"difference": settings.prompt}
-    if found and keeping.is_doubtful(found["difference"]):
+    difference = found.get("difference")
+    if (
+        difference is not None
+        and keeping.concerned(difference) is not None
+        and keeping.is_doubtful(difference)
+    ):
         apart = changes_apart(settings.source_prompt, settings.prompt)
         asked |= {f"apart {index}": prompt for index, prompt in enumerate(apart)}
     if asked.keys() - found.keys():

@@ -36,7 +36,7 @@ CALM, BUSY = 0.2, 0.95
 """Shares of a clip's cells: by how much the calmest of them differ, at most, and by how much all but the busiest."""
 SPILL = 0.056
 """Of what the busiest cells differ by, how much cells differ by that nobody means: a prompt is read as a whole."""
-ALL = 0.017
+ALL = 0.018
 """What the calmest cells differ by beyond that, from which on everything is meant: a change of style or background is
 one of all places."""
 DOUBT = 0.02
