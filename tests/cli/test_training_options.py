@@ -49,6 +49,7 @@ WORDS = {
     "edit_guidance": ("1:5", (1.0, 5.0)),
     "edit_host": ("vidtome", "vidtome"),
     "edit_motion": ("off", "off"),
+    "edit_answers": ("none", "none"),
     "temporal": ("frames", "frames"),
     "weight_temporal": ("0.7", 0.7),
     "weight_diffusion": ("0.2", 0.2),

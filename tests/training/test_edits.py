@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from closeness import assert_close
+from closeness import assert_apart, assert_close
 from evenreel.adapters.adapter import Adapter
 from evenreel.adapters.settings import AdapterSettings, LoraSettings, PromptTokenSettings
 from evenreel.adapters.window import Window
@@ -209,6 +209,16 @@ def test_any_other_clip_is_its_own_right_answer(backbone):
     begun = prepare(made_up(), Encoded(backbone, None), SETTINGS)
     assert_close(begun.answers, begun.latents)
     assert torch.equal(begun.text, begun.source_text)
+
+
+def test_scenes_whose_answers_are_hidden_are_clips_like_any_other(backbone):
+    encoded = Encoded(backbone, None)
+    begun = prepare(rendered(), encoded, replace(SETTINGS, answers="none"))
+    assert_close(begun.answers, begun.latents)
+    assert torch.equal(begun.text, begun.source_text)
+    known = prepare(rendered(), encoded, SETTINGS)
+    assert torch.equal(known.latents, begun.latents)
+    assert_apart(known.answers, begun.answers)
 
 
 def test_steps_of_an_edit_follow_each_other_and_then_the_next_begins(backbone):

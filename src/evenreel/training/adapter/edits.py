@@ -117,7 +117,7 @@ def prepare(batch: Batch, encoded: Encoded, settings: EditLossSettings, slot: in
         rng = random.Random(f"evenreel edit {seed}")
         scales.append(rng.uniform(*settings.guidance_scale))
         facts = batch.facts[index] if batch.facts else {}
-        if "scene" in facts:
+        if "scene" in facts and settings.answers == "known":
             source, prompt, answer = _changed(facts, rng, batch.frames.shape[-2:])
         else:
             source = prompt = batch.captions[index]

@@ -46,6 +46,9 @@ class EditLossSettings:
     motion: Annotated[str, NotEmpty(), Option(EDITS, name="edit_motion")] = "auto"
     """Motion modules at work in the edits that the adapter learns from: `auto` (those packaged with the model), a
     folder, a name on the hub, or `off`."""
+    answers: Annotated[Literal["known", "none"], Option(EDITS, name="edit_answers")] = "known"
+    """Right answers that the adapter is led to: `known`, those of rendered scenes; `none`, scenes are taken for clips,
+    of which nothing is asked, and nothing must change."""
     window: Annotated[Window, Option(ADAPTER, name="window", metavar="START:END", parse=parse_window)] = (
         PUBLISHED_WINDOW
     )

@@ -40,6 +40,8 @@ class Condition:
     """That clip as the record keeps it, hashed before the long work: afterwards it may be another file."""
     maker: MapModels | None = None
     """What makes the maps of its frames; None for frames that are maps, and for edges."""
+    made_by: dict[str, str] | None = None
+    """Fingerprints of what makes them, by the names of their settings."""
     maps: Growing = field(default_factory=Growing)
     """Maps; of depth how near things are, which becomes maps once all frames are seen."""
     people: list[bool] = field(default_factory=list[bool])
@@ -61,9 +63,8 @@ class Condition:
         clip_record = None if clip is None else record.described(clip)
         net = load_control(use.model, backbone, download=download)
         maker = models if models.makes(use.kind) else None
-        if maker is not None:
-            _ = maker.fingerprints(use.kind)
-        return cls(net, use, batch, clip, clip_record, maker)
+        made_by = None if maker is None else maker.fingerprints(use.kind)
+        return cls(net, use, batch, clip, clip_record, maker, made_by)
 
     def see(self, frames: Frames) -> None:
         """Take the next frames of the source, unless the ControlNet is shown another clip."""
@@ -125,8 +126,7 @@ class Condition:
 
     def described(self) -> dict[str, Any]:
         """Describe the ControlNet and what it was shown, for the record."""
-        made_by = None if self.maker is None else self.maker.fingerprints(self.use.kind)
-        return {"fingerprint": self.net.fingerprint, "clip": self.clip_record, "made_by": made_by}
+        return {"fingerprint": self.net.fingerprint, "clip": self.clip_record, "made_by": self.made_by}
 
     @property
     def empty(self) -> int:
