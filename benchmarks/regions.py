@@ -25,7 +25,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from evenreel.backbones import load_backbone
-from evenreel.ops.prompt_changes import changes_apart
 from evenreel.ops.regions import pixels_of
 from evenreel.workflows.editing.computing import keeping
 from evenreel.workflows.world.edits import WorldEdit, edit_pipeline
@@ -41,7 +40,7 @@ class Compared:
     number: int
     change: dict[str, str]
     difference: Tensor
-    apart: tuple[Tensor, ...]
+    alone: tuple[Tensor, ...]
     """Differences of each change by itself, where the whole is doubtful."""
     changed: Tensor
     """The pixels that the right answer changes: frames, height, width."""
@@ -72,7 +71,7 @@ class Compared:
     @property
     def beyond(self) -> float:
         """What the calmest cells differ by beyond a share of the busiest, at most: of the whole change, or of one."""
-        every = (keeping.averaged(one) for one in (self.difference, *self.apart))
+        every = (keeping.averaged(one) for one in (self.difference, *self.alone))
         return max(keeping.calmest(one) - keeping.SPILL * keeping.busiest(one) for one in every)
 
     def cells(self, smallest: float = keeping.SMALLEST) -> Tensor | None:
@@ -103,26 +102,18 @@ def compared(number: int, options: argparse.Namespace, backbone) -> Compared:
     name = f"{number}-{options.frames}-{options.most}-{options.motion}-{backbone.fingerprint[:12]}"
     path = options.out / f"{name}-{'-'.join(map(str, keeping.TIMESTEPS))}.safetensors"
     settings = edit.settings(motion=options.motion)
-    found = load_file(path) if path.is_file() else {}
-    asked = {"difference": settings.prompt}
-    difference = found.get("difference")
-    if (
-        difference is not None
-        and keeping.concerned(difference) is not None
-        and keeping.is_doubtful(difference)
-    ):
-        apart = changes_apart(settings.source_prompt, settings.prompt)
-        asked |= {f"apart {index}": prompt for index, prompt in enumerate(apart)}
-    if asked.keys() - found.keys():
+    if not path.is_file():
         pipeline = edit_pipeline(backbone, settings)
         latents = backbone.encode(edit.source.frames)
-        for name in asked.keys() - found.keys():
-            found[name] = keeping.prompt_difference(pipeline, latents, asked[name])
+        difference = keeping.prompt_difference(pipeline, latents, settings.prompt)
+        found = {"difference": difference}
+        if keeping.concerned(difference) is not None and keeping.is_doubtful(difference):
+            alone = keeping.each_alone(pipeline, latents)
+            found |= {f"alone {index}": one for index, one in enumerate(alone)}
         save_file(found, path)
-        return compared(number, options, backbone)  # which may be doubtful
-    difference, *apart = (found[name] for name in asked)
+    found = load_file(path)
     changed = (edit.truth.frames - edit.source.frames).abs().amax(1) > LEVELS
-    return Compared(number, edit.change, difference, tuple(apart), changed)
+    return Compared(number, edit.change, found.pop("difference"), tuple(found.values()), changed)
 
 
 def learnt(clips: Sequence[Compared], lost: float) -> float:

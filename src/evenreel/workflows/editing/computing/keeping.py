@@ -7,6 +7,7 @@ answer is known (benchmarks/regions.py), and so is when everything is meant (doc
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
@@ -42,6 +43,8 @@ one of all places."""
 DOUBT = 0.02
 """Difference of the calmest cells beyond which each of several changes is asked for by itself: one of all places may
 hide beside a strong one of a part."""
+FEW = 4
+"""Frames in which that is done."""
 SMALLEST, LEAST = 0.08, 0.02
 """Difference from which a place is meant, where not everything is; and the least, where a change is slight."""
 SLIGHT = 0.4
@@ -105,14 +108,21 @@ def region_of(
 
 def compared(pipeline: Pipeline, latents: Latents) -> Part | None:
     """Return the cells of a scene that the change of prompts is about; None where it is about all of them."""
-    settings = pipeline.settings
-    difference = prompt_difference(pipeline, latents, settings.schedule.texts[0])
+    difference = prompt_difference(pipeline, latents, pipeline.settings.schedule.texts[0])
     cells = concerned(difference)
     if cells is None or not is_doubtful(difference):
         return cells
-    apart = changes_apart(settings.source_prompt, settings.schedule.texts[0])
-    alone = (averaged(prompt_difference(pipeline, latents, prompt)) for prompt in apart)
+    alone = map(averaged, each_alone(pipeline, latents))
     return None if any(map(is_everywhere, alone)) else cells
+
+
+def each_alone(pipeline: Pipeline, latents: Latents) -> Iterator[Difference]:
+    """Compare each of several changes of words by itself, in a few frames from the middle of a scene."""
+    settings, start = pipeline.settings, max(0, (len(latents) - FEW) // 2)
+    part = slice(start, start + FEW)
+    few = replace(pipeline, plain=pipeline.plain[part])
+    for prompt in changes_apart(settings.source_prompt, settings.schedule.texts[0]):
+        yield prompt_difference(few, latents[part], prompt)
 
 
 def prompt_difference(pipeline: Pipeline, latents: Latents, prompt: str) -> Difference:
