@@ -1,6 +1,6 @@
 """Write src/evenreel/settings/keywords.py anew: what `evenreel.edit` and `evenreel.generate` take, for type checkers.
 
-Run it after a field of `settings.runs` was added or changed (`./scripts/check --fix` does); a test compares.
+Run it after a field of settings was added or changed (`./scripts/check --fix` does); a test compares.
 """
 
 import types
@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+from evenreel.settings.edits import EditSettings
 from evenreel.settings.fields import Leaf, groups, leaves
-from evenreel.settings.runs import EditSettings, GenerateSettings, RunSettings
+from evenreel.settings.runs import GenerateSettings, RunSettings
 
 TARGET = Path(__file__).parents[1] / "src" / "evenreel" / "settings" / "keywords.py"
 CLASSES = {"EditKeywords": EditSettings, "GenerateKeywords": GenerateSettings}
@@ -17,13 +18,13 @@ LENGTH = 110
 """Characters after which the formatter breaks a line."""
 HEAD = '''"""Keywords of `evenreel.edit` and `evenreel.generate`, for type checkers and completion.
 
-Written by scripts/keywords.py from the fields in runs.py, which alone say what there is; not to be changed by hand.
+Written by scripts/keywords.py from the fields of settings, which alone say what there is; not to be changed by hand.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
-from evenreel.settings.runs import AdapterUse, ControlUse
+from evenreel.settings.uses import AdapterUse, ControlUse
 '''
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from evenreel.errors import SettingsError
 from evenreel.settings import AdapterUse, ControlUse, EditSettings, GenerateSettings
-from evenreel.settings.runs import LARGEST_SEED
+from evenreel.settings.option_groups import LARGEST_SEED
 
 PRINTABLE = st.characters(exclude_categories=("Cs", "Cc"))
 

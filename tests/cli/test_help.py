@@ -15,7 +15,7 @@ from evenreel.backbones.base import Guidance
 from evenreel.backbones.sdxl.model import StableDiffusionXL
 from evenreel.cli.app import app
 from evenreel.cli.outline import LINES, OUTLINE
-from evenreel.settings import runs
+from evenreel.settings import option_groups
 
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -106,7 +106,9 @@ def test_defaults_that_the_model_decides_are_the_models_own():
     assert xl.edit == xl.generate
     assert (
         f"{usual.edit:g}; of SD-XL {xl.edit:g}; of mini {guidance.edit:g}, in clips from text {guidance.generate:g}"
-    ) == runs.GUIDANCE
+    ) == option_groups.GUIDANCE
     start, end = quick.guidance_interval
-    assert f"0:1; of mini in edits by the defaults {start:g}:{end:g}" == runs.INTERVAL
-    assert f"{runs.EDIT_STEPS}; of mini in edits by the defaults {quick.steps}" == runs.STEPS
+    assert f"0:1; of mini in edits by the defaults {start:g}:{end:g}" == option_groups.INTERVAL
+    assert (
+        f"{option_groups.EDIT_STEPS}; of mini in edits by the defaults {quick.steps}" == option_groups.STEPS
+    )

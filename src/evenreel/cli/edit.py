@@ -14,7 +14,7 @@ from evenreel.cli.options import Quiet, option, takes_settings
 from evenreel.cli.terminal_pictures import preview_of, strip_of, way
 from evenreel.errors import SettingsError, argument
 from evenreel.settings import EditSettings
-from evenreel.settings.runs import ALGORITHM, MACHINE, REGION
+from evenreel.settings.option_groups import ALGORITHM, MACHINE, REGION
 
 if TYPE_CHECKING:  # torch takes a second to import, and --help needs none of it
     from evenreel.workflows.editing.records.record import FileResult

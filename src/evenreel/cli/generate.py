@@ -9,7 +9,7 @@ from evenreel.cli.console import shown_progress
 from evenreel.cli.edit import print_result
 from evenreel.cli.options import Quiet, option, takes_settings
 from evenreel.settings import GenerateSettings
-from evenreel.settings.runs import ALGORITHM
+from evenreel.settings.option_groups import ALGORITHM
 
 EPILOG = """[bold]Examples[/]
 

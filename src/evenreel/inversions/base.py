@@ -16,7 +16,7 @@ from evenreel.errors import SettingsError, argument
 from evenreel.hosts.motion_windows import MotionWindows, Window, predict_fused
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings, read
-from evenreel.settings.runs import EDIT_STEPS
+from evenreel.settings.option_groups import EDIT_STEPS
 from evenreel.types import Latents, PromptRows
 
 

@@ -18,7 +18,7 @@ from evenreel.diffusion.trajectory import Trajectory
 from evenreel.inversions.base import SourceClip
 from evenreel.scratch import joined, piecewise
 from evenreel.settings import Range, settle
-from evenreel.settings.runs import LARGEST_GUIDANCE
+from evenreel.settings.option_groups import LARGEST_GUIDANCE
 from evenreel.types import Latents
 
 Draw = Callable[[int], Noise]

@@ -28,7 +28,7 @@ from evenreel.diffusion.inversion import Inverted
 from evenreel.inversions import ddpm
 from evenreel.inversions.base import SourceClip
 from evenreel.settings import Before, Range, settle
-from evenreel.settings.runs import LARGEST_GUIDANCE
+from evenreel.settings.option_groups import LARGEST_GUIDANCE
 from evenreel.types import Latents
 
 BATCH = 8

@@ -1,12 +1,12 @@
 """Keywords of `evenreel.edit` and `evenreel.generate`, for type checkers and completion.
 
-Written by scripts/keywords.py from the fields in runs.py, which alone say what there is; not to be changed by hand.
+Written by scripts/keywords.py from the fields of settings, which alone say what there is; not to be changed by hand.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
-from evenreel.settings.runs import AdapterUse, ControlUse
+from evenreel.settings.uses import AdapterUse, ControlUse
 
 
 class EditKeywords(TypedDict, total=False):

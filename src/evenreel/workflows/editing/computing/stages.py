@@ -26,7 +26,7 @@ from evenreel.ops.regions import Weights
 from evenreel.progress import Progress, tracked
 from evenreel.scratch import joined
 from evenreel.settings import EditSettings, RunSettings
-from evenreel.settings.runs import EDIT_STEPS
+from evenreel.settings.option_groups import EDIT_STEPS
 from evenreel.types import Latents, Pixels
 from evenreel.video import VideoInfo, from_model
 from evenreel.workflows.editing.additions.adapter import AdapterInUse
