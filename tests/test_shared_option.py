@@ -30,7 +30,7 @@ def source(tmp_path_factory):
             (package / entry.name).symlink_to(entry)
     for entry in (PACKAGE / "settings").glob("*.py"):
         text = entry.read_text(encoding="utf-8")
-        if entry.name == "runs.py":
+        if entry.name == "edits.py":
             assert text.count(BEFORE) == 1
             text = text.replace(BEFORE, FIELD + BEFORE)
         (package / "settings" / entry.name).write_text(text, encoding="utf-8")
