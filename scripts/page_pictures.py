@@ -47,6 +47,9 @@ def take(browser: webdriver.Chrome, size: tuple[int, int], path: Path, *, mobile
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", sized)
     browser.refresh()
     until(lambda: browser.find_elements("css selector", "#result video"))
+    browser.find_element("css selector", "#again").click()  # a form that is filled in
+    until(lambda: browser.find_elements("css selector", "#clip video"))
+    browser.execute_script("window.scrollTo(0, 0)")
     time.sleep(4)
     length = int(browser.execute_script("return document.documentElement.scrollHeight"))
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {**sized, "height": length})

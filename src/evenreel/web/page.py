@@ -118,7 +118,7 @@ def page(queue: Queue) -> gr.Blocks:
                     label="Jobs, the newest first",
                     interactive=False,
                     elem_id="jobs",
-                    column_widths=["23%", "19%", "29%", "29%"],
+                    column_widths=["22%", "25%", "27%", "26%"],
                     wrap=True,
                 )
         timer = gr.Timer(1.0)

@@ -21,7 +21,7 @@ COLUMNS = 8
 """Frames of a strip, spread over the clip."""
 MOST_FRAMES, WINDOW = 64, 8
 """Frames that figures are made from, the first ones of a clip; and how many are in memory together."""
-FIGURES = ("source_psnr", "source_ssim", "sharpness_ratio", "saturation_ratio")
+FIGURES = ("source_psnr", "source_ssim")
 
 
 @dataclass(frozen=True)
