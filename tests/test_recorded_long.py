@@ -30,6 +30,23 @@ def test_masks_and_removals_are_flat_too_and_as_the_table_says():
         assert long < 1.1 * short
 
 
+def test_two_thousand_frames_of_a_camera_s_clip():
+    shell, page = lines("long-real.jsonl")
+    text = " ".join(PAGE.split())
+    assert (
+        f"held {shell['peak_mib']} MiB at most from the command line, and the page's {page['peak_mib']} MiB"
+        in text
+    )
+    assert f"It took {shell['seconds']:.0f} and {page['seconds']:.0f} s" in text
+    assert f"took the page to {page['mib_with_pictures']} MiB for a moment" in text
+    for line in (shell, page):
+        assert (line["frames"], line["same_sound"]) == (2000, True)
+        assert f"source's {line['sound_packets']:,} packets" in text
+        held = [mib for _, mib in line["mib"]]
+        quarter = len(held) // 4
+        assert max(held[-quarter:-1]) < 1.1 * max(held[2 * quarter : 3 * quarter])
+
+
 def test_memory_does_not_grow_with_the_clip():
     """Of ten times the frames and more, less than a tenth more."""
     for (host, frames), peak in PEAK.items():

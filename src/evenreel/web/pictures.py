@@ -19,7 +19,7 @@ from evenreel.workflows.editing.records.record import read_record, record_path
 
 COLUMNS = 8
 """Frames of a strip, spread over the clip."""
-MOST_FRAMES, WINDOW = 64, 8
+MOST_FRAMES, WINDOW = 64, 2
 """Frames that figures are made from, the first ones of a clip; and how many are in memory together."""
 FIGURES = ("source_psnr", "source_ssim")
 
