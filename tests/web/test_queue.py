@@ -5,6 +5,7 @@ import os
 import shlex
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +51,23 @@ def test_it_makes_what_the_command_line_makes_and_goes_on_after_a_restart(settin
     assert (tmp_path / "alone.mp4").read_bytes() == alone.path.read_bytes()
     with open(done.state.task.output, "rb") as made:  # noqa: PTH123
         assert made.read() == alone.path.read_bytes()
+
+
+def test_what_was_uploaded_is_kept_when_uploads_are_cleared(settings, tmp_path):
+    """Which is done whenever the page is started, with jobs of the page before waiting."""
+    pytest.importorskip("gradio", reason="needs the extra web")
+    from evenreel.web import page
+
+    uploads = queue.folder() / "uploads" / "0123"
+    uploads.mkdir(parents=True)
+    clip = write_clip(uploads / "in.mp4", moving(2, 64, 64))
+    job = Queue().submit(clip, settings)
+    kept = Path(job.state.task.source)
+    assert kept.read_bytes() == clip.read_bytes()
+    page.room_for_uploads()
+    assert not clip.exists()
+    assert kept.is_file()
+    assert Queue().submit(kept, settings).name == job.name
 
 
 def test_jobs_that_wait_can_be_cancelled_and_are_bounded(settings, tmp_path, monkeypatch):

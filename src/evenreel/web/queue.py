@@ -115,8 +115,8 @@ def kept_clip(clip: Path) -> Path:
 
     Raises: OutputError where it cannot be kept.
     """
-    if clip.is_relative_to(folder()):
-        return clip
+    if any(clip.is_relative_to(folder() / own) for own in ("clips", "results")):
+        return clip  # uploads are not: they go when the page is started again
     target = folder() / "clips" / record.hash_of((clip,))[:16] / clip.name
     if not target.is_file():
         made_room(target)
