@@ -113,3 +113,47 @@ def test_what_is_said_of_the_demos_star():
     words = ["none", "one", "two", "three", "four", "five", "six"]
     assert f"of {words[len(seeds)]} seeds of the demo's clip, {words[broken]} have a frame" in flat()
     assert f"where the default has {words[broken_before]}" in flat()
+
+
+HOSTS = lines("performance-hosts.jsonl")
+WAYS = {"`--exact`": "`--exact`", "quick": "quick", "quick, features shared": "shared"}
+
+
+def of_host(host, way):
+    return {line["clip"]: line for line in HOSTS if (line["host"], line["row"]) == (host, way)}
+
+
+def host_table():
+    """How many times as fast as published, in the median."""
+    yield f"| host | {' | '.join(WAYS.values())} |"
+    yield "|---" * (len(WAYS) + 1) + "|"
+    for host in dict.fromkeys(line["host"] for line in HOSTS):
+        published = of_host(host, "as published")
+        cells = (
+            median(
+                published[clip]["cpu_seconds"] / line["cpu_seconds"]
+                for clip, line in of_host(host, way).items()
+            )
+            for way in WAYS
+        )
+        yield f"| `{host}` | {' | '.join(f'{cell:.2f}' for cell in cells)} |"
+
+
+def quick_said():
+    """How the quick way does beside `--exact`."""
+    gained = [
+        line["truth_psnr"] - of_host(line["host"], "`--exact`")[line["clip"]]["truth_psnr"]
+        for line in HOSTS
+        if line["row"] == "quick"
+    ]
+    worse = sum(gain < 0 for gain in gained)
+    return f"farther from the right answer in {worse} of {len(gained)} pairs, by up to {-min(gained):.1f} dB"
+
+
+def test_what_is_said_of_other_hosts():
+    for line in (*host_table(), quick_said()):
+        assert line in page()
+    exact, shared = of_row(EXACT), of_row(SHARED)
+    times = median(exact[clip]["cpu_seconds"] / line["cpu_seconds"] for clip, line in shared.items())
+    assert f"({times:.2f} times `--exact`, above)" in flat()
+    assert {len(of_host(line["host"], line["row"])) for line in HOSTS} == {3}
