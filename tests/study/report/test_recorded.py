@@ -182,3 +182,41 @@ def test_what_the_adapter_s_page_says_of_objectives_without_answers():
     assert "| +0.44 dB, warp error -0.16e-3, both after adjustment |" in page
     assert "| +0.78 dB, which does not stand after adjustment, warp error -0.5e-3, which does |" in page
     assert "| +0.5 dB, after adjustment; warp error -0.14e-3, not after it |" in page
+
+
+def test_what_the_page_says_of_the_three_parts():
+    folder = STUDY / "parts"
+    found = {}
+    for line in item_log.read(folder / "items.jsonl").values():
+        told = line["options"]
+        assert (line["clip"], line["seed"], line["frames"], line["steps"]) == (40000, 0, 4, 10)
+        place = told.get("motion", "on"), told["host"], told.get("adapter_parts"), told["inversion"]
+        found[place] = line["figures"]
+
+    def lost(motion, parts, inversion):
+        """Truth PSNR of nothing at work less that of some parts, by host."""
+        plain = {
+            host: one for (how, host, *rest), one in found.items() if (how, *rest) == (motion, None, "ddim")
+        }
+        return {
+            host: one["truth_psnr"] - found[motion, host, parts, inversion]["truth_psnr"]
+            for host, one in plain.items()
+            if (motion, host, parts, inversion) in found
+        }
+
+    page = " ".join((DOCS / "recorded-study.md").read_text(encoding="utf-8").split())
+    assert all(len(lost("off", *what)) == 5 for what in (("lora", "ddim"), ("lora,tokens", "bilateral")))
+    lora = [abs(one) for motion in ("off", "on") for one in lost(motion, "lora", "ddim").values()]
+    assert f"by more than {max(lora):.3f} dB" in page
+    for said, *what in (
+        ("**Tokens** are farther from the right answer on every host", "tokens", "ddim"),
+        ("**Bilateral inversion** is farther on every host", None, "bilateral"),
+        ("**All three** are farther", "lora,tokens", "bilateral"),
+    ):
+        without, with_modules = (list(lost(motion, *what).values()) for motion in ("off", "on"))
+        text = f"{said}, by" if said[-1] == "t" else f"{said} by"
+        text += f" {min(without):.1f} to {max(without):.1f} dB without motion modules"
+        if with_modules:
+            text += f" and {min(with_modules):.1f} to {max(with_modules):.1f} with them"
+        assert text in page
+        assert min(without + with_modules) > 0
