@@ -274,8 +274,8 @@ class PartFolder(ModelFolder):
         """Raise WeightsError unless the weights are there, whole, of a known class, and free of code."""
         if not self.path.is_dir():
             raise WeightsError(
-                f"{self.path} is not a folder; give {self.wanted}, from the folder that it was fetched into (hf download "
-                "NAME --local-dir FOLDER)."
+                f"{self.path} is not a folder; give {self.wanted}, by the folder that it was fetched into (hf "
+                "download NAME --local-dir FOLDER)."
             )
         self.check_kind()
         self._check_weights()
