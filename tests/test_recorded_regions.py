@@ -113,6 +113,23 @@ def test_the_table_of_edits_is_that_of_the_lines():
     assert f"for {right[1]:.0f}% without" in PAGE
 
 
+def test_other_hosts_are_those_of_the_lines():
+    rows = {
+        (line["host"], line["clip"], line["row"]): line["truth_psnr"] for line in lines("kept-hosts.jsonl")
+    }
+    for host, told in (
+        (
+            "frame, no motion modules",
+            "{} dB on average ({} in the median, {} at least) without motion modules",
+        ),
+        ("vidtome", "{} dB ({}, {}) with the host `vidtome`"),
+    ):
+        clips = {clip for name, clip, _ in rows if name == host}
+        gains = [rows[host, clip, "auto"] - rows[host, clip, "off"] for clip in clips]
+        assert f"On {len(clips)} of these clips" in PAGE
+        assert told.format(*(f"{one:+.2f}" for one in (fmean(gains), median(gains), min(gains)))) in PAGE
+
+
 def test_the_longer_clips_are_those_of_the_lines():
     camera, long = lines("kept-long.jsonl")
     assert (camera["frames"], long["frames"]) == (24, 200)
