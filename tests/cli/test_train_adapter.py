@@ -196,7 +196,7 @@ def test_an_edit_with_it_records_it_and_off_is_off(whole, tiny_folder, clip_with
         (["--scope", "nothing.*"], "matches no attention layer"),
         (["--window", "1:0"], "window must be"),
         (["--licence", ""], "licence"),
-        (["--recipe", "nothing"], "edits, noise"),
+        (["--recipe", "nothing"], "edits, clips, noise"),
         (["--recipe", "edits", "--edit-guidance", "two"], "LOW:HIGH"),
         (["--recipe", "edits", "--edit-guidance", "4:2"], "LOW:HIGH"),
         (["--recipe", "edits", "--temporal", "frames"], "--temporal has no effect with --recipe edits"),
