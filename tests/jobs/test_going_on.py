@@ -228,9 +228,13 @@ def test_one_process_at_a_time(make, tmp_path):
         make(job=str(job), host="frame")
 
 
+LARGEST = 5000
+"""Bytes of a file with which what is said of a job can be written, and what is kept of it cannot."""
+
+
 def test_a_disk_that_fills_is_one_sentence_and_the_job_goes_on(make):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, before[1]))
     try:
         with pytest.raises(
             OutputError, match=r"cannot (keep what was done|be written) \(.*free (some )?space"

@@ -191,6 +191,19 @@ class EditSettings(RunSettings):
                 f"{argument('mask_frame')}."
             )
 
+    @property
+    def mask_models(self) -> dict[str, str]:
+        """Folders of models that make or follow masks, by the names of their settings; those that are given."""
+        folders = {"mask_model": self.mask_model, "mask_words_model": self.mask_words_model}
+        return {name: folder for name, folder in folders.items() if folder is not None}
+
+    @property
+    def followed(self) -> str | None:
+        """Name of the setting that asks for a mask to be followed; None where none does."""
+        if self.mask_words is not None:
+            return "mask_words"
+        return None if self.mask_frame is None else "mask_frame"
+
     def need_prompt(self) -> None:
         """Raise SettingsError where there is no prompt, which a mask that is carried or removed does without."""
         NotEmpty(PROMPT_ADVICE).check("prompt", self.prompt)

@@ -114,7 +114,7 @@ class RunSettings:
     ] = field(default_factory=dict[str, OptionValue])
     """Setting of the host, by name; `evenreel hosts NAME` lists them with their defaults."""
     steps: int | None
-    cache_interval: Annotated[int, Range(1, LARGEST_STEPS), Option(ALGORITHM)] = 1
+    cache_interval: Annotated[int, Range(1, LARGEST_STEPS), Before(1), Option(ALGORITHM)] = 1
     """Steps in a row that share the deep features of the noise predictor (DeepCache): with 2 every other step computes
     a tenth of it and takes the rest from the step before, faster and a little less well; with 1 each computes all."""
     seed: Annotated[int, Range(0, LARGEST_SEED), Option(ALGORITHM)] = 0

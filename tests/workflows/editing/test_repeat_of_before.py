@@ -136,6 +136,7 @@ def test_settings_of_runs_are_off_by_default_or_say_what_was_before_them(kind):
     first += " motion_window source_prompt inversion_options inversion_steps frames fps sound control_kind"
     first += " control_scale"
     first += " cut_threshold"  # counts where cuts are found, and before there were cuts nothing was
+    first += " mask_words_threshold"  # counts where a mask comes from words, and before it nothing did
     for leaf in leaves(kind):
         before = any(isinstance(one, Before) for one in leaf.added)
         assert leaf.name in first.split() or not leaf.default or before, leaf.name

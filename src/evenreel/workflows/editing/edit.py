@@ -140,7 +140,7 @@ def _edited(
                 so_far = {
                     **recorded(pipeline, working),
                     "mask": None if mask is None else hash_of(mask.info.images or (mask.info.path,)),
-                    "mask_models": described_models(settings),
+                    "mask_models": described_models(settings.mask_models),
                 }
                 kept = Keeping.begun(job, pipeline.stopwatch, so_far, described, pipeline.backbone)
                 stack.callback(kept.close)
@@ -311,7 +311,7 @@ def opened_mask(settings: EditSettings, width: int, height: int) -> MaskClip | N
     WeightsError for a model of masks that is another, PluginError where OpenCV is needed and absent."""
     if settings.remove:
         check_can_remove()
-    check_mask_models(settings)
+    check_mask_models(settings.mask_models, settings.followed)
     if settings.mask is None:
         return None
     mask = MaskClip.opened(settings.mask, width, height)
@@ -397,7 +397,7 @@ def _record(
         "inversion": {"name": settings.inversion, "settings": record.plain(pipeline.inversion)},
         "kept": None if region is None else _kept(region, settings, (source["width"], source["height"])),
         "mask": None if region is None or region.mask is None else region.mask.described,
-        "mask_models": described_models(settings),
+        "mask_models": described_models(settings.mask_models),
         "frames": {"first": settings.frames[0], "written": written},
         "cuts": [settings.frames[0] + cut for cut in pipeline.cuts],
     }

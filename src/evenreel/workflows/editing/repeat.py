@@ -139,7 +139,9 @@ def repeat_edit(
         raise WeightsError(
             f"the model {settings.model} is no longer the one that was used; restore it, or start a new run."
         )
-    if isinstance(settings, EditSettings) and (told.mask_models or {}) != described_models(settings):
+    if isinstance(settings, EditSettings) and (told.mask_models or {}) != described_models(
+        settings.mask_models
+    ):
         raise WeightsError(
             "the models that made the mask are no longer those that were used; restore them, or start a new run."
         )

@@ -153,20 +153,14 @@ class Conditions:
     each: tuple[Condition, ...]
 
     @classmethod
-    def opened(cls, settings: RunSettings, backbone: Backbone, *, download: bool) -> "Conditions | None":
-        """Open the ControlNets that settings name; None where they name none. Raises: WeightsError, ClipError.
+    def opened(
+        cls, uses: Sequence[ControlUse], batch: int, backbone: Backbone, models: MapModels, *, download: bool
+    ) -> "Conditions":
+        """Open the ControlNets that settings name. Raises: WeightsError, ClipError.
 
         One that is named twice is loaded twice, since hosts keep what its layers saw.
         """
-        if settings.control is None:
-            return None
-        models = map_models(settings, backbone.device)
-        return cls(
-            tuple(
-                Condition.opened(use, settings.batch, backbone, models, download=download)
-                for use in settings.control
-            )
-        )
+        return cls(tuple(Condition.opened(use, batch, backbone, models, download=download) for use in uses))
 
     @property
     def clip(self) -> VideoInfo | None:

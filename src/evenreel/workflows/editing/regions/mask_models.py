@@ -1,5 +1,6 @@
 """Models of the user's that make masks: one follows what was painted, the other finds what words say."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -91,22 +92,22 @@ def as_frames(picture: Picture) -> Frames:
     return torch.from_numpy(np.ascontiguousarray(picture)).movedim(-1, 0)[None].float() / 255
 
 
-def check_mask_models(settings: EditSettings) -> None:
+def check_mask_models(models: Mapping[str, str], followed: str | None) -> None:
     """Check what is to make and to follow masks, before anything is loaded.
 
+    `models` are folders by their settings' names, `followed` is the setting that asks for a mask to be followed.
     Raises: WeightsError for a folder of another model, PluginError where flow is to follow one and OpenCV is absent.
     """
-    for name, kind in FOLDERS.items():
-        if (location := getattr(settings, name)) is not None:
-            kind(expanded(location)).check()
-    if (settings.mask_frame is None and settings.mask_words is None) or settings.mask_model is not None:
+    for name, location in models.items():
+        FOLDERS[name](expanded(location)).check()
+    if followed is None or "mask_model" in models:
         return
     try:
         import cv2  # noqa: F401 - whether it is there
     except ImportError as error:
-        said = argument("mask_frame" if settings.mask_words is None else "mask_words")
         raise PluginError(
-            f"{said} needs OpenCV to follow the mask; install evenreel[metrics], or give a mask of every frame."
+            f"{argument(followed)} needs OpenCV to follow the mask; install evenreel[metrics], or give a mask of every "
+            "frame."
         ) from error
 
 
@@ -125,10 +126,6 @@ def words_model(settings: EditSettings, device: torch.device | str | None) -> An
     return load_words(settings.mask_words_model, device=device)
 
 
-def described_models(settings: EditSettings) -> dict[str, str]:
-    """Return, for the record, by setting, the hash of each of these models. Raises: WeightsError."""
-    return {
-        name: kind(expanded(location)).fingerprint
-        for name, kind in FOLDERS.items()
-        if (location := getattr(settings, name)) is not None
-    }
+def described_models(models: Mapping[str, str]) -> dict[str, str]:
+    """Return, for the record, by setting, the hash of each of these folders' models. Raises: WeightsError."""
+    return {name: FOLDERS[name](expanded(location)).fingerprint for name, location in models.items()}

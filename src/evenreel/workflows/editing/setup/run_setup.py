@@ -18,7 +18,7 @@ from evenreel.settings import EditSettings, RunSettings
 from evenreel.settings.runs import Run
 from evenreel.video import VideoInfo, probe
 from evenreel.workflows.editing.additions.adapter import AdapterInUse
-from evenreel.workflows.editing.additions.control import Conditions
+from evenreel.workflows.editing.additions.control import Conditions, map_models
 from evenreel.workflows.editing.additions.loras import Additions
 from evenreel.workflows.editing.additions.motion import OFF, MotionInUse, chosen_host
 from evenreel.workflows.editing.computing.stages import Stages
@@ -76,7 +76,12 @@ def opened(
         with additions.at_work(backbone):
             backbone.embed(prompts)  # too long a prompt
         _ = backbone.unet
-        conditions = Conditions.opened(settings, backbone, download=download)
+        conditions = None
+        if settings.control is not None:
+            models = map_models(settings, backbone.device)
+            conditions = Conditions.opened(
+                settings.control, settings.batch, backbone, models, download=download
+            )
         adapter = AdapterInUse.opened(settings.adapter, backbone, with_source=with_source)
         motion = MotionInUse.opened(
             settings.motion, settings.motion_window, backbone, host, download=download
