@@ -157,3 +157,15 @@ def test_what_is_said_of_other_hosts():
     times = median(exact[clip]["cpu_seconds"] / line["cpu_seconds"] for clip, line in shared.items())
     assert f"({times:.2f} times `--exact`, above)" in flat()
     assert {len(of_host(line["host"], line["row"])) for line in HOSTS} == {3}
+
+
+def test_what_is_said_of_the_start():
+    taken = {
+        line["start_up"]: line["cpu_seconds"]
+        for line in json.loads((DOCS / "edits" / "start-up.json").read_text("utf-8"))
+    }
+    first, help_page, edit = (
+        taken[name] for name in ("first network call of mini", "evenreel --help", "evenreel edit --help")
+    )
+    assert f"it takes {first:.1f} s of processor time, `evenreel --help` {help_page:.2f}" in flat()
+    assert f"`evenreel edit --help` {edit:.2f}" in flat()
