@@ -83,7 +83,7 @@ def plugin(monkeypatch):
 
 def test_plugin_backbones(plugin, saved):
     plugin("backbones.toy_plugin:load")
-    backbone = load_backbone(f"toy:{saved}", device="cpu", dtype="bfloat16")
+    backbone = load_backbone(f"toy:{saved}", device="cpu", dtype=torch.bfloat16)
     assert (backbone.name, backbone.dtype) == ("a toy", torch.bfloat16)
 
 

@@ -74,7 +74,7 @@ def differences(one, other):
     }
 
 
-def assert_same(one, other, tolerance=1e-6):
+def assert_same(one, other, tolerance=3e-6):
     found = differences(one, other)
     assert max(found.values()) <= tolerance, found
 
