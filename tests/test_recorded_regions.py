@@ -52,6 +52,16 @@ def test_what_tells_a_change_of_all_from_one_of_a_part():
         assert f"{figure:g}".lstrip("0") in PAGE
 
 
+def test_what_the_rule_before_left_as_it_was():
+    def was_of_all(line):
+        return line["calm"] > 0.065 or line["calm"] > max(0.022, 0.12 * line["busy"])
+
+    new = [line for line in WHOLE if line["clip"] // 1000 in (64, 66)]
+    left = [line["clip"] for line in new if not was_of_all(line)]
+    assert len(left) == 2
+    assert f"it left two backgrounds as they were (clips {left[0]} and {left[1]})" in PAGE
+
+
 def test_figures_of_regions():
     assert f"{len(LOCAL)} clips of which a part changes and {len(WHOLE)} of which all does" in PAGE
     assert all(line["kept"] == 0 for line in WHOLE)

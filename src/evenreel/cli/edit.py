@@ -206,9 +206,9 @@ def print_result(result: "FileResult") -> None:
     """Print one line that says where a result is, and what it took; before it what should be known of how it was
     made."""
     if kept := result.record.get("kept"):
-        complain(
-            f"note: {said_of(kept['shares'])} is the source's own, but for an edge of {kept['feather']} pixels."
-        )
+        unit = "pixel" if kept["feather"] == 1 else "pixels"
+        edge = "" if min(kept["shares"]) == 1 else f", but for an edge of {kept['feather']} {unit}"
+        complain(f"note: {said_of(kept['shares'])} is the source's own{edge}.")
     elif "compare" in result.record["seconds"]:
         complain("note: the prompts differ everywhere in the clip, so nothing of the source is kept.")
     seconds = sum(result.record["seconds"].values())

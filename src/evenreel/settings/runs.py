@@ -154,7 +154,7 @@ class RunSettings:
     edits with the host `frame` where that is measured to be clearly faster."""
     exact: Annotated[bool, Option(MACHINE)] = False
     """Compute as published, without what saves time and changes numbers: edits in 25 steps, guidance throughout, no
-    `mixed`. Steps, guidance interval and number type still count where they are given."""
+    `mixed`. Steps, guidance interval, cache interval and number type still count where they are given."""
     batch: Annotated[int, Range(1, 4096), Option(MACHINE)] = 8
     """Frames that pass through the model together; fewer need less memory. With the host `vidtome`, in a small measure
     also with `tokenflow` and `vid2vid_zero`, the result depends on it, as it says which frames see each other."""

@@ -81,7 +81,7 @@ def test_with_a_mask_that_is_carried_as_from_the_command_line(tmp_path, tiny_fol
     told = ["edit", str(tmp_path / "in"), "--mask", str(tmp_path / "mask.png"), "--mask-frame", "3"]
     told += ["--remove", "--model", str(tiny_folder), "--device", "cpu", "-o", str(tmp_path / "out")]
     assert main(told) == 0
-    assert "is the source's own, but for an edge of 1 pixels" in capsys.readouterr().err
+    assert "is the source's own, but for an edge of 1 pixel" in capsys.readouterr().err
     found, source = (load(tmp_path / name).frames.double() for name in ("out", "in"))
     before, after = ((one - right).abs()[part].mean() for one in (source, found))
     assert after < before / 4
