@@ -47,6 +47,17 @@ def test_build_check_and_build_again(run, tmp_path):
     assert_one_sentence(run(*build, "--strict"), 1, "no.mp4 cannot be used: it has no captions")
 
 
+def test_frames_get_the_size_of_the_model_that_they_are_for(run, tmp_path, tiny_folder):
+    build = ("build", "--world", "1", "--scene-frames", "9", "-j", "1")
+    for model, side in (("mini", 128), (str(tiny_folder), 64)):
+        assert run(*build, "--for", model, "-o", f"data{side}")[0] == 0
+        settings = json.loads((tmp_path / f"data{side}" / "manifest.json").read_text())["settings"]
+        assert settings["size"] == [side, side]
+    both = run(*build, "--for", "mini", "--size", "64", "-o", "both")
+    assert_one_sentence(both, 2, "--for and --size both say how large frames are; leave one of them out")
+    assert_one_sentence(run(*build, "--for", "nosuch", "-o", "none"), 1, "nosuch")
+
+
 def test_a_world(run, tmp_path):
     status, said, _ = run(
         "build", "--world", "2", "--first-seed", "5", "--objects", "2", "--scene-frames", "9", "--frames", "3",

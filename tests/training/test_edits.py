@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import pairwise
+from random import Random
 
 import pytest
 import torch
@@ -13,10 +14,11 @@ from evenreel.adapters.settings import AdapterSettings, LoraSettings, PromptToke
 from evenreel.adapters.window import Window
 from evenreel.backbones import load_backbone
 from evenreel.diffusion import ddim
-from evenreel.errors import SettingsError
+from evenreel.errors import DataError, SettingsError
 from evenreel.hosts.base import Prompts
 from evenreel.random import generator
-from evenreel.training.adapter import edits
+from evenreel.training.adapter import edits, recipes
+from evenreel.training.adapter.cycle import asked_for, turned
 from evenreel.training.adapter.edits import EditDraws, prepare, timesteps_of
 from evenreel.training.adapter.objective import training_in
 from evenreel.training.adapter.settings import EditLossSettings
@@ -219,6 +221,53 @@ def test_scenes_whose_answers_are_hidden_are_clips_like_any_other(backbone):
     known = prepare(rendered(), encoded, SETTINGS)
     assert torch.equal(known.latents, begun.latents)
     assert_apart(known.answers, begun.answers)
+
+
+def test_the_way_back_is_that_of_the_models_own_edit(backbone):
+    """What is made has the other clip's caption, without the adapter; its right answer is the clip."""
+    told, encoded = replace(SETTINGS, answers="cycle"), Encoded(backbone, None)
+    batch = made_up()
+    there = prepare(batch, encoded, told, captions=batch.captions)
+    assert [prompts.edit for prompts in there.prompts] == ["a ball 1", "a ball 0"]
+    assert torch.equal(there.text, encoded.text(["a ball 1", "a ball 0"]))
+    made = []
+    for moved in (False, True):
+        with training_in(backbone, new_adapter(backbone, moved=moved), told) as trainee:
+            trainee._turn(on=False)
+            made.append(trainee._edited(there))
+    assert torch.equal(*made)
+    assert_apart(made[0], there.latents)
+    back = turned(there, made[0])
+    assert torch.equal(back.latents, made[0])
+    assert torch.equal(back.answers, there.latents)
+    assert torch.equal(back.text, there.source_text)
+    assert [(one.source, one.edit) for one in back.prompts] == [
+        ("a ball 1", "a ball 0"),
+        ("a ball 0", "a ball 1"),
+    ]
+    losses = []
+    for answers, begun in (("cycle", there), ("known", back)):
+        adapter = new_adapter(backbone, moved=True)
+        with training_in(backbone, adapter, replace(told, answers=answers)) as trainee:
+            loss, _ = trainee(begun)
+            loss.backward()
+        assert all(value.grad is not None for value in adapter.parameters())
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_the_nearest_of_other_captions_is_asked_for():
+    told = ["a red ball on grass", "a red ball on a lawn", "a blue ball on grass", "two cubes in the sea"]
+    own = {told[0], told[1]}
+    assert asked_for(told[0], own, told, Random(0)) == "a blue ball on grass"
+    with pytest.raises(DataError, match="no clip has another caption than the one that is edited"):
+        asked_for(told[0], own, told[:2], Random(0))
+
+
+def test_clips_that_the_model_makes_have_no_tokens():
+    with pytest.raises(SettingsError, match="edit_answers cycle learns from clips that the model makes"):
+        recipes.adapter("edits", edit_answers="cycle", frame_tokens="average")
+    assert recipes.adapter("edits", edit_answers="cycle", shared_tokens=2).loss.answers == "cycle"
 
 
 def test_steps_of_an_edit_follow_each_other_and_then_the_next_begins(backbone):

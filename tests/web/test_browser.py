@@ -19,6 +19,8 @@ from PIL import Image
 
 from evenreel import EditSettings, edit_file, load
 from evenreel.cli import main
+from lookers import save_depth
+from tiny import save_tiny_control
 from video.making import moving, write_clip
 
 pytestmark = pytest.mark.slow
@@ -179,6 +181,35 @@ def test_what_is_painted_is_followed_and_removed_as_from_the_command_line(
     source, result = (load(tmp_path / name) for name in ("in.mp4", "alone.mp4"))
     assert result.timestamps == source.timestamps
     assert not torch.equal(result.frames, source.frames)
+
+
+def test_depth_for_a_controlnet_is_made_as_from_the_command_line(
+    page, browser, tmp_path, tiny_folder, monkeypatch
+):
+    models = {
+        "model": tiny_folder,
+        "control": save_tiny_control(tmp_path / "control"),
+        "depth_model": save_depth(tmp_path / "depth"),
+    }
+    clip = write_clip(tmp_path / "in.mp4", moving(2, 64, 64))
+    browser.get(page)
+    one(browser, "#clip input[type=file]").send_keys(str(clip))
+    one(browser, "#clip video")
+    one(browser, "#prompt textarea").send_keys("a star")
+    opened(browser, "More")
+    for name, folder in models.items():
+        one(browser, f"#{name} input, #{name} textarea").send_keys("\ue009a\ue000", str(folder))
+    one(browser, "#control_kind input").send_keys("\ue009a\ue000", "depth", "\ue007")
+    one(browser, "#edit").click()
+    until(lambda: ": done in " in one(browser, "#news").text)
+    said = until(lambda: one(browser, "#command textarea").get_attribute("value"))
+    assert "--control-kind depth" in said
+    assert f"--depth-model {models['depth_model']}" in said
+    data = urllib.request.urlopen(one(browser, "#result video").get_attribute("src")).read()  # noqa: S310
+    monkeypatch.setenv("EVENREEL_CACHE", str(tmp_path / "other"))
+    monkeypatch.chdir(tmp_path)
+    assert main([*shlex.split(said)[1:], "-q", "-o", "alone.mp4"]) == 0
+    assert data == (tmp_path / "alone.mp4").read_bytes()
 
 
 def test_thirty_jobs_wait_in_two_tabs_and_one_is_cancelled(browser, tmp_path, tiny_folder, monkeypatch):

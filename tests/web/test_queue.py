@@ -123,8 +123,22 @@ def test_the_form_says_what_settings_say(settings):
     assert json.dumps(back.to_json()) == json.dumps({**settings.to_json(), "device": "auto"})
 
 
-def _filled(prompt):
-    return ({**form.start(), "prompt": prompt}).values()
+def test_the_form_names_models_that_make_maps_for_a_controlnet():
+    """As the command line does, with its sentences where one is missing."""
+    poses = {"control": "net", "control_kind": "pose", "pose_model": "poses", "person_detector": "people"}
+    depth = {"control": "net", "control_kind": "depth", "depth_model": "depths"}
+    for told in (poses, depth):
+        made = form.settings_of(list(_filled("a star", **told)))
+        assert made == EditSettings.from_json({"prompt": "a star", **told})
+        assert form.settings_of(form.values_of(made)) == made
+    with pytest.raises(SettingsError, match="depth_model makes maps for a control of kind depth"):
+        form.settings_of(list(_filled("a star", depth_model="depths")))
+    with pytest.raises(SettingsError, match="person_detector goes with pose_model only"):
+        form.settings_of(list(_filled("a star", person_detector="people")))
+
+
+def _filled(prompt, **more):
+    return ({**form.start(), "prompt": prompt, **more}).values()
 
 
 def test_pictures_and_figures_are_those_of_the_clip(settings, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from rich.table import Table
 from evenreel.cli.console import shown_progress, stdout
 from evenreel.cli.options import Quiet, takes_settings
 from evenreel.errors import DataError
-from evenreel.training.data.settings import RUN, DataSettings, LookingSettings, SourceSettings
+from evenreel.training.data.settings import GROUPS, RUN, DataSettings, LookingSettings, SourceSettings
 
 if TYPE_CHECKING:
     from evenreel.training.data.manifest import Manifest
@@ -26,7 +26,7 @@ evenreel data build train_val_videodatainfo.json --clips TrainValVideo --split t
 
 evenreel data build clips --control depth --depth-model Depth-Anything-V2-Small-hf -o data
 
-evenreel data build --world 500 --size 128 --control canny --flow -o world
+evenreel data build --world 500 --for mini --control canny --flow -o world
 """
 
 
@@ -52,6 +52,17 @@ def build(
             metavar="SOURCE",
             help="Folder of clips with captions.json, captions.csv or .txt files; or a file of captions, also "
             "MSR-VTT's JSON.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="MODEL",
+            help="Model that the data are for, as of `evenreel edit --model`: frames get its size, and --size is left "
+            "out.",
+            show_default="none",
+            rich_help_panel=GROUPS,
         ),
     ] = None,
     workers: Annotated[
@@ -84,7 +95,10 @@ def build(
     told.check(source)
     from evenreel.training.data.sources import opened
     from evenreel.workflows.training.data_build import build as build_data
+    from evenreel.workflows.training.data_build import sized_for
 
+    if model is not None:
+        settings = sized_for(model, settings)
     with shown_progress(quiet) as progress:
         manifest = build_data(
             opened(source, told),

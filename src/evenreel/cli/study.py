@@ -113,12 +113,13 @@ def table(
     figures: Annotated[
         str, typer.Option(help="Figures to print, comma-separated.", show_default="all of the experiment")
     ] = "",
+    medians: Annotated[bool, typer.Option("--medians", help="Print the median after each mean.")] = False,
 ) -> None:
     """Print what is recorded of an experiment as a table in Markdown; the report says what it means."""
     from evenreel.study.report.markdown import markdown
 
     only = [figure.strip() for figure in figures.split(",") if figure.strip()]
-    stdout().print(markdown(out, name, only), markup=False, soft_wrap=True)
+    stdout().print(markdown(out, name, only, medians=medians), markup=False, soft_wrap=True)
 
 
 def rate(

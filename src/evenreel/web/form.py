@@ -30,6 +30,9 @@ NAMES = (
     "control",
     "control_kind",
     "control_clip",
+    "depth_model",
+    "pose_model",
+    "person_detector",
     "motion",
     "batch",
     "mask",
@@ -51,6 +54,9 @@ DEFAULTS = {
     "adapter": "",
     "control": "",
     "control_clip": "",
+    "depth_model": "",
+    "pose_model": "",
+    "person_detector": "",
     "mask": "",
     "mask_frame": 0,
     "mask_model": "",
@@ -91,7 +97,8 @@ def settings_of(values: Sequence[Any], painted: Path | None = None) -> EditSetti
             del told[name]
     else:
         told["control_clip"] = told["control_clip"] or None
-    for name in ("adapter", "mask", "mask_model", "mask_words"):
+    maps = ("depth_model", "pose_model", "person_detector")
+    for name in ("adapter", "mask", "mask_model", "mask_words", *maps):
         if not str(told[name] or "").strip():
             del told[name]
     if not may_be_followed(told.get("mask")) or told["mask_frame"] is None:

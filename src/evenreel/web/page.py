@@ -218,8 +218,17 @@ def _fields(part: dict[str, Any]) -> dict[str, Any]:
         text("motion", "Motion modules")
         text("adapter", "Adapter file")
         text("control", "ControlNet")
-        made["control_kind"] = gr.Dropdown(list(form.KINDS), value="canny", label="ControlNet sees")
+        made["control_kind"] = gr.Dropdown(
+            list(form.KINDS), value="canny", label="ControlNet sees", elem_id="control_kind"
+        )
         text("control_clip", "Clip of the ControlNet", placeholder="the source")
+        text("depth_model", "Depth Anything that makes depth for it, a folder", placeholder="none")
+        text("pose_model", "ViTPose that makes poses for it, a folder", placeholder="none")
+        text(
+            "person_detector",
+            "RT-DETR that tells the ViTPose where people are, a folder",
+            placeholder="none: the whole frame",
+        )
         text(
             "mask", "Mask: a clip or an image, white is edited", placeholder="what is painted, if anything is"
         )

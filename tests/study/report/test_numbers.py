@@ -205,6 +205,10 @@ def test_the_table_in_markdown(folder):
     assert row[place].startswith(f"{mean:.3g} ({change:+.2g} [")
     assert row[place].endswith("]*)")  # half a standard deviation is there on this many clips
     assert "(" not in next(row for row in rows if row[0] == "tokenflow")[place]
+    values = [[one["figures"]["truth_psnr"] for one in found] for found in (with_adapter, without)]
+    middle, moved = np.median(values[0]), np.median(np.subtract(*values))
+    line = next(row for row in markdown(folder, "table1", medians=True).splitlines() if "vidtome +" in row)
+    assert f"| {mean:.3g}, {middle:.3g} ({change:+.2g}, {moved:+.2g} [" in line
     with pytest.raises(SettingsError, match="no results"):
         markdown(folder, "raters")
     assert markdown(folder, "table1", ["kept"]).splitlines()[0] == "|  | items | rest kept, % |"

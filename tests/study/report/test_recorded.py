@@ -17,7 +17,7 @@ from evenreel.study.study_record import read_record, settings_of
 DOCS = Path(__file__).parents[3] / "docs"
 STUDY = DOCS / "study"
 QUOTED = re.compile(
-    r"<!-- evenreel study table (\S+) (?:--out docs/(\S+) )?--figures (\S+) -->\n\n((?:\|.*\n)+)"
+    r"<!-- evenreel study table (\S+) (?:--out docs/(\S+) )?--figures (\S+)( --medians)? -->\n\n((?:\|.*\n)+)"
 )
 """A table, under the command that printed it."""
 
@@ -30,9 +30,9 @@ def quotes():
     ]
 
 
-@pytest.mark.parametrize(("name", "folder", "figures", "quoted"), quotes())
-def test_a_quoted_table_is_that_of_the_lines(name, folder, figures, quoted):
-    table = markdown(DOCS / (folder or "study"), name, figures.split(","))
+@pytest.mark.parametrize(("name", "folder", "figures", "medians", "quoted"), quotes())
+def test_a_quoted_table_is_that_of_the_lines(name, folder, figures, medians, quoted):
+    table = markdown(DOCS / (folder or "study"), name, figures.split(","), medians=bool(medians))
     counts = [int(row.split("|")[2]) for row in table.splitlines()[2:]]
     assert any(counts), (
         "no item of the record belongs to this experiment as it is now: run it again, quote it anew"
@@ -182,6 +182,44 @@ def test_what_the_adapter_s_page_says_of_objectives_without_answers():
     assert "| +0.44 dB, warp error -0.16e-3, both after adjustment |" in page
     assert "| +0.78 dB, which does not stand after adjustment, warp error -0.5e-3, which does |" in page
     assert "| +0.5 dB, after adjustment; warp error -0.14e-3, not after it |" in page
+
+
+def test_what_the_page_says_of_windows_tokens_text_and_maps():
+    folder = STUDY / "figures"
+    record = read_record(folder)
+    settings, known = settings_of(record), item_log.read(folder / "items.jsonl")
+    found = {
+        (experiment.name, one.condition, one.figure): one.estimate
+        for experiment in experiments(settings)
+        for one in differences(settings, experiment, known, record["fingerprints"])
+    }
+    counts = {name: estimate.count for (name, *_), estimate in found.items()}
+    assert counts == {"table1_text": 5, "grid": 3, "ablation": 3, "maps_layers": 2}
+    assert (settings.frames, settings.steps, settings.seeds) == (4, 10, (0,))
+    text = "Text2Video-Zero + adapter"
+    assert found["table1_text", text, "clip_f"].mean < 0  # no steadier
+    assert found["table1_text", text, "clip_t"].low < 0 < found["table1_text", text, "clip_t"].high
+    grid = [one.mean for (name, _, figure), one in found.items() if (name, figure) == ("grid", "truth_psnr")]
+    assert len(grid) == 6
+    assert max(map(abs, grid)) < 0.1
+    assert abs(found["ablation", "no tokens", "truth_psnr"].mean) < 0.01  # the LoRA alone
+    whole = found["ablation", "as it is", "truth_psnr"]
+    assert whole.low < 0 < whole.high
+    alone, weighty = (
+        {
+            line["clip"]: line["figures"]["truth_psnr"]
+            for line in known.values()
+            if line["kind"] == "edit" and {**line["options"], "host": ""} == {"host": "", **told}
+        }
+        for told in ({}, {"adapter": settings.adapter, "adapter_frame_weight": 4.0})
+    )
+    broken = min(alone, key=lambda clip: weighty[clip] - alone[clip])
+    page = " ".join((DOCS / "recorded-study.md").read_text(encoding="utf-8").split())
+    assert f"break one of three ({weighty[broken]:.1f} dB, where {alone[broken]:.1f} are had without)" in page
+    assert all(weighty[clip] > alone[clip] for clip in alone if clip != broken)
+    maps = [found["maps_layers", "adapter", f"map_change_{at}"] for at in (981, 541, 1)]
+    assert maps[0].low > 0.05
+    assert all(abs(one.mean) < 0.0005 for one in maps[1:])
 
 
 def test_what_the_page_says_of_the_three_parts():

@@ -12,10 +12,10 @@ from evenreel.study.report.formatting import FIGURES
 from evenreel.study.study_record import read_record, settings_of
 
 
-def markdown(folder: Path, name: str, only: Sequence[str] = ()) -> str:
+def markdown(folder: Path, name: str, only: Sequence[str] = (), *, medians: bool = False) -> str:
     """Return one row for each condition of experiment `name`, as recorded in `folder`: means over its items.
 
-    Of the experiment's figures all are shown, or `only` these.
+    Of the experiment's figures all are shown, or `only` these; with `medians`, the items' median after each mean.
     Of a condition that the experiment compares with another one also the mean difference, pair by pair, with its 95%
     interval; a star where the difference is there at the 5% level after Holm's adjustment. Raises: SettingsError.
     """
@@ -40,22 +40,32 @@ def markdown(folder: Path, name: str, only: Sequence[str] = ()) -> str:
     rows = [["", "items", *(FIGURES[figure].label for figure in figures)], ["---"] * (2 + len(figures))]
     for row in summary.rows(settings, experiment, known, prints):
         cells = [
-            _cell(figure, row.figures.get(figure), compared.get((row.condition.name, figure)))
+            _cell(
+                FIGURES[figure].scale,
+                row.figures.get(figure),
+                compared.get((row.condition.name, figure)),
+                medians=medians,
+            )
             for figure in figures
         ]
         rows.append([row.condition.name, str(row.done), *cells])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
-def _cell(figure: str, mean: Estimate | None, difference: summary.Difference | None) -> str:
-    if mean is None:
+def _cell(
+    scale: int | float, estimate: Estimate | None, difference: summary.Difference | None, *, medians: bool
+) -> str:
+    if estimate is None:
         return "-"
-    scale = FIGURES[figure].scale
-    text = f"{scale * mean.mean:.3g}"
+    text = _middle(estimate, scale, ".3g", medians=medians)
     if difference is None:
         return text
     change = difference.estimate
     star = "*" if difference.is_there else ""
-    return (
-        f"{text} ({scale * change.mean:+.2g} [{scale * change.low:+.2g}, {scale * change.high:+.2g}]{star})"
-    )
+    middle = _middle(change, scale, "+.2g", medians=medians)
+    return f"{text} ({middle} [{scale * change.low:+.2g}, {scale * change.high:+.2g}]{star})"
+
+
+def _middle(estimate: Estimate, scale: int | float, form: str, *, medians: bool) -> str:
+    told = (estimate.mean, estimate.median) if medians else (estimate.mean,)
+    return ", ".join(f"{scale * value:{form}}" for value in told)

@@ -8,7 +8,8 @@ compared with the right answer, frame by frame and in how it changes from frame 
 Gradients do not pass from step to step, so memory is that of one network call.
 
 The right answer of a rendered scene is the scene rendered with one to three attributes changed. That of any other clip
-is the clip itself, under a caption of its own: an edit that asks for nothing must change nothing.
+is the clip itself, under a caption of its own: an edit that asks for nothing must change nothing. Where the way back is
+learnt (`training.adapter.cycle`), what the model has made of a clip is edited, and the clip is its right answer.
 """
 
 import random
@@ -34,6 +35,8 @@ from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.hosts.prompt_to_prompt import TextPlan, map_prompts, side_by_side
 from evenreel.inversions.base import SourceClip
 from evenreel.inversions.flow_edit import FlowEditInversion
+from evenreel.training.adapter.cycle import asked_for, turned
+from evenreel.training.adapter.prepared_edit import PreparedEdit
 from evenreel.training.adapter.settings import EditLossSettings
 from evenreel.training.data.encoded import Encoded
 from evenreel.training.data.shards import Batch, DrawBatch
@@ -54,33 +57,6 @@ def timesteps_of(settings: EditLossSettings, backbone: Backbone) -> tuple[list[i
     return [timestep for timestep in told if timestep > inside[0]], inside
 
 
-@dataclass(frozen=True)
-class PreparedEdit:
-    """A step of some edits. Rows: groups outermost, then frames."""
-
-    slot: int
-    """Which of the edits under way it belongs to."""
-    step: int
-    """Which of the steps inside the window it is; 0 begins the edits."""
-    latents: Float[Tensor, "rows channels height width"]
-    """Of the source."""
-    answers: Float[Tensor, "rows channels height width"]
-    """Of the right answer."""
-    source_text: Float[Tensor, "groups _ _"]
-    text: Float[Tensor, "groups _ _"]
-    """Of the prompt that asks for the right answer."""
-    negative_text: Float[Tensor, "one _ _"]
-    """Of no prompt."""
-    prompts: tuple[Prompts, ...]
-    """The texts of each group, as far as they are read."""
-    vision: Float[Tensor, "rows _ _"] | None
-    """Hidden states of the vision tower, where prompt tokens are trained."""
-    guidance_scales: tuple[float, ...]
-    """Of each group."""
-    seeds: tuple[int, ...]
-    """From which the noise of each group's edit follows."""
-
-
 class EditDraws:
     """Micro-batches by number, as `Training` counts them: the steps of an edit follow each other.
 
@@ -89,9 +65,16 @@ class EditDraws:
     """
 
     def __init__(
-        self, draw: DrawBatch, encoded: Encoded, settings: EditLossSettings, accumulation: int
+        self,
+        draw: DrawBatch,
+        encoded: Encoded,
+        settings: EditLossSettings,
+        accumulation: int,
+        captions: Sequence[str] = (),
     ) -> None:
+        """`captions` are those of all data, from which edits are asked for where the way back is learnt."""
         self._draw, self._encoded, self._settings = draw, encoded, settings
+        self._captions = captions
         self._accumulation = accumulation
         self.length = len(timesteps_of(settings, encoded.backbone)[1])
         """Steps of training that an edit takes."""
@@ -103,13 +86,19 @@ class EditDraws:
         edit, within = divmod(step, self.length)
         if self._kept.get(slot, (None,))[0] != edit:
             batch = self._draw(edit * self._accumulation + slot)
-            self._kept[slot] = edit, prepare(batch, self._encoded, self._settings, slot)
+            self._kept[slot] = edit, prepare(batch, self._encoded, self._settings, slot, self._captions)
         kept = self._kept[slot][1]
         return PreparedEdit(**{**kept.__dict__, "step": within})
 
 
 @torch.no_grad()
-def prepare(batch: Batch, encoded: Encoded, settings: EditLossSettings, slot: int = 0) -> PreparedEdit:
+def prepare(
+    batch: Batch,
+    encoded: Encoded,
+    settings: EditLossSettings,
+    slot: int = 0,
+    captions: Sequence[str] = (),
+) -> PreparedEdit:
     """Return the beginning of some edits; what is asked for, and how strongly, follows from the batch's own seeds."""
     backbone = encoded.backbone
     sources, prompts, answers, scales = [], [], [], []
@@ -122,6 +111,9 @@ def prepare(batch: Batch, encoded: Encoded, settings: EditLossSettings, slot: in
         else:
             source = prompt = batch.captions[index]
             answer = batch.frames[index]
+            if settings.answers == "cycle":
+                own = {source, *facts.get("captions", ()), *facts.get("variations", ())}
+                prompt = asked_for(source, own, captions, rng)
         sources.append(source)
         prompts.append(prompt)
         answers.append(answer)
@@ -227,17 +219,31 @@ class EditTrainee(Trainee):
         """Edits of a batch's groups up to the window, by the model as it is."""
         if batch.slot in self._edits:
             self._edits[batch.slot][1].close()
-        stack, all_groups = ExitStack(), range(len(batch.text))
-        together = [all_groups] if self._side_by_side else [[group] for group in all_groups]
+        stack = ExitStack()
         self._turn(on=False)
         try:
-            edits = [self._begun(batch, groups, stack) for groups in together]
+            if self.settings.answers == "cycle":
+                batch = turned(batch, self._edited(batch))
+            edits = [self._begun(batch, groups, stack) for groups in self._together(batch)]
             for edit in edits:
                 for index in range(len(self._before)):
                     self._taken(edit, index, with_tokens=False)
         finally:
             self._turn(on=True)
         self._edits[batch.slot] = edits, stack
+
+    def _together(self, batch: PreparedEdit) -> list[Sequence[int]]:
+        all_groups = range(len(batch.text))
+        return [all_groups] if self._side_by_side else [[group] for group in all_groups]
+
+    def _edited(self, batch: PreparedEdit) -> Latents:
+        """The edits of a batch's groups, whole, by the model as it is."""
+        with ExitStack() as stack:
+            edits = [self._begun(batch, groups, stack) for groups in self._together(batch)]
+            for edit in edits:
+                for index in range(len(edit.inverted.timesteps)):
+                    self._taken(edit, index, with_tokens=False)
+            return torch.cat([edit.noisy for edit in edits])
 
     def _begun(self, batch: PreparedEdit, groups: Sequence[int], stack: ExitStack) -> _Edit:
         backbone, settings, first = self._frozen[0], self.settings, groups[0]

@@ -1,6 +1,6 @@
 """What an adapter can learn from, behind one switch: noise in clips, as published, or edits and their right answers."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from torch import nn
@@ -21,11 +21,15 @@ from evenreel.training.data.shards import DrawBatch
 
 
 def draws(
-    draw: DrawBatch, encoded: Encoded, settings: Objective, accumulation: int
+    draw: DrawBatch,
+    encoded: Encoded,
+    settings: Objective,
+    accumulation: int,
+    captions: Sequence[str] = (),
 ) -> tuple[Callable[[int], object], int]:
     """Return micro-batches by number for `Training`; and how many steps belong together, for its `unit`."""
     if isinstance(settings, EditLossSettings):
-        edits = EditDraws(draw, encoded, settings, accumulation)
+        edits = EditDraws(draw, encoded, settings, accumulation, captions)
         return edits, edits.length
     return lambda number: prepare(draw(number), encoded, settings), 1
 

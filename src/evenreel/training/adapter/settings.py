@@ -46,9 +46,10 @@ class EditLossSettings:
     motion: Annotated[str, NotEmpty(), Option(EDITS, name="edit_motion")] = "auto"
     """Motion modules at work in the edits that the adapter learns from: `auto` (those packaged with the model), a
     folder, a name on the hub, or `off`."""
-    answers: Annotated[Literal["known", "none"], Option(EDITS, name="edit_answers")] = "known"
+    answers: Annotated[Literal["known", "none", "cycle"], Option(EDITS, name="edit_answers")] = "known"
     """Right answers that the adapter is led to: `known`, those of rendered scenes; `none`, scenes are taken for clips,
-    of which nothing is asked, and nothing must change."""
+    of which nothing is asked, and nothing must change; `cycle`, the model edits each clip to a caption of another one,
+    and the way back is learnt."""
     window: Annotated[Window, Option(ADAPTER, name="window", metavar="START:END", parse=parse_window)] = (
         PUBLISHED_WINDOW
     )
@@ -145,6 +146,13 @@ class AdapterTrainingSettings:
 
     def __post_init__(self) -> None:
         settle(self)
+        tokens = self.adapter.tokens
+        turned = isinstance(self.loss, EditLossSettings) and self.loss.answers == "cycle"
+        if turned and tokens is not None and tokens.select != "none":
+            raise SettingsError(
+                f"{argument('edit_answers')} cycle learns from clips that the model makes, of which there are no "
+                f"tokens; give {argument('frame_tokens')} none."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

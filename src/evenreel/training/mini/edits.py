@@ -6,7 +6,8 @@ import torch
 
 from evenreel.backbones.base import Backbone
 from evenreel.hosts.base import Prompts
-from evenreel.training.adapter.edits import PreparedEdit, timesteps_of
+from evenreel.training.adapter.edits import timesteps_of
+from evenreel.training.adapter.prepared_edit import PreparedEdit
 from evenreel.training.adapter.settings import EditLossSettings
 from evenreel.training.mini.drawing import generator_of
 from evenreel.training.mini.latents import SceneLatents

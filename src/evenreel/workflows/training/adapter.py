@@ -88,6 +88,7 @@ def train_adapter(
             encoded,
             settings.loss,
             settings.loop.accumulation,
+            _asked_for(shards, settings.loss),
         )
         loop = settings.loop
         if loop.steps is not None:
@@ -139,6 +140,13 @@ def _shards(data: Path, loss: Objective) -> ShardedData:
         shards = ShardedData(data, maps=("depth",))  # which are there, or it says so
     maps = ("depth", "flow") if loss.temporal == "source-anchored" else ()
     return ShardedData(data, maps=maps) if maps and set(maps) <= set(shards.settings.maps) else shards
+
+
+def _asked_for(shards: ShardedData, loss: Objective) -> tuple[str, ...]:
+    """All captions, where edits that are learnt from ask for those of other clips."""
+    if not isinstance(loss, EditLossSettings) or loss.answers != "cycle":
+        return ()
+    return tuple(caption for _, caption in shards.captions())
 
 
 def _moving(backbone: Backbone, loss: Objective) -> MotionModules | None:

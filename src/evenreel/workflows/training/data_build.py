@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from evenreel import process_pool
+from evenreel.backbones import load_backbone
 from evenreel.errors import DataError, OutputError, SettingsError, argument
 from evenreel.files import Aside, foreign_to, shown, sweep, unwritable
 from evenreel.progress import Progress, silent
@@ -41,6 +42,17 @@ class Task:
     folder: Path
     strict: bool
     looking: LookingSettings
+
+
+def sized_for(model: str, settings: DataSettings) -> DataSettings:
+    """Return the settings with frames as large as a model works at, named as of an edit. Raises: SettingsError for
+    settings that have a size of their own, WeightsError."""
+    if settings.size != DataSettings().size:
+        raise SettingsError(
+            f"{argument('for')} and {argument('size')} both say how large frames are; leave one of them out."
+        )
+    side = load_backbone(model, device="cpu").native_size
+    return replace(settings, size=(side, side))
 
 
 def build(
