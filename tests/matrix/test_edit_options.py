@@ -102,6 +102,7 @@ ELSEWHERE = {
     "person_detector": "workflows/editing/test_control_maps.py",
     "adapter_clip": "adapters/test_checkpoint.py",
     "adapter_frame_weight": "adapters/test_adapter.py",
+    "reuse_source": "jobs/test_source_rows.py",
     "keep": "workflows/editing/test_regions.py",
     "mask": "workflows/editing/test_regions.py",
     "mask_frame": "workflows/editing/test_carried_mask.py",

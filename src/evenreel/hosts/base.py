@@ -18,6 +18,7 @@ from evenreel.diffusion.trajectory import Trajectory
 from evenreel.errors import SettingsError
 from evenreel.hosts.feature_reuse import Branch, FeatureReuse
 from evenreel.hosts.motion_windows import MotionWindows, predict_fused
+from evenreel.hosts.source_rows import SourceRows
 from evenreel.scratch import placed, room_like
 from evenreel.settings import read
 from evenreel.types import Latents, PromptRows
@@ -77,6 +78,9 @@ class EditJob:
     relative: bool = False
     """Whether predictions are told relative to the source's: what the same network call predicts for the source, under
     the source's prompt, is taken away. Then every call has a source branch."""
+    source_rows: SourceRows | None = None
+    """Where what the source's branch computes lies; None where it passes in the network calls of the edit. A host that
+    does not say `keeps_source_rows` takes no notice of it."""
     reuse: FeatureReuse | None = None
     """What steps share of the noise predictor's deep features; None where each computes its own."""
     motion: MotionWindows | None = None
@@ -209,6 +213,14 @@ class TellsRelative(Protocol):
 
 
 @runtime_checkable
+class KeepsSourceRows(Protocol):
+    """A host that says whether it can take the source's rows from where the job's `source_rows` has them."""
+
+    keeps_source_rows: ClassVar[bool]
+    """Whether its source's branch does not depend on the edit, and is left out of calls whose rows are there."""
+
+
+@runtime_checkable
 class TellsIdle(Protocol):
     """A host that says which of its settings, and whether `seed`, have no effect in a run."""
 
@@ -246,6 +258,11 @@ def tells_relative(host: Host) -> bool:
     return isinstance(host, TellsRelative) and host.tells_relative
 
 
+def keeps_source_rows(host: Host) -> bool:
+    """Return whether a host can take the source's rows from where they were kept."""
+    return isinstance(host, KeepsSourceRows) and host.keeps_source_rows
+
+
 def idle_settings(host: Host, occasion: Occasion) -> Mapping[str, str]:
     """Return settings of a host, and `seed`, that have no effect in a run, with the reason, as far as it tells."""
     return host.idle(occasion) if isinstance(host, TellsIdle) else {}
@@ -273,14 +290,18 @@ def predict_guided(
     timestep: int,
     *,
     with_source: bool,
+    source_pred: Latents | None = None,
 ) -> Latents:
     """Predict noise for some frames in one network call, guided; `latents` are those frames' own.
 
     Branches are stacked in the order (source, uncond, cond). Without guidance the uncond branch is left out. The
     source's is left alone by the job's control: it was inverted without. Motion modules see these frames as one clip.
-    Where the job is `relative`, the source's prediction is taken away from the guided one.
+    Where the job is `relative`, the source's prediction is taken away from the guided one: that of the source's branch,
+    or `source_pred`, which is known already.
     """
-    assert with_source or not job.relative, "relative to a source that is not there"
+    assert with_source or source_pred is not None or not job.relative, (
+        "relative to a source that is not there"
+    )
     guidance_scale = job.guidance_at(timestep)
     latents = latents.to(backbone.device)  # those of a long clip lie elsewhere
     parts, embeds = [latents], [_select(job.prompt_embeds, frames, backbone.device)]
@@ -310,7 +331,17 @@ def predict_guided(
     guided = predicted[-1]
     if guidance_scale != 1:
         guided = guidance.combine(predicted[-2], predicted[-1], guidance_scale)
-    return guided - predicted[0] if job.relative else guided
+    return guided - (predicted[0] if source_pred is None else source_pred) if job.relative else guided
+
+
+def predict_source(backbone: Backbone, job: EditJob, frames: Sequence[int], timestep: int) -> Latents:
+    """Predict noise for some frames of the source alone, as a source branch of `predict_guided` would."""
+    assert job.source is not None, "a source branch needs the source's trajectory"
+    latents = job.source.read(timestep, frames).to(backbone.device)
+    embeds = [_select(job.source_prompt_embeds, frames, backbone.device)]
+    (embed,) = prefixed(job, embeds, frames, timestep)
+    with moving(job, len(frames)), reusing(job, ["source"], frames, timestep):
+        return backbone.predict_noise(latents, timestep, embed)
 
 
 def moving(job: EditJob, frames: int) -> AbstractContextManager[None]:

@@ -60,6 +60,17 @@ class FeatureReuse:
             self._keep(branch, frames, maps)
         self._group.update(dict.fromkeys(rows, group))
 
+    def of(self, branch: Branch, frames: Sequence[int]) -> DeepMaps:
+        """Return what frames have in the deep layers, as computed last."""
+        return self._kept[branch][list(frames)]
+
+    def take_up(self, branch: Branch, frames: Sequence[int], timestep: int, maps: DeepMaps) -> None:
+        """Have what `of` gave in another run at this timestep, in the place of a call."""
+        self.is_used = True
+        self._keep(branch, frames, maps)
+        group = self.timesteps.index(timestep) // self.interval
+        self._group.update(dict.fromkeys([(branch, frame) for frame in frames], group))
+
     def _keep(self, branch: Branch, frames: Sequence[int], maps: DeepMaps) -> None:
         if branch not in self._kept:
             self._kept[branch] = room((self.frames, *maps.shape[1:]), maps.dtype, maps.device)

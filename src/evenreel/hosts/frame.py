@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from evenreel.backbones import layers
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.hosts.base import (
@@ -17,11 +18,22 @@ from evenreel.hosts.base import (
     branches,
     predict_guided,
     predict_in_windows,
+    predict_source,
     sole_session,
     start_of,
 )
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected, source_attentions
 from evenreel.hosts.prompt_to_prompt import PromptToPromptState, TextPlan, text_controlled
+from evenreel.hosts.source_rows import (
+    DEEP,
+    FEATURES,
+    NOISE,
+    Beside,
+    Page,
+    SourceRows,
+    attentions_beside,
+    features_beside,
+)
 from evenreel.settings import Before, Range, settle
 from evenreel.types import Latents
 
@@ -33,6 +45,7 @@ class FrameHost:
     name: ClassVar[str] = "frame"
     with_motion: ClassVar[bool] = True
     tells_relative: ClassVar[bool] = True
+    keeps_source_rows: ClassVar[bool] = True
     without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0, "p2p_cross": 0.0}
 
     pnp_attn: Annotated[float, Range(0.0, 1.0)] = 0.5
@@ -62,11 +75,19 @@ class FrameHost:
         text = TextPlan.of(backbone, job, self.p2p_cross, f"{self.name}.p2p_cross")
         session = FrameSession(backbone, job, plan, text)
         unet = backbone.unet
+        injected = features_injected(unet, session.state)
         with ExitStack() as stack:
             stack.enter_context(processors_installed(unet, source_attentions(unet, session.state)))
-            stack.enter_context(features_injected(unet, session.state))
             if text.steps:
                 stack.enter_context(processors_installed(unet, text_controlled(unet, session.text_state)))
+            if job.source_rows is None:
+                stack.enter_context(injected)
+            else:
+                names = {*session.attentions, *session.text_attentions}
+                beside = attentions_beside(unet, names, session.beside)
+                stack.enter_context(processors_installed(unet, beside))
+                _, resnet = layers.injection_resnet(unet)
+                stack.enter_context(features_beside(resnet.conv2, injected, session.beside))
             yield session
 
 
@@ -75,7 +96,9 @@ class FrameSession:
 
     def __init__(self, backbone: Backbone, job: EditJob, plan: InjectionPlan, text: TextPlan) -> None:
         self.backbone, self.job, self.plan, self.text = backbone, job, plan, text
-        self.state, self.text_state = InjectionState(), PromptToPromptState()
+        self.state, self.text_state, self.beside = InjectionState(), PromptToPromptState(), Beside()
+        self.attentions = layers.decoder_self_attentions(backbone.unet)
+        self.text_attentions = layers.text_attentions(backbone.unet)
 
     def start(self) -> tuple[Latents, tuple[int, ...]]:
         """Begin at the inverted source, or at noise."""
@@ -92,10 +115,56 @@ class FrameSession:
             or self.job.relative
         )
         self.state.branches = self.text_state.branches = branches(self.job, timestep, with_source=with_source)
+        rows = self.job.source_rows if with_source else None
 
         def predict(frames: Sequence[int]) -> Latents:
+            if rows is not None:
+                return self._predict_beside(latents[list(frames)], frames, timestep, rows)
             return predict_guided(
                 self.backbone, self.job, latents[list(frames)], frames, timestep, with_source=with_source
             )
 
         return predict_in_windows(self.job, latents, timestep, predict)
+
+    def _predict_beside(
+        self, latents: Latents, frames: Sequence[int], timestep: int, rows: SourceRows
+    ) -> Latents:
+        """Predict guided noise of some frames, with the source's rows from where they lie, or else computed alone."""
+        wanted: set[str] = {FEATURES} if self.state.features else set()
+        wanted |= set(self.attentions if self.state.attention else ())
+        wanted |= set(() if self.text_state.prompts is None else self.text_attentions)
+        call = (timestep, tuple(frames), sorted(wanted))
+        page = rows.read(call)
+        if page is None:
+            page = self._source_page(frames, timestep, wanted)
+            rows.write(call, page)
+        elif self.job.reuse is not None and DEEP in page:
+            self.job.reuse.take_up("source", frames, timestep, page[DEEP])
+        with self.beside.put_in_front(wanted, page):
+            return predict_guided(
+                self.backbone,
+                self.job,
+                latents,
+                frames,
+                timestep,
+                with_source=False,
+                source_pred=page[NOISE].to(self.backbone.device),
+            )
+
+    def _source_page(self, frames: Sequence[int], timestep: int, wanted: set[str]) -> Page:
+        """Let the source pass alone: nothing is injected into it."""
+        state, text = self.state, self.text_state
+        set_for_edit = state.branches, text.prompts
+        state.branches, text.prompts = 1, None
+        try:
+            with self.beside.noting(wanted) as page:
+                noise_pred = predict_source(self.backbone, self.job, frames, timestep)
+            reuse = self.job.reuse
+            deep = (
+                {DEEP: reuse.of("source", frames)}
+                if reuse is not None and reuse.begins_group(timestep)
+                else {}
+            )
+            return {**page, **deep, NOISE: noise_pred}
+        finally:
+            state.branches, text.prompts = set_for_edit

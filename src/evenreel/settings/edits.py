@@ -23,6 +23,7 @@ from evenreel.settings.option_groups import (
     FRAMES,
     LARGEST_RATE,
     LARGEST_STEPS,
+    MACHINE,
     PROMPTS,
     REGION,
     SOUND,
@@ -72,6 +73,9 @@ class EditSettings(RunSettings):
     """Setting of the inversion, by name; `evenreel inversions NAME` lists them with their defaults."""
     inversion_steps: Annotated[int | None, Option(ALGORITHM, default="as many as of denoising")] = None
     """Noising steps of `bilateral`, `ddim` and `null-text`: a multiple of the denoising steps."""
+    reuse_source: Annotated[bool, Option(MACHINE)] = False
+    """For several prompts on one clip, with the host `frame`: what the model computes of the source does not depend on
+    the prompt, so it is computed by itself and kept in the cache, and edits with other prompts take it from there."""
     keep: Annotated[Literal["auto", "off"], Before("off"), Option(REGION)] = "auto"
     """What of the source stays as it is: `auto`, all that the change from the source prompt to the prompt does not
     concern, as the model sees it; `off`, nothing. Without a source prompt, with a LoRA or with a ControlNet `auto`

@@ -59,6 +59,7 @@ class EditKeywords(TypedDict, total=False):
     inversion: str
     inversion_options: Mapping[str, bool | int | float | str | None]
     inversion_steps: int | None
+    reuse_source: bool
     keep: Literal["auto", "off"]
     mask: str | None
     mask_frame: int | None

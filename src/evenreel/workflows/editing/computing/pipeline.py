@@ -16,9 +16,12 @@ import torch
 from evenreel.backbones.control import AnyControl
 from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion.inversion import Inverted
-from evenreel.hosts.base import EditJob, PrefixOf, inverting, tells_relative
+from evenreel.hosts.base import EditJob, PrefixOf, inverting, keeps_source_rows, tells_relative
 from evenreel.hosts.motion_windows import MotionWindows
+from evenreel.hosts.source_rows import NoRows, SourceRows
 from evenreel.inversions.base import Inversion, SourceClip, create_inversion
+from evenreel.jobs import places
+from evenreel.jobs.source_rows import SourcePages
 from evenreel.ops.cuts import CutFinder
 from evenreel.progress import Progress
 from evenreel.scratch import Growing, joined
@@ -181,6 +184,7 @@ class Pipeline(Stages):
             exclusive(backbone.unet),
             self.moved(self.frames_apart) as motion,
             self._prepared(latents, source, negative, motion) as (prefix, inverted),
+            self._source_rows() as source_rows,
         ):
             job = EditJob(
                 shape=(frames, channels, height, width),
@@ -201,11 +205,34 @@ class Pipeline(Stages):
                 control=control,
                 prefix=prefix,
                 relative=inverted.relative,
+                source_rows=source_rows,
                 motion=motion,
             )
             added = inverted.noise_on(backbone.device)
             put_back = None if region is None else region.putting_back(inverted.trajectory, latents)
             return self.sample(job, "edit", added, inverted.eta, put_back)
+
+    @contextmanager
+    def _source_rows(self) -> Generator[SourceRows | None]:
+        """Where the source's rows lie, once it is inverted; None where they pass with the edit's."""
+        if not self.settings.reuse_source:
+            yield None
+            return
+        if not keeps_source_rows(self.host) or self.adapter is not None:
+            what = "an adapter" if self.adapter is not None else f"host {self.host.name}"
+            self.notice(f"with {what} nothing of the source is kept for other prompts")
+            yield None
+            return
+        if self.kept is None:
+            yield NoRows()
+            return
+        with self.kept.source_rows(self.host, self.settings) as rows:
+            yield rows
+            if isinstance(rows, SourcePages) and rows.declined:
+                self.notice(
+                    f"the cache has no room for {rows.declined} of the source's network calls, which other prompts "
+                    f"compute again; a larger {places.LIMIT} has"
+                )
 
     @contextmanager
     def _prepared(

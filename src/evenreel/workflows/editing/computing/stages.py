@@ -20,6 +20,7 @@ from evenreel.diffusion.inversion import Inverted
 from evenreel.hosts.base import Carries, EditJob, Host, PrefixOf, Prompts, Session
 from evenreel.hosts.feature_reuse import FeatureReuse
 from evenreel.hosts.motion_windows import MotionWindows
+from evenreel.hosts.source_rows import SourceRows
 from evenreel.inversions.base import Inversion, SourceClip
 from evenreel.jobs.reached import Reached
 from evenreel.ops.regions import Weights
@@ -78,6 +79,10 @@ class Keeper(Protocol):
         self, source: SourceClip, inversion: Inversion, host: Host, decides: Mapping[str, Any]
     ) -> AbstractContextManager[Inverted]:
         """Invert a clip, or find that done; `decides` is what else it depends on."""
+        ...
+
+    def source_rows(self, host: Host, settings: RunSettings) -> AbstractContextManager[SourceRows]:
+        """Hold what the source's rows are in network calls of an edit of the clip inverted last."""
         ...
 
 

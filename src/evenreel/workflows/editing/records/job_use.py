@@ -16,8 +16,9 @@ from evenreel.backbones import Backbone
 from evenreel.diffusion.inversion import Inverted
 from evenreel.files import write_atomically
 from evenreel.hosts.base import AttachesInversion, Carries, Host, Session
+from evenreel.hosts.source_rows import NoRows, SourceRows
 from evenreel.inversions.base import Inversion, SourceClip, is_random, may_be_guided
-from evenreel.jobs import inversions, reached, tensor_file
+from evenreel.jobs import inversions, reached, source_rows, tensor_file
 from evenreel.jobs.job import ENCODED, PREVIEW, Job, Task, reached_name
 from evenreel.jobs.pace import Pace
 from evenreel.jobs.reached import Reached
@@ -153,6 +154,18 @@ class Keeping:
                     kept.finish(inverted)
                     self._write()
                 yield inverted
+
+    @contextmanager
+    def source_rows(self, host: Host, settings: RunSettings) -> Generator[SourceRows]:
+        """Hold the source's rows of edits by this host; nothing of them is kept while another edit has them."""
+        decides = {
+            "source": self.job.state.inversion,  # of this scene, by all that decides it
+            "host": [host.name, record.plain(host)],
+            "batch": settings.batch,
+            "cache interval": settings.cache_interval,
+        }
+        with source_rows.kept(inversions.key_of(decides)) as pages:
+            yield NoRows() if pages is None else pages
 
     def _preview(self, latents: Latents) -> None:
         """Save a picture of the middle frame as it is by now."""
