@@ -169,3 +169,30 @@ def test_what_is_said_of_the_start():
     )
     assert f"it takes {first:.1f} s of processor time, `evenreel --help` {help_page:.2f}" in flat()
     assert f"`evenreel edit --help` {edit:.2f}" in flat()
+
+
+MULTISTEP = lines("multistep.jsonl")
+
+
+def multistep_table():
+    """DDIM in 12 steps beside other ways to take as many, and DDIM in 25."""
+    ddim = of_row("DDIM, 12 steps", MULTISTEP)
+    for row in dict.fromkeys(line["row"] for line in MULTISTEP):
+        made = of_row(row, MULTISTEP)
+        gained = [line["truth_psnr"] - ddim[clip]["truth_psnr"] for clip, line in made.items()]
+        nearer = f"{sum(gain > 0 for gain in gained)} of {len(gained)}"
+        cells = ["", ""] if row == "DDIM, 12 steps" else [nearer, f"{fmean(gained):+.1f}"]
+        seconds = median(line["cpu_seconds"] for line in made.values())
+        outline = fmean(line["worst_outline"] for line in made.values())
+        yield f"| {row} | {' | '.join(cells)} | {outline:.2f} | {seconds:.0f} |"
+
+
+def test_what_is_said_of_a_multistep_sampler():
+    for line in multistep_table():
+        assert line in page()
+    asked = {
+        row: sum(line["asked"] for line in of_row(row, MULTISTEP).values())
+        for row in {line["row"] for line in MULTISTEP}
+    }
+    assert asked.pop("DDIM, 25 steps") == 3, "as the page says"
+    assert set(asked.values()) == {2}

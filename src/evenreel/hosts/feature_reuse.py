@@ -65,7 +65,7 @@ class FeatureReuse:
         return self._kept[branch][list(frames)]
 
     def take_up(self, branch: Branch, frames: Sequence[int], timestep: int, maps: DeepMaps) -> None:
-        """Have what `of` gave in another run at this timestep, in the place of a call."""
+        """Take what `of` gave in another run at this timestep, in the place of a call."""
         self.is_used = True
         self._keep(branch, frames, maps)
         group = self.timesteps.index(timestep) // self.interval

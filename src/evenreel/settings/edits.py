@@ -31,6 +31,9 @@ from evenreel.settings.option_groups import (
 )
 from evenreel.settings.runs import AUTO_HOST, PROMPT_ADVICE, RunSettings
 
+FAST: Mapping[str, object] = {"steps": 20, "guidance_interval": (0.3, 1.0), "cache_interval": 2}
+"""What the preset `fast` tells (docs/performance.md)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EditSettings(RunSettings):
@@ -162,6 +165,16 @@ class EditSettings(RunSettings):
             raise SettingsError(
                 f"{argument('mask_frame')} is {painted}, and frames {shown} are edited; paint the mask on one of these."
             )
+
+    def _be_fast(self) -> None:
+        """Fill in what the preset `fast` stands for, where nothing else is told. Raises: SettingsError."""
+        if self.exact:
+            raise SettingsError(
+                f"{argument('preset')} fast and {argument('exact')} ask for opposite things; leave one of them out."
+            )
+        for name, value in FAST.items():
+            if getattr(self, name) == getattr(type(self), name):
+                object.__setattr__(self, name, value)
 
     @property
     def has_mask(self) -> bool:

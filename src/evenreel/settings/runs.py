@@ -159,9 +159,11 @@ class RunSettings:
     """Frames that pass through the model together; fewer need less memory. With the host `vidtome`, in a small measure
     also with `tokenflow` and `vid2vid_zero`, the result depends on it, as it says which frames see each other."""
 
-    preset: Annotated[Literal["low-memory"] | None, Option(MACHINE, default="none")] = None
-    """How memory is used: with `low-memory`, parts of the model lie on the GPU only while they work, the autoencoder
-    computes large frames in pieces, and one frame passes at a time unless `--batch` is another number than 8."""
+    preset: Annotated[Literal["low-memory", "fast"] | None, Option(MACHINE, default="none")] = None
+    """Several settings in a word. `low-memory`: parts of the model lie on the GPU only while they work, the autoencoder
+    computes large frames in pieces, and one frame passes at a time unless `--batch` is another number than 8. `fast`,
+    of edits, for a quick look: 20 steps, guidance at noise levels 0.3:1 and features shared by two steps, unless others
+    are told; docs/performance.md says what it costs."""
 
     def __post_init__(self) -> None:
         settle(self)
@@ -173,6 +175,8 @@ class RunSettings:
                 )
             if self.batch == type(self).batch:
                 object.__setattr__(self, "batch", 1)
+        if self.preset == "fast":
+            self._be_fast()
         _ = self.schedule
         self._check_maps()
         if self.guidance_interval is not None:
@@ -182,6 +186,12 @@ class RunSettings:
                 raise SettingsError(
                     f"{argument('guidance_interval')} must be {wanted}, got {start:g}:{end:g}."
                 )
+
+    def _be_fast(self) -> None:
+        """Fill in what the preset `fast` stands for. Raises: SettingsError where it cannot be."""
+        raise SettingsError(
+            f"{argument('preset')} fast was measured in edits alone; leave it out in {self.whose}."
+        )
 
     def _check_maps(self) -> None:
         """Raise SettingsError where a ControlNet lacks maps, or a model that makes them lacks a ControlNet."""

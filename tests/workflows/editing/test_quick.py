@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from evenreel import EditSettings
+from evenreel import EditSettings, GenerateSettings
 from evenreel.backbones import load_backbone
 from evenreel.backbones.base import Guidance, QuickEdit
 from evenreel.backbones.deep_features import is_given
@@ -151,3 +151,18 @@ def test_records_of_before_keep_what_they_had():
     settings = settings_of_then({"settings": told, "machine": machine}, from_text=False)
     assert (settings.steps, settings.guidance_interval, settings.dtype) == (25, (0.0, 1.0), "float32")
     assert settings_of_then({"settings": told}, from_text=False).dtype == "auto"
+
+
+def test_a_preset_tells_what_is_not_told():
+    fast = EditSettings(**TOLD, preset="fast")
+    assert (fast.steps, fast.guidance_interval, fast.cache_interval) == (20, (0.3, 1.0), 2)
+    assert EditSettings.from_json(fast.to_json()) == fast
+    other = EditSettings(**TOLD, preset="fast", steps=30, cache_interval=3, guidance_interval=(0.0, 1.0))
+    assert (other.steps, other.guidance_interval, other.cache_interval) == (30, (0.0, 1.0), 3)
+
+
+def test_a_preset_that_cannot_be_is_refused():
+    with pytest.raises(SettingsError, match="ask for opposite things"):
+        EditSettings(**TOLD, preset="fast", exact=True)
+    with pytest.raises(SettingsError, match="preset fast was measured in edits alone"):
+        GenerateSettings(prompt="a star", preset="fast")

@@ -186,10 +186,10 @@ def loaded(settings: RunSettings, *, download: bool) -> Backbone:
 
 def model_options(settings: RunSettings) -> dict[str, Any]:
     """Return what settings say of how a model is put together, for `load_backbone`."""
-    told = {
-        name: getattr(settings, name)
-        for name in ("vae", "clip_skip", "tokenizer", "prediction_type", "preset")
-    }
+    told = {name: getattr(settings, name) for name in ("vae", "clip_skip", "tokenizer", "prediction_type")}
+    told["preset"] = (
+        settings.preset if settings.preset == "low-memory" else None
+    )  # `fast` is no model's matter
     return {name: value for name, value in told.items() if value is not None}
 
 
