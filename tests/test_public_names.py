@@ -30,6 +30,7 @@ PUBLIC = {
     "GeneratedClip",
     "OutputError",
     "PluginError",
+    "RegionUse",
     "ResourceError",
     "SettingsError",
     "VideoInfo",

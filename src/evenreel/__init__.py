@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         SettingsError,
         WeightsError,
     )
-    from evenreel.settings import AdapterUse, ControlUse, EditSettings, GenerateSettings
+    from evenreel.settings import AdapterUse, ControlUse, EditSettings, GenerateSettings, RegionUse
     from evenreel.video import Clip, VideoInfo, load, probe
     from evenreel.workflows.api import edit, generate, save
     from evenreel.workflows.editing.edit import EditedClip, EditResult, edit_file
@@ -54,6 +54,7 @@ __all__ = [
     "GeneratedClip",
     "OutputError",
     "PluginError",
+    "RegionUse",
     "ResourceError",
     "SettingsError",
     "VideoInfo",
@@ -84,7 +85,7 @@ _HOMES = {
         "SettingsError",
         "WeightsError",
     ),
-    "evenreel.settings": ("AdapterUse", "ControlUse", "EditSettings", "GenerateSettings"),
+    "evenreel.settings": ("AdapterUse", "ControlUse", "EditSettings", "GenerateSettings", "RegionUse"),
     "evenreel.video": ("Clip", "VideoInfo", "load", "probe"),
     "evenreel.workflows.api": ("edit", "generate", "save"),
     "evenreel.workflows.editing.edit": ("EditResult", "EditedClip", "edit_file"),

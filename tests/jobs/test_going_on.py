@@ -5,8 +5,9 @@ import json
 import resource
 
 import pytest
+from PIL import Image
 
-from evenreel import EditSettings, edit_file
+from evenreel import EditSettings, RegionUse, edit_file
 from evenreel.backbones import load_backbone
 from evenreel.diffusion.inversion import Inverted
 from evenreel.errors import OutputError, SettingsError
@@ -268,4 +269,22 @@ def test_what_is_kept_is_read_by_safetensors_and_goes_when_the_job_is_done(make,
     assert load_file(job / "encoded.safetensors")["latents"].shape == (4, 4, 8, 8)
     assert load_file(job / "reached.safetensors")["latents"].shape == (4, 4, 8, 8)
     make(host="frame")
+    assert sorted(path.name for path in job.iterdir()) == [".lock", "job.json"]
+
+
+def test_each_prompt_of_several_regions_goes_on_where_it_was(make, tmp_path, cache):
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (0, 0, 32, 64))
+    mask.save(tmp_path / "left.png")
+    region = (RegionUse(mask=str(tmp_path / "left.png"), prompt="a cube"),)
+    told = {"host": "frame", "inversion": "ddim", "keep": "off", "cuts": "2", "region": region}
+    whole = make("whole.mp4", job=None, **told)
+    for scene in ("scene 1 of 2", "scene 2 of 2"):
+        for prompt in ("prompt 1 of 2", "prompt 2 of 2"):
+            with pytest.raises(Stopped):
+                make(stop=(f"edit: {prompt}, {scene}", 2), **told)
+    assert make(**told) == whole
+    # one for each scene, which both prompts share
+    assert len(list((cache / "inversions").iterdir())) == 2
+    (job,) = (cache / "jobs").iterdir()
     assert sorted(path.name for path in job.iterdir()) == [".lock", "job.json"]

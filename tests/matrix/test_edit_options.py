@@ -111,6 +111,8 @@ ELSEWHERE = {
     "mask_words_model": "workflows/editing/test_mask_models.py",
     "mask_words_threshold": "workflows/editing/test_mask_models.py",
     "remove": "workflows/editing/test_remove.py",
+    "region": "workflows/editing/test_region_prompts.py",
+    "region_prompt": "workflows/editing/test_region_prompts.py",
     "motion": "workflows/editing/test_motion_use.py",
     "motion_window": "workflows/editing/test_motion_use.py",
     "prompt_glide": "workflows/editing/test_schedule.py",

@@ -96,3 +96,20 @@ def test_outside_what_is_painted_an_edit_leaves_the_source(tmp_path, tiny_folder
     source, edit = load(clip).frames, load(tmp_path / "out").frames
     assert bool((source[:, :, :16] == edit[:, :, :16]).all())
     assert not bool((source[:, :, 48:] == edit[:, :, 48:]).all())
+
+
+def test_what_is_painted_follows_a_prompt_of_its_own(tmp_path):
+    path = tmp_path / "painted.png"
+    told = {**form.start(), "prompt": "a star", "region_prompt": "sand\n"}
+    alone = form.settings_of(list(told.values()), path)
+    assert alone.mask is None
+    assert [(use.mask, use.prompt) for use in alone.region] == [(str(path), "sand")]
+    assert form.settings_of(form.values_of(alone)) == alone
+    both = {**told, "region": "left.png", "region_prompt": "snow\nsand"}
+    several = form.settings_of(list(both.values()), path)
+    assert [(use.mask, use.prompt) for use in several.region] == [("left.png", "snow"), (str(path), "sand")]
+    assert form.settings_of(form.values_of(several)) == several
+    masked = form.settings_of(list({**both, "region_prompt": "snow"}.values()), path)
+    assert masked.mask == str(path)
+    with pytest.raises(SettingsError, match="region_prompt is for a region"):
+        form.settings_of(list(told.values()))

@@ -2,7 +2,8 @@
 
     job.json              what is to be made, of what, how far it is
     encoded.safetensors   the clip in latents
-    reached.safetensors   latents after the last step kept; of a scene behind a cut, reached-48.safetensors
+    reached.safetensors   latents after the last step kept; of a scene behind a cut, reached-48.safetensors; with the
+                          prompt of a region, reached-region-1.safetensors or reached-48-region-1.safetensors
     preview.jpg           a frame of these
 
 A process that works on a job holds a lock, which the system frees when the process ends, however it ends.
@@ -31,7 +32,7 @@ ENCODED, REACHED, PREVIEW = "encoded.safetensors", "reached.safetensors", "previ
 OURS = (
     r"job\.json",
     r"\.lock",
-    r"(encoded|reached(-\d+)?)\.safetensors",
+    r"(encoded|reached(-\d+)?(-region-\d+)?)\.safetensors",
     r"preview\.jpg",
     r"\.evenreel-.*",
     r"upload\..*",
@@ -314,6 +315,10 @@ def _other(job: Job, name: str, then: object) -> SettingsError:
     )
 
 
-def reached_name(first: int | str) -> str:
-    """Return the name of the file that holds latents of a scene whose first frame has that number."""
-    return f"reached-{first}.safetensors" if first else REACHED
+def reached_name(first: int | str, region: int = 0) -> str:
+    """Return the name of the file that holds latents of a scene whose first frame has that number.
+
+    With `region` it is that of one with the prompt of the n-th region, counted from 1.
+    """
+    scene, prompt = f"-{first}" if first else "", f"-region-{region}" if region else ""
+    return f"reached{scene}{prompt}.safetensors"

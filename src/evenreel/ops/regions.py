@@ -2,13 +2,15 @@
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own habit
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 Part = Bool[Tensor, "frames height width"]
 """What belongs to it, of the pixels or cells of pictures."""
 Cells = Bool[Tensor, "frames rows columns"]
 """The same, where it stands beside another grid."""
+Places = UInt8[Tensor, "frames height width"]
+"""Of each cell of a clip's latents, which prompt it follows: 0 is the clip's own, n that of the n-th region."""
 Weights = Float[Tensor, "frames height width"]
 
 

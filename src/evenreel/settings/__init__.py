@@ -4,7 +4,7 @@ from evenreel.settings.edits import EditSettings
 from evenreel.settings.kinds import Before, NotEmpty, Option, OptionValue, Place, Range, Size, check_range
 from evenreel.settings.reader import plain, read, settle
 from evenreel.settings.runs import GenerateSettings, RunSettings
-from evenreel.settings.uses import AdapterUse, ControlUse
+from evenreel.settings.uses import AdapterUse, ControlUse, RegionUse
 
 __all__ = [
     "AdapterUse",
@@ -17,6 +17,7 @@ __all__ = [
     "OptionValue",
     "Place",
     "Range",
+    "RegionUse",
     "RunSettings",
     "Size",
     "check_range",

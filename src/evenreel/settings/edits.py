@@ -1,7 +1,7 @@
 """What an edit can be told beside what all runs can."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
 from evenreel.errors import SettingsError, argument
@@ -30,6 +30,8 @@ from evenreel.settings.option_groups import (
     STEPS,
 )
 from evenreel.settings.runs import AUTO_HOST, PROMPT_ADVICE, RunSettings
+from evenreel.settings.schedule import Schedule
+from evenreel.settings.uses import RegionUse
 
 FAST: Mapping[str, object] = {"steps": 20, "guidance_interval": (0.3, 1.0), "cache_interval": 2}
 """What the preset `fast` tells (docs/performance.md)."""
@@ -104,6 +106,7 @@ class EditSettings(RunSettings):
     remove: Annotated[bool, Option(REGION)] = False
     """Take what the mask shows out of the clip, and fill its place with what other frames show there. Without a mask
     that is where the source prompt, which names the thing, and the prompt, which does not, differ."""
+    region: tuple[RegionUse, ...] | None = None
     strength: Annotated[float, Range(0.0, 1.0), Before(1.0), Option(PROMPTS)] = 1.0
     """How far the edit may go from the source, as the share of the denoising steps that it takes, the least noisy ones:
     at 0 the source stays, as the model's autoencoder shows it."""
@@ -139,6 +142,11 @@ class EditSettings(RunSettings):
             raise SettingsError(
                 f"{argument('remove')} needs to know what is to go; give {argument('mask')}, or "
                 f"{argument('source_prompt')} with it and {argument('prompt')} without it."
+            )
+        if self.remove and self.region:
+            raise SettingsError(
+                f"{argument('remove')} takes what it shows from other frames and no prompt has a part in it; leave "
+                f"{argument('region')} out."
             )
         if self.adapter is not None and self.adapter.as_published and self.inversion == "flow-edit":
             object.__setattr__(self, "inversion", "bilateral")
@@ -207,6 +215,27 @@ class EditSettings(RunSettings):
                 f"{argument('mask_model')} follows a mask from the frame it was painted on; name that with "
                 f"{argument('mask_frame')}."
             )
+
+    @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """What the clip shows, and then what each region does, from which frame on. Raises: SettingsError."""
+        told = [("prompt", self.prompt), *(("region_prompt", use.prompt) for use in self.region or ())]
+        return Schedule.all_of(told, self.prompt_glide, self.prompt_syntax)
+
+    def check_changes(self, frames: int) -> None:
+        """Raise SettingsError where a prompt changes behind the end of a clip."""
+        for schedule in self.schedules:
+            schedule.check(frames)
+
+    def of_prompt(self, number: int) -> "EditSettings":
+        """Return settings of the edit with one prompt alone: 0 is the clip's, n that of the n-th region."""
+        prompt = self.prompt if not number else (self.region or ())[number - 1].prompt
+        return replace(self, prompt=prompt, prompt_glide=self.schedules[number].glide, region=None)
+
+    @property
+    def schedule(self) -> Schedule:
+        """What the clip shows, from which frame on. Raises: SettingsError."""
+        return self.schedules[0]
 
     @property
     def mask_models(self) -> dict[str, str]:

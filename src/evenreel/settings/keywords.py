@@ -68,6 +68,8 @@ class EditKeywords(TypedDict, total=False):
     mask_words_model: str | None
     mask_words_threshold: float
     remove: bool
+    region: str | Sequence[str] | Sequence[RegionUse] | None
+    region_prompt: str | Sequence[str]
     strength: float
     frames: tuple[int, int | None]
     cuts: str

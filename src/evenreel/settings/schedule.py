@@ -1,7 +1,7 @@
 """Prompts that change along a clip: `0: a red circle | 24: a blue star`."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,36 +18,55 @@ class Schedule:
     """Frames, ascending from 0, and the prompt from each on."""
     glide: int = 0
     """Frames before each change in which the earlier prompt gives way to the later one."""
+    name: str = "prompt"
+    """The setting that says so, for errors."""
 
     @classmethod
-    def of(cls, prompt: str, glide: int = 0, syntax: str | None = None) -> "Schedule":
+    def of(cls, prompt: str, glide: int = 0, syntax: str | None = None, name: str = "prompt") -> "Schedule":
         """Read a prompt; one that names no frames holds for all of them. Raises: SettingsError.
 
         A prompt is a schedule where it begins with a frame's number and a colon; where `syntax` is `plain` none is.
         """
-        if syntax == "plain" or not re.match(r"\s*\d+\s*:", prompt, flags=re.ASCII):
+        if not cls.is_told(prompt, syntax):
             if glide:
                 raise SettingsError(
                     f"{argument('prompt_glide')} has no effect on a prompt that does not change; leave it out, or give "
                     'a prompt such as "0: a red circle | 24: a blue star".'
                 )
-            return cls(((0, prompt),))
-        cues = tuple(map(_cue, prompt.split("|")))
+            return cls(((0, prompt),), name=name)
+        cues = tuple(_cue(text, name) for text in prompt.split("|"))
         if cues[0][0] != 0:
             raise SettingsError(
-                f"{argument('prompt')} must say what frame 0 shows, and begins at frame {cues[0][0]}."
+                f"{argument(name)} must say what frame 0 shows, and begins at frame {cues[0][0]}."
             )
         for (before, _), (after, _) in pairwise(cues):
             if after <= before:
                 raise SettingsError(
-                    f"{argument('prompt')} names frame {after} behind frame {before}; put them in order, each once."
+                    f"{argument(name)} names frame {after} behind frame {before}; put them in order, each once."
                 )
             if glide >= after - before:
                 raise SettingsError(
                     f"{argument('prompt_glide')} must be less than the {after - before} frames from {before} to "
                     f"{after}, got {glide}."
                 )
-        return cls(cues, glide)
+        return cls(cues, glide, name)
+
+    @classmethod
+    def all_of(
+        cls, told: Sequence[tuple[str, str]], glide: int = 0, syntax: str | None = None
+    ) -> tuple["Schedule", ...]:
+        """Read several settings, (name, prompt) each, of which those that change glide. Raises: SettingsError, also for
+        a glide where none changes."""
+        changes = [cls.is_told(prompt, syntax) for _, prompt in told]
+        glides = [glide if change or not any(changes) else 0 for change in changes]
+        return tuple(
+            cls.of(prompt, own, syntax, name) for (name, prompt), own in zip(told, glides, strict=True)
+        )
+
+    @staticmethod
+    def is_told(prompt: str, syntax: str | None = None) -> bool:
+        """Return whether a prompt names frames."""
+        return syntax != "plain" and re.match(r"\s*\d+\s*:", prompt, flags=re.ASCII) is not None
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -71,7 +90,7 @@ class Schedule:
         last = self.cues[-1][0]
         if last >= frames:
             raise SettingsError(
-                f"{argument('prompt')} changes at frame {last}, and the clip has {frames}, counted from 0; choose an "
+                f"{argument(self.name)} changes at frame {last}, and the clip has {frames}, counted from 0; choose an "
                 "earlier frame."
             )
 
@@ -88,15 +107,15 @@ class Schedule:
         return {now: 1.0}
 
 
-def _cue(text: str) -> tuple[int, str]:
+def _cue(text: str, name: str) -> tuple[int, str]:
     match = _CUE.fullmatch(text)
     if match is None:
         raise SettingsError(
-            f"{argument('prompt')} must be FRAME: PROMPT between its bars, got {text.strip()[:40]!r}; write it as in "
+            f"{argument(name)} must be FRAME: PROMPT between its bars, got {text.strip()[:40]!r}; write it as in "
             '"0: a red circle | 24: a blue star".'
         )
     if not match[2]:
         raise SettingsError(
-            f"{argument('prompt')} says nothing of what frame {match[1]} shows; write it behind the colon."
+            f"{argument(name)} says nothing of what frame {match[1]} shows; write it behind the colon."
         )
     return int(match[1]), match[2]

@@ -1,4 +1,4 @@
-"""What takes part in an edit or a clip made from text beside the model: ControlNets and an adapter."""
+"""What an edit, or a clip made from text, may have several settings of: ControlNets, an adapter, regions."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -11,7 +11,7 @@ from evenreel.settings.kinds import (
     Place,
     Range,
 )
-from evenreel.settings.option_groups import ADAPTER, CONTROL
+from evenreel.settings.option_groups import ADAPTER, CONTROL, REGION
 from evenreel.settings.reader import settle
 
 PACKAGED_CONTROLS = {f"mini-{kind}": kind for kind in ("canny", "depth", "pose")}
@@ -126,3 +126,29 @@ class AdapterUse:
                 f"{strange[0][:40]!r}."
             )
         return frozenset(one for part in named for one in ADAPTER_PARTS[part])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionUse:
+    """A place with a prompt of its own.
+
+    Examples:
+        >>> left = evenreel.RegionUse(mask="left.png", prompt="snow")
+        >>> evenreel.EditSettings(prompt="sand", region=(left,)).to_json()["region_prompt"]
+        'snow'
+    """
+
+    prefix: ClassVar[str] = "region"
+    noun: ClassVar[str] = "a region"
+
+    mask: Annotated[str, NotEmpty(), Place(), Option(REGION, metavar="FILE", default="none")]
+    """Picture, or clip with as many frames, as large as the source and white where the clip follows `--region-prompt`
+    in the place of `--prompt`; may be given several times, and where they overlap the last one counts."""
+    prompt: Annotated[
+        str, NotEmpty("say what this place shows"), Option(REGION, metavar="TEXT", default="none")
+    ]
+    """What that place shows. It may change along the clip, as `--prompt` may. Given once for all, or once for each
+    `--region`, in their order."""
+
+    def __post_init__(self) -> None:
+        settle(self)

@@ -8,7 +8,7 @@ from evenreel import registry
 from evenreel.errors import SettingsError
 from evenreel.settings import ControlUse, EditSettings
 from evenreel.settings.fields import hints, leaves, split
-from evenreel.settings.kinds import parse_frames, parse_size
+from evenreel.settings.kinds import each, parse_frames, parse_size
 
 PRESETS = {"quick look": 8, "as usual": None, "careful": 50}
 """Steps, by what people call them; None is as is best for the model."""
@@ -41,8 +41,12 @@ NAMES = (
     "mask_model",
     "mask_words",
     "mask_words_model",
+    "region",
+    "region_prompt",
 )
 """Settings that the form shows, in the order of its fields."""
+REGIONS = ("region", "region_prompt")
+"""Settings with a line of their field for each region."""
 KINDS = get_args(split(hints(ControlUse)["kind"])[0])
 """What a ControlNet may be shown."""
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -62,6 +66,8 @@ DEFAULTS = {
     "mask_model": "",
     "mask_words": "",
     "mask_words_model": "",
+    "region": "",
+    "region_prompt": "",
 }
 """What fields show at first where that is not the setting's own default."""
 
@@ -80,10 +86,15 @@ def start() -> dict[str, Any]:
 def settings_of(values: Sequence[Any], painted: Path | None = None) -> EditSettings:
     """Make settings from what the fields hold, in the order of NAMES, and the mask that was painted, if any.
 
-    Raises: SettingsError.
+    What is painted is a region where there are more prompts of regions than masks of them, and else the mask. Raises:
+    SettingsError.
     """
     told = dict(zip(NAMES, values, strict=True))
-    if painted is not None:
+    for name in REGIONS:
+        told[name] = [line.strip() for line in str(told[name] or "").splitlines() if line.strip()]
+    if painted is not None and len(told["region_prompt"]) > len(told["region"]):
+        told["region"].append(str(painted))
+    elif painted is not None:
         told["mask"] = str(painted)
     told["frames"] = parse_frames("frames", str(told["frames"] or ":"))
     told["size"] = parse_size("size", str(told["size"])) if str(told["size"] or "").strip() else None
@@ -122,6 +133,8 @@ def values_of(settings: EditSettings) -> list[Any]:
     plain = {**start(), **{name: value for name, value in settings.to_json().items() if name in NAMES}}
     if settings.mask is None:
         plain["mask_frame"] = DEFAULTS["mask_frame"]  # what is painted next is followed
+    for name in REGIONS:
+        plain[name] = "\n".join(each(plain[name])) if settings.region else ""
     first, end = settings.frames
     plain["frames"] = f"{first or ''}:{'' if end is None else end}"
     size = settings.size

@@ -78,7 +78,16 @@ def page(queue: Queue) -> gr.Blocks:
                         info="Needs the folder of a CLIPSeg, under More.",
                         elem_id="mask_words",
                     )
-                fields = _fields({"mask_frame": mask_frame, "remove": remove, "mask_words": mask_words})
+                    region_prompt = gr.Textbox(
+                        label="Or let what is painted show something of its own",
+                        placeholder="sand",
+                        info="All else shows what the prompt says; the paint stays in its place. "
+                        "With masks of such places under More, a line for each of them first.",
+                        lines=2,
+                        elem_id="region_prompt",
+                    )
+                part = {"mask_frame": mask_frame, "remove": remove, "mask_words": mask_words}
+                fields = _fields({**part, "region_prompt": region_prompt})
                 with gr.Row():
                     edit = gr.Button("Edit", variant="primary", elem_id="edit")
                     try_sample = gr.Button("Try the sample", elem_id="sample")
@@ -236,6 +245,7 @@ def _fields(part: dict[str, Any]) -> dict[str, Any]:
             "mask_model", "SAM 2 that follows what is painted, a folder", placeholder="none: along the motion"
         )
         text("mask_words_model", "CLIPSeg that finds what words say, a folder", placeholder="none")
+        text("region", "Masks of places with prompts of their own, a line each", placeholder="none", lines=2)
         made["batch"] = gr.Number(label="Frames together", value=8, precision=0, minimum=1)
     preset.change(lambda name: form.PRESETS[name], preset, made["steps"])
     return {name: made[name] for name in form.NAMES}

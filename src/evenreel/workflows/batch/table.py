@@ -22,6 +22,7 @@ from evenreel.settings.runs import AUTO_HOST
 from evenreel.video import probe
 from evenreel.workflows.editing.edit import opened_mask
 from evenreel.workflows.editing.records import job_use, record
+from evenreel.workflows.editing.regions.places import opened_regions
 
 CLIP, OUT = "clip", "out"
 DEFAULT_OUT = "{clip}-{row}.mp4"
@@ -153,8 +154,9 @@ def _row(number: int, cells: dict[str, Any], folder: Path, out: str | None, *, d
     info = probe(source)
     count = info.estimated_frame_count
     if count is not None and settings.frames == (0, None):
-        settings.schedule.check(count)
+        settings.check_changes(count)
     opened_mask(settings, info.width, info.height)
+    opened_regions(settings.region, info.width, info.height)
     output = folder / expanded(_filled(template, {**cells, CLIP: source.stem, "row": number}))
     if not output.parent.is_dir():
         raise SettingsError(f"{shown(output.parent)} is not a folder; make it, or name another result.")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,7 +24,7 @@ from evenreel.types import Pixels
 from evenreel.video import Clip, FrameStream, ReadSettings, VideoInfo, VideoWriter, WriteSettings, open_clip
 from evenreel.video.hashing import hash_of
 from evenreel.workflows.editing.computing.keeping import region_of
-from evenreel.workflows.editing.computing.pipeline import Pipeline
+from evenreel.workflows.editing.computing.pipeline import Pipeline, placed
 from evenreel.workflows.editing.computing.sizes import model_size, window_length
 from evenreel.workflows.editing.failures.memory_errors import memory_errors_explained
 from evenreel.workflows.editing.failures.rescue import with_pictures_kept
@@ -35,6 +35,7 @@ from evenreel.workflows.editing.records.record import FileResult, RecordedClip
 from evenreel.workflows.editing.regions.carried_mask import check_painted
 from evenreel.workflows.editing.regions.mask_models import check_mask_models, described_models
 from evenreel.workflows.editing.regions.mask_strip import save_strip, strip_path
+from evenreel.workflows.editing.regions.places import opened_regions
 from evenreel.workflows.editing.regions.region import MaskClip, Region
 from evenreel.workflows.editing.regions.removed import check_can_remove, check_found, margin_of, removed
 from evenreel.workflows.editing.setup.callers import check_clip, own_numbers
@@ -112,7 +113,8 @@ def _edited(
     stream = open_source(source, settings)
     (start, end), info = settings.frames, stream.info
     mask = opened_mask(settings, info.width, info.height)
-    others = () if mask is None else (mask.info,)
+    regions = opened_regions(settings.region, info.width, info.height)
+    others = (*(() if mask is None else (mask.info,)), *(region.info for region in regions))
     written = (target, record_path, *((strip_path(target),) if show_mask else ()))
     check_apart((info, *others, *control_clips(settings)), *written)
     size = info.width, info.height
@@ -140,17 +142,19 @@ def _edited(
                 so_far = {
                     **recorded(pipeline, working),
                     "mask": None if mask is None else hash_of(mask.info.images or (mask.info.path,)),
+                    **_described(regions),
                     "mask_models": described_models(settings.mask_models),
                 }
                 kept = Keeping.begun(job, pipeline.stopwatch, so_far, described, pipeline.backbone)
                 stack.callback(kept.close)
                 pipeline = dataclasses.replace(pipeline, kept=kept)
             latents, times = pipeline.encode(stream, working, expected, start)
+            whole = settings.frames == (0, None)
+            pipeline = placed(pipeline, regions, latents, start, whole=whole)
 
             def source_frames() -> Iterator[Pixels]:
                 return (pixels for pixels, _ in stream)
 
-            whole = settings.frames == (0, None)
             region = region_of(pipeline, latents, start, mask, windows=source_frames, whole=whole)
             clean = latents
             if settings.remove:
@@ -174,7 +178,7 @@ def _edited(
                 finished = write(writer)
             except OutputError as error:
                 raise with_pictures_kept(error, target, size, write) from error
-            values = _record(pipeline, described, working, writer.held_count, region)
+            values = _record(pipeline, described, working, writer.held_count, region, regions)
             if job is not None:
                 values["job"] = job.state.task.name
             values["sound"] = record.plain(writer.sound)
@@ -207,6 +211,7 @@ def edit_clip(
         clip = _part(clip, start, len(clip.frames) if end is None else end)
     height, width = clip.frames.shape[1:3]
     mask = opened_mask(settings, width, height)
+    regions = opened_regions(settings.region, width, height)
     with (
         own_numbers(),
         memory_errors_explained(settings.host, settings.inversion, settings.dtype, settings.device),
@@ -222,13 +227,15 @@ def edit_clip(
             _ = pipeline.backbone.fingerprint  # kept by the model
             described, changed = record.source_of(clip)
         latents, _ = pipeline.encode(windows, working, len(clip.frames), clip.start)
+        whole = clip.start == 0 and clip.is_tail
+        pipeline = placed(pipeline, regions, latents, clip.start, whole=whole)
         region = region_of(
             pipeline,
             latents,
             clip.start,
             mask,
             windows=lambda: clip.frames.split(length),
-            whole=clip.start == 0 and clip.is_tail,
+            whole=whole,
         )
         clean = latents
         if settings.remove:
@@ -242,7 +249,7 @@ def edit_clip(
             both = pipeline.decode_beside(latents, clean, (width, height))
             edited = region.put_back(both, iter(clip.frames.split(length)), (width, height), length)
         frames = torch.cat(list(edited))
-    values = _record(pipeline, described, working, len(frames), region)
+    values = _record(pipeline, described, working, len(frames), region, regions)
     # The record counts from the start of the file, as `repeat` will.
     values["settings"]["frames"] = [clip.start, None if clip.is_tail else clip.end]
     values["frames"]["first"] = clip.start
@@ -341,8 +348,9 @@ def edit_pipeline(
         settings.need_prompt()
     inversion = create_inversion(settings)  # wrong options fail before weights load
     if frames is not None:
-        settings.schedule.check(frames)
-    prompts = [*settings.schedule.texts, settings.negative_prompt, settings.source_prompt]
+        settings.check_changes(frames)
+    told = [text for schedule in settings.schedules for text in schedule.texts]
+    prompts = [*told, settings.negative_prompt, settings.source_prompt]
     pipeline = opened(
         Pipeline,
         settings,
@@ -388,6 +396,7 @@ def _record(
     working: tuple[int, int],
     written: int,
     region: Region | None,
+    regions: Sequence[MaskClip],
 ) -> dict[str, Any]:
     settings = pipeline.settings
     return {
@@ -398,9 +407,15 @@ def _record(
         "kept": None if region is None else _kept(region, settings, (source["width"], source["height"])),
         "mask": None if region is None or region.mask is None else region.mask.described,
         "mask_models": described_models(settings.mask_models),
+        **_described(regions),
         "frames": {"first": settings.frames[0], "written": written},
         "cuts": [settings.frames[0] + cut for cut in pipeline.cuts],
     }
+
+
+def _described(regions: Sequence[MaskClip]) -> dict[str, Any]:
+    """Describe the masks of regions with prompts of their own, where there are some."""
+    return {"regions": [region.described for region in regions]} if regions else {}
 
 
 def _kept(region: Region, settings: EditSettings, size: tuple[int, int]) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from evenreel.settings import EditSettings
 from evenreel.types import Pixels
 from evenreel.video import VideoWriter
 from evenreel.workflows.editing.computing.keeping import region_of
+from evenreel.workflows.editing.computing.pipeline import placed
 from evenreel.workflows.editing.computing.scenes import scenes_of
 from evenreel.workflows.editing.computing.sizes import model_size
 from evenreel.workflows.editing.edit import edit_pipeline, expected_frames, open_source, opened_mask
 from evenreel.workflows.editing.failures.memory_errors import memory_errors_explained
+from evenreel.workflows.editing.regions.places import opened_regions
 from evenreel.workflows.editing.regions.words_mask import mask_along
 from evenreel.workflows.editing.setup.callers import own_numbers
 from evenreel.workflows.editing.setup.run_setup import check_apart
@@ -55,7 +57,8 @@ def mask_file(
     stream = open_source(source, settings)
     info = stream.info
     size = info.width, info.height
-    check_apart((info,), target)
+    regions = opened_regions(settings.region, *size)
+    check_apart((info, *(one.info for one in regions)), target)
     with (
         own_numbers(),
         memory_errors_explained(settings.host, settings.inversion, settings.dtype, settings.device),
@@ -68,6 +71,8 @@ def mask_file(
             latents, times = pipeline.encode(
                 stream, model_size(*size, settings.size, pipeline.backbone), expected, settings.frames[0]
             )
+            whole = settings.frames == (0, None)
+            pipeline = placed(pipeline, regions, latents, settings.frames[0], whole=whole)
             region = region_of(pipeline, latents, settings.frames[0])
             if region is None or region.is_empty:
                 raise SettingsError(

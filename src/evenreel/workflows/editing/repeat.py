@@ -74,6 +74,8 @@ class _Record(_Part):
     mask: _File | None = None
     mask_models: dict[str, str] | None = None
     """By setting, hashes of models that made masks or followed them."""
+    regions: list[_File] | None = None
+    """Masks of regions with prompts of their own."""
     control: list[_Control] | _Control | None = None
     motion: _Model | None = None
     output: _Output
@@ -122,6 +124,7 @@ def repeat_edit(
     from_text = told.command == "generate"
     clips = [] if told.source is None else [told.source]
     clips.extend([] if told.mask is None else [told.mask])
+    clips.extend(told.regions or ())
     clips.extend(control.clip for control in told.controls if control.clip is not None)
     settings = settings_of_then(values, from_text=from_text)
     for clip in clips:

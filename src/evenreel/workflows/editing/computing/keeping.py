@@ -20,7 +20,7 @@ from evenreel.diffusion import ddim
 from evenreel.hosts.base import EditJob, moving, predict_in_windows
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.ops.prompt_changes import changes_apart
-from evenreel.ops.regions import Part
+from evenreel.ops.regions import Part, Places
 from evenreel.scratch import is_long, joined, pieces, piecewise, room
 from evenreel.types import Latents
 from evenreel.workflows.editing.computing.pipeline import Pipeline
@@ -69,7 +69,7 @@ def region_of(
     whether they are all of it. `windows` gives the clip's frames, as often as it is called, for masks that are carried
     along them. Raises: SettingsError for a mask that does not suit the clip, WeightsError for models of masks.
     """
-    settings, backbone = pipeline.settings, pipeline.backbone
+    settings = pipeline.settings
     frames, _, height, width = latents.shape
     if mask is not None and settings.mask_frame is None:
         window = window_length(mask.info.width, mask.info.height, settings.batch)
@@ -78,19 +78,33 @@ def region_of(
         with pipeline.stopwatch.stage("carry"):
             told = pipeline.progress, pipeline.notice
             found = mask_along(
-                settings, mask, first, windows, pipeline.scenes(frames), backbone.device, *told
+                settings, mask, first, windows, pipeline.scenes(frames), pipeline.backbone.device, *told
             )
         window = window_length(found.size[1], found.size[0], settings.batch)
         return Region(found.cells(first, frames, window, (height, width)), first, found)
+    found = (
+        _of_prompt(pipeline, latents, first)
+        if pipeline.places is None
+        else _of_places(pipeline, latents, first, pipeline.places)
+    )
+    if found is not None and found.is_empty:
+        named = "prompt" if pipeline.places is None else "prompts"
+        pipeline.notice(
+            f"{named} and source prompt are the same, so nothing changes and the result is the source"
+        )
+    return found
+
+
+def _of_prompt(pipeline: Pipeline, latents: Latents, first: int) -> Region | None:
+    """Find where a clip is to be edited, as its one prompt has it."""
+    settings = pipeline.settings
+    frames, _, height, width = latents.shape
     if not settings.schedule.is_constant:
         return None  # what changes with the prompt is another place at each frame
     words, source_words = settings.schedule.texts[0].split(), settings.source_prompt.split()
     if settings.keep == "off" or not source_words or settings.lora or settings.control:
         return None
     if words == source_words:
-        pipeline.notice(
-            "prompt and source prompt are the same, so nothing changes and the result is the source"
-        )
         return Region(torch.zeros(frames, height, width, dtype=torch.bool), first)
     scenes = pipeline.scenes(frames)
     with pipeline.stopwatch.stage("compare"):
@@ -104,6 +118,34 @@ def region_of(
             yield torch.ones_like(latents[part, 0], dtype=torch.bool).cpu() if of_scene is None else of_scene
 
     return Region(joined(cells(), frames), first, everywhere=tuple(everywhere))
+
+
+def _of_places(pipeline: Pipeline, latents: Latents, first: int, places: Places) -> Region | None:
+    """Find where a clip with several prompts is to be edited: in each cell, as its own prompt alone has it."""
+    numbers = range(len(pipeline.settings.schedules))
+    apart = tuple(_of_prompt(pipeline.of_prompt(number), latents, first) for number in numbers)
+
+    def is_everywhere_in(scene: slice) -> bool:
+        return all(
+            one is None or scene in one.everywhere
+            for number, one in enumerate(apart)
+            if bool((places[scene] == number).any())
+        )
+
+    scenes = pipeline.scenes(len(places))
+    everywhere = tuple(filter(is_everywhere_in, scenes))
+    if len(everywhere) == len(scenes):
+        return None
+
+    def cells(part: slice) -> Tensor:
+        found = torch.ones_like(places[part], dtype=torch.bool)
+        for number, one in enumerate(apart):
+            if one is not None:
+                found &= one.cells[part] | (places[part] != number)
+        return found
+
+    edited = joined(map(cells, pieces(places)), len(places))
+    return Region(edited, first, everywhere=everywhere, of_prompts=apart)
 
 
 def compared(pipeline: Pipeline, latents: Latents) -> Part | None:

@@ -4,7 +4,7 @@ Memory is bounded by windows of frames: what is as long as the clip goes to disk
 by one.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -23,14 +23,17 @@ from evenreel.inversions.base import Inversion, SourceClip, create_inversion
 from evenreel.jobs import places
 from evenreel.jobs.source_rows import SourcePages
 from evenreel.ops.cuts import CutFinder
+from evenreel.ops.regions import Cells, Places
 from evenreel.progress import Progress
-from evenreel.scratch import Growing, joined
+from evenreel.scratch import Growing, joined, pieces, piecewise
 from evenreel.settings import EditSettings
 from evenreel.types import Frames, Latents, Pixels, PromptEmbeds
 from evenreel.video import to_model
 from evenreel.workflows.editing.computing.scenes import parted, told_cuts
+from evenreel.workflows.editing.computing.sizes import window_length
 from evenreel.workflows.editing.computing.stages import Stages
-from evenreel.workflows.editing.regions.region import Region
+from evenreel.workflows.editing.regions.places import places_of
+from evenreel.workflows.editing.regions.region import MaskClip, Region, chosen
 
 NOISE = 4 / 255
 """Standard deviation of a colour that frames of one colour may have: what codecs leave."""
@@ -49,6 +52,8 @@ class Pipeline(Stages):
     """Numbers of the encoded frames, from 0, at which other scenes begin than the first."""
     made: Inversion | None = None
     """The inversion, where it is made already."""
+    places: Places | None = None
+    """Of each cell of the clip's latents, which prompt it follows; None where there are no regions with prompts."""
     frames: int | None = None
     """How many frames the clip has of which this is a scene; None where it is all of it."""
 
@@ -111,6 +116,7 @@ class Pipeline(Stages):
             cuts=[],
             first=part.start,
             frames=count,
+            places=None if self.places is None else self.places[part],
             adapter=None if self.adapter is None else replace(self.adapter, part=part),
             kept=None if self.kept is None else self.kept.of_scene(part.start),
             progress=self._progress_of(part),
@@ -118,16 +124,19 @@ class Pipeline(Stages):
 
     def _progress_of(self, part: slice) -> Progress:
         """Progress that says of stages in which scene they are."""
-        number, scenes, told = (
-            self.cuts.index(part.start) + 2 if part.start else 1,
-            len(self.cuts) + 1,
-            self.progress,
+        number = self.cuts.index(part.start) + 2 if part.start else 1
+        return _numbered(self.progress, "scene", number, len(self.cuts) + 1)
+
+    def of_prompt(self, number: int) -> "Pipeline":
+        """Return what edits the same clip with one prompt alone: 0 is the clip's, n that of the n-th region."""
+        prompts = len(self.settings.schedules)
+        return replace(
+            self,
+            settings=self.settings.of_prompt(number),
+            places=None,
+            kept=None if self.kept is None else self.kept.of_prompt(number),
+            progress=_numbered(self.progress, "prompt", number + 1, prompts),
         )
-
-        def progress(stage: str, done: int, total: int | None) -> None:
-            told(f"{stage}: scene {number} of {scenes}", done, total)
-
-        return progress
 
     def _encoded(self, frames: Frames, start: int) -> torch.Tensor:
         if self.kept is None:
@@ -150,7 +159,7 @@ class Pipeline(Stages):
         """Return latents of the clip, edited in a region; None is everywhere. Each scene is edited as if it were
         alone."""
         count = len(latents)
-        self.settings.schedule.check(count)
+        self.settings.check_changes(count)
         scenes = self.scenes(count)
         if len(scenes) == 1:
             return self.edit_scene(latents, control, region)
@@ -165,14 +174,34 @@ class Pipeline(Stages):
         return joined(edited, count)
 
     def edit_scene(self, latents: Latents, control: AnyControl | None, region: Region | None) -> Latents:
-        """Return latents of one scene, edited."""
+        """Return latents of one scene, edited; where regions have prompts of their own, each cell by its prompt."""
         if not self.timesteps or (region is not None and region.is_empty):
             return latents
+        if self.places is not None:
+            return self._edited_by_places(latents, control, region, self.places)
         reached = None if self.kept is None else self.kept.reached(self.backbone.device)
         if reached is not None and reached.last:
             return reached.latents
         with self.completed():
             return self._edited(latents, control, region)
+
+    def _edited_by_places(
+        self, latents: Latents, control: AnyControl | None, region: Region | None, places: Places
+    ) -> Latents:
+        """Latents of edits with each prompt alone, of which every cell takes that of the prompt that it follows.
+
+        Nothing passes from one to another: mixing them earlier, in attention or in noise predictions, lets colours of
+        one place run into the next (docs/regions.md). All have the same source and the same noise, and so fit.
+        """
+        made = latents
+        for number in range(len(self.settings.schedules)):
+            follows = piecewise(lambda cells, number=number: cells == number, places)
+            if not _any(follows if region is None else piecewise(torch.logical_and, follows, region.cells)):
+                continue  # no place, or none that this prompt changes
+            where = None if region is None else region.of_prompt(number)
+            edited = self.of_prompt(number).edit_scene(latents, control, where)
+            made = piecewise(chosen, follows, edited, made)
+        return made
 
     def _edited(self, latents: Latents, control: AnyControl | None, region: Region | None) -> Latents:
         settings, backbone = self.settings, self.backbone
@@ -299,6 +328,35 @@ class Pipeline(Stages):
         return self.kept.inverted(source, self.inversion, self.host, decides)
 
 
+def _numbered(told: Progress, what: str, number: int, count: int) -> Progress:
+    """Progress that says of stages in which of several parts they are."""
+
+    def progress(stage: str, done: int, total: int | None) -> None:
+        told(f"{stage}{',' if ': ' in stage else ':'} {what} {number} of {count}", done, total)
+
+    return progress
+
+
+def _any(cells: Cells) -> bool:
+    return any(bool(cells[part].any()) for part in pieces(cells))
+
+
 def of_one_colour(frames: Frames) -> list[bool]:
     """Tell whether each frame is black, white or of another single colour, but for noise."""
     return (frames.flatten(2).std(-1).amax(1) < NOISE).tolist()
+
+
+def placed(
+    pipeline: Pipeline, regions: Sequence[MaskClip], latents: Latents, first: int, *, whole: bool
+) -> Pipeline:
+    """Return what edits the same clip with regions that follow prompts of their own, which masks show.
+
+    `latents` are the clip's, `first` is the number of the first one in the source, and `whole` says whether they are
+    all of it. Raises: SettingsError for masks that do not suit the clip.
+    """
+    if not regions:
+        return pipeline
+    frames, _, height, width = latents.shape
+    window = window_length(regions[0].info.width, regions[0].info.height, pipeline.settings.batch)
+    found = places_of(regions, first, frames, window, (height, width), whole=whole, notice=pipeline.notice)
+    return replace(pipeline, places=found)

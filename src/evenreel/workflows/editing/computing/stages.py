@@ -67,6 +67,10 @@ class Keeper(Protocol):
         """Return the same for a scene that begins at a frame."""
         ...
 
+    def of_prompt(self, number: int) -> "Keeper":
+        """Return the same for one of several prompts, each of which is followed in other places."""
+        ...
+
     def reached(self, device: torch.device) -> Reached | None:
         """Return where sampling has got to."""
         ...
@@ -123,7 +127,9 @@ class Stages:
             yield
 
     def notice(self, text: str) -> None:
-        """Log a warning of something that has no effect, and keep it for the record."""
+        """Log a warning of something that has no effect, and keep it for the record; each once."""
+        if f"{text}." in self.notices:
+            return
         log.warning("%s.", text)
         self.notices.append(f"{text}.")
 

@@ -71,6 +71,8 @@ class Keeping:
     """Decodes a frame, for a picture of how far the edit is; None for jobs that nobody watches."""
     scene: int = 0
     """Number of the first frame of the scene that is edited."""
+    prompt: int = 0
+    """Which prompt is followed: 0 is the clip's, n that of the n-th region."""
     _encoded: TensorFile | None = None
 
     @classmethod
@@ -122,9 +124,13 @@ class Keeping:
         """Return the same for a scene that begins at a frame."""
         return dataclasses.replace(self, scene=first)
 
+    def of_prompt(self, number: int) -> "Keeping":
+        """Return the same for one of several prompts, each of which is followed in other places."""
+        return dataclasses.replace(self, prompt=number)
+
     def reached(self, device: torch.device) -> Reached | None:
         """Return where sampling has got to."""
-        return reached.read(self.job.folder / reached_name(self.scene), device)
+        return reached.read(self.job.folder / reached_name(self.scene, self.prompt), device)
 
     def reach(self, steps: int, latents: Latents, session: Session, *, last: bool) -> None:
         """Keep the latents after a step, now and then, and the last time."""
@@ -132,7 +138,8 @@ class Keeping:
             with self.pace.spent():
                 carried = session.carried() if isinstance(session, Carries) and not last else {}
                 reached.write(
-                    self.job.folder / reached_name(self.scene), Reached(steps, latents, carried, last)
+                    self.job.folder / reached_name(self.scene, self.prompt),
+                    Reached(steps, latents, carried, last),
                 )
                 self._write()
                 self._preview(latents)

@@ -41,22 +41,25 @@ class MaskClip:
     info: VideoInfo
     described: dict[str, Any]
     """For the record, hashed before the long work: afterwards it may be another file."""
+    name: str = "mask"
+    """The setting that names it."""
 
     @classmethod
-    def opened(cls, path: str, width: int, height: int) -> "MaskClip":
-        """Open the mask of a clip of `width` x `height`. Raises: ClipError, SettingsError for one of another size."""
+    def opened(cls, path: str, width: int, height: int, name: str = "mask") -> "MaskClip":
+        """Open the mask of a clip of `width` x `height`, which the setting `name` names. Raises: ClipError,
+        SettingsError for one of another size."""
         info = probe(path)
         if (info.width, info.height) != (width, height):
             raise SettingsError(
-                f"{argument('mask')} {shown(info.path)} is {info.width} x {info.height} and the clip is {width} x "
+                f"{argument(name)} {shown(info.path)} is {info.width} x {info.height} and the clip is {width} x "
                 f"{height}; scale it to that size."
             )
-        return cls(info, record.described(info))
+        return cls(info, record.described(info), name)
 
     @property
     def whose(self) -> str:
         """Which mask it is, for errors."""
-        return f"{argument('mask')} {shown(self.info.path)}"
+        return f"{argument(self.name)} {shown(self.info.path)}"
 
     @cached_property
     def length(self) -> int:
@@ -77,11 +80,19 @@ class MaskClip:
         begin = 0 if self.length == count else first
         if self.length < begin + count:
             raise SettingsError(
-                f"{argument('mask')} {shown(self.info.path)} has {self.length} frames and {count} are edited"
+                f"{self.whose} has {self.length} frames and {count} are edited"
                 f"{f', from {first} on' if first else ''}; give one picture for all, or a clip of as many frames."
             )
         for pixels, _ in open_clip(self.info.path, begin, begin + count, window=window):
             yield _white(pixels)
+
+    def check_length(self, count: int, *, whole: bool) -> None:
+        """Raise SettingsError where `count` frames are the whole clip, and the mask has others."""
+        if whole and self.length not in (1, count):
+            raise SettingsError(
+                f"{self.whose} has {self.length} frames and the clip has {count}; give one picture for all, or a clip "
+                "of as many frames."
+            )
 
     def cells(self, first: int, count: int, window: int, size: tuple[int, int], *, whole: bool) -> Cells:
         """Find the cells, of a grid of (height, width) `size`, that hold white.
@@ -89,11 +100,7 @@ class MaskClip:
         The frames are as for `parts`; of the whole clip, the mask must have just as many. Raises: SettingsError, also
         for a mask that is black throughout, or white throughout.
         """
-        if whole and self.length not in (1, count):
-            raise SettingsError(
-                f"{argument('mask')} {shown(self.info.path)} has {self.length} frames and the clip has {count}; give "
-                "one picture for all, or a clip of as many frames."
-            )
+        self.check_length(count, whole=whole)
         return cells_of_mask(self.whose, self.parts(first, count, window), size)
 
 
@@ -143,10 +150,18 @@ class Region:
     """What says so pixel by pixel; None where it is the cells themselves."""
     everywhere: tuple[slice, ...] = ()
     """Scenes of which everything is edited, and nothing is put back."""
+    of_prompts: tuple["Region | None", ...] = ()
+    """Where the clip's prompt alone would edit, and then each region's; None is everywhere. None of them where all edit
+    in the same places."""
 
     def part(self, frames: slice) -> "Region":
         """Return where some frames are edited, for sampling."""
-        return Region(self.cells[frames], self.first + frames.start)
+        apart = (None if one is None else one.part(frames) for one in self.of_prompts)
+        return Region(self.cells[frames], self.first + frames.start, of_prompts=tuple(apart))
+
+    def of_prompt(self, number: int) -> "Region | None":
+        """Return where one of the prompts is to be followed while it is: as if it were alone."""
+        return self.of_prompts[number] if self.of_prompts else self
 
     def parts(self, size: tuple[int, int], window: int) -> Iterator[Part]:
         """Yield the edited pixels of frames of (width, height) `size`, in windows."""
@@ -188,7 +203,7 @@ class Region:
 
         def put_back(latents: Latents, timestep: int | None) -> Latents:
             source = clean if timestep is None else trajectory.read(timestep)
-            return piecewise(_where, self.cells, latents, source)
+            return piecewise(chosen, self.cells, latents, source)
 
         return put_back
 
@@ -232,7 +247,8 @@ def mixed(edited: Pixels, source: Pixels, weights: Weights) -> Pixels:
     return levels.round().to(torch.uint8)
 
 
-def _where(cells: Cells, edited: Latents, source: Latents) -> Latents:
+def chosen(cells: Cells, edited: Latents, source: Latents) -> Latents:
+    """Return edited latents in some cells and the source's in the others."""
     return torch.where(cells[:, None].to(edited.device), edited, source.to(edited))
 
 

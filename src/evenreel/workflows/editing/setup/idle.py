@@ -50,7 +50,8 @@ def notices(
             yield "a guidance scale of 1 leaves no null text to find: the inversion is that of ddim"
         if settings.guidance_interval is not None:
             yield "a guidance scale of 1 switches guidance off, so that its interval does not count"
-    if not settings.schedule.is_constant and occasion.with_source_prompt:
+    schedules = settings.schedules if isinstance(settings, EditSettings) else (settings.schedule,)
+    if not all(schedule.is_constant for schedule in schedules) and occasion.with_source_prompt:
         yield "a prompt that changes along the clip switches off what compares its words with the source's"
     if isinstance(settings, EditSettings) and not round(settings.strength * steps):
         yield f"strength {settings.strength:g} of {steps} steps is none: the source stays"
