@@ -24,7 +24,7 @@ Written by scripts/keywords.py from the fields of settings, which alone say what
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
-from evenreel.settings.uses import AdapterUse, ControlUse
+from evenreel.settings.uses import AdapterUse, ControlUse, RegionUse
 '''
 
 

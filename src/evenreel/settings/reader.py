@@ -189,7 +189,7 @@ def _as_member(name: str, kind: Any, value: Any) -> Any:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return _as_table(name, inner[1], value)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-        return read(kind, cast("Mapping[str, Any]", value), name)
+        return read(kind, cast("Mapping[str, Any]", value), argument(name))
     return _if(isinstance(value, origin or kind), value)
 
 

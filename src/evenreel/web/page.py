@@ -80,7 +80,7 @@ def page(queue: Queue) -> gr.Blocks:
                     )
                     region_prompt = gr.Textbox(
                         label="Or let what is painted show something of its own",
-                        placeholder="sand",
+                        placeholder="a red circle rolling over sand",
                         info="All else shows what the prompt says; the paint stays in its place. "
                         "With masks of such places under More, a line for each of them first.",
                         lines=2,

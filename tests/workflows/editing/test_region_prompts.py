@@ -192,7 +192,8 @@ class TestInTime:
         (tmp_path / "moving").mkdir()
         for number in range(7):
             picture(tmp_path / "moving" / f"{number}.png", LEFT if number < 3 else RIGHT)
-        region = (RegionUse(mask=str(tmp_path / "moving"), prompt="a cube"),)
+        still = RegionUse(mask=picture(tmp_path / "still.png", (40, 0, 64, 64)), prompt="a tree")
+        region = (still, RegionUse(mask=str(tmp_path / "moving"), prompt="a cube"))
         whole = evenreel.edit(load(clip_with_sound), settings(region=region, keep="off"), backbone=backbone)
         part = evenreel.edit(
             load(clip_with_sound), settings(region=region, keep="off", frames=(2, 5)), backbone=backbone
@@ -307,7 +308,7 @@ class TestThatCannotBe:
     @pytest.mark.parametrize(
         ("told", "said"),
         [
-            ({"region": "a.png"}, "needs region_prompt"),
+            ({"region": "a.png"}, "region needs region_prompt; add it"),
             ({"region": "a.png", "region_prompt": " "}, "region_prompt is empty; say what this place shows"),
             ({"region_prompt": "a cube"}, "region_prompt is for a region; name one with region"),
             (
