@@ -7,7 +7,11 @@ from statistics import fmean
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = " ".join((DOCS / "regions.md").read_text(encoding="utf-8").split())
 LINES = [json.loads(line) for line in (DOCS / "edits" / "regional.jsonl").read_text("utf-8").splitlines()]
-WAYS = {"regions": "`--region`", "cut": "two edits, cut together by pixels", "whole": "the left half's prompt alone"}
+WAYS = {
+    "regions": "`--region`",
+    "cut": "two edits, cut together by pixels",
+    "whole": "the left half's prompt alone",
+}
 
 
 def test_the_table_is_that_of_the_lines():
