@@ -222,39 +222,108 @@ def test_what_the_page_says_of_windows_tokens_text_and_maps():
     assert all(abs(one.mean) < 0.0005 for one in maps[1:])
 
 
-def test_what_the_page_says_of_the_three_parts():
-    folder = STUDY / "parts"
+def parts_recorded():
+    """Figures of the three parts, by clip, motion modules, host, adapter's parts and inversion."""
     found = {}
-    for line in item_log.read(folder / "items.jsonl").values():
+    for line in item_log.read(STUDY / "parts" / "items.jsonl").values():
         told = line["options"]
-        assert (line["clip"], line["seed"], line["frames"], line["steps"]) == (40000, 0, 4, 10)
+        assert (line["seed"], line["frames"], line["steps"]) == (0, 4, 10)
         place = told.get("motion", "on"), told["host"], told.get("adapter_parts"), told["inversion"]
-        found[place] = line["figures"]
+        found[line["clip"], *place] = line["figures"]
+    assert {clip for clip, *_ in found} == {40000, 40001}
+    assert len(found) == 160
+    return found
 
-    def lost(motion, parts, inversion):
-        """Truth PSNR of nothing at work less that of some parts, by host."""
-        plain = {
-            host: one for (how, host, *rest), one in found.items() if (how, *rest) == (motion, None, "ddim")
-        }
-        return {
-            host: one["truth_psnr"] - found[motion, host, parts, inversion]["truth_psnr"]
-            for host, one in plain.items()
-            if (motion, host, parts, inversion) in found
-        }
+
+def test_what_the_page_says_of_the_three_parts():
+    found = parts_recorded()
+    hosts = ("frame", "text2video_zero", "tokenflow", "vid2vid_zero", "vidtome")
+
+    def moved(figure, clips, motion, parts, inversion):
+        """What some parts change in a figure, mean over clips, by host."""
+        return [
+            float(
+                np.mean(
+                    [
+                        found[clip, motion, host, parts, inversion][figure]
+                        - found[clip, motion, host, None, "ddim"][figure]
+                        for clip in clips
+                    ]
+                )
+            )
+            for host in hosts
+        ]
 
     page = " ".join((DOCS / "recorded-study.md").read_text(encoding="utf-8").split())
-    assert all(len(lost("off", *what)) == 5 for what in (("lora", "ddim"), ("lora,tokens", "bilateral")))
-    lora = [abs(one) for motion in ("off", "on") for one in lost(motion, "lora", "ddim").values()]
-    assert f"by more than {max(lora):.3f} dB" in page
+    both, psnr = (40000, 40001), "truth_psnr"
+    ways = [(clip, motion) for clip in both for motion in ("off", "on")]
+    lora = [abs(one) for clip, motion in ways for one in moved(psnr, (clip,), motion, "lora", "ddim")]
+    assert f"does the truth PSNR move by more than {max(lora):.2f} dB" in page
+    tokens = {way: moved(psnr, way[:1], way[1], "tokens", "ddim") for way in ways}
+    told = {way: f"{min(values):+.1f} to {max(values):+.1f}" for way, values in tokens.items()}
+    assert (
+        f"**Tokens** move the truth PSNR of clip 40000 by {told[40000, 'off']} dB without motion modules and "
+        f"{told[40000, 'on']} with them, that of clip 40001 by {told[40001, 'off']} and {told[40001, 'on']}: down"
+    ) in page
+    assert max(tokens[40000, "off"] + tokens[40000, "on"]) < 0
+    assert min(tokens[40001, "on"]) > 0
+    assert sum(one > 0 for one in tokens[40001, "off"]) == 4
     for said, *what in (
-        ("**Tokens** are farther from the right answer on every host", "tokens", "ddim"),
-        ("**Bilateral inversion** is farther on every host", None, "bilateral"),
+        ("**Bilateral inversion** is farther", None, "bilateral"),
         ("**All three** are farther", "lora,tokens", "bilateral"),
     ):
-        without, with_modules = (list(lost(motion, *what).values()) for motion in ("off", "on"))
-        text = f"{said}, by" if said[-1] == "t" else f"{said} by"
-        text += f" {min(without):.1f} to {max(without):.1f} dB without motion modules"
-        if with_modules:
-            text += f" and {min(with_modules):.1f} to {max(with_modules):.1f} with them"
+        without, with_modules = (
+            [-one for one in moved(psnr, both, motion, *what)] for motion in ("off", "on")
+        )
+        text = (
+            f"{said} on every host and both clips, on average by {min(without):.1f} to {max(without):.1f} dB"
+        )
+        text += f" without motion modules and {min(with_modules):.1f} to {max(with_modules):.1f} with them"
         assert text in page
-        assert min(without + with_modules) > 0
+        assert all(max(moved(psnr, (clip,), motion, *what)) < 0 for clip, motion in ways)
+    assert max(moved("warp_error", both, "on", None, "bilateral")) < 0
+    assert max(moved("sharpness_ratio", both, "on", None, "bilateral")) < 0
+    assert min(moved("warp_error", both, "off", None, "bilateral")) > 0
+
+
+def test_what_the_adapter_s_page_says_of_ways_back():
+    folder = STUDY / "answers"
+    record = read_record(folder)
+    settings, known = settings_of(record), item_log.read(folder / "items.jsonl")
+    (experiment,) = experiments(settings)
+    found = {
+        (one.condition, one.figure): one
+        for one in differences(settings, experiment, known, record["fingerprints"])
+    }
+    assert found["edits, cycle", "warp_error"].is_there
+    assert not any(one.is_there for key, one in found.items() if key != ("edits, cycle", "warp_error"))
+    by_file = {}
+    for line in known.values():
+        by_file.setdefault(line["options"].get("adapter", ""), {})[line["clip"]] = line["figures"]
+    plain, clips, cycle = (
+        [one[clip] for clip in range(40000, 40006)]
+        for one in map(by_file.get, ("", "var/clips/adapter.safetensors", "var/cycle/adapter.safetensors"))
+    )
+
+    def changes(figure, mine, theirs):
+        return [one[figure] - other[figure] for one, other in zip(mine, theirs, strict=True)]
+
+    page = " ".join((DOCS / "adapter.md").read_text(encoding="utf-8").split())
+    nearer = changes("truth_psnr", cycle, clips)
+    assert f"({np.mean(nearer):+.2f} dB on average, {np.median(nearer):+.2f} in the median)" in page
+    assert [one < 0 for one in changes("sharpness_ratio", cycle, plain)] == [True] * 6
+    assert sum(one < 0 for one in changes("sharpness_ratio", clips, plain)) == 4
+    assert [sum(one < 0 for one in changes("kept", mine, plain)) for mine in (clips, cycle)] == [1, 0]
+    parts = parts_recorded()
+    farther = [
+        parts[clip, "on", "frame", None, "ddim"]["truth_psnr"]
+        - parts[clip, "on", "tokenflow", None, "ddim"]["truth_psnr"]
+        for clip in (40000, 40001)
+    ]
+    assert (
+        f"are {farther[0]:.2f} and {farther[1]:.2f} dB farther from the right answer than in `frame`" in page
+    )
+    hosts = {host for _, motion, host, *_ in parts if motion == "on"}
+    for clip in (40000, 40001):
+        errors = {host: parts[clip, "on", host, None, "ddim"]["warp_error"] for host in hosts}
+        assert min(errors, key=errors.get) == "tokenflow"
