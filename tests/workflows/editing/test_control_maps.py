@@ -15,7 +15,7 @@ from evenreel.backbones.poses import load_poses
 from evenreel.errors import ClipError, SettingsError, WeightsError
 from evenreel.ops.skeleton import skeleton
 from evenreel.settings import EditSettings, GenerateSettings
-from evenreel.video import load, to_model
+from evenreel.video import load, probe, to_model
 from evenreel.workflows.editing.edit import edit_file
 from evenreel.workflows.editing.generate import generate_clip
 from evenreel.workflows.editing.repeat import repeat_edit
@@ -73,6 +73,16 @@ def as_clip(maps, folder):
         picture = one.expand(3, -1, -1).movedim(0, -1).contiguous().numpy()
         Image.fromarray(picture).save(folder / f"{number}.png")
     return str(folder)
+
+
+@pytest.mark.parametrize("size", [(32, 96), (48, 64)])
+def test_maps_of_another_shape_are_said_to_be_stretched(edited, clip_with_sound, tmp_path, caplog, size):
+    height, width = size
+    own = probe(clip_with_sound)
+    maps = as_clip(torch.zeros(3, 1, height, width, dtype=torch.uint8), tmp_path / "maps")
+    edited(control_kind="as-is", control_clip=maps)
+    of_its_shape = abs(width * own.height / (height * own.width) - 1) < 0.1
+    assert any("of another shape: they are stretched" in line for line in caplog.messages) != of_its_shape
 
 
 def seen(clip, result):

@@ -81,8 +81,9 @@ class ShardedData:
         self.settings: DataSettings = self.manifest.settings
         self.maps = tuple(maps)
         if missing := [name for name in maps if name not in self.settings.maps]:
+            option = "--flow" if missing[0] == "flow" else f"--control {missing[0]}"
             raise DataError(
-                f"{shown(folder)} holds no {missing[0]} maps; build it with them, or train without."
+                f"{shown(folder)} holds no {missing[0]} maps; build it with `evenreel data build ... {option}`."
             )
         if not self.manifest.complete:
             raise DataError(
