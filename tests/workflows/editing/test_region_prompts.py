@@ -95,6 +95,7 @@ class TestLaws:
             {"cache_interval": 2, "steps": 4},
             {"keep": "auto"},
             {"guidance_scale": 1.0},
+            {"reuse_source": True},
         ],
         ids=str,
     )
