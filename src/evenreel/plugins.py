@@ -38,6 +38,7 @@ from evenreel.hosts.base import (
     EditJob,
     HasSourcelessDefaults,
     Host,
+    KeepsSourceRows,
     Occasion,
     Prompts,
     Session,
@@ -58,6 +59,7 @@ from evenreel.hosts.injection import (
     features_injected,
     source_attentions,
 )
+from evenreel.hosts.source_rows import SourceRows
 from evenreel.inversions.base import Inversion, SourceClip, TellsGuided, TellsRandom, create_inversion
 from evenreel.metrics.base import Figure, Mean, Metric
 from evenreel.metrics.unavailable import UnavailableError
@@ -90,6 +92,7 @@ __all__ = [
     "Inputs",
     "Inversion",
     "Inverted",
+    "KeepsSourceRows",
     "Latents",
     "Mean",
     "Metric",
@@ -111,6 +114,7 @@ __all__ = [
     "Session",
     "SettingsError",
     "SourceClip",
+    "SourceRows",
     "TakesMotion",
     "TellsGuided",
     "TellsIdle",

@@ -32,19 +32,15 @@ class SourcePages:
     most: int
     """Bytes that they may take together."""
     _taken: int = 0
-    found: int = 0
-    """Calls whose page was there."""
     declined: int = 0
     """Calls whose page there was no room for."""
 
     def read(self, call: Sequence[object]) -> Mapping[str, Tensor] | None:
         """Return the page of a call; None where it is not there, or damaged."""
         try:
-            page = load_file(self._path(call))
+            return load_file(self._path(call))
         except (OSError, SafetensorError):
             return None
-        self.found += 1
-        return page
 
     def write(self, call: Sequence[object], page: Mapping[str, Tensor]) -> None:
         """Keep the page of a call. Raises: OutputError where the disk has no room."""
