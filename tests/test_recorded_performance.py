@@ -196,3 +196,13 @@ def test_what_is_said_of_a_multistep_sampler():
     }
     assert asked.pop("DDIM, 25 steps") == 3, "as the page says"
     assert set(asked.values()) == {2}
+
+
+def test_what_is_said_of_a_second_prompt():
+    (line,) = (one for one in lines("second-prompt.jsonl") if one["way"] == "kept")
+    (first, second), (sampled, again) = line["cpu_seconds"], line["sample_cpu_seconds"]
+    rows, rows_again = line["sample_rows"]
+    assert f"passes {rows} rows in its sampling and takes {first} s" in flat()
+    assert f"with another prompt it is {rows_again} rows and {second} s: {first / second:.2f} times" in flat()
+    assert f"the sampling alone {sampled / again:.2f} times ({sampled} s, {again} s)" in flat()
+    assert f"Kept are {line['kept_mb']:.0f} MB" in flat()
