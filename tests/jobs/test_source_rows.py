@@ -48,13 +48,24 @@ def rows(record):
     return record["profile"]["stages"]["sample"]["rows"]
 
 
-@pytest.mark.parametrize("told", [{}, {"inversion": "ddim"}, {"cache_interval": 2}], ids=str)
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"cache_interval": 2},
+        {"cache_interval": 2, "guidance_interval": (0.0, 0.6)},  # which begins between two steps that share
+        *({"inversion": name} for name in ("bilateral", "ddim", "ddpm", "fixed-point", "null-text")),
+    ],
+    ids=str,
+)
 def test_a_second_prompt_passes_no_source_and_has_the_bytes_of_an_edit_that_keeps_nothing(make, told):
     _, first = make("first.mp4", **told)
     found, second = make("second.mp4", prompt="a green cube", **told)
     alone, whole = make("alone.mp4", prompt="a green cube", job=None, **told)
     assert found == alone
-    injected = 4 if "inversion" not in told else 3  # steps with a source: all, or those that inject
+    injected = {None: 4, "ddpm": 2}.get(
+        told.get("inversion"), 3
+    )  # steps with a source: all, or those that inject
     assert rows(first) - rows(second) == 3 * injected
     assert rows(whole) == rows(first)
 
@@ -86,6 +97,11 @@ def test_a_cache_without_room_is_said_and_changes_nothing(make, monkeypatch):
     assert make("large.mp4", seed=1)[0] == small != whole
 
 
+def test_an_edit_without_a_job_says_that_nothing_is_kept(make):
+    _, record = make("first.mp4", job=None)
+    assert record["warnings"] == ["an edit without a job keeps nothing of the source for other prompts."]
+
+
 def test_other_hosts_say_that_nothing_is_kept(make):
     with_notice, record = make("a.mp4", host="vidtome")
     assert record["warnings"] == ["with host vidtome nothing of the source is kept for other prompts."]
@@ -107,6 +123,10 @@ def test_two_edits_at_once_do_not_share_pages(make):
     with source_rows.kept(folder.name) as one, source_rows.kept(folder.name) as other:
         assert one is not None
         assert other is None
+        assert any(
+            "another edit uses what is kept" in said for said in make("second.mp4", seed=0)[1]["warnings"]
+        )
+    assert not make("third.mp4")[1]["warnings"]
 
 
 def test_it_is_in_the_record(make):

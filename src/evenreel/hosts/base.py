@@ -334,13 +334,18 @@ def predict_guided(
     return guided - (predicted[0] if source_pred is None else source_pred) if job.relative else guided
 
 
-def predict_source(backbone: Backbone, job: EditJob, frames: Sequence[int], timestep: int) -> Latents:
-    """Predict noise for some frames of the source alone, as a source branch of `predict_guided` would."""
+def predict_source(
+    backbone: Backbone, job: EditJob, frames: Sequence[int], timestep: int, *, whole: bool = False
+) -> Latents:
+    """Predict noise for some frames of the source alone, as a source branch of `predict_guided` would.
+
+    A call that is `whole` computes all layers, also where steps share some.
+    """
     assert job.source is not None, "a source branch needs the source's trajectory"
     latents = job.source.read(timestep, frames).to(backbone.device)
     embeds = [_select(job.source_prompt_embeds, frames, backbone.device)]
     (embed,) = prefixed(job, embeds, frames, timestep)
-    with moving(job, len(frames)), reusing(job, ["source"], frames, timestep):
+    with moving(job, len(frames)), reusing(job, ["source"], frames, timestep, whole=whole):
         return backbone.predict_noise(latents, timestep, embed)
 
 
@@ -350,10 +355,11 @@ def moving(job: EditJob, frames: int) -> AbstractContextManager[None]:
 
 
 def reusing(
-    job: EditJob, names: Sequence[Branch], frames: Sequence[int], timestep: int
+    job: EditJob, names: Sequence[Branch], frames: Sequence[int], timestep: int, *, whole: bool = False
 ) -> AbstractContextManager[None]:
-    """Let a network call with these branches and frames use deep features of an earlier step, where the job does."""
-    return nullcontext() if job.reuse is None else job.reuse.passing(names, frames, timestep)
+    """Let a network call with these branches and frames use deep features of an earlier step, where the job does,
+    unless it must be `whole`."""
+    return nullcontext() if job.reuse is None else job.reuse.passing(names, frames, timestep, whole=whole)
 
 
 def predict_in_windows(

@@ -40,16 +40,25 @@ class FeatureReuse:
         """Return whether a step needs nothing of those before it."""
         return self.timesteps.index(timestep) % self.interval == 0
 
+    def leaves_out(self, branches: Sequence[Branch], frames: Sequence[int], timestep: int) -> bool:
+        """Return whether a network call with these rows leaves the deep layers out, as far as what is there goes."""
+        group = self.timesteps.index(timestep) // self.interval
+        rows: list[tuple[Branch, int]] = [(branch, frame) for branch in branches for frame in frames]
+        return not self.begins_group(timestep) and all(self._group.get(row) == group for row in rows)
+
     @contextmanager
-    def passing(self, branches: Sequence[Branch], frames: Sequence[int], timestep: int) -> Generator[None]:
-        """Compute the deep layers of one network call inside, or leave them out. Rows are (branches frames)."""
+    def passing(
+        self, branches: Sequence[Branch], frames: Sequence[int], timestep: int, *, whole: bool = False
+    ) -> Generator[None]:
+        """Compute the deep layers of one network call inside, or leave them out, unless it must be `whole`.
+
+        Rows are (branches frames).
+        """
         self.is_used = True
         if len(set(frames)) < len(frames):  # a frame that is there twice has two maps
             yield
             return
-        group = self.timesteps.index(timestep) // self.interval
-        rows: list[tuple[Branch, int]] = [(branch, frame) for branch in branches for frame in frames]
-        if not self.begins_group(timestep) and all(self._group.get(row) == group for row in rows):
+        if not whole and self.leaves_out(branches, frames, timestep):
             maps = torch.cat([self._kept[branch][list(frames)] for branch in branches])
             with given(self.unet, maps.to(self.unet.device)):
                 yield
@@ -57,8 +66,7 @@ class FeatureReuse:
         with taken(self.unet) as found:
             yield
         for branch, maps in zip(branches, found[-1].chunk(len(branches)), strict=True):
-            self._keep(branch, frames, maps)
-        self._group.update(dict.fromkeys(rows, group))
+            self._take(branch, frames, timestep, maps)
 
     def of(self, branch: Branch, frames: Sequence[int]) -> DeepMaps:
         """Return what frames have in the deep layers, as computed last."""
@@ -67,11 +75,11 @@ class FeatureReuse:
     def take_up(self, branch: Branch, frames: Sequence[int], timestep: int, maps: DeepMaps) -> None:
         """Take what `of` gave in another run at this timestep, in the place of a call."""
         self.is_used = True
-        self._keep(branch, frames, maps)
+        self._take(branch, frames, timestep, maps)
+
+    def _take(self, branch: Branch, frames: Sequence[int], timestep: int, maps: DeepMaps) -> None:
         group = self.timesteps.index(timestep) // self.interval
         self._group.update(dict.fromkeys([(branch, frame) for frame in frames], group))
-
-    def _keep(self, branch: Branch, frames: Sequence[int], maps: DeepMaps) -> None:
         if branch not in self._kept:
             self._kept[branch] = room((self.frames, *maps.shape[1:]), maps.dtype, maps.device)
         self._kept[branch][list(frames)] = maps.to(self._kept[branch])

@@ -22,6 +22,7 @@ from evenreel.hosts.base import (
     sole_session,
     start_of,
 )
+from evenreel.hosts.feature_reuse import Branch
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected, source_attentions
 from evenreel.hosts.prompt_to_prompt import PromptToPromptState, TextPlan, text_controlled
 from evenreel.hosts.source_rows import (
@@ -133,13 +134,17 @@ class FrameSession:
         wanted: set[str] = {FEATURES} if self.state.features else set()
         wanted |= set(self.attentions if self.state.attention else ())
         wanted |= set(() if self.text_state.prompts is None else self.text_attentions)
-        call = (timestep, tuple(frames), sorted(wanted))
+        reuse = self.job.reuse
+        edit: list[Branch] = ["cond"] if self.job.guidance_at(timestep) == 1 else ["uncond", "cond"]
+        # an edit whose guidance begins between two steps that share features passes all layers, and so must the source
+        whole = reuse is None or not reuse.leaves_out(edit, frames, timestep)
+        call = (timestep, tuple(frames), sorted(wanted), whole)
         page = rows.read(call)
         if page is None:
-            page = self._source_page(frames, timestep, wanted)
+            page = self._source_page(frames, timestep, wanted, whole=whole)
             rows.write(call, page)
-        elif self.job.reuse is not None and DEEP in page:
-            self.job.reuse.take_up("source", frames, timestep, page[DEEP])
+        elif reuse is not None and DEEP in page:
+            reuse.take_up("source", frames, timestep, page[DEEP])
         with self.beside.put_in_front(wanted, page):
             return predict_guided(
                 self.backbone,
@@ -151,20 +156,16 @@ class FrameSession:
                 source_pred=page[NOISE].to(self.backbone.device),
             )
 
-    def _source_page(self, frames: Sequence[int], timestep: int, wanted: set[str]) -> Page:
-        """Let the source pass alone: nothing is injected into it."""
+    def _source_page(self, frames: Sequence[int], timestep: int, wanted: set[str], *, whole: bool) -> Page:
+        """Let the source pass alone, through all layers where it is to be `whole`: nothing is injected into it."""
         state, text = self.state, self.text_state
         set_for_edit = state.branches, text.prompts
         state.branches, text.prompts = 1, None
         try:
             with self.beside.noting(wanted) as page:
-                noise_pred = predict_source(self.backbone, self.job, frames, timestep)
+                noise_pred = predict_source(self.backbone, self.job, frames, timestep, whole=whole)
             reuse = self.job.reuse
-            deep = (
-                {DEEP: reuse.of("source", frames)}
-                if reuse is not None and reuse.begins_group(timestep)
-                else {}
-            )
+            deep = {DEEP: reuse.of("source", frames)} if reuse is not None and whole else {}
             return {**page, **deep, NOISE: noise_pred}
         finally:
             state.branches, text.prompts = set_for_edit

@@ -163,7 +163,8 @@ class RunSettings:
     """Several settings in a word. `low-memory`: parts of the model lie on the GPU only while they work, the autoencoder
     computes large frames in pieces, and one frame passes at a time unless `--batch` is another number than 8. `fast`,
     of edits, for a quick look: 20 steps, guidance at noise levels 0.3:1 and features shared by two steps, unless others
-    are told; docs/performance.md says what it costs."""
+    are told (a cache interval of 1, which is the default, counts as not told); docs/performance.md says what it
+    costs."""
 
     def __post_init__(self) -> None:
         settle(self)

@@ -159,6 +159,7 @@ def test_a_preset_tells_what_is_not_told():
     assert EditSettings.from_json(fast.to_json()) == fast
     other = EditSettings(**TOLD, preset="fast", steps=30, cache_interval=3, guidance_interval=(0.0, 1.0))
     assert (other.steps, other.guidance_interval, other.cache_interval) == (30, (0.0, 1.0), 3)
+    assert EditSettings(**TOLD, preset="fast", cache_interval=1).cache_interval == 2  # as help says
 
 
 def test_a_preset_that_cannot_be_is_refused():

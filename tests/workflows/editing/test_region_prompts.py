@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import evenreel
-from evenreel import EditSettings, RegionUse, edit_file
+from evenreel import ControlUse, EditSettings, RegionUse, edit_file
 from evenreel.errors import EvenreelError, SettingsError
 from evenreel.ops.regions import cells_of
 from evenreel.settings.words import words
@@ -20,13 +20,14 @@ from evenreel.workflows.editing.mask_file import mask_file
 from evenreel.workflows.editing.regions.places import places_of
 from evenreel.workflows.editing.regions.region import MaskClip, feather_of
 from evenreel.workflows.editing.repeat import repeat_edit
+from tiny import save_tiny_control
 from video.making import moving, write_clip
 
 SIZE = (96, 64)
 """Width and height of the clip with sound."""
 LEFT, RIGHT, ALL = (0, 0, 48, 64), (48, 0, 96, 64), (0, 0, *SIZE)
 HOSTS = ("frame", "text2video_zero", "tokenflow", "vid2vid_zero", "vidtome")
-INVERSIONS = ("ddim", "ddpm", "null-text")
+INVERSIONS = ("bilateral", "ddim", "ddpm", "fixed-point", "null-text")
 
 
 def picture(path, box=LEFT, size=SIZE):
@@ -102,6 +103,10 @@ class TestLaws:
     def test_with_other_settings(self, told, clip, settings, backbone, region, latents):
         self.check(told, clip, settings, backbone, region, latents)
 
+    def test_with_a_controlnet(self, clip, settings, backbone, region, latents, tmp_path):
+        control = (ControlUse(model=str(save_tiny_control(tmp_path / "control"))),)
+        self.check({"control": control}, clip, settings, backbone, region, latents)
+
     def check(self, told, clip, settings, backbone, region, latents):
         told = {"keep": "off", "frames": (0, 4), **told}
         for prompt, more in (
@@ -168,6 +173,16 @@ class TestWithMasksAndKeep:
         )
         assert edited.record["kept"]["share"] == 0.5
         assert not any("are the same" in said for said in edited.record["warnings"])
+
+    def test_a_prompt_without_a_place_is_not_compared(self, clip, settings, backbone, region, monkeypatch):
+        seen = []
+
+        def noted(pipeline, latents):
+            seen.append(pipeline.settings.prompt)
+
+        monkeypatch.setattr(keeping, "compared", noted)
+        evenreel.edit(clip, settings(region=region((ALL, "a cube"))), backbone=backbone)
+        assert seen == ["a cube"]
 
     def test_where_no_prompt_changes_anything_the_source_stays(self, clip, settings, backbone, region):
         told = settings(prompt="a ball", region=region((LEFT, "a  ball")))

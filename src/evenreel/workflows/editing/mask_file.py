@@ -43,7 +43,8 @@ def mask_file(
     With `settings.mask_frame` that is what was painted on this frame, carried along the clip, and with
     `settings.mask_words` what these words say; no Stable Diffusion is needed.
     Returns the share of each frame that would stay. In a folder of images the mask is exact: an edit that is given it
-    is the edit without, bit for bit. Raises: SettingsError where there is nothing to find, and any EvenreelError.
+    is the edit without, bit for bit; not so with regions, whose prompts are each followed beyond their place while one
+    is edited. Raises: SettingsError where there is nothing to find, and any EvenreelError.
     """
     if settings.mask_frame is not None or settings.mask_words is not None:
         return _carried(source, Path(output), settings, progress)

@@ -1,6 +1,5 @@
 """What ControlNets are shown: a map for every frame, gathered while frames pass by in windows."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,10 +19,7 @@ from evenreel.types import Frames
 from evenreel.video import VideoInfo, open_clip, probe, to_model
 from evenreel.workflows.editing.records import record
 
-logger = logging.getLogger(__name__)
 NO_MODELS = MapModels()
-SAME_SHAPE = 1.1
-"""How many times as wide as another a frame may be and still be called of its shape: sizes worked at are rounded."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,6 @@ class Condition:
                     f"{shown(self.clip.path)} has {there} frames for the ControlNet, and {count} are needed{numbered}; "
                     f"give another {argument('control_clip')}."
                 )
-            self._tell_of_shape(self.clip, size)
             first = self.first_shown(first, count)
             stream = open_clip(self.clip.path, first, first + count, window=self.batch)
             progress("read control", 0, count)
@@ -128,16 +123,6 @@ class Condition:
                     f"{argument('control_kind')} than pose."
                 )
         return self.net.showing(maps, self.use.scale)
-
-    def _tell_of_shape(self, clip: VideoInfo, size: tuple[int, int]) -> None:
-        """Warn of a clip whose frames are of another shape than those that are made: nothing lies in its place."""
-        ratio = clip.width * size[1] / (clip.height * size[0])
-        if not 1 / SAME_SHAPE <= ratio <= SAME_SHAPE:
-            logger.warning(
-                "%s has frames of %d x %d px for the ControlNet, those that are made are %d x %d and of another shape: "
-                "they are stretched. Give a clip of the same shape to have things in their places.",
-                *(shown(clip.path), clip.width, clip.height, *size),
-            )
 
     def described(self) -> dict[str, Any]:
         """Describe the ControlNet and what it was shown, for the record."""

@@ -25,6 +25,7 @@ from evenreel.scratch import is_long, joined, pieces, piecewise, room
 from evenreel.types import Latents
 from evenreel.workflows.editing.computing.pipeline import Pipeline
 from evenreel.workflows.editing.computing.sizes import window_length
+from evenreel.workflows.editing.regions.places import holds
 from evenreel.workflows.editing.regions.region import MaskClip, Region
 from evenreel.workflows.editing.regions.words_mask import mask_along
 
@@ -123,13 +124,16 @@ def _of_prompt(pipeline: Pipeline, latents: Latents, first: int) -> Region | Non
 def _of_places(pipeline: Pipeline, latents: Latents, first: int, places: Places) -> Region | None:
     """Find where a clip with several prompts is to be edited: in each cell, as its own prompt alone has it."""
     numbers = range(len(pipeline.settings.schedules))
-    apart = tuple(_of_prompt(pipeline.of_prompt(number), latents, first) for number in numbers)
+    apart = tuple(
+        _of_prompt(pipeline.of_prompt(number), latents, first) if holds(places, number) else None
+        for number in numbers
+    )
 
     def is_everywhere_in(scene: slice) -> bool:
         return all(
             one is None or scene in one.everywhere
             for number, one in enumerate(apart)
-            if bool((places[scene] == number).any())
+            if holds(places[scene], number)
         )
 
     scenes = pipeline.scenes(len(places))

@@ -253,9 +253,12 @@ class Pipeline(Stages):
             yield None
             return
         if self.kept is None:
+            self.notice("an edit without a job keeps nothing of the source for other prompts")
             yield NoRows()
             return
         with self.kept.source_rows(self.host, self.settings) as rows:
+            if isinstance(rows, NoRows):
+                self.notice("another edit uses what is kept of the source, so this one computes it again")
             yield rows
             if isinstance(rows, SourcePages) and rows.declined:
                 self.notice(

@@ -17,6 +17,7 @@ from evenreel.backbones.control import AnyControl
 from evenreel.backbones.deep_features import has_deep_features
 from evenreel.diffusion import sampling
 from evenreel.diffusion.inversion import Inverted
+from evenreel.files import shown
 from evenreel.hosts.base import Carries, EditJob, Host, PrefixOf, Prompts, Session
 from evenreel.hosts.feature_reuse import FeatureReuse
 from evenreel.hosts.motion_windows import MotionWindows
@@ -183,7 +184,9 @@ class Stages:
         """Return what the ControlNets see of frames from `first` on, at (width, height) `size`."""
         if self.conditions is None:
             return None
-        self._compare(self.conditions.clip, size, count)
+        for one in self.conditions.each:
+            if one.clip is not None:
+                self._compare(one.clip, size, count)
         with self.stopwatch.stage("control"):
             control = self.conditions.control(size, first, count, self.progress, self.scenes(count))
         for one in self.conditions.each:
@@ -195,13 +198,12 @@ class Stages:
         """Return the parts of a clip of so many frames that are made one by one; here all of it is one."""
         return (slice(0, count),)
 
-    def _compare(self, clip: VideoInfo | None, size: tuple[int, int], count: int) -> None:
+    def _compare(self, clip: VideoInfo, size: tuple[int, int], count: int) -> None:
         """Warn of a control's clip of another shape, or of which only a part is shown."""
-        if clip is None:
-            return
         if abs(math.log(clip.width * size[1] / (clip.height * size[0]))) > SAME_SHAPE:
             self.notice(
-                f"the control's clip is {clip.width} x {clip.height} and is stretched to {size[0]} x {size[1]}"
+                f"the control's clip {shown(clip.path)} is {clip.width} x {clip.height} and is stretched to "
+                f"{size[0]} x {size[1]}, another shape; in one of the same shape things are in their places"
             )
         there = clip.estimated_frame_count
         whole = not isinstance(self.settings, EditSettings) or self.settings.frames == (0, None)

@@ -23,6 +23,11 @@ def opened_regions(uses: Sequence[RegionUse] | None, width: int, height: int) ->
     return tuple(MaskClip.opened(use.mask, width, height, "region") for use in uses or ())
 
 
+def holds(places: Places, number: int) -> bool:
+    """Return whether any place follows the prompt of a number."""
+    return any(bool((places[part] == number).any()) for part in pieces(places))
+
+
 def places_of(
     masks: Sequence[MaskClip],
     first: int,
@@ -56,9 +61,7 @@ def places_of(
                 "leave it out."
             )
     found = places.tensor()
-    left = [
-        any(bool((found[part] == number).any()) for part in pieces(found)) for number in range(len(masks) + 1)
-    ]
+    left = [holds(found, number) for number in range(len(masks) + 1)]
     if not left[0]:
         notice("regions cover all of the clip, so that the prompt has no place of its own")
     for mask, has_place in zip(masks, left[1:], strict=True):
