@@ -5,6 +5,7 @@
     python benchmarks/edits.py frame frame,control=blur frame,control=frozen frame,control=shuffled
     python benchmarks/edits.py default,exact=true default,dtype=mixed default,exact=true,guidance_interval=[0.3,1]
     python benchmarks/edits.py --demo default,seed=0 default,seed=1  # the edit of `evenreel demo`
+    python benchmarks/edits.py --card --frames 8 --first 10000 --clips 100   # those of the model card
 
 A row is a host (`default` for that of `evenreel edit`) and, after commas, its settings, those of the edit, or those of
 the inversion (`inversion.antithetic=false`). `control=`
@@ -184,6 +185,11 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=FIRST)
     parser.add_argument("--numbers", type=int, nargs="+", help="clips, in place of --first and --clips")
     parser.add_argument("--demo", action="store_true", help="the clip and the change of `evenreel demo`")
+    parser.add_argument(
+        "--card",
+        action="store_true",
+        help="change one attribute, shape to style in turn, as the model card does",
+    )
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--most", type=int, default=3, help="attributes changed at most")
     parser.add_argument("--model", default="mini")
@@ -205,6 +211,8 @@ def main() -> None:
     for count, number in enumerate(numbers, 1):
         if options.demo:
             edit = WorldEdit(demo.SCENE, demo.CHANGES, options.frames)
+        elif options.card:
+            edit = WorldEdit.held_out(number, options.frames)
         else:
             edit = WorldEdit.drawn(number, options.frames, options.most)
         made: dict[
@@ -214,7 +222,7 @@ def main() -> None:
         for row in rows:
             values, control = told[row]
             settings = edit.settings(**values)
-            key = json.dumps([settings.to_json(), control, number, options.frames, backbone.fingerprint])
+            key = json.dumps([settings.to_json(), control, number, edit.length, backbone.fingerprint])
             if key not in done:
                 same = json.dumps(settings.to_json())
                 if same not in made:

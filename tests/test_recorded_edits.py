@@ -145,6 +145,39 @@ def test_what_is_said_of_noise_in_pairs():
     )
 
 
+def test_what_is_said_of_less_attention_from_the_source():
+    by_clip: dict[tuple, dict[float, dict]] = {}
+    for text in (DOCS / "edits" / "injection.jsonl").read_text("utf-8").splitlines():
+        line = json.loads(text)
+        by_clip.setdefault((line["frames"], line["clip"], line.get("seed")), {})[line["pnp_attn"]] = line
+
+    def found(frames, other):
+        """How many clips have both shares, in how many each finds the shape asked for, and what the other gains."""
+        pairs = [
+            (told[0.5], told[other])
+            for (length, _, _), told in by_clip.items()
+            if length == frames and {0.5, other} <= set(told) and "shape" in told[0.5]["change"]
+        ]
+        gains = [other["truth_psnr"] - ours["truth_psnr"] for ours, other in pairs]
+        return len(pairs), *(sum(pair[side]["asked"] for pair in pairs) for side in (0, 1)), gains
+
+    count, ours, less, _ = found(8, 0.3)
+    some, ours_of_some, least, gains = found(8, 0.15)
+    short, ours_of_short, less_of_short, _ = found(4, 0.3)
+    demo = [told for (_, clip, _), told in by_clip.items() if clip == "demo"]
+    worst = {share: [told[share]["outline"] for told in demo if share in told] for share in (0.3, 0.5)}
+    page = " ".join((DOCS / "motion.md").read_text(encoding="utf-8").split())
+    assert (
+        f"in {ours} of {count} with `pnp_attn=0.5`, the default, and in {less} with 0.3; of {some} of them in "
+        f"{ours_of_some} with 0.5 and in {least} with 0.15, at {median(gains):+.2f} dB in the median "
+        f"({fmean(gains):+.2f} on average)" in page
+    )
+    assert f"in {ours_of_short} of {short} with 0.5, and in {less_of_short} with 0.3" in page
+    assert [sum(value < 0.87 for value in worst[share]) for share in (0.3, 0.5)] == [1, 0]
+    assert (len(worst[0.3]), len(worst[0.5])) == (5, 3)
+    assert f"({min(worst[0.3]):.2f} of the outline)" in page
+
+
 def test_what_docs_inversions_says_of_noise_in_other_hosts():
     lines = map(json.loads, (DOCS / "edits" / "noise-hosts.jsonl").read_text("utf-8").splitlines())
     by_way = {(line["noise"], line["host"], line["clip"]): line["truth_psnr"] for line in lines}
