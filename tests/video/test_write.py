@@ -97,6 +97,14 @@ def test_variable_rates_are_exact(tmp_path, name, denominator):
     assert clip.info.duration == end
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".gif"])
+def test_the_same_clip_with_its_sound_is_the_same_bytes(tmp_path, clip_with_sound, suffix):
+    one, other = (tmp_path / f"{name}{suffix}" for name in "ab")
+    for path in (one, other):
+        rewrite(clip_with_sound, path)
+    assert one.read_bytes() == other.read_bytes()
+
+
 def test_matroska_rounds_times_to_its_milliseconds(tmp_path):
     times = [Fraction(t, 90000) for t in (0, 3003, 6006, 30000)]
     with VideoWriter(tmp_path / "a.mkv", 64, 48, settings=QUICK) as writer:

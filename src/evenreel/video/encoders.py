@@ -48,6 +48,10 @@ class WriteSettings:
             raise SettingsError(f"sound_track must be at least 1, got {self.sound_track}.")
 
 
+MATROSKA = {"fflags": "+bitexact"}
+"""Without it each file has random numbers of its own; an edit that is repeated must come out the same."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What goes into a container, and how."""
@@ -103,7 +107,7 @@ def recipe(path: Path, width: int, height: int, settings: WriteSettings) -> Reci
             pixel_format="yuv420p" if even else "yuv444p",
             options=x264,
             # the index goes first, so that browsers start playing at once
-            container_options={} if suffix == ".mkv" else {"movflags": "+faststart"},
+            container_options=MATROSKA if suffix == ".mkv" else {"movflags": "+faststart"},
             audio_copied={".mp4": MP4_AUDIO, ".mov": MOV_AUDIO, ".mkv": None}[suffix],
             audio_encoder="aac",
         )
@@ -119,7 +123,7 @@ def recipe(path: Path, width: int, height: int, settings: WriteSettings) -> Reci
             codec="libvpx-vp9",
             pixel_format="yuv420p",
             options=vp9,
-            container_options={},
+            container_options=MATROSKA,
             audio_copied=WEBM_AUDIO,
             audio_encoder="libopus",
         )
