@@ -81,8 +81,8 @@ def page(queue: Queue) -> gr.Blocks:
                     region_prompt = gr.Textbox(
                         label="Or let what is painted show something of its own",
                         placeholder="a red circle rolling over sand",
-                        info="All else shows what the prompt says; the paint stays in its place. "
-                        "With masks of such places under More, a line for each of them first.",
+                        info="All else shows what the prompt says; the paint stays in its place. If masks of other "
+                        "places are named under More, write their prompts first, a line each, and this one last.",
                         lines=2,
                         elem_id="region_prompt",
                     )

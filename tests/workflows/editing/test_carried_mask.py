@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import evenreel
-from evenreel import EditSettings, edit_file
+from evenreel import EditSettings, RegionUse, edit_file
 from evenreel.cli import main
 from evenreel.errors import ClipError, PluginError, SettingsError
 from evenreel.ops.regions import grown
@@ -163,8 +163,18 @@ class TestWhatCannotBe:
         with pytest.raises(SettingsError, match="has 3 frames; give one picture"):
             mask_file(tmp_path / "in", tmp_path / "out", told)
 
+    def test_regions_have_no_part(self, tmp_path):
+        exact = saved(tmp_path / "in", scene(), frames=2)
+        mask = painted(tmp_path / "mask.png", exact[0])
+        told = EditSettings(
+            prompt="a star", mask=mask, mask_frame=0, region=(RegionUse(mask=mask, prompt="a cube"),)
+        )
+        with pytest.raises(SettingsError, match="region has no part in a mask that is followed"):
+            mask_file(tmp_path / "in", tmp_path / "out", told)
+
     @pytest.mark.parametrize(
-        ("value", "said"), [(False, "is black throughout"), (True, "is white throughout")]
+        ("value", "said"),
+        [(False, "is black throughout the frames"), (True, "is white throughout the frames")],
     )
     def test_nothing_or_all_painted(self, value, said, tmp_path, settings, backbone):
         exact = saved(tmp_path / "in", scene(), frames=3)

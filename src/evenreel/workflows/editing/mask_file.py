@@ -47,6 +47,10 @@ def mask_file(
     is edited. Raises: SettingsError where there is nothing to find, and any EvenreelError.
     """
     if settings.mask_frame is not None or settings.mask_words is not None:
+        if settings.region:
+            raise SettingsError(
+                f"{argument('region')} has no part in a mask that is followed along the clip; leave it out."
+            )
         return _carried(source, Path(output), settings, progress)
     if settings.keep == "off" or settings.mask is not None or not settings.source_prompt.split():
         raise SettingsError(

@@ -57,8 +57,8 @@ def places_of(
     for mask, has_white in zip(masks, white, strict=True):
         if not has_white:
             raise SettingsError(
-                f"{mask.whose} is black throughout, so that its prompt has no place; paint white what follows it, or "
-                "leave it out."
+                f"{mask.whose} is black throughout the frames that are edited, so that its prompt has no place; paint "
+                "white what follows it, or leave it out."
             )
     found = places.tensor()
     left = [holds(found, number) for number in range(len(masks) + 1)]

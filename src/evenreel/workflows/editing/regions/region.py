@@ -131,10 +131,13 @@ def cells_of_mask(whose: str, parts: Iterable[Part], size: tuple[int, int]) -> C
     cells = found.tensor()
     if not bool(cells.any()):
         raise SettingsError(
-            f"{whose} is black throughout, so that nothing is to be edited; paint white what is."
+            f"{whose} is black throughout the frames that are edited, so that nothing is to be edited; paint white "
+            "what is."
         )
     if everywhere:
-        raise SettingsError(f"{whose} is white throughout, so that all is to be edited; leave it out.")
+        raise SettingsError(
+            f"{whose} is white throughout the frames that are edited, so that all is to be edited; leave it out."
+        )
     return cells
 
 
