@@ -146,7 +146,7 @@ class TestWords:
         monkeypatch.setattr(mask_models, "words_model", lambda settings, device: All())
         told = settings(**WORDS, mask_words_model=finder)
         with pytest.raises(
-            SettingsError, match="'a red square' is white throughout, so that all is to be edited"
+            SettingsError, match="'a red square' is white throughout the frames that are edited, so that all"
         ):
             evenreel.edit(load(tmp_path / "in"), told, backbone=backbone)
 

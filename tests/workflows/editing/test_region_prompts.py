@@ -304,7 +304,11 @@ class TestThatCannotBe:
     @pytest.mark.parametrize(
         ("box", "size", "said"),
         [
-            (None, SIZE, "region .* is black throughout, so that its prompt has no place"),
+            (
+                None,
+                SIZE,
+                "region .* is black throughout the frames that are edited, so that its prompt has no",
+            ),
             (LEFT, (64, 64), "region .* is 64 x 64 and the clip is 96 x 64; scale it"),
         ],
     )
