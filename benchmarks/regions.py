@@ -6,7 +6,7 @@
 Clips are rendered from 60000 on, those that defaults are chosen on. A place changes where the right answer differs from
 the source by more than 8 levels of 255 in a colour. Differences are kept in --out, so that a run that was cut goes on;
 for other weights they are found anew. With --learn, clips of which a part changes and clips of which all does are told
-apart by what SPILL and ALL (evenreel.workflows.editing.computing.keeping) must lie between, and SMALLEST is the
+apart by what SPILL and ALL (evenreel.workflows.editing.computing.differences) must lie between, and SMALLEST is the
 largest that loses no more than --lost of the changed pixels of any clip.
 """
 
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from evenreel.backbones import load_backbone
 from evenreel.ops.regions import pixels_of
-from evenreel.workflows.editing.computing import keeping
+from evenreel.workflows.editing.computing import differences, keeping
 from evenreel.workflows.world.edits import WorldEdit, edit_pipeline
 
 FIRST = 60_000
@@ -56,27 +56,27 @@ class Compared:
     @property
     def near(self) -> Tensor:
         """Differences averaged over neighbours, as they are judged."""
-        return keeping.averaged(self.difference)
+        return differences.averaged(self.difference)
 
     @property
     def calm(self) -> float:
         """The difference that says whether everything is meant."""
-        return keeping.calmest(self.near)
+        return differences.calmest(self.near)
 
     @property
     def busy(self) -> float:
         """The difference beside which the calm one is seen."""
-        return keeping.busiest(self.near)
+        return differences.busiest(self.near)
 
     @property
     def beyond(self) -> float:
         """What the calmest cells differ by beyond a share of the busiest, at most: of the whole change, or of one."""
-        every = (keeping.averaged(one) for one in (self.difference, *self.alone))
-        return max(keeping.calmest(one) - keeping.SPILL * keeping.busiest(one) for one in every)
+        every = (differences.averaged(one) for one in (self.difference, *self.alone))
+        return max(differences.calmest(one) - differences.SPILL * differences.busiest(one) for one in every)
 
-    def cells(self, smallest: float = keeping.SMALLEST) -> Tensor | None:
+    def cells(self, smallest: float = differences.SMALLEST) -> Tensor | None:
         """The cells that are edited; None is everywhere."""
-        return None if self.beyond > keeping.ALL else keeping.concerned(self.difference, smallest)
+        return None if self.beyond > differences.ALL else differences.concerned(self.difference, smallest)
 
     @property
     def is_local(self) -> bool:
@@ -105,11 +105,11 @@ def compared(number: int, options: argparse.Namespace, backbone) -> Compared:
     if not path.is_file():
         pipeline = edit_pipeline(backbone, settings)
         latents = backbone.encode(edit.source.frames)
-        difference = keeping.prompt_difference(pipeline, latents, settings.prompt)
+        difference, _ = keeping.prompt_difference(pipeline, latents, settings.prompt)
         found = {"difference": difference}
-        if keeping.concerned(difference) is not None and keeping.is_doubtful(difference):
+        if differences.concerned(difference) is not None and differences.is_doubtful(difference):
             alone = keeping.each_alone(pipeline, latents)
-            found |= {f"alone {index}": one for index, one in enumerate(alone)}
+            found |= {f"alone {index}": one.difference for index, one in enumerate(alone)}
         save_file(found, path)
     found = load_file(path)
     changed = (edit.truth.frames - edit.source.frames).abs().amax(1) > LEVELS
@@ -121,8 +121,8 @@ def learnt(clips: Sequence[Compared], lost: float) -> float:
     local, every = [c for c in clips if c.is_local], [c for c in clips if not c.is_local]
     part, whole = ([c.beyond for c in some] for some in (local, every))
     print(
-        f"ALL {keeping.ALL}: beyond a share of {keeping.SPILL} of the busiest, the calmest fifth differs by at most "
-        f"{max(part):.4f} where a part changes, and by at least {min(whole):.4f} where all does"
+        f"ALL {differences.ALL}: beyond a share of {differences.SPILL} of the busiest, the calmest fifth differs by at "
+        f"most {max(part):.4f} where a part changes, and by at least {min(whole):.4f} where all does"
     )
     smallest = 0.0
     for step in range(2, 40):
@@ -156,7 +156,7 @@ def main() -> None:
         clips.append(compared(number, options, backbone))
         print(f"\r{len(clips)}/{options.clips}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    show(clips, keeping.SMALLEST)
+    show(clips, differences.SMALLEST)
     if options.learn:
         smallest = learnt(clips, options.lost)
         print(f"SMALLEST {smallest:.3f}")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from statistics import fmean, median
 
-from evenreel.workflows.editing.computing import keeping
+from evenreel.workflows.editing.computing import differences
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = " ".join((DOCS / "regions.md").read_text(encoding="utf-8").split())
@@ -40,14 +40,14 @@ def test_what_tells_a_change_of_all_from_one_of_a_part():
     part, whole = ([line["beyond"] for line in some] for some in (LOCAL, WHOLE))
     assert f"differs by at most {max(part):.4f} where a part changes" in PAGE
     assert f"by at least {min(whole):.4f} where all does, on the {len(REGIONS)} clips" in PAGE
-    assert max(part) < keeping.ALL < min(whole)
+    assert max(part) < differences.ALL < min(whole)
     for figure in (
-        keeping.SPILL,
-        keeping.ALL,
-        keeping.DOUBT,
-        keeping.SMALLEST,
-        keeping.LEAST,
-        keeping.SLIGHT,
+        differences.SPILL,
+        differences.ALL,
+        differences.DOUBT,
+        differences.SMALLEST,
+        differences.LEAST,
+        differences.SLIGHT,
     ):
         assert f"{figure:g}".lstrip("0") in PAGE
 

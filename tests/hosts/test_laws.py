@@ -165,6 +165,17 @@ def test_injection_matters_while_it_lasts(tiny, share):
     assert_apart(edit(tiny, half, job), edit(tiny, without, job))
 
 
+def test_less_attention_is_injected_where_another_shape_is_asked_for(tiny):
+    """Unless it is told."""
+    job = job_for(tiny, 2, steps=8)
+    other = replace(job, reshapes=True)
+    usual, less = FrameHost(pnp_attn=0.5), FrameHost(pnp_attn=0.15)
+    assert torch.equal(edit(tiny, FrameHost(), job), edit(tiny, usual, job))
+    assert torch.equal(edit(tiny, FrameHost(), other), edit(tiny, less, other))
+    assert torch.equal(edit(tiny, usual, other), edit(tiny, usual, job))
+    assert_apart(edit(tiny, less, job), edit(tiny, usual, job))
+
+
 def test_full_injection_and_no_guidance_of_the_source_itself_changes_nothing(tiny):
     """Features injected into an edit that is the source's own branch are those it has already."""
     job = job_for(tiny, 3, steps=1, guidance_scale=1.0)

@@ -103,6 +103,33 @@ def test_minutes_end_it_with_the_rate_fallen(tmp_path, monkeypatch):
     assert again.done
 
 
+@pytest.mark.parametrize("steps", [None, 1000])
+def test_minutes_end_a_run_whose_rate_falls_from_the_first_step(tmp_path, monkeypatch, steps):
+    """Also where more steps are told than fit: the rate has fallen by then."""
+    clock = iter(range(10**6))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    begun = training(tmp_path, steps, minutes=4.0, warmup=1, decay=1.0)
+    made = [step for step, _ in begun.run(draw)]
+    assert begun.done
+    assert 0.8 * 240 < begun.seconds < 1.1 * 240
+    assert begun.settings.rate(made[-1] - 1, begun.length) < 0.05 * begun.settings.learning_rate
+
+
+def test_minutes_end_a_run_that_becomes_slower(tmp_path, monkeypatch):
+    now = 0.0
+
+    def slower():
+        nonlocal now
+        now += 1.0 if now < 200 else 10.0
+        return now
+
+    monkeypatch.setattr("time.monotonic", slower)
+    begun = training(tmp_path, None, minutes=4.0, warmup=1, decay=0.5)
+    for _ in begun.run(draw):
+        pass
+    assert 240 <= begun.seconds < 280
+
+
 def test_two_processes_follow_one(whole, tmp_path, zygote):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]

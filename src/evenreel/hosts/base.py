@@ -78,6 +78,8 @@ class EditJob:
     relative: bool = False
     """Whether predictions are told relative to the source's: what the same network call predicts for the source, under
     the source's prompt, is taken away. Then every call has a source branch."""
+    reshapes: bool = False
+    """Whether another shape is asked for, and nothing else, of a model of which it was measured what that takes."""
     source_rows: SourceRows | None = None
     """Where what the source's branch computes lies; None where it passes in the network calls of the edit. A host that
     does not say `keeps_source_rows` takes no notice of it."""

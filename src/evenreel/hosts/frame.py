@@ -38,6 +38,10 @@ from evenreel.hosts.source_rows import (
 from evenreel.settings import Before, Range, settle
 from evenreel.types import Latents
 
+USUAL, RESHAPING = 0.5, 0.15
+"""Shares of the steps at which self-attention is injected; the second where another shape is asked for, and nothing
+else (docs/motion.md)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FrameHost:
@@ -49,8 +53,9 @@ class FrameHost:
     keeps_source_rows: ClassVar[bool] = True
     without_source: ClassVar[Mapping[str, float]] = {"pnp_attn": 0.0, "pnp_conv": 0.0, "p2p_cross": 0.0}
 
-    pnp_attn: Annotated[float, Range(0.0, 1.0)] = 0.5
-    """Share of the steps, from the first, at which self-attention takes queries and keys from the source."""
+    pnp_attn: Annotated[float | None, Range(0.0, 1.0)] = None
+    """Share of the steps, from the first, at which self-attention takes queries and keys from the source. None is 0.5,
+    or 0.15 where another shape is asked for and nothing else, of a model of which that was measured."""
     pnp_conv: Annotated[float, Range(0.0, 1.0)] = 0.8
     """Share of the steps, from the first, at which a decoder resnet takes its features from the source."""
     p2p_cross: Annotated[float, Range(0.0, 1.0), Before(0.0)] = 0.5
@@ -72,7 +77,8 @@ class FrameHost:
     @sole_session
     def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:
         """Install the injection into the model while inside, and yield the session of one edit."""
-        plan = InjectionPlan.of(job, self.pnp_attn, self.pnp_conv)
+        usual = RESHAPING if job.reshapes else USUAL
+        plan = InjectionPlan.of(job, usual if self.pnp_attn is None else self.pnp_attn, self.pnp_conv)
         text = TextPlan.of(backbone, job, self.p2p_cross, f"{self.name}.p2p_cross")
         session = FrameSession(backbone, job, plan, text)
         unet = backbone.unet

@@ -15,14 +15,31 @@ def changes_apart(source: str, prompt: str) -> tuple[str, ...]:
         >>> changes_apart("an orange ball on snow", "a blue ball on sand")
         ('a blue ball on snow', 'an orange ball on sand')
     """
-    if BRACKETS & {*source, *prompt}:
-        return ()
     words, others = source.split(), prompt.split()
-    spans = SequenceMatcher(None, words, others, autojunk=False).get_opcodes()
-    changes = [span for span in spans if span[0] != "equal"]
+    changes = _changes(source, prompt)
     if not 1 < len(changes) <= MOST_APART:
         return ()
     return tuple(
         " ".join([*words[:first], *others[start:stop], *words[last:]])
         for _, first, last, start, stop in changes
     )
+
+
+def is_one_change(source: str, prompt: str) -> bool:
+    """Tell whether a prompt differs from a source prompt in words of one place alone, and neither has weights.
+
+    Examples:
+        >>> is_one_change("a red ball on snow", "a red cube on snow")
+        True
+        >>> is_one_change("a red ball on snow", "a red cube on sand")
+        False
+    """
+    return len(_changes(source, prompt)) == 1
+
+
+def _changes(source: str, prompt: str) -> list[tuple[str, int, int, int, int]]:
+    """Spans of words that differ, as difflib has them; none where there are weights."""
+    if BRACKETS & {*source, *prompt}:
+        return []
+    spans = SequenceMatcher(None, source.split(), prompt.split(), autojunk=False).get_opcodes()
+    return [span for span in spans if span[0] != "equal"]

@@ -31,6 +31,8 @@ from evenreel.training.states import State, StateFiles, check_same
 from evenreel.training.trainee import DTYPES, Choice, Draw, Eager, Graphed, chosen, convert
 
 logger = logging.getLogger(__name__)
+EARLY = 0.05
+"""Share of a training's minutes after which its speed tells how many steps there will be."""
 Figures = dict[str, float]
 """What a step reports, by name; empty where nothing was read off the device."""
 
@@ -79,6 +81,8 @@ class Training:
             else {}
         )
         self.step, self.seconds, self.length = 0, 0.0, settings.steps
+        self._timed = False
+        """Whether the length of a run whose rate falls from the first step was told from its speed."""
         self.choice: Choice | None = None
         self.lengthened: list[tuple[int, int]] = []
         """(step gone back to, new number of steps) for each time the run was made longer."""
@@ -283,19 +287,30 @@ class Training:
             )
 
     def _end_in_time(self) -> None:
-        """Fix the length of a run that is limited by time, as soon as its learning rate must begin to fall."""
+        """Fix the length of a run that is limited by time, as soon as its learning rate must begin to fall; and end it
+        when the time is over."""
         settings = self.settings
         if settings.minutes is None:
             return
-        # A step is begun only when most of it fits.
-        late = self.seconds >= settings.minutes * 60 * (1 - settings.decay)
-        ends = self.length is None or self.step < settings.falls_from(self.length)
-        if not self.processes.agreed(late and ends):
+        share = self.seconds / (60 * settings.minutes)
+        if self.processes.agreed(share >= 1):
+            length = self.step
+        elif self.processes.agreed(self._is_time_to_fall(share)):
+            self._timed = True
+            length = round(self.step / (share if settings.decay == 1 else 1 - settings.decay))
+        else:
             return
-        length = round(self.step / (1 - settings.decay)) if settings.decay < 1 else self.step
         length = max(self.step, -(-length // self.unit) * self.unit)
         if self.length is None or length < self.length:
             self.length = length
+
+    def _is_time_to_fall(self, share: float) -> bool:
+        """Tell whether the learning rate must begin to fall after a share of the time, or, where it does so from the
+        first step, whether it is known how many there will be."""
+        if self.settings.decay == 1:
+            return share >= EARLY and not self._timed
+        rising = self.length is None or self.step < self.settings.falls_from(self.length)
+        return rising and share >= 1 - self.settings.decay
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"model.{name}": value.detach() for name, value in self.parameters.items()}

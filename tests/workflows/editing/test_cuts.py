@@ -73,7 +73,7 @@ def test_regions_end_at_cuts(path, settings, backbone, monkeypatch):
         scenes.append(latents)
         found = torch.zeros(len(latents), *latents.shape[2:])
         found[:, :2, :2] = 0.5
-        return found if torch.equal(latents, scenes[0]) else found + 0.2
+        return keeping.Compared(found if torch.equal(latents, scenes[0]) else found + 0.2, agreement=1.0)
 
     monkeypatch.setattr(keeping, "prompt_difference", difference)
     whole, parts = whole_and_parts(path, settings, backbone, host="frame", size=64, keep="auto")

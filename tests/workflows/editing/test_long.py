@@ -9,7 +9,7 @@ from evenreel.diffusion import trajectory
 from evenreel.jobs import reached
 from evenreel.jobs.reached import Reached
 from evenreel.settings import EditSettings
-from evenreel.workflows.editing.computing import keeping
+from evenreel.workflows.editing.computing import differences
 from evenreel.workflows.editing.edit import edit_file
 from hosts.jobs import random_latents
 from motion.moving import random_motion
@@ -73,17 +73,25 @@ def test_a_whole_edit(tiny, tiny_folder, clip_with_sound, tmp_path, on_disk):
             assert path.read_bytes() == (tmp_path / other / path.name).read_bytes()
 
 
+def test_agreement_is_found_in_pieces(on_disk):
+    difference = torch.rand(40, 4, 16, 16) - 0.3
+    whole = differences.agreement(difference)
+    assert 0.05 < whole < 0.95
+    on_disk()
+    assert differences.agreement(difference) == pytest.approx(whole, rel=1e-12)
+
+
 def test_regions_are_found_in_pieces(on_disk):
     difference = torch.rand(40, 16, 16) * 0.01
     for frame in range(40):  # something that moves, and is now there, now not
         difference[frame, frame // 4 : frame // 4 + 6, 3:10] += 0.2 * (frame % 7 < 4)
-    found = keeping.concerned(difference), keeping.averaged(difference)
-    ranks = [keeping.smallest_of(difference, rank) for rank in (1, 77, 10240)]
+    found = differences.concerned(difference), differences.averaged(difference)
+    ranks = [differences.smallest_of(difference, rank) for rank in (1, 77, 10240)]
     assert 0.1 < found[0].float().mean() < 0.9
     on_disk()
-    assert torch.equal(keeping.concerned(difference), found[0])
-    assert torch.equal(keeping.averaged(difference), found[1])
-    assert [keeping.smallest_of(difference, rank) for rank in (1, 77, 10240)] == ranks
+    assert torch.equal(differences.concerned(difference), found[0])
+    assert torch.equal(differences.averaged(difference), found[1])
+    assert [differences.smallest_of(difference, rank) for rank in (1, 77, 10240)] == ranks
 
 
 def test_what_was_reached_comes_back(tmp_path, on_disk):

@@ -26,6 +26,8 @@ from video.making import moving, write_clip
 SIZE = (96, 64)
 """Width and height of the clip with sound."""
 LEFT, RIGHT, ALL = (0, 0, 48, 64), (48, 0, 96, 64), (0, 0, *SIZE)
+EVERYTHING = keeping.Meant(None, reshapes=False)
+"""What a change of prompts is found to be about where the model is not asked."""
 HOSTS = ("frame", "text2video_zero", "tokenflow", "vid2vid_zero", "vidtome")
 INVERSIONS = ("bilateral", "ddim", "ddpm", "fixed-point", "null-text")
 
@@ -163,9 +165,7 @@ class TestWithMasksAndKeep:
     def test_where_its_own_prompt_changes_nothing_a_place_stays(
         self, clip, settings, backbone, region, monkeypatch
     ):
-        monkeypatch.setattr(
-            keeping, "compared", lambda pipeline, latents: None
-        )  # all that changes is everywhere
+        monkeypatch.setattr(keeping, "compared", lambda pipeline, latents: EVERYTHING)
         told = settings(prompt="a ball", region=region((LEFT, "a cube")))
         edited = evenreel.edit(clip, told, backbone=backbone)
         assert torch.equal(
@@ -179,6 +179,7 @@ class TestWithMasksAndKeep:
 
         def noted(pipeline, latents):
             seen.append(pipeline.settings.prompt)
+            return EVERYTHING
 
         monkeypatch.setattr(keeping, "compared", noted)
         evenreel.edit(clip, settings(region=region((ALL, "a cube"))), backbone=backbone)
@@ -193,7 +194,7 @@ class TestWithMasksAndKeep:
     def test_the_mask_that_is_written_is_the_one_that_is_used(
         self, clip_with_sound, clip, settings, backbone, region, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(keeping, "compared", lambda pipeline, latents: None)
+        monkeypatch.setattr(keeping, "compared", lambda pipeline, latents: EVERYTHING)
         told = settings(prompt="a ball", region=region((LEFT, "a cube")))
         mask_file(clip_with_sound, tmp_path / "mask", told, backbone=backbone)
         white = load(tmp_path / "mask").frames[..., 0] > 127

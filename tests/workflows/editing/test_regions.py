@@ -17,7 +17,7 @@ from evenreel.hosts.base import create_host
 from evenreel.ops.regions import grown
 from evenreel.progress import silent
 from evenreel.video import load
-from evenreel.workflows.editing.computing import keeping
+from evenreel.workflows.editing.computing import differences, keeping
 from evenreel.workflows.editing.computing.pipeline import Pipeline
 from evenreel.workflows.editing.mask_file import mask_file
 from evenreel.workflows.editing.records.resource_use import Stopwatch
@@ -177,7 +177,7 @@ class TestWhatThePromptsSay:
         def difference(pipeline, latents, prompt):
             found = torch.zeros(len(latents), *latents.shape[2:])
             found[:, :, :3] = 10.0
-            return found
+            return keeping.Compared(found, agreement=1.0)
 
         monkeypatch.setattr(keeping, "prompt_difference", difference)
         clip = load(clip_with_sound)
@@ -205,7 +205,7 @@ class TestMaskOfItsOwn:
         def in_the_middle(pipeline, latents, prompt):
             found = torch.zeros(len(latents), *latents.shape[2:])
             found[3, 3, 2] = 10.0
-            return found
+            return keeping.Compared(found, agreement=1.0)
 
         monkeypatch.setattr(keeping, "prompt_difference", in_the_middle)
 
@@ -267,49 +267,75 @@ class TestConcerned:
 
     @pytest.mark.parametrize("frames", [1, 2, 4])
     def test_a_part(self, frames):
-        difference = torch.full((frames, 12, 12), keeping.ALL / 4)
-        difference[:, 4:8, 4:8] = 10 * keeping.SMALLEST
-        cells = keeping.concerned(difference)
+        difference = torch.full((frames, 12, 12), differences.ALL / 4)
+        difference[:, 4:8, 4:8] = 10 * differences.SMALLEST
+        cells = differences.concerned(difference)
         assert cells[:, 3:9, 3:9].all()
         assert not cells[:, :2].any()
         assert not cells[:, :, 10:].any()
 
     def test_all(self):
-        assert keeping.concerned(torch.full((4, 12, 12), 2 * keeping.ALL)) is None
+        assert differences.concerned(torch.full((4, 12, 12), 2 * differences.ALL)) is None
 
     def test_a_part_that_changes_slightly(self):
-        difference = torch.full((3, 12, 12), keeping.LEAST / 4)
-        difference[:, 3:9, 3:9] = 1.5 * keeping.LEAST
-        assert keeping.busiest(difference) * keeping.SLIGHT < keeping.LEAST < keeping.SMALLEST
-        cells = keeping.concerned(difference)
+        difference = torch.full((3, 12, 12), differences.LEAST / 4)
+        difference[:, 3:9, 3:9] = 1.5 * differences.LEAST
+        assert differences.busiest(difference) * differences.SLIGHT < differences.LEAST < differences.SMALLEST
+        cells = differences.concerned(difference)
         assert cells[:, 3:9, 3:9].all()
         assert not cells[:, :1].any()
 
     def test_no_place(self):
-        assert keeping.concerned(torch.full((4, 12, 12), keeping.ALL / 4)) is None
+        assert differences.concerned(torch.full((4, 12, 12), differences.ALL / 4)) is None
 
     def test_what_moves_is_covered_in_the_frames_beside_it(self):
         difference = torch.zeros(5, 12, 12)
         difference[2, 4:8, 4:8] = 10
-        cells = keeping.concerned(difference)
+        cells = differences.concerned(difference)
         assert cells[:, 5, 5].tolist() == [True] * 5  # averaged over one frame, and grown by one
         assert torch.equal(cells, cells.flip(0))
+
+
+class TestAgreement:
+    """How alike the cells change that change most."""
+
+    def changing(self, cells):
+        found = 0.01 * torch.randn(4, 4, 12, 12, generator=torch.Generator().manual_seed(0))
+        found[..., 4:8, 4:8] = cells
+        return found
+
+    def test_all_by_the_same(self):
+        same = torch.tensor([1.0, -2.0, 0.5, 0.0])[:, None, None].expand(4, 4, 4)
+        assert differences.agreement(self.changing(same)) == pytest.approx(1.0)
+
+    def test_what_some_gain_others_lose(self):
+        one = torch.tensor([1.0, -2.0, 0.5, 0.0])[:, None, None].expand(4, 4, 2)
+        assert differences.agreement(self.changing(torch.cat([one, -one], -1))) < 1e-12
+
+    def test_a_half_to_one_side(self):
+        """One half by one vector, and one by another as long, at a right angle: their mean is half as long, squared."""
+        one, other = torch.zeros(2, 4, 4, 2)
+        one[0], other[1] = 1.0, 1.0
+        assert differences.agreement(self.changing(torch.cat([one, other], -1))) == pytest.approx(0.5)
+
+    def test_nothing_that_changes_agrees(self):
+        assert differences.agreement(torch.zeros(4, 4, 12, 12)) == 1.0
 
 
 class TestCompared:
     """Changes that are asked for together: one of a part, and one of all places that may hide beside it."""
 
-    def found(self, monkeypatch, backbone, settings, hidden, prompt="a blue ball on clouds"):
+    def found(self, monkeypatch, backbone, settings, hidden, prompt="a blue ball on clouds", agreement=1.0):
         """What is found where the ball differs by a lot and, asked for alone, clouds from snow by `hidden`."""
         asked = []
 
         def difference(pipeline, latents, prompt):
             asked.append(prompt)
             if "ball on clouds" in prompt and "blue" not in prompt:
-                return torch.full((len(latents), 12, 12), hidden)
-            found = torch.full((len(latents), 12, 12), 1.5 * keeping.DOUBT)
-            found[:, 4:8, 4:8] = 10 * keeping.SMALLEST
-            return found
+                return keeping.Compared(torch.full((len(latents), 12, 12), hidden), agreement)
+            found = torch.full((len(latents), 12, 12), 1.5 * differences.DOUBT)
+            found[:, 4:8, 4:8] = 10 * differences.SMALLEST
+            return keeping.Compared(found, agreement)
 
         monkeypatch.setattr(keeping, "prompt_difference", difference)
         told = settings(source_prompt="an orange ball on snow", prompt=prompt)
@@ -318,18 +344,25 @@ class TestCompared:
         return keeping.compared(pipeline, torch.zeros(2, 4, 12, 12)), asked
 
     def test_a_change_of_all_places_beside_a_strong_one(self, monkeypatch, backbone, settings):
-        cells, asked = self.found(monkeypatch, backbone, settings, 2 * keeping.ALL)
-        assert cells is None
+        meant, asked = self.found(monkeypatch, backbone, settings, 2 * differences.ALL)
+        assert meant.cells is None
         assert asked == ["a blue ball on clouds", "a blue ball on snow", "an orange ball on clouds"]
 
     def test_two_changes_of_a_part(self, monkeypatch, backbone, settings):
-        cells, _ = self.found(monkeypatch, backbone, settings, keeping.ALL / 2)
-        assert 0 < cells.float().mean() < 1
+        meant, _ = self.found(monkeypatch, backbone, settings, differences.ALL / 2, agreement=0.0)
+        assert 0 < meant.cells.float().mean() < 1
+        assert not meant.reshapes
 
     def test_a_single_change_is_compared_once(self, monkeypatch, backbone, settings):
-        cells, asked = self.found(monkeypatch, backbone, settings, 1.0, "an orange ball on sand")
-        assert cells is not None
+        meant, asked = self.found(monkeypatch, backbone, settings, 1.0, "an orange ball on sand")
+        assert meant.cells is not None
         assert len(asked) == 1
+
+    @pytest.mark.parametrize(("agreement", "reshapes"), [(0.9, False), (0.5, False), (0.02, True)])
+    def test_what_hardly_agrees_is_another_shape(self, monkeypatch, backbone, settings, agreement, reshapes):
+        prompt = "an orange cube on snow"
+        meant, _ = self.found(monkeypatch, backbone, settings, 1.0, prompt, agreement)
+        assert meant.reshapes == reshapes
 
 
 class TestChanged:

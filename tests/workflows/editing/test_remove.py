@@ -93,7 +93,7 @@ def test_where_the_prompts_differ(tmp_path, settings, backbone, monkeypatch):
     def difference(pipeline, latents, prompt):
         found = torch.zeros(len(latents), *latents.shape[2:])
         found[:, 3:5, :5] = 10.0
-        return found
+        return keeping.Compared(found, agreement=1.0)
 
     monkeypatch.setattr(keeping, "prompt_difference", difference)
     told = settings(source_prompt="a square on bricks", prompt="bricks")

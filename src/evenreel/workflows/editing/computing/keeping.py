@@ -1,17 +1,14 @@
 """Where an edit is needed: the places at which the model sees a difference between the two prompts.
 
 The source is noised, and its noise is predicted once for each prompt; where the predictions agree, the prompts ask for
-the same (DiffEdit, arXiv:2210.11427). What counts as a difference is an absolute threshold, learnt on clips whose right
-answer is known (benchmarks/regions.py), and so is when everything is meant (docs/regions.md).
+the same (DiffEdit, arXiv:2210.11427). What counts as a difference is told in `differences`.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own habit
-from jaxtyping import Float
 from torch import Tensor
 
 from evenreel import random
@@ -19,40 +16,49 @@ from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import ddim
 from evenreel.hosts.base import EditJob, moving, predict_in_windows
 from evenreel.hosts.motion_windows import MotionWindows
-from evenreel.ops.prompt_changes import changes_apart
+from evenreel.ops.prompt_changes import changes_apart, is_one_change
 from evenreel.ops.regions import Part, Places
-from evenreel.scratch import is_long, joined, pieces, piecewise, room
+from evenreel.scratch import joined, pieces, piecewise, room
 from evenreel.types import Latents
+from evenreel.workflows.editing.computing.differences import (
+    Difference,
+    agreement,
+    averaged,
+    concerned,
+    is_doubtful,
+    is_everywhere,
+    lengths_of,
+)
 from evenreel.workflows.editing.computing.pipeline import Pipeline
 from evenreel.workflows.editing.computing.sizes import window_length
 from evenreel.workflows.editing.regions.places import holds
 from evenreel.workflows.editing.regions.region import MaskClip, Region
 from evenreel.workflows.editing.regions.words_mask import mask_along
 
-Difference = Float[Tensor, "frames height width"]
-"""Root of the mean square, over channels, of the difference of two noise predictions."""
-
 TIMESTEPS = (300, 700)
 """Training timesteps, of 1000, at whose noise levels the prompts are compared."""
-CALM, BUSY = 0.2, 0.95
-"""Shares of a clip's cells: by how much the calmest of them differ, at most, and by how much all but the busiest."""
-SPILL = 0.056
-"""Of what the busiest cells differ by, how much cells differ by that nobody means: a prompt is read as a whole."""
-ALL = 0.018
-"""What the calmest cells differ by beyond that, from which on everything is meant: a change of style or background is
-one of all places."""
-DOUBT = 0.02
-"""Difference of the calmest cells beyond which each of several changes is asked for by itself: one of all places may
-hide beside a strong one of a part."""
 FEW = 4
-"""Frames in which that is done."""
-SMALLEST, LEAST = 0.08, 0.02
-"""Difference from which a place is meant, where not everything is; and the least, where a change is slight."""
-SLIGHT = 0.4
-"""Where a change is slight, the share of the busiest cells' difference from which a place is meant."""
-MOST = 0.8
-"""Share of a clip's cells beyond which everything is meant. To edit too much costs little, and to keep what should
-change costs all."""
+"""Frames in which several changes are asked for one by one."""
+LITTLE = 0.1
+"""Agreement of cells that change, below which another shape is asked for, and nothing else."""
+
+
+class Compared(NamedTuple):
+    """What a model makes of two prompts."""
+
+    difference: Difference
+    """On average over TIMESTEPS."""
+    agreement: float
+    """How alike the cells change that change most, at the first of them: 1 is by the same."""
+
+
+class Meant(NamedTuple):
+    """What a change of prompts is about, in a scene."""
+
+    cells: Part | None
+    """None is all of them."""
+    reshapes: bool
+    """Whether it is another shape, and nothing else."""
 
 
 def region_of(
@@ -110,15 +116,17 @@ def _of_prompt(pipeline: Pipeline, latents: Latents, first: int) -> Region | Non
     scenes = pipeline.scenes(frames)
     with pipeline.stopwatch.stage("compare"):
         found = [compared(pipeline.scene(part, frames), latents[part]) for part in scenes]
-    everywhere = [part for part, cells in zip(scenes, found, strict=True) if cells is None]
+    everywhere = [part for part, meant in zip(scenes, found, strict=True) if meant.cells is None]
     if len(everywhere) == len(scenes):
         return None
 
     def cells() -> Iterator[Tensor]:
-        for part, of_scene in zip(scenes, found, strict=True):
-            yield torch.ones_like(latents[part, 0], dtype=torch.bool).cpu() if of_scene is None else of_scene
+        for part, meant in zip(scenes, found, strict=True):
+            everything = torch.ones_like(latents[part, 0], dtype=torch.bool).cpu()
+            yield everything if meant.cells is None else meant.cells
 
-    return Region(joined(cells(), frames), first, everywhere=tuple(everywhere))
+    reshaped = tuple(part for part, meant in zip(scenes, found, strict=True) if meant.reshapes)
+    return Region(joined(cells(), frames), first, everywhere=tuple(everywhere), reshaped=reshaped)
 
 
 def _of_places(pipeline: Pipeline, latents: Latents, first: int, places: Places) -> Region | None:
@@ -152,17 +160,22 @@ def _of_places(pipeline: Pipeline, latents: Latents, first: int, places: Places)
     return Region(edited, first, everywhere=everywhere, of_prompts=apart)
 
 
-def compared(pipeline: Pipeline, latents: Latents) -> Part | None:
-    """Return the cells of a scene that the change of prompts is about; None where it is about all of them."""
-    difference = prompt_difference(pipeline, latents, pipeline.settings.schedule.texts[0])
+def compared(pipeline: Pipeline, latents: Latents) -> Meant:
+    """Find what the change of prompts is about, in a scene."""
+    settings = pipeline.settings
+    prompt = settings.schedule.texts[0]
+    difference, alike = prompt_difference(pipeline, latents, prompt)
     cells = concerned(difference)
-    if cells is None or not is_doubtful(difference):
-        return cells
-    alone = map(averaged, each_alone(pipeline, latents))
-    return None if any(map(is_everywhere, alone)) else cells
+    if cells is None:
+        return Meant(None, reshapes=False)
+    if is_doubtful(difference):
+        alone = (averaged(found.difference) for found in each_alone(pipeline, latents))
+        if any(map(is_everywhere, alone)):
+            return Meant(None, reshapes=False)
+    return Meant(cells, alike < LITTLE and is_one_change(settings.source_prompt, prompt))
 
 
-def each_alone(pipeline: Pipeline, latents: Latents) -> Iterator[Difference]:
+def each_alone(pipeline: Pipeline, latents: Latents) -> Iterator[Compared]:
     """Compare each of several changes of words by itself, in a few frames from the middle of a scene."""
     settings, start = pipeline.settings, max(0, (len(latents) - FEW) // 2)
     part = slice(start, start + FEW)
@@ -171,7 +184,7 @@ def each_alone(pipeline: Pipeline, latents: Latents) -> Iterator[Difference]:
         yield prompt_difference(few, latents[part], prompt)
 
 
-def prompt_difference(pipeline: Pipeline, latents: Latents, prompt: str) -> Difference:
+def prompt_difference(pipeline: Pipeline, latents: Latents, prompt: str) -> Compared:
     """Compare what a model makes of a noised clip with its source prompt and with another, in all its cells.
 
     The noise follows from the seed; hosts, adapters and the inversion have no part in it.
@@ -181,11 +194,14 @@ def prompt_difference(pipeline: Pipeline, latents: Latents, prompt: str) -> Diff
         prompts = backbone.embed([settings.source_prompt, prompt])
         total = room((len(latents), *latents.shape[2:]), torch.float32).zero_()
         pipeline.progress("compare prompts", 0, len(TIMESTEPS))
+        alike = 1.0
         for done, timestep in enumerate(TIMESTEPS, 1):
             difference = _difference(pipeline, latents, prompts, timestep, motion)
-            total += piecewise(lambda rows: rows.float().square().mean(1).sqrt().cpu(), difference)
+            total += piecewise(lengths_of, difference)
+            if timestep == TIMESTEPS[0]:
+                alike = agreement(difference)
             pipeline.progress("compare prompts", done, len(TIMESTEPS))
-    return total.div_(len(TIMESTEPS))
+    return Compared(total.div_(len(TIMESTEPS)), alike)
 
 
 @torch.inference_mode()
@@ -218,93 +234,3 @@ def _difference(
         return after - before
 
     return predict_in_windows(job, noisy, timestep, predict)
-
-
-def averaged(difference: Difference) -> Difference:
-    """Average over three neighbours each way, in place and time, or as many as there are."""
-    return _along(_averaged, difference)
-
-
-def _averaged(difference: Difference) -> Difference:
-    # Padded before: pooling refuses clips of fewer frames than it looks at.
-    both = F.pad(torch.stack([difference, torch.ones_like(difference)])[:, None], (1,) * 6)
-    sums, counts = F.avg_pool3d(both, 3, 1)[:, 0]
-    return sums / counts
-
-
-def _grown(part: Part) -> Part:
-    return F.max_pool3d(part[None, None].float(), 3, 1, 1)[0, 0] > 0
-
-
-def _along(function: Callable[[Tensor], Tensor], clip: Tensor) -> Tensor:
-    """Compute what looks at the frames beside each, some frames of a clip at a time."""
-
-    def parts() -> Iterator[Tensor]:
-        for part in pieces(clip):
-            first = max(0, part.start - 1)
-            yield function(clip[first : part.stop + 1])[part.start - first :][: part.stop - part.start]
-
-    return joined(parts(), len(clip))
-
-
-def calmest(difference: Difference) -> float:
-    """Return how much those places of a clip differ, at most, that differ least: a share of CALM of all."""
-    return smallest_of(difference, math.ceil(CALM * difference.numel()))
-
-
-def busiest(difference: Difference) -> float:
-    """Return how much those places of a clip differ, at least, that differ most: all but a share of BUSY."""
-    return smallest_of(difference, math.ceil(BUSY * difference.numel()))
-
-
-def is_everywhere(difference: Difference) -> bool:
-    """Tell whether a difference, averaged already, is one of all places."""
-    return calmest(difference) - SPILL * busiest(difference) > ALL
-
-
-def is_doubtful(difference: Difference) -> bool:
-    """Tell whether a change of all places may hide in a difference beside one of a part."""
-    return calmest(averaged(difference)) > DOUBT
-
-
-def smallest_meant(difference: Difference, smallest: float = SMALLEST) -> float:
-    """Return the difference from which a place is meant, of a difference that is averaged already: `smallest`, or less
-    where a change is slight."""
-    return max(LEAST, min(smallest, SLIGHT * busiest(difference)))
-
-
-def concerned(difference: Difference, smallest: float = SMALLEST) -> Part | None:
-    """Return the cells that a change is about; None where it is about all of them, or where no place stands out.
-
-    What is found is grown by a cell and by a frame: what moves, and what takes another shape, is covered where it was
-    and where it will be.
-    """
-    near = averaged(difference)
-    if is_everywhere(near):
-        return None
-    meant = smallest_meant(near, smallest)
-    cells = _along(_grown, piecewise(lambda rows: rows > meant, near))
-    share = sum(int(cells[part].sum()) for part in pieces(cells)) / cells.numel()
-    return cells if 0 < share <= MOST else None
-
-
-def smallest_of(numbers: Tensor, rank: int) -> float:
-    """Return the `rank`-th smallest, from 1, of float32 numbers that are not negative, without sorting them."""
-    if not is_long(numbers):
-        return float(numbers.flatten().kthvalue(rank).values)
-    # the bits of such numbers, read as integers, are in the numbers' own order: first their upper half, then the lower
-    upper, below = _bin(numbers, rank, lambda bits: bits >> 16)
-    lower, _ = _bin(numbers, rank - below, lambda bits: bits[bits >> 16 == upper] & 0xFFFF)
-    return float(torch.tensor(upper << 16 | lower, dtype=torch.int32).view(torch.float32))
-
-
-def _bin(numbers: Tensor, rank: int, value: Callable[[Tensor], Tensor]) -> tuple[int, int]:
-    """Which of 65,536 values the `rank`-th smallest has, and how many are smaller than that value."""
-    counts = sum(
-        torch.bincount(value(numbers[part].contiguous().view(torch.int32)).flatten(), minlength=2**16)
-        for part in pieces(numbers)
-    )
-    assert isinstance(counts, Tensor), "there are numbers"
-    reached = counts.cumsum(0)
-    found = int(torch.searchsorted(reached, rank))
-    return found, int(reached[found] - counts[found])

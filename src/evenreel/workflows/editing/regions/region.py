@@ -153,6 +153,8 @@ class Region:
     """What says so pixel by pixel; None where it is the cells themselves."""
     everywhere: tuple[slice, ...] = ()
     """Scenes of which everything is edited, and nothing is put back."""
+    reshaped: tuple[slice, ...] = ()
+    """Scenes of which another shape is asked for, and nothing else."""
     of_prompts: tuple["Region | None", ...] = ()
     """Where the clip's prompt alone would edit, and then each region's; None is everywhere. None of them where all edit
     in the same places."""
@@ -160,7 +162,9 @@ class Region:
     def part(self, frames: slice) -> "Region":
         """Return where some frames are edited, for sampling."""
         apart = (None if one is None else one.part(frames) for one in self.of_prompts)
-        return Region(self.cells[frames], self.first + frames.start, of_prompts=tuple(apart))
+        reshaped = (slice(0, frames.stop - frames.start),) if frames in self.reshaped else ()
+        first = self.first + frames.start
+        return Region(self.cells[frames], first, reshaped=reshaped, of_prompts=tuple(apart))
 
     def of_prompt(self, number: int) -> "Region | None":
         """Return where one of the prompts is to be followed while it is: as if it were alone."""
