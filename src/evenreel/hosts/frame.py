@@ -6,7 +6,7 @@ With motion modules frames see each other there, and nowhere else: this is Anima
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 from evenreel.backbones import layers
 from evenreel.backbones.base import Backbone
@@ -38,9 +38,17 @@ from evenreel.hosts.source_rows import (
 from evenreel.settings import Before, Range, settle
 from evenreel.types import Latents
 
-USUAL, RESHAPING = 0.5, 0.15
-"""Shares of the steps at which self-attention is injected; the second where another shape is asked for, and nothing
-else (docs/motion.md)."""
+
+class Shares(NamedTuple):
+    """Of the steps, from the first, those at which something is taken from the source."""
+
+    pnp_attn: float
+    p2p_cross: float
+
+
+USUAL, RESHAPING = Shares(0.5, 0.5), Shares(0.15, 0.2)
+"""The second where another shape is asked for, and nothing else: what holds an outline keeps it from taking another
+shape (docs/motion.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +66,9 @@ class FrameHost:
     or 0.15 where another shape is asked for and nothing else, of a model of which that was measured."""
     pnp_conv: Annotated[float, Range(0.0, 1.0)] = 0.8
     """Share of the steps, from the first, at which a decoder resnet takes its features from the source."""
-    p2p_cross: Annotated[float, Range(0.0, 1.0), Before(0.0)] = 0.5
+    p2p_cross: Annotated[float | None, Range(0.0, 1.0), Before(0.0)] = None
     """Share of the steps, from the first, at which places attend to the words of the prompt as the source's do to the
-    words of its prompt. Nothing where the source has no prompt."""
+    words of its prompt. Nothing where the source has no prompt. None is 0.5, or 0.2 where pnp_attn would be 0.15."""
 
     def __post_init__(self) -> None:
         settle(self, f"{self.name}.")
@@ -77,9 +85,9 @@ class FrameHost:
     @sole_session
     def attach(self, backbone: Backbone, job: EditJob) -> Iterator[Session]:
         """Install the injection into the model while inside, and yield the session of one edit."""
-        usual = RESHAPING if job.reshapes else USUAL
-        plan = InjectionPlan.of(job, usual if self.pnp_attn is None else self.pnp_attn, self.pnp_conv)
-        text = TextPlan.of(backbone, job, self.p2p_cross, f"{self.name}.p2p_cross")
+        shares = self.shares(reshapes=job.reshapes)
+        plan = InjectionPlan.of(job, shares.pnp_attn, self.pnp_conv)
+        text = TextPlan.of(backbone, job, shares.p2p_cross, f"{self.name}.p2p_cross")
         session = FrameSession(backbone, job, plan, text)
         unet = backbone.unet
         injected = features_injected(unet, session.state)
@@ -96,6 +104,14 @@ class FrameHost:
                 _, resnet = layers.injection_resnet(unet)
                 stack.enter_context(features_beside(resnet.conv2, injected, session.beside))
             yield session
+
+    def shares(self, *, reshapes: bool = False) -> Shares:
+        """Return those that were told, and the others as suits an edit, which asks for another shape alone or not."""
+        usual = RESHAPING if reshapes else USUAL
+        return Shares(
+            usual.pnp_attn if self.pnp_attn is None else self.pnp_attn,
+            usual.p2p_cross if self.p2p_cross is None else self.p2p_cross,
+        )
 
 
 class FrameSession:

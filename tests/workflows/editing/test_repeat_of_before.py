@@ -18,7 +18,7 @@ from evenreel.workflows.editing import as_then
 from evenreel.workflows.editing.as_then import settings_of_then
 
 TOLD = {"prompt": "a star", "host": "frame", "source_prompt": "a ball", "inversion": "ddim"}
-FRAME = {"pnp_attn": 0.5, "pnp_conv": 0.8, "p2p_cross": 0.5}
+FRAME = {"pnp_attn": None, "pnp_conv": 0.8, "p2p_cross": None}
 FIRST = {
     "frame": "pnp_attn pnp_conv",
     "text2video_zero": "motion_x motion_y motion_timestep free_timestep pnp_attn pnp_conv anchor published "
@@ -62,9 +62,16 @@ def test_a_default_that_was_another_is_told():
 
 def test_a_record_of_before_attention_to_words_has_none():
     host = {"pnp_attn": 0.5, "pnp_conv": 0.8}
-    assert options(record(host)) == {"p2p_cross": 0.0}
+    assert options(record(host)) == {"pnp_attn": 0.5, "p2p_cross": 0.0}
     # what has no effect is not told: it would be refused
-    assert options(record(host, TOLD | {"source_prompt": ""})) == {}
+    assert options(record(host, TOLD | {"source_prompt": ""})) == {"pnp_attn": 0.5}
+
+
+def test_a_record_of_before_shares_were_chosen_has_those_of_then():
+    assert options(record({"pnp_attn": 0.5, "pnp_conv": 0.8, "p2p_cross": 0.5})) == {
+        "pnp_attn": 0.5,
+        "p2p_cross": 0.5,
+    }
 
 
 def test_an_inversion_is_what_it_was():

@@ -306,7 +306,7 @@ class EditTrainee(Trainee):
             map_prompts(*(backbone.tokens(prompt).padded(length) for prompt in batch.prompts[group]))
             for group in groups
         ]
-        steps = int(self._host.p2p_cross * self.settings.steps)
+        steps = int(self._host.shares().p2p_cross * self.settings.steps)
         return TextPlan(prompts=side_by_side(maps, frames).to(batch.text.device), steps=steps)
 
     def _taken(self, edit: _Edit, index: int, *, with_tokens: bool) -> tuple[Tensor, Tensor]:
