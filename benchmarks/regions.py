@@ -7,7 +7,9 @@ Clips are rendered from 60000 on, those that defaults are chosen on. A place cha
 the source by more than 8 levels of 255 in a colour. Differences are kept in --out, so that a run that was cut goes on;
 for other weights they are found anew. With --learn, clips of which a part changes and clips of which all does are told
 apart by what SPILL and ALL (evenreel.workflows.editing.computing.differences) must lie between, and SMALLEST is the
-largest that loses no more than --lost of the changed pixels of any clip.
+largest that loses no more than --lost of the changed pixels of any clip. The agreement of the cells that change tells
+another shape, alone, from other changes (LITTLE, in evenreel.workflows.editing.computing.keeping); --card changes one
+attribute of each clip, as the model card does.
 """
 
 import argparse
@@ -40,6 +42,8 @@ class Compared:
     number: int
     change: dict[str, str]
     difference: Tensor
+    agreement: float
+    """How alike the cells change that change most."""
     alone: tuple[Tensor, ...]
     """Differences of each change by itself, where the whole is doubtful."""
     changed: Tensor
@@ -98,22 +102,27 @@ class Compared:
 
 def compared(number: int, options: argparse.Namespace, backbone) -> Compared:
     """The differences of one clip, found or read."""
-    edit = WorldEdit.drawn(number, options.frames, options.most)
-    name = f"{number}-{options.frames}-{options.most}-{options.motion}-{backbone.fingerprint[:12]}"
+    if options.card:
+        edit = WorldEdit.held_out(number, options.frames)
+    else:
+        edit = WorldEdit.drawn(number, options.frames, options.most)
+    most = "card" if options.card else options.most
+    name = f"{number}-{options.frames}-{most}-{options.motion}-{backbone.fingerprint[:12]}"
     path = options.out / f"{name}-{'-'.join(map(str, keeping.TIMESTEPS))}.safetensors"
     settings = edit.settings(motion=options.motion)
     if not path.is_file():
         pipeline = edit_pipeline(backbone, settings)
         latents = backbone.encode(edit.source.frames)
-        difference, _ = keeping.prompt_difference(pipeline, latents, settings.prompt)
-        found = {"difference": difference}
+        difference, agreement = keeping.prompt_difference(pipeline, latents, settings.prompt)
+        found = {"difference": difference, "agreement": torch.tensor(agreement)}
         if differences.concerned(difference) is not None and differences.is_doubtful(difference):
             alone = keeping.each_alone(pipeline, latents)
             found |= {f"alone {index}": one.difference for index, one in enumerate(alone)}
         save_file(found, path)
     found = load_file(path)
     changed = (edit.truth.frames - edit.source.frames).abs().amax(1) > LEVELS
-    return Compared(number, edit.change, found.pop("difference"), tuple(found.values()), changed)
+    difference, agreement = found.pop("difference"), float(found.pop("agreement"))
+    return Compared(number, edit.change, difference, agreement, tuple(found.values()), changed)
 
 
 def learnt(clips: Sequence[Compared], lost: float) -> float:
@@ -142,6 +151,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--frames", type=int, default=4)
     parser.add_argument("--most", type=int, default=2, help="attributes changed at most")
+    parser.add_argument("--card", action="store_true", help="change one attribute, shape to style in turn")
     parser.add_argument("--model", default="mini")
     parser.add_argument("--motion", default="auto")
     parser.add_argument("--device", default="auto")
@@ -181,6 +191,7 @@ def show(clips: Sequence[Compared], smallest: float) -> None:
     Console(width=120).print(f"place: {smallest:.3f}", table)
     for c in clips:
         seen = {"calm": round(c.calm, 4), "busy": round(c.busy, 4), "beyond": round(c.beyond, 4)}
+        seen["agreement"] = round(c.agreement, 4)
         print(json.dumps({"clip": c.number, "change": c.change, **seen, **found[c.number]}))
 
 

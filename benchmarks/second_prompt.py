@@ -21,6 +21,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "default": (),
     "kept": ("--reuse-source",),
     "kept, ddim": ("--reuse-source", "--inversion", "ddim"),
+    "kept, fixed-point": ("--reuse-source", "--inversion", "fixed-point"),
     "frame, ddim": ("--host", "frame", "--inversion", "ddim"),
     "tokenflow, ddim": ("--host", "tokenflow", "--inversion", "ddim"),
     "vidtome, ddim": ("--host", "vidtome", "--inversion", "ddim"),

@@ -3,6 +3,7 @@
     .venv/bin/python benchmarks/speed.py                          # mini, a tiny model and a middle one, 8 frames
     .venv/bin/python benchmarks/speed.py --models mini --frames 16 --json results.json
     .venv/bin/python benchmarks/speed.py --models "" --start-up
+    .venv/bin/python benchmarks/speed.py --models mini,tiny --call-sizes   # what a row costs in small and large calls
 
 Each row is an edit in a process of its own, so that its peak memory is its own. Seconds are those of the sampling, of
 processor time, which other programs on the machine hardly change. The tiny and the middle model have random weights:
@@ -51,6 +52,26 @@ source, out, settings = sys.argv[1:]
 record = edit_file(source, out, EditSettings.from_json(json.loads(settings)), profile=True).record
 print(json.dumps({"sample": record["profile"]["stages"]["sample"], "peak_memory": record["peak_memory"]}))
 """
+CALLS = """
+import json, sys, time
+import torch
+from evenreel.backbones import load_backbone
+backbone = load_backbone(sys.argv[1], device="cpu", dtype="float32")
+text = backbone.embed(["a blue star"])
+size, taken = backbone.unet.config.sample_size, {}
+for turn in range(4):
+    for rows in json.loads(sys.argv[2]):
+        latents = torch.randn(rows, backbone.unet.config.in_channels, size, size)
+        embeds = text.expand(rows, -1, -1) if isinstance(text, torch.Tensor) else text
+        begun = time.process_time()
+        with torch.inference_mode():
+            backbone.predict_noise(latents, 500, embeds)
+        if turn:
+            taken.setdefault(rows, []).append((time.process_time() - begun) / rows)
+print(json.dumps({rows: min(times) for rows, times in taken.items()}))
+"""
+CALL_SIZES = (1, 3, 6, 12, 24, 48, 96)
+"""Rows of a call; 24 are the eight frames of `--batch` in three branches, and are what the others are compared with."""
 MODEL = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -76,6 +97,11 @@ START_UP = {
     "evenreel --help": ("-m", "evenreel", "--help"),
     "evenreel edit --help": ("-m", "evenreel", "edit", "--help"),
     "first network call of mini": ("-c", FIRST_CALL),
+    "import of PyTorch alone": ("-c", "import torch"),
+    "import of PyTorch and diffusers' noise predictor": (
+        "-c",
+        "from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel",
+    ),
 }
 
 
@@ -88,13 +114,35 @@ def python(*told: str) -> str:
     return done.stdout
 
 
+def located(model: str, folder: Path) -> str:
+    """Where a model lies; one of MODELS is made in the folder."""
+    if model not in MODELS:
+        return model
+    location = str(folder / model)
+    python("-c", MODEL, str(ROOT / "tests"), location, json.dumps(MODELS[model]))
+    return location
+
+
+def calls(model: str, folder: Path) -> list[dict[str, Any]]:
+    """What a row costs in network calls of each size, without motion modules: the shortest of three."""
+    taken = json.loads(python("-c", CALLS, located(model, folder), json.dumps(CALL_SIZES)))
+    rows: list[dict[str, Any]] = []
+    for size in CALL_SIZES:
+        cost = taken[str(size)]
+        row = {"model": model, "rows_in_a_call": size, "cpu_ms_a_row": round(1e3 * cost, 2)}
+        rows.append(row | {"times_that_of_24": round(cost / taken["24"], 2)})
+        print(
+            f"{model:8s}{size:4d} rows a call {1e3 * cost:9.2f} ms a row {cost / taken['24']:6.2f}",
+            flush=True,
+        )
+    return rows
+
+
 def edits(model: str, frames: int, folder: Path) -> list[dict[str, Any]]:
     """Each row of LEVERS on one model."""
-    source, location = folder / "source.mp4", model
+    source = folder / "source.mp4"
     python("-c", RENDER, str(source), str(frames))
-    if model in MODELS:
-        location = str(folder / model)
-        python("-c", MODEL, str(ROOT / "tests"), location, json.dumps(MODELS[model]))
+    location = located(model, folder)
     told = {
         "prompt": "a blue star",
         "source_prompt": "a red circle",
@@ -143,12 +191,16 @@ def main() -> None:
     parser.add_argument("--models", default="mini,tiny,middle", help="mini, tiny, middle, or folders")
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--start-up", action="store_true", help="also how long commands take to begin")
+    parser.add_argument(
+        "--call-sizes", action="store_true", help="what a row costs in calls of several sizes, and no edits"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for model in filter(None, options.models.split(",")):
         with tempfile.TemporaryDirectory() as folder:
-            rows += edits(model, options.frames, Path(folder))
+            place = Path(folder)
+            rows += calls(model, place) if options.call_sizes else edits(model, options.frames, place)
     if options.start_up:
         rows += start_up()
     if options.json:

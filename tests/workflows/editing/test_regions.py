@@ -11,9 +11,11 @@ from PIL import Image
 
 import evenreel
 from evenreel import edit_file
+from evenreel.backbones.base import QuickEdit
 from evenreel.cli import main
 from evenreel.errors import EvenreelError, SettingsError
 from evenreel.hosts.base import create_host
+from evenreel.hosts.frame import RESHAPING, USUAL
 from evenreel.ops.regions import grown
 from evenreel.progress import silent
 from evenreel.video import load
@@ -363,6 +365,34 @@ class TestCompared:
         prompt = "an orange cube on snow"
         meant, _ = self.found(monkeypatch, backbone, settings, 1.0, prompt, agreement)
         assert meant.reshapes == reshapes
+
+
+class TestAnotherShape:
+    """Where another shape alone is asked for, of a model of which it was measured, less comes from the source."""
+
+    CELLS = torch.ones(7, 8, 12, dtype=torch.bool)
+
+    def edited(self, monkeypatch, settings, backbone, clip, *, reshapes=True, measured=True, **told):
+        quick = QuickEdit(steps=8, guidance_interval=(0.0, 1.0)) if measured else None
+        monkeypatch.setattr(Pipeline, "quick", quick)
+        monkeypatch.setattr(keeping, "compared", lambda *_: keeping.Meant(self.CELLS, reshapes))
+        return evenreel.edit(clip, settings(steps=8, **told), backbone=backbone).frames
+
+    def test_less_comes_from_the_source(self, monkeypatch, settings, backbone, clip_with_sound):
+        clip = load(clip_with_sound)
+        told = {"host_options": RESHAPING._asdict()}
+        less = self.edited(monkeypatch, settings, backbone, clip)
+        assert torch.equal(less, self.edited(monkeypatch, settings, backbone, clip, reshapes=False, **told))
+        usual = self.edited(monkeypatch, settings, backbone, clip, reshapes=False)
+        assert not torch.equal(less, usual)
+        assert torch.equal(usual, self.edited(monkeypatch, settings, backbone, clip, measured=False))
+        told = {"host_options": USUAL._asdict()}
+        assert torch.equal(usual, self.edited(monkeypatch, settings, backbone, clip, **told))
+
+    def test_each_scene_by_itself(self):
+        scenes = slice(0, 3), slice(3, 7)
+        where = region.Region(self.CELLS, 5, reshaped=scenes[1:])
+        assert [where.part(scene).reshaped for scene in scenes] == [(), (slice(0, 4),)]
 
 
 class TestChanged:
