@@ -46,7 +46,7 @@ class Shares(NamedTuple):
     p2p_cross: float
 
 
-USUAL, RESHAPING = Shares(0.5, 0.5), Shares(0.15, 0.2)
+USUAL, RESHAPING = Shares(0.5, 0.5), Shares(0.15, 0.0)
 """The second where another shape is asked for, and nothing else: what holds an outline keeps it from taking another
 shape (docs/motion.md)."""
 
@@ -68,7 +68,7 @@ class FrameHost:
     """Share of the steps, from the first, at which a decoder resnet takes its features from the source."""
     p2p_cross: Annotated[float | None, Range(0.0, 1.0), Before(0.0)] = None
     """Share of the steps, from the first, at which places attend to the words of the prompt as the source's do to the
-    words of its prompt. Nothing where the source has no prompt. None is 0.5, or 0.2 where pnp_attn would be 0.15."""
+    words of its prompt. Nothing where the source has no prompt. None is 0.5, or 0 where pnp_attn would be 0.15."""
 
     def __post_init__(self) -> None:
         settle(self, f"{self.name}.")

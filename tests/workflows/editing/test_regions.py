@@ -374,7 +374,7 @@ class TestAnotherShape:
 
     def edited(self, monkeypatch, settings, backbone, clip, *, reshapes=True, measured=True, **told):
         quick = QuickEdit(steps=8, guidance_interval=(0.0, 1.0)) if measured else None
-        monkeypatch.setattr(Pipeline, "quick", quick)
+        monkeypatch.setattr(Pipeline, "measured", quick)
         monkeypatch.setattr(keeping, "compared", lambda *_: keeping.Meant(self.CELLS, reshapes))
         return evenreel.edit(clip, settings(steps=8, **told), backbone=backbone).frames
 

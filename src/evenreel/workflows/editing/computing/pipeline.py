@@ -234,7 +234,7 @@ class Pipeline(Stages):
                 control=control,
                 prefix=prefix,
                 relative=inverted.relative,
-                reshapes=self.quick is not None and region is not None and bool(region.reshaped),
+                reshapes=self.measured is not None and region is not None and bool(region.reshaped),
                 source_rows=source_rows,
                 motion=motion,
             )

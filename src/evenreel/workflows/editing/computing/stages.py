@@ -141,16 +141,21 @@ class Stages:
         return getattr(self.backbone.guidance, self.kind) if told is None else told
 
     @property
-    def quick(self) -> QuickEdit | None:
+    def measured(self) -> QuickEdit | None:
         """What saves time in the model's edits, where this is one of those that it was measured with."""
         settings = self.settings
-        measured = (
+        is_measured = (
             isinstance(settings, EditSettings)
             and settings.inversion == "flow-edit"
             and self.host.name == "frame"
             and self.motion is not None
         )
-        return self.backbone.guidance.quick_edit if measured and not settings.exact else None
+        return self.backbone.guidance.quick_edit if is_measured else None
+
+    @property
+    def quick(self) -> QuickEdit | None:
+        """The same; None where it is switched off."""
+        return None if self.settings.exact else self.measured
 
     @property
     def steps(self) -> int:
