@@ -405,6 +405,7 @@ def _record(
         "source": source,
         "inversion": {"name": settings.inversion, "settings": record.plain(pipeline.inversion)},
         "kept": None if region is None else _kept(region, settings, (source["width"], source["height"])),
+        "another_shape": region is not None and pipeline.reshapes(region),
         "mask": None if region is None or region.mask is None else region.mask.described,
         "mask_models": described_models(settings.mask_models),
         **_described(regions),

@@ -185,6 +185,11 @@ class Pipeline(Stages):
         with self.completed():
             return self._edited(latents, control, region)
 
+    def reshapes(self, region: Region) -> bool:
+        """Tell whether another shape is asked for there, and nothing else, of a model of which it was measured what
+        that takes."""
+        return self.measured is not None and bool(region.reshaped)
+
     def _edited_by_places(
         self, latents: Latents, control: AnyControl | None, region: Region | None, places: Places
     ) -> Latents:
@@ -234,7 +239,7 @@ class Pipeline(Stages):
                 control=control,
                 prefix=prefix,
                 relative=inverted.relative,
-                reshapes=self.measured is not None and region is not None and bool(region.reshaped),
+                reshapes=region is not None and self.reshapes(region),
                 source_rows=source_rows,
                 motion=motion,
             )
