@@ -206,3 +206,34 @@ def test_what_is_said_of_a_second_prompt():
     assert f"with another prompt it is {rows_again} rows and {second} s: {first / second:.2f} times" in flat()
     assert f"the sampling alone {sampled / again:.2f} times ({sampled} s, {again} s)" in flat()
     assert f"Kept are {line['kept_mb']:.0f} MB" in flat()
+    by_way = {one["way"]: one for one in lines("second-prompt.jsonl")}
+    said = []
+    for way in ("kept, ddim", "kept, fixed-point"):
+        line = by_way[way]
+        (first, second), (sampled, again) = line["cpu_seconds"], line["sample_cpu_seconds"]
+        assert line["frames"] == 16
+        assert line["sample_rows"] == [1120, 800]
+        said.append((first, second, first / second, sampled / again))
+    ddim, fixed = said
+    assert f"take {ddim[0]} s and then {ddim[1]} with `--inversion ddim` ({ddim[2]:.2f} times" in flat()
+    assert f"{fixed[0]} s and then {fixed[1]} with `fixed-point` ({fixed[2]:.2f} times)" in flat()
+    assert f"sampling alone {ddim[3]:.2f} and {fixed[3]:.2f} times" in flat()
+
+
+def test_what_is_said_of_the_size_of_calls():
+    rows = json.loads((DOCS / "edits" / "call-sizes.json").read_text("utf-8"))
+    cost = {(row["model"], row["rows_in_a_call"]): row["cpu_ms_a_row"] for row in rows}
+    cheapest = {
+        model: min((ms, size) for (one, size), ms in cost.items() if one == model) for model, _ in cost
+    }
+    assert {size for _, size in cheapest.values()} == {48}
+    over = [cost[model, 24] / cheapest[model][0] for model in ("mini", "tiny")]
+    assert f"a row of `mini` takes {over[0]:.2f} times as long as in those of 48" in flat()
+    assert f"of the tiny model {over[1]:.2f} times" in flat()
+    small = [
+        row["times_that_of_24"]
+        for model in ("mini", "tiny")
+        for row in rows
+        if (row["model"], row["rows_in_a_call"]) == (model, 3)
+    ]
+    assert f"in calls of 3 rows {small[0]:.2f} and {small[1]:.2f} times" in flat()

@@ -20,9 +20,9 @@ from evenreel.settings.fields import Leaf, leaves, members
 from evenreel.settings.kinds import plain_value
 from evenreel.settings.runs import AUTO_HOST
 from evenreel.video import probe
-from evenreel.workflows.editing.edit import opened_mask
 from evenreel.workflows.editing.records import job_use, record
 from evenreel.workflows.editing.regions.places import opened_regions
+from evenreel.workflows.editing.setup.opening import opened_mask
 
 CLIP, OUT = "clip", "out"
 DEFAULT_OUT = "{clip}-{row}.mp4"

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,15 +13,13 @@ import torch
 
 from evenreel.backbones import Backbone
 from evenreel.errors import OutputError, SettingsError, argument
-from evenreel.files import shown
-from evenreel.inversions.base import create_inversion
 from evenreel.jobs import inversions
 from evenreel.jobs.job import Job, forget_oldest
 from evenreel.outputs import Outputs
 from evenreel.progress import Progress, silent
 from evenreel.settings import EditSettings
 from evenreel.types import Pixels
-from evenreel.video import Clip, FrameStream, ReadSettings, VideoInfo, VideoWriter, WriteSettings, open_clip
+from evenreel.video import Clip, VideoInfo, VideoWriter, WriteSettings
 from evenreel.video.hashing import hash_of
 from evenreel.workflows.editing.computing.keeping import region_of
 from evenreel.workflows.editing.computing.pipeline import Pipeline, placed
@@ -32,18 +30,24 @@ from evenreel.workflows.editing.records import job_use, record
 from evenreel.workflows.editing.records.job_use import Keeping
 from evenreel.workflows.editing.records.profile import metered
 from evenreel.workflows.editing.records.record import FileResult, RecordedClip
-from evenreel.workflows.editing.regions.carried_mask import check_painted
-from evenreel.workflows.editing.regions.mask_models import check_mask_models, described_models
+from evenreel.workflows.editing.regions.mask_models import described_models
 from evenreel.workflows.editing.regions.mask_strip import save_strip, strip_path
 from evenreel.workflows.editing.regions.places import opened_regions
-from evenreel.workflows.editing.regions.region import MaskClip, Region
-from evenreel.workflows.editing.regions.removed import check_can_remove, check_found, margin_of, removed
+from evenreel.workflows.editing.regions.region import Region
+from evenreel.workflows.editing.regions.removed import check_found, removed
 from evenreel.workflows.editing.setup.callers import check_clip, own_numbers
+from evenreel.workflows.editing.setup.edit_record import described_regions, edit_record
+from evenreel.workflows.editing.setup.opening import (
+    edit_pipeline,
+    expected_frames,
+    open_source,
+    opened_mask,
+    writing,
+)
 from evenreel.workflows.editing.setup.run_setup import (
     check_apart,
     control_clips,
     described_output,
-    opened,
     recorded,
 )
 
@@ -129,7 +133,7 @@ def _edited(
             *size,
             audio_from=info,
             audio_range=stream.audio_range,
-            settings=_writing(settings),
+            settings=writing(settings),
             outputs=outputs,
         )
         expected = expected_frames(info, start, end)
@@ -142,7 +146,7 @@ def _edited(
                 so_far = {
                     **recorded(pipeline, working),
                     "mask": None if mask is None else hash_of(mask.info.images or (mask.info.path,)),
-                    **_described(regions),
+                    **described_regions(regions),
                     "mask_models": described_models(settings.mask_models),
                 }
                 kept = Keeping.begun(job, pipeline.stopwatch, so_far, described, pipeline.backbone)
@@ -178,7 +182,7 @@ def _edited(
                 finished = write(writer)
             except OutputError as error:
                 raise with_pictures_kept(error, target, size, write) from error
-            values = _record(pipeline, described, working, writer.held_count, region, regions)
+            values = edit_record(pipeline, described, working, writer.held_count, region, regions)
             if job is not None:
                 values["job"] = job.state.task.name
             values["sound"] = record.plain(writer.sound)
@@ -249,7 +253,7 @@ def edit_clip(
             both = pipeline.decode_beside(latents, clean, (width, height))
             edited = region.put_back(both, iter(clip.frames.split(length)), (width, height), length)
         frames = torch.cat(list(edited))
-    values = _record(pipeline, described, working, len(frames), region, regions)
+    values = edit_record(pipeline, described, working, len(frames), region, regions)
     # The record counts from the start of the file, as `repeat` will.
     values["settings"]["frames"] = [clip.start, None if clip.is_tail else clip.end]
     values["frames"]["first"] = clip.start
@@ -278,7 +282,7 @@ def save_clip(clip: Clip, output: str | os.PathLike[str]) -> None:
             height,
             audio_from=clip.info,
             audio_range=clip.audio_range,
-            settings=WriteSettings() if told is None else _writing(told),
+            settings=WriteSettings() if told is None else writing(told),
             outputs=outputs,
         ) as writer,
     ):
@@ -293,75 +297,6 @@ def save_clip(clip: Clip, output: str | os.PathLike[str]) -> None:
             if record.digest_of(clip) != clip.record["frames_sha256"]:
                 values.setdefault("not_repeatable", "it was changed in Python before it was saved")
             record.add_record(outputs, values)
-
-
-def open_source(source: str | os.PathLike[str], settings: EditSettings) -> FrameStream:
-    """Open the frames that are to be edited. Raises: ClipError, SettingsError."""
-    stream = open_clip(
-        source,
-        *settings.frames,
-        allow_truncated=settings.allow_truncated,
-        allow_damaged=settings.allow_damaged,
-        settings=_reading(settings),
-    )
-    info = stream.info
-    if settings.fps is not None and not info.is_images:
-        raise SettingsError(
-            f"{argument('fps')} is for folders of images, and {shown(info.path)} has a rate of its own; leave it out."
-        )
-    stream.window = window_length(info.width, info.height, settings.batch)
-    return stream
-
-
-def opened_mask(settings: EditSettings, width: int, height: int) -> MaskClip | None:
-    """Open the mask that settings name, for a clip of `width` x `height`. Raises: ClipError, SettingsError,
-    WeightsError for a model of masks that is another, PluginError where OpenCV is needed and absent."""
-    if settings.remove:
-        check_can_remove()
-    check_mask_models(settings.mask_models, settings.followed)
-    if settings.mask is None:
-        return None
-    mask = MaskClip.opened(settings.mask, width, height)
-    if settings.mask_frame is not None:
-        check_painted(mask)
-    return mask
-
-
-def _reading(settings: EditSettings) -> ReadSettings:
-    return ReadSettings() if settings.fps is None else ReadSettings(image_rate=Fraction(str(settings.fps)))
-
-
-def _writing(settings: EditSettings) -> WriteSettings:
-    return WriteSettings(sound=settings.sound, sound_track=settings.sound_track)
-
-
-def edit_pipeline(
-    settings: EditSettings,
-    backbone: Backbone | None,
-    progress: Progress,
-    frames: int | None,
-    *,
-    download: bool,
-) -> Pipeline:
-    """Open all that an edit needs, and check it. Raises any EvenreelError."""
-    if not (settings.remove and settings.has_mask):
-        settings.need_prompt()
-    inversion = create_inversion(settings)  # wrong options fail before weights load
-    if frames is not None:
-        settings.check_changes(frames)
-    told = [text for schedule in settings.schedules for text in schedule.texts]
-    prompts = [*told, settings.negative_prompt, settings.source_prompt]
-    pipeline = opened(
-        Pipeline,
-        settings,
-        backbone,
-        progress,
-        prompts=prompts,
-        inversion=inversion,
-        frames=frames,
-        download=download,
-    )
-    return dataclasses.replace(pipeline, made=inversion)
 
 
 def _removed(
@@ -388,49 +323,6 @@ def _hashed(pipeline: Pipeline, info: VideoInfo) -> dict[str, Any]:
     with pipeline.stopwatch.stage("hash"):
         _ = pipeline.backbone.fingerprint  # kept by the model
         return record.described(info)
-
-
-def _record(
-    pipeline: Pipeline,
-    source: dict[str, Any],
-    working: tuple[int, int],
-    written: int,
-    region: Region | None,
-    regions: Sequence[MaskClip],
-) -> dict[str, Any]:
-    settings = pipeline.settings
-    return {
-        **recorded(pipeline, working),
-        "command": "edit",
-        "source": source,
-        "inversion": {"name": settings.inversion, "settings": record.plain(pipeline.inversion)},
-        "kept": None if region is None else _kept(region, settings, (source["width"], source["height"])),
-        "another_shape": region is not None and pipeline.reshapes(region),
-        "mask": None if region is None or region.mask is None else region.mask.described,
-        "mask_models": described_models(settings.mask_models),
-        **_described(regions),
-        "frames": {"first": settings.frames[0], "written": written},
-        "cuts": [settings.frames[0] + cut for cut in pipeline.cuts],
-    }
-
-
-def _described(regions: Sequence[MaskClip]) -> dict[str, Any]:
-    """Describe the masks of regions with prompts of their own, where there are some."""
-    return {"regions": [region.described for region in regions]} if regions else {}
-
-
-def _kept(region: Region, settings: EditSettings, size: tuple[int, int]) -> dict[str, Any]:
-    """Describe what stays; around what is removed the edge is not soft, and has another width."""
-    described = region.described(size)
-    return {**described, "feather": margin_of(*size)} if settings.remove else described
-
-
-def expected_frames(info: VideoInfo, start: int, end: int | None) -> int | None:
-    """Count the frames that a range of a clip holds, as far as known."""
-    count = info.estimated_frame_count
-    if end is not None:
-        return end - start
-    return max(1, count - start) if count is not None else None
 
 
 def _part(clip: Clip, start: int, end: int) -> Clip:

@@ -19,11 +19,11 @@ from evenreel.workflows.editing.computing.keeping import region_of
 from evenreel.workflows.editing.computing.pipeline import placed
 from evenreel.workflows.editing.computing.scenes import scenes_of
 from evenreel.workflows.editing.computing.sizes import model_size
-from evenreel.workflows.editing.edit import edit_pipeline, expected_frames, open_source, opened_mask
 from evenreel.workflows.editing.failures.memory_errors import memory_errors_explained
 from evenreel.workflows.editing.regions.places import opened_regions
 from evenreel.workflows.editing.regions.words_mask import mask_along
 from evenreel.workflows.editing.setup.callers import own_numbers
+from evenreel.workflows.editing.setup.opening import edit_pipeline, expected_frames, open_source, opened_mask
 from evenreel.workflows.editing.setup.run_setup import check_apart
 
 log = logging.getLogger(__name__)
