@@ -39,7 +39,7 @@ TIMESTEPS = (300, 700)
 """Training timesteps, of 1000, at whose noise levels the prompts are compared."""
 FEW = 4
 """Frames in which several changes are asked for one by one."""
-LITTLE = 0.15
+LITTLE = 0.1
 """Agreement of cells that change, below which another shape is asked for, and nothing else."""
 
 
