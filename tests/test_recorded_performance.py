@@ -169,6 +169,20 @@ def test_what_is_said_of_the_start():
     )
     assert f"it takes {first:.1f} s of processor time, `evenreel --help` {help_page:.2f}" in flat()
     assert f"`evenreel edit --help` {edit:.2f}" in flat()
+    parts = {
+        line["start_up"]: line["cpu_seconds"]
+        for line in json.loads((DOCS / "edits" / "start-up-parts.json").read_text("utf-8"))
+    }
+    whole, torch_alone, both = (
+        parts[name]
+        for name in (
+            "first network call of mini",
+            "import of PyTorch alone",
+            "import of PyTorch and diffusers' noise predictor",
+        )
+    )
+    assert f"where it took {whole:.1f} s, a bare `import torch` took {torch_alone:.1f} s" in flat()
+    assert f"and PyTorch's compiler) {both:.1f} s" in flat()
 
 
 MULTISTEP = lines("multistep.jsonl")
@@ -237,3 +251,39 @@ def test_what_is_said_of_the_size_of_calls():
         if (row["model"], row["rows_in_a_call"]) == (model, 3)
     ]
     assert f"in calls of 3 rows {small[0]:.2f} and {small[1]:.2f} times" in flat()
+
+
+FAST = lines("performance-fast.jsonl")
+TWELVE = "12 steps, shared"
+
+
+def fast_of(host, way):
+    return {line["clip"]: line for line in FAST if (line["host"], line["row"]) == (host, way)}
+
+
+def fast_table():
+    """Twelve steps that share features beside `--exact`, and both beside the way of the papers."""
+    for host in dict.fromkeys(line["host"] for line in FAST):
+        published, exact, fast = (fast_of(host, way) for way in ("as published", EXACT, TWELVE))
+        gained = [line["truth_psnr"] - exact[clip]["truth_psnr"] for clip, line in fast.items()]
+        warp = [line["object_warp_error"] / exact[clip]["object_warp_error"] for clip, line in fast.items()]
+        cells = [
+            f"{median(published[clip]['cpu_seconds'] / fast[clip]['cpu_seconds'] for clip in published):.2f} "
+            f"({len(published)})",
+            f"{median(exact[clip]['cpu_seconds'] / line['cpu_seconds'] for clip, line in fast.items()):.2f} "
+            f"({len(fast)})",
+            f"{fmean(gained):+.2f}, {median(gained):+.2f} ({min(gained):+.2f}, {max(gained):+.2f})",
+            f"{sum(line['asked'] for line in exact.values()):.1f}, "
+            f"{sum(line['asked'] for line in fast.values()):.1f}",
+            f"{median(warp):.2f}",
+            f"{fmean(line['worst_outline'] for line in exact.values()):.2f}, "
+            f"{fmean(line['worst_outline'] for line in fast.values()):.2f}",
+        ]
+        yield f"| `{host}` | {' | '.join(cells)} |"
+
+
+def test_what_is_said_of_twelve_steps():
+    rows = list(fast_table())
+    assert len(rows) == 4
+    for row in rows:
+        assert row in page()
