@@ -211,6 +211,8 @@ def print_result(result: "FileResult") -> None:
         complain(f"note: {said_of(kept['shares'])} is the source's own{edge}.")
     elif "compare" in result.record["seconds"]:
         complain("note: the prompts differ everywhere in the clip, so nothing of the source is kept.")
+    if result.record.get("another_shape") and None in result.record["host"]["settings"].values():
+        complain("note: another shape is asked for and nothing else, so less is taken from the source.")
     seconds = sum(result.record["seconds"].values())
     count = result.record["frames"]["written"]
     stdout().print(

@@ -13,6 +13,7 @@ import evenreel
 from evenreel import edit_file
 from evenreel.backbones.base import QuickEdit
 from evenreel.cli import main
+from evenreel.cli.edit import print_result
 from evenreel.errors import EvenreelError, SettingsError
 from evenreel.hosts.base import create_host
 from evenreel.hosts.frame import RESHAPING, USUAL
@@ -388,6 +389,20 @@ class TestAnotherShape:
         assert torch.equal(usual, self.edited(monkeypatch, settings, backbone, clip, measured=False))
         told = {"host_options": USUAL._asdict()}
         assert torch.equal(usual, self.edited(monkeypatch, settings, backbone, clip, **told))
+
+    @pytest.mark.parametrize(
+        ("reshapes", "told", "said"),
+        [(True, {}, True), (False, {}, False), (True, {"host_options": USUAL._asdict()}, False)],
+    )
+    def test_the_command_line_says_so(
+        self, monkeypatch, settings, backbone, clip_with_sound, tmp_path, capsys, reshapes, told, said
+    ):
+        monkeypatch.setattr(Pipeline, "measured", QuickEdit(steps=1, guidance_interval=(0.0, 1.0)))
+        monkeypatch.setattr(keeping, "compared", lambda *_: keeping.Meant(self.CELLS, reshapes))
+        result = edit_file(clip_with_sound, tmp_path / "out.mp4", settings(**told), backbone=backbone)
+        assert result.record["another_shape"] == reshapes
+        print_result(result)
+        assert ("another shape is asked for" in capsys.readouterr().err) == said
 
     def test_each_scene_by_itself(self):
         scenes = slice(0, 3), slice(3, 7)
