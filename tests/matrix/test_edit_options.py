@@ -126,6 +126,8 @@ ELSEWHERE = {
 }
 """Settings whose effect takes files of their own to be seen, and the tests that look."""
 HOST_VALUES = {
+    "pnp_attn": 0.25,
+    "p2p_cross": 0.25,
     "chunk_order": "rand",
     "mode": "sdedit",
     "motion_timestep": 300,
