@@ -115,6 +115,28 @@ def test_minutes_end_a_run_whose_rate_falls_from_the_first_step(tmp_path, monkey
     assert begun.settings.rate(made[-1] - 1, begun.length) < 0.05 * begun.settings.learning_rate
 
 
+@pytest.mark.parametrize("decay", [1.0, 0.5])
+def test_what_minutes_made_shorter_goes_on_where_it_was_cut(tmp_path, monkeypatch, decay):
+    """It is not taken for one that is made longer, although more steps are told than fit; more minutes make it so."""
+    clock = iter(range(10**6))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    told = {"minutes": 4.0, "warmup": 1, "decay": decay}
+    begun = training(tmp_path, 1000, **told)
+    for step, _ in begun.run(draw):
+        if begun.length < 1000 and step > begun.length / 2:
+            begun.save()
+            break
+    again = training(tmp_path, 1000, **told)
+    assert (again.step, again.length, again.lengthened) == (begun.step, begun.length, [])
+    assert next(again.run(draw))[0] == begun.step + 1
+    for _ in again.run(draw):
+        pass
+    assert training(tmp_path, 1000, **told).done
+    more = training(tmp_path, 1000, **(told | {"minutes": 8.0}))
+    assert not more.done
+    assert more.length == 1000
+
+
 def test_minutes_end_a_run_that_becomes_slower(tmp_path, monkeypatch):
     now = 0.0
 

@@ -339,10 +339,12 @@ class Training:
         """Go on from a state; a run that is made longer, from before its learning rate fell."""
         self._check_same(state)
         record, told = state.record, self.settings.steps
-        length = record["length"]
-        longer = length is not None and (
-            told > length if told is not None else self.settings.minutes != record["settings"]["minutes"]
-        )
+        length, before = record["length"], record["settings"]
+        # a length that minutes set, and not steps, is another one where other minutes are told
+        by_time = length is not None and (before["steps"] is None or length < before["steps"])
+        same = (told, self.settings.minutes) == (before["steps"], before["minutes"])
+        self._timed = by_time and same
+        longer = length is not None and not self._timed and (told is None or told > length)
         if longer and record["step"] > self.settings.falls_from(length):
             stable = self.files.read_stable()
             if stable is not None and stable.record["step"] <= record["step"]:
@@ -361,7 +363,7 @@ class Training:
                 f"{argument('steps')} {told} is less than the {record['step']} that {self.name} in {self.files.folder} "
                 "has made; give at least as many, or choose another folder."
             )
-        if not longer and told is None:
+        if self._timed or (not longer and told is None):
             self.length = length
         self.step, self.seconds = record["step"], record["seconds"]
         if record["choice"] is not None:
