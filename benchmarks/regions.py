@@ -108,7 +108,7 @@ def compared(number: int, options: argparse.Namespace, backbone) -> Compared:
         edit = WorldEdit.drawn(number, options.frames, options.most)
     most = "card" if options.card else options.most
     name = f"{number}-{options.frames}-{most}-{options.motion}-{backbone.fingerprint[:12]}"
-    path = options.out / f"{name}-{'-'.join(map(str, keeping.TIMESTEPS))}.safetensors"
+    path = options.out / f"{name}-{'-'.join(map(str, keeping.TIMESTEPS))}-agreement.safetensors"
     settings = edit.settings(motion=options.motion)
     if not path.is_file():
         pipeline = edit_pipeline(backbone, settings)

@@ -74,6 +74,8 @@ def test_the_table_is_that_of_the_lines():
 
 def test_what_is_said_of_places():
     found = by_shares(CHOSEN_ON)
+    tenth = found[0.15, 0.1, CONV]
+    assert (len(tenth), [clip for clip, line in tenth.items() if not line["asked"]]) == (5, [71010, 71050])
     worse = [one > 0 for one in gains(found[OURS], found[BEFORE], "object_warp_error")]
     assert (
         f"in {sum(worse)} of {len(worse)} clips the object follows the source's motion worse than it did"
@@ -90,6 +92,12 @@ def test_what_tells_a_shape():
     shape, colour, texture = map(of, ("shape", "colour", "texture"))
     assert not of("background"), "which are of all places"
     assert not of("style")
+    card = [line for line in AGREEMENT if line["frames"] == 8]
+    assert len(card) == 100
+    seen = [line for line in card if line["part"] and line["agreement"] < LITTLE]
+    assert {kind for line in seen for kind in line["change"]} == {"shape", "texture"}
+    assert [line["clip"] for line in seen if "texture" in line["change"]] == [10007, 10012, 10017, 10082]
+    assert len(seen) == 23, "all shapes but one, and four textures"
     assert min(colour) > LITTLE
     missed, taken = sum(one >= LITTLE for one in shape), sum(one < LITTLE for one in texture)
     assert (
@@ -119,7 +127,16 @@ def test_what_is_said_of_textures_that_are_taken_for_shapes():
 def test_what_is_said_of_the_model_card():
     report = json.loads((DOCS.parent / "src/evenreel/weights/mini/report.json").read_text("utf-8"))
     rows = {row["name"]: row for row in report["figures"] if row["part"] == "editing, frame"}
-    made = by_shares(CARD)[OURS]
+    made = {
+        line["clip"]: line
+        for line in SHAPES
+        if line["clip"] in CARD and "shape" in line["change"] and line.get("default")
+    }
+    (told_so,) = (
+        line for line in SHAPES if line["clip"] in CARD and told(line) == OURS and not line.get("default")
+    )
+    assert (told_so["clip"], told_so["asked"]) == (10030, 1)
+    assert [clip for clip, line in made.items() if not line["asked"]] == [10030]
     found = sum(line["asked"] for line in made.values())
     assert len(made) == 20
     assert all(line["kept"] == 1 for line in made.values())

@@ -17,6 +17,7 @@ from evenreel.cli.edit import print_result
 from evenreel.errors import EvenreelError, SettingsError
 from evenreel.hosts.base import create_host
 from evenreel.hosts.frame import RESHAPING, USUAL
+from evenreel.ops.prompt_changes import is_one_change
 from evenreel.ops.regions import grown
 from evenreel.progress import silent
 from evenreel.video import load
@@ -27,6 +28,9 @@ from evenreel.workflows.editing.records.resource_use import Stopwatch
 from evenreel.workflows.editing.regions import region
 from evenreel.workflows.editing.regions.region import Queue, changed, feather_of
 from evenreel.workflows.editing.repeat import repeat_edit
+from evenreel.workflows.world import demo
+from evenreel.workflows.world.edits import WorldEdit
+from evenreel.world import caption
 from video.making import moving, write_clip
 
 SIZE = (96, 64)
@@ -402,7 +406,11 @@ class TestAnotherShape:
         result = edit_file(clip_with_sound, tmp_path / "out.mp4", settings(**told), backbone=backbone)
         assert result.record["another_shape"] == reshapes
         print_result(result)
-        assert ("another shape is asked for" in capsys.readouterr().err) == said
+        assert ("so less is taken from the source" in capsys.readouterr().err) == said
+
+    def test_the_demo_changes_several_things(self):
+        edit = WorldEdit(demo.SCENE, demo.CHANGES, 2)
+        assert not is_one_change(caption(edit.scene), caption(edit.target))
 
     def test_each_scene_by_itself(self):
         scenes = slice(0, 3), slice(3, 7)
