@@ -45,10 +45,7 @@ from evenreel.hosts.base import (
     TakesMotion,
     TellsIdle,
     TellsRelative,
-    branches,
     create_host,
-    predict_guided,
-    prefixed,
     sole_session,
     start_of,
 )
@@ -59,6 +56,7 @@ from evenreel.hosts.injection import (
     features_injected,
     source_attentions,
 )
+from evenreel.hosts.prediction import branches, predict_guided, prefixed
 from evenreel.hosts.source_rows import SourceRows
 from evenreel.inversions.base import Inversion, SourceClip, TellsGuided, TellsRandom, create_inversion
 from evenreel.metrics.base import Figure, Mean, Metric

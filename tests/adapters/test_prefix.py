@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from closeness import assert_close
-from evenreel.hosts.base import predict_guided, prefixed
+from evenreel.hosts.prediction import predict_guided, prefixed
 from evenreel.hosts.prompt_to_prompt import PromptMap
 from hosts.jobs import Around, job_for, random_latents
 

@@ -10,7 +10,7 @@ from evenreel import EditSettings, edit_file, registry
 from evenreel.backbones import load_backbone
 from evenreel.diffusion import sampling
 from evenreel.errors import PluginError, SettingsError, WeightsError
-from evenreel.hosts.base import predict_guided
+from evenreel.hosts.prediction import predict_guided
 from evenreel.inversions.base import SourceClip, create_inversion
 from evenreel.workflows.editing.repeat import repeat_edit
 from evenreel.workflows.world.reconstruction import reconstruct

@@ -11,19 +11,10 @@ from typing import Annotated, ClassVar, NamedTuple
 from evenreel.backbones import layers
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
-from evenreel.hosts.base import (
-    EditJob,
-    Occasion,
-    Session,
-    branches,
-    predict_guided,
-    predict_in_windows,
-    predict_source,
-    sole_session,
-    start_of,
-)
+from evenreel.hosts.base import EditJob, Occasion, Session, sole_session, start_of
 from evenreel.hosts.feature_reuse import Branch
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected, source_attentions
+from evenreel.hosts.prediction import branches, predict_guided, predict_in_windows, predict_source
 from evenreel.hosts.prompt_to_prompt import PromptToPromptState, TextPlan, text_controlled
 from evenreel.hosts.source_rows import (
     DEEP,

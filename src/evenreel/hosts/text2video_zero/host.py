@@ -15,18 +15,9 @@ from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.diffusion import ddim, motion, sampling
 from evenreel.errors import SettingsError, argument
-from evenreel.hosts.base import (
-    EditJob,
-    Occasion,
-    Session,
-    anchor_of,
-    branches,
-    predict_guided,
-    predict_in_windows,
-    sole_session,
-    start_of,
-)
+from evenreel.hosts.base import EditJob, Occasion, Session, anchor_of, sole_session, start_of
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected
+from evenreel.hosts.prediction import branches, predict_guided, predict_in_windows
 from evenreel.hosts.text2video_zero.first_frame import FirstFrameState, first_frame_attentions
 from evenreel.hosts.text2video_zero.variants import Clip, DemoClip, Motion, PublishedMotion
 from evenreel.settings import Range, settle

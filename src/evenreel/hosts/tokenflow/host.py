@@ -9,17 +9,10 @@ from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.diffusion import ddim
 from evenreel.errors import SettingsError, argument
-from evenreel.hosts.base import (
-    EditJob,
-    Occasion,
-    Session,
-    branches,
-    predict_guided,
-    sole_session,
-    start_of,
-)
+from evenreel.hosts.base import EditJob, Occasion, Session, sole_session, start_of
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected
 from evenreel.hosts.motion_windows import Window, predict_fused
+from evenreel.hosts.prediction import branches, predict_guided
 from evenreel.hosts.tokenflow.keyframes import (
     Flow,
     KeyframeDraw,

@@ -9,7 +9,8 @@ import torch
 from evenreel.backbones.base import Backbone
 from evenreel.diffusion import ddim, guidance
 from evenreel.errors import SettingsError
-from evenreel.hosts.base import EditJob, moving, prefixed
+from evenreel.hosts.base import EditJob
+from evenreel.hosts.prediction import moving, prefixed
 from evenreel.hosts.prompt_to_prompt import has_words, is_replacement, map_prompts, tokens_of
 from evenreel.hosts.vid2vid_zero.session import (
     NO_SOURCE,

@@ -11,8 +11,9 @@ import torch
 from evenreel import random
 from evenreel.backbones.base import Backbone
 from evenreel.errors import SettingsError
-from evenreel.hosts.base import EditJob, anchor_of, branches, predict_guided, start_of
+from evenreel.hosts.base import EditJob, anchor_of, start_of
 from evenreel.hosts.motion_windows import Window, predict_fused
+from evenreel.hosts.prediction import branches, predict_guided
 from evenreel.hosts.prompt_to_prompt import PromptMap, PromptToPromptState, has_words, map_prompts, tokens_of
 from evenreel.hosts.vid2vid_zero.spatio_temporal import VideoAttentionState
 from evenreel.hosts.windows import cut

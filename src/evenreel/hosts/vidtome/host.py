@@ -8,17 +8,10 @@ from evenreel.backbones import layers
 from evenreel.backbones.base import Backbone
 from evenreel.backbones.hooks import processors_installed
 from evenreel.errors import SettingsError
-from evenreel.hosts.base import (
-    EditJob,
-    Occasion,
-    Session,
-    branches,
-    predict_guided,
-    sole_session,
-    start_of,
-)
+from evenreel.hosts.base import EditJob, Occasion, Session, sole_session, start_of
 from evenreel.hosts.injection import InjectionPlan, InjectionState, features_injected, source_attentions
 from evenreel.hosts.motion_windows import Window, predict_fused
+from evenreel.hosts.prediction import branches, predict_guided
 from evenreel.hosts.vidtome.chunks import StepPlanner, is_order, random_planner
 from evenreel.hosts.vidtome.merging import MergedAttention, MergeSettings, MergingState
 from evenreel.settings import Range, settle

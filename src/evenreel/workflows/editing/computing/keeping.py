@@ -14,8 +14,9 @@ from torch import Tensor
 from evenreel import random
 from evenreel.backbones.sharing import exclusive
 from evenreel.diffusion import ddim
-from evenreel.hosts.base import EditJob, moving, predict_in_windows
+from evenreel.hosts.base import EditJob
 from evenreel.hosts.motion_windows import MotionWindows
+from evenreel.hosts.prediction import moving, predict_in_windows
 from evenreel.ops.prompt_changes import changes_apart, is_one_change
 from evenreel.ops.regions import Part, Places
 from evenreel.scratch import joined, pieces, piecewise, room
