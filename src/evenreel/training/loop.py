@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from evenreel.errors import SettingsError, argument
 from evenreel.training import optimizers
+from evenreel.training.length import Length
 from evenreel.training.log import TrainingLog
 from evenreel.training.loop_settings import FREE, LoopSettings
 from evenreel.training.processes import Processes
@@ -31,8 +32,6 @@ from evenreel.training.states import State, StateFiles, check_same
 from evenreel.training.trainee import DTYPES, Choice, Draw, Eager, Graphed, chosen, convert
 
 logger = logging.getLogger(__name__)
-EARLY = 0.05
-"""Share of a training's minutes after which its speed tells how many steps there will be."""
 Figures = dict[str, float]
 """What a step reports, by name; empty where nothing was read off the device."""
 
@@ -80,9 +79,8 @@ class Training:
             if settings.average
             else {}
         )
-        self.step, self.seconds, self.length = 0, 0.0, settings.steps
-        self._timed = False
-        """Whether the length of a run whose rate falls from the first step was told from its speed."""
+        self.step, self.seconds = 0, 0.0
+        self._length = Length(settings, unit)
         self.choice: Choice | None = None
         self.lengthened: list[tuple[int, int]] = []
         """(step gone back to, new number of steps) for each time the run was made longer."""
@@ -96,6 +94,11 @@ class Training:
         state = self.files.newest()
         if state is not None:
             self._take_up(state)
+
+    @property
+    def length(self) -> int | None:
+        """Steps in all; None as long as minutes have not told."""
+        return self._length.steps
 
     @property
     def done(self) -> bool:
@@ -148,7 +151,8 @@ class Training:
                 sums[name] = sums[name] + value if name in sums else value.clone()
             self.seconds = before + time.monotonic() - begun
             self._check_time()
-            self._end_in_time()
+            if settings.minutes is not None:
+                self._length.follow(self.step, self.processes.agreed(self.seconds))
             figures: Figures = {}
             rate = settings.rate(self.step - 1, self.length)
             if since >= every or self.done:
@@ -286,32 +290,6 @@ class Training:
                 f"minutes {limit} is less than one step of {self.name} takes here ({self.seconds:.1f} s); give more."
             )
 
-    def _end_in_time(self) -> None:
-        """Fix the length of a run that is limited by time, as soon as its learning rate must begin to fall; and end it
-        when the time is over."""
-        settings = self.settings
-        if settings.minutes is None:
-            return
-        share = self.seconds / (60 * settings.minutes)
-        if self.processes.agreed(share >= 1):
-            length = self.step
-        elif self.processes.agreed(self._is_time_to_fall(share)):
-            self._timed = True
-            length = round(self.step / (share if settings.decay == 1 else 1 - settings.decay))
-        else:
-            return
-        length = max(self.step, -(-length // self.unit) * self.unit)
-        if self.length is None or length < self.length:
-            self.length = length
-
-    def _is_time_to_fall(self, share: float) -> bool:
-        """Tell whether the learning rate must begin to fall after a share of the time, or, where it does so from the
-        first step, whether it is known how many there will be."""
-        if self.settings.decay == 1:
-            return share >= EARLY and not self._timed
-        rising = self.length is None or self.step < self.settings.falls_from(self.length)
-        return rising and share >= 1 - self.settings.decay
-
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"model.{name}": value.detach() for name, value in self.parameters.items()}
         tensors |= {f"average.{name}": value for name, value in self.averaged.items()}
@@ -339,13 +317,8 @@ class Training:
         """Go on from a state; a run that is made longer, from before its learning rate fell."""
         self._check_same(state)
         record, told = state.record, self.settings.steps
-        length, before = record["length"], record["settings"]
-        # a length that minutes set, and not steps, is another one where other minutes are told
-        by_time = length is not None and (before["steps"] is None or length < before["steps"])
-        same = (told, self.settings.minutes) == (before["steps"], before["minutes"])
-        self._timed = by_time and same
-        longer = length is not None and not self._timed and (told is None or told > length)
-        if longer and record["step"] > self.settings.falls_from(length):
+        longer = self._length.take_up(record)
+        if longer and record["step"] > self.settings.falls_from(record["length"]):
             stable = self.files.read_stable()
             if stable is not None and stable.record["step"] <= record["step"]:
                 state, record = stable, stable.record
@@ -363,8 +336,6 @@ class Training:
                 f"{argument('steps')} {told} is less than the {record['step']} that {self.name} in {self.files.folder} "
                 "has made; give at least as many, or choose another folder."
             )
-        if self._timed or (not longer and told is None):
-            self.length = length
         self.step, self.seconds = record["step"], record["seconds"]
         if record["choice"] is not None:
             kept = record["choice"]
