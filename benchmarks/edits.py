@@ -14,15 +14,18 @@ Each clip has one to three attributes changed. Warp errors are given as multiple
 along its own motion; where it has none, because nothing moves, there is a dash. The outline is that of the worst frame:
 how much of it the shape asked for covers, placed, sized and turned as fits best (IoU). Found and right are of pixels:
 of those that the right answer changes, how many the edit changes, and of those that it changes, how many the answer
-does. Finished items are kept in --out.
+does. Any size is the PSNR against the nearest of the right answers that show the shape asked for larger, smaller or
+turned: of a disc that was a star, nothing in the source says how large it is. Finished items are kept in --out.
 """
 
 import argparse
 import json
+import math
 import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -33,6 +36,7 @@ from rich.table import Table
 
 from evenreel.backbones import load_backbone
 from evenreel.backbones.stable_diffusion import StableDiffusion
+from evenreel.metrics.fidelity import psnr
 from evenreel.metrics.outline import outline_iou
 from evenreel.metrics.segmenter import packaged_segmenter
 from evenreel.settings import EditSettings
@@ -40,7 +44,7 @@ from evenreel.types import Frames
 from evenreel.video import film_strip, from_model
 from evenreel.workflows.world import demo
 from evenreel.workflows.world.edits import WorldEdit, edit_frames, measured, softened
-from evenreel.world import caption
+from evenreel.world import caption, render
 
 FIRST = 50_000
 """Held-out clips from here on: not those of the model card, the study, or that defaults are chosen on."""
@@ -63,6 +67,7 @@ COLUMNS: Mapping[str, tuple[str, int]] = {
     "asked": ("asked %", 0),
     "kept": ("kept %", 0),
     "truth_psnr": ("PSNR dB", 1),
+    "any_size_psnr": ("any size dB", 1),
     "object_truth_psnr": ("object dB", 1),
     "ring_truth_psnr": ("ring dB", 1),
     "rest_truth_psnr": ("rest dB", 1),
@@ -81,6 +86,9 @@ COLUMNS: Mapping[str, tuple[str, int]] = {
 """What is shown, its title and its decimals."""
 LEVELS = 8 / 255
 """Difference of a colour beyond which a pixel counts as changed."""
+SIZES = tuple(2 ** (step / 8) for step in range(-8, 9))
+TURNS = tuple(2 * math.pi * step / 24 for step in range(24))
+"""What a right answer of another size and turn has of the radius of the one, and beyond its angle."""
 STILL = 1e-6
 """Warp error of the right answer below which nothing moves, and no multiple of it is told."""
 
@@ -165,6 +173,23 @@ def changed_pixels(edit: WorldEdit, frames: Frames) -> dict[str, float]:
     return {"found": both / max(1.0, float(wanted.sum())), "right": both / max(1.0, float(made.sum()))}
 
 
+def any_size_psnr(edit: WorldEdit, frames: Frames) -> float:
+    """PSNR against the nearest right answer of any size and turn where the shape changes, else against the only one."""
+    nearest, best = psnr(frames, edit.truth.frames), edit.target
+    if "shape" not in edit.change:
+        return nearest
+    radius, angle = best.main.radius, best.main.angle
+    sized = [{"radius": radius * size} for size in SIZES]
+    turned = [{"angle": angle + turn} for turn in TURNS]
+    for ways in (sized, turned, sized):
+        others = [replace(best, objects=(*best.objects[:-1], replace(best.main, **way))) for way in ways]
+        for scene in others:
+            near = psnr(frames, render(scene, range(edit.length), frames.shape[-1], maps=False).frames)
+            if near > nearest:
+                nearest, best = near, scene
+    return nearest
+
+
 def strip(edit: WorldEdit, frames: Mapping[str, Frames], path: Path) -> None:
     """Source, edits and right answer under each other, every frame."""
     rows = {
@@ -239,6 +264,7 @@ def main() -> None:
                 item["cpu_seconds"] = cpu_seconds
                 item |= measured(edit, frames, None, MEASURED)
                 item |= changed_pixels(edit, frames)
+                item["any_size_psnr"] = any_size_psnr(edit, frames)
                 item["outlines"] = outlines(edit, frames)
                 item["answer"] = measured(edit, edit.truth.frames, None, OF_TRUTH)
                 done[key] = item

@@ -22,6 +22,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "kept": ("--reuse-source",),
     "kept, ddim": ("--reuse-source", "--inversion", "ddim"),
     "kept, fixed-point": ("--reuse-source", "--inversion", "fixed-point"),
+    "kept, null-text": ("--reuse-source", "--inversion", "null-text"),
     "frame, ddim": ("--host", "frame", "--inversion", "ddim"),
     "tokenflow, ddim": ("--host", "tokenflow", "--inversion", "ddim"),
     "vidtome, ddim": ("--host", "vidtome", "--inversion", "ddim"),

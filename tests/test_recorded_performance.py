@@ -275,16 +275,31 @@ def fast_table():
         gained = [line["truth_psnr"] - exact[clip]["truth_psnr"] for clip, line in fast.items()]
         warp = [line["object_warp_error"] / exact[clip]["object_warp_error"] for clip, line in fast.items()]
         asked = [f"{100 * fmean(line['asked'] for line in way.values()):.0f}" for way in (exact, fast)]
+        kept = [f"{100 * fmean(line['kept'] for line in way.values()):.0f}" for way in (exact, fast)]
         outline = [f"{fmean(line['worst_outline'] for line in way.values()):.2f}" for way in (exact, fast)]
+        mean, low, high = interval([line["truth_psnr"] for line in exact.values()])
         cells = [
             times(published),
             times(exact),
+            f"{mean:.1f} [{low:.1f}, {high:.1f}], {fmean(line['truth_psnr'] for line in fast.values()):.1f}",
             f"{fmean(gained):+.2f}, {median(gained):+.2f} ({min(gained):+.2f}, {max(gained):+.2f})",
             ", ".join(asked),
+            ", ".join(kept),
             f"{median(warp):.2f}",
             ", ".join(outline),
         ]
         yield f"| `{host}` | {' | '.join(cells)} |"
+
+
+T = 2.201
+"""Of Student's distribution, what 95% of twelve samples lie within."""
+
+
+def interval(values):
+    """Mean of twelve values and the 95% interval of the mean."""
+    assert len(values) == 12
+    mean, half = fmean(values), T * stdev(values) / len(values) ** 0.5
+    return mean, mean - half, mean + half
 
 
 def test_what_is_said_of_twelve_steps():
@@ -292,3 +307,15 @@ def test_what_is_said_of_twelve_steps():
     assert len(rows) == 4
     for row in rows:
         assert row in page()
+    farther, pairs = 0, 0
+    for host in dict.fromkeys(line["host"] for line in FAST):
+        exact, fast = fast_of(host, EXACT), fast_of(host, TWELVE)
+        _, low, high = interval([line["truth_psnr"] for line in exact.values()])
+        assert low < fmean(line["truth_psnr"] for line in fast.values()) < high
+        assert 1.9 < (high - low) / 2 < 2.6, "two decibels either side"
+        farther += sum(line["truth_psnr"] < exact[clip]["truth_psnr"] for clip, line in fast.items())
+        pairs += len(fast)
+        for slow in (exact, fast_of(host, "as published")):
+            times = median(slow[clip]["cpu_seconds"] / fast[clip]["cpu_seconds"] for clip in slow)
+            assert (3 if host in ("tokenflow", "vidtome") else 2.9) < times < 4
+    assert f"farther from the right answer in {farther} of {pairs} pairs" in flat()

@@ -213,8 +213,8 @@ def print_result(result: "FileResult") -> None:
         complain("note: the prompts differ everywhere in the clip, so nothing of the source is kept.")
     if result.record.get("another_shape") and None in result.record["host"]["settings"].values():
         complain(
-            "note: the prompts differ in what looks like a shape and in nothing else, so less is taken from the "
-            "source; --host-option pnp_attn=0.5 --host-option p2p_cross=0.5 take as much as other edits do."
+            "note: the prompt names another thing and changes nothing else, so less is taken from the source; "
+            "--host-option pnp_attn=0.5 --host-option p2p_cross=0.5 take as much as other edits do."
         )
     seconds = sum(result.record["seconds"].values())
     count = result.record["frames"]["written"]

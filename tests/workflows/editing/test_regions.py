@@ -17,7 +17,7 @@ from evenreel.cli.edit import print_result
 from evenreel.errors import EvenreelError, SettingsError
 from evenreel.hosts.base import create_host
 from evenreel.hosts.frame import RESHAPING, USUAL
-from evenreel.ops.prompt_changes import is_one_change
+from evenreel.ops.prompt_changes import is_another_thing
 from evenreel.ops.regions import grown
 from evenreel.progress import silent
 from evenreel.video import load
@@ -371,6 +371,11 @@ class TestCompared:
         meant, _ = self.found(monkeypatch, backbone, settings, 1.0, prompt, agreement)
         assert meant.reshapes == reshapes
 
+    def test_what_describes_the_same_thing_asks_for_no_other_shape(self, monkeypatch, backbone, settings):
+        meant, _ = self.found(monkeypatch, backbone, settings, 1.0, "a dotted ball on snow", 0.02)
+        assert meant.cells is not None
+        assert not meant.reshapes
+
 
 class TestAnotherShape:
     """Where another shape alone is asked for, of a model of which it was measured, less comes from the source."""
@@ -410,7 +415,7 @@ class TestAnotherShape:
 
     def test_the_demo_changes_several_things(self):
         edit = WorldEdit(demo.SCENE, demo.CHANGES, 2)
-        assert not is_one_change(caption(edit.scene), caption(edit.target))
+        assert not is_another_thing(caption(edit.scene), caption(edit.target))
 
     def test_each_scene_by_itself(self):
         scenes = slice(0, 3), slice(3, 7)

@@ -17,7 +17,7 @@ from evenreel.diffusion import ddim
 from evenreel.hosts.base import EditJob
 from evenreel.hosts.motion_windows import MotionWindows
 from evenreel.hosts.prediction import moving, predict_in_windows
-from evenreel.ops.prompt_changes import changes_apart, is_one_change
+from evenreel.ops.prompt_changes import changes_apart, is_another_thing
 from evenreel.ops.regions import Part, Places
 from evenreel.scratch import joined, pieces, piecewise, room
 from evenreel.types import Latents
@@ -40,8 +40,8 @@ TIMESTEPS = (300, 700)
 """Training timesteps, of 1000, at whose noise levels the prompts are compared."""
 FEW = 4
 """Frames in which several changes are asked for one by one."""
-LITTLE = 0.1
-"""Agreement of cells that change, below which another shape is asked for, and nothing else."""
+LITTLE = 0.2
+"""Agreement of cells that change, below which another thing has another shape: a colour takes them all the same way."""
 
 
 class Compared(NamedTuple):
@@ -59,7 +59,7 @@ class Meant(NamedTuple):
     cells: Part | None
     """None is all of them."""
     reshapes: bool
-    """Whether it is another shape, and nothing else."""
+    """Whether it is another thing, of another shape, and nothing else."""
 
 
 def region_of(
@@ -173,7 +173,7 @@ def compared(pipeline: Pipeline, latents: Latents) -> Meant:
         alone = (averaged(found.difference) for found in each_alone(pipeline, latents))
         if any(map(is_everywhere, alone)):
             return Meant(None, reshapes=False)
-    return Meant(cells, alike < LITTLE and is_one_change(settings.source_prompt, prompt))
+    return Meant(cells, alike < LITTLE and is_another_thing(settings.source_prompt, prompt))
 
 
 def each_alone(pipeline: Pipeline, latents: Latents) -> Iterator[Compared]:
