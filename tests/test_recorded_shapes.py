@@ -170,7 +170,8 @@ def test_what_is_said_of_the_model_card():
     outline = [fmean(one[clip]["outline"] for clip in earlier) for one in (earlier, made)]
     assert (
         f"Of the {len(earlier)} shapes of which there are lines of before, what was asked was found in "
-        f"{sum(line['asked'] for line in earlier.values()):.0f}; the worst outline is {outline[1]:.2f} on average where it was {outline[0]:.2f}, and they are {fmean(gained):+.2f} dB nearer "
+        f"{sum(line['asked'] for line in earlier.values()):.0f}; the worst outline is {outline[1]:.2f} on average "
+        f"where it was {outline[0]:.2f}, and they are {fmean(gained):+.2f} dB nearer "
         f"({median(gained):+.2f} in the median, {min(gained):+.2f} at least)" in flat()
     )
 
