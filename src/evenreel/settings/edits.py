@@ -33,8 +33,11 @@ from evenreel.settings.runs import AUTO_HOST, PROMPT_ADVICE, RunSettings
 from evenreel.settings.schedule import Schedule
 from evenreel.settings.uses import RegionUse
 
-FAST: Mapping[str, object] = {"steps": 20, "guidance_interval": (0.3, 1.0), "cache_interval": 2}
-"""What the preset `fast` tells (docs/performance.md)."""
+FAST: Mapping[str, Mapping[str, object]] = {
+    "fast": {"steps": 20, "guidance_interval": (0.3, 1.0), "cache_interval": 2},
+    "fastest": {"steps": 12, "guidance_interval": (0.3, 1.0), "cache_interval": 3},
+}
+"""What presets of edits tell (docs/performance.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,13 +177,13 @@ class EditSettings(RunSettings):
                 f"{argument('mask_frame')} is {painted}, and frames {shown} are edited; paint the mask on one of these."
             )
 
-    def _be_fast(self) -> None:
-        """Fill in what the preset `fast` stands for, where nothing else is told. Raises: SettingsError."""
+    def _be_fast(self, preset: str) -> None:
+        """Fill in what a preset stands for, where nothing else is told. Raises: SettingsError."""
         if self.exact:
             raise SettingsError(
-                f"{argument('preset')} fast and {argument('exact')} ask for opposite things; leave one of them out."
+                f"{argument('preset')} {preset} and {argument('exact')} ask for opposite things; leave one of them out."
             )
-        for name, value in FAST.items():
+        for name, value in FAST[preset].items():
             if getattr(self, name) == getattr(type(self), name):
                 object.__setattr__(self, name, value)
 

@@ -54,7 +54,7 @@ class EditKeywords(TypedDict, total=False):
     dtype: Literal["auto", "float32", "float16", "bfloat16", "mixed"]
     exact: bool
     batch: int
-    preset: Literal["low-memory", "fast"] | None
+    preset: Literal["low-memory", "fast", "fastest"] | None
     source_prompt: str
     inversion: str
     inversion_options: Mapping[str, bool | int | float | str | None]
@@ -126,6 +126,6 @@ class GenerateKeywords(TypedDict, total=False):
     dtype: Literal["auto", "float32", "float16", "bfloat16", "mixed"]
     exact: bool
     batch: int
-    preset: Literal["low-memory", "fast"] | None
+    preset: Literal["low-memory", "fast", "fastest"] | None
     frames: int
     fps: float

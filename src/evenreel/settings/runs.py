@@ -159,12 +159,13 @@ class RunSettings:
     """Frames that pass through the model together; fewer need less memory. With the host `vidtome`, in a small measure
     also with `tokenflow` and `vid2vid_zero`, the result depends on it, as it says which frames see each other."""
 
-    preset: Annotated[Literal["low-memory", "fast"] | None, Option(MACHINE, default="none")] = None
+    preset: Annotated[Literal["low-memory", "fast", "fastest"] | None, Option(MACHINE, default="none")] = None
     """Several settings in a word. `low-memory`: parts of the model lie on the GPU only while they work, the autoencoder
     computes large frames in pieces, and one frame passes at a time unless `--batch` is another number than 8. `fast`,
-    of edits, for a quick look: 20 steps, guidance at noise levels 0.3:1 and features shared by two steps, unless others
-    are told (a cache interval of 1, which is the default, counts as not told); docs/performance.md says what it
-    costs."""
+    of edits, for a quick look: 20 steps, guidance at noise levels 0.3:1 and features shared by two steps. `fastest`, of
+    edits in other hosts than `frame`: 12 steps, the same guidance and features shared by three. What is told otherwise
+    is as told (a cache interval of 1, which is the default, counts as not told); docs/performance.md says what they
+    cost."""
 
     def __post_init__(self) -> None:
         settle(self)
@@ -176,8 +177,8 @@ class RunSettings:
                 )
             if self.batch == type(self).batch:
                 object.__setattr__(self, "batch", 1)
-        if self.preset == "fast":
-            self._be_fast()
+        if self.preset in ("fast", "fastest"):
+            self._be_fast(self.preset)
         _ = self.schedule
         self._check_maps()
         if self.guidance_interval is not None:
@@ -188,10 +189,10 @@ class RunSettings:
                     f"{argument('guidance_interval')} must be {wanted}, got {start:g}:{end:g}."
                 )
 
-    def _be_fast(self) -> None:
-        """Fill in what the preset `fast` stands for. Raises: SettingsError where it cannot be."""
+    def _be_fast(self, preset: str) -> None:
+        """Fill in what a preset stands for. Raises: SettingsError where it cannot be."""
         raise SettingsError(
-            f"{argument('preset')} fast was measured in edits alone; leave it out in {self.whose}."
+            f"{argument('preset')} {preset} was measured in edits alone; leave it out in {self.whose}."
         )
 
     def _check_maps(self) -> None:

@@ -153,17 +153,22 @@ def test_records_of_before_keep_what_they_had():
     assert settings_of_then({"settings": told}, from_text=False).dtype == "auto"
 
 
-def test_a_preset_tells_what_is_not_told():
-    fast = EditSettings(**TOLD, preset="fast")
-    assert (fast.steps, fast.guidance_interval, fast.cache_interval) == (20, (0.3, 1.0), 2)
+@pytest.mark.parametrize(("preset", "steps", "cache_interval"), [("fast", 20, 2), ("fastest", 12, 3)])
+def test_a_preset_tells_what_is_not_told(preset, steps, cache_interval):
+    fast = EditSettings(**TOLD, preset=preset)
+    assert (fast.steps, fast.guidance_interval, fast.cache_interval) == (steps, (0.3, 1.0), cache_interval)
     assert EditSettings.from_json(fast.to_json()) == fast
+
+
+def test_what_is_told_holds_in_a_preset():
     other = EditSettings(**TOLD, preset="fast", steps=30, cache_interval=3, guidance_interval=(0.0, 1.0))
     assert (other.steps, other.guidance_interval, other.cache_interval) == (30, (0.0, 1.0), 3)
     assert EditSettings(**TOLD, preset="fast", cache_interval=1).cache_interval == 2  # as help says
 
 
-def test_a_preset_that_cannot_be_is_refused():
-    with pytest.raises(SettingsError, match="ask for opposite things"):
-        EditSettings(**TOLD, preset="fast", exact=True)
-    with pytest.raises(SettingsError, match="preset fast was measured in edits alone"):
-        GenerateSettings(prompt="a star", preset="fast")
+@pytest.mark.parametrize("preset", ["fast", "fastest"])
+def test_a_preset_that_cannot_be_is_refused(preset):
+    with pytest.raises(SettingsError, match=f"preset {preset} and .* ask for opposite things"):
+        EditSettings(**TOLD, preset=preset, exact=True)
+    with pytest.raises(SettingsError, match=f"preset {preset} was measured in edits alone"):
+        GenerateSettings(prompt="a star", preset=preset)
