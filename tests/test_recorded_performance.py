@@ -324,3 +324,10 @@ def test_what_is_said_of_twelve_steps():
                 > least
             )
     assert f"farther from the right answer in {farther} of {pairs} pairs" in flat()
+    of_papers = []
+    for host in dict.fromkeys(line["host"] for line in FAST):
+        published, fast = fast_of(host, "as published"), fast_of(host, FASTEST)
+        of_papers.append(
+            median(line["cpu_seconds"] / fast[clip]["cpu_seconds"] for clip, line in published.items())
+        )
+    assert f"{min(of_papers):.1f} to {max(of_papers):.1f} times as fast as the way of the papers" in flat()
