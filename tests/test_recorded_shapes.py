@@ -137,14 +137,19 @@ def test_all_shapes_are_told_and_nothing_else():
     assert f"all {len(afterwards)} shapes are told and nothing else" in flat()
 
 
-def test_what_is_said_of_a_shape_and_a_texture():
+def both_ways(*changes):
+    """Lines of clips whose changes are these, with less from the source and as other edits are made."""
     found: dict[tuple, dict[int, dict]] = {}
     for line in SHAPES:
-        if set(line["change"]) == {"shape", "texture"}:
+        if "agreement" in line and set(line["change"]) in changes:
             assert is_another_thing(*captions(line["clip"]))
             found.setdefault(told(line), {})[line["clip"]] = line
-    less, usual = found[OURS], found[BEFORE]
-    assert less.keys() == usual.keys()
+    assert found[OURS].keys() == found[BEFORE].keys()
+    return found[OURS], found[BEFORE]
+
+
+def test_what_is_said_of_a_shape_and_a_texture():
+    less, usual = both_ways({"shape", "texture"})
     assert (min(less), max(less), len(less)) == (73026, 73246, 12)
     asked = [sum(line["asked"] for line in some.values()) for some in (usual, less)]
     outline = [fmean(line["outline"] for line in some.values()) for some in (usual, less)]
@@ -158,6 +163,26 @@ def test_what_is_said_of_a_shape_and_a_texture():
         f"the worst outline comes from {outline[0]:.2f} to {outline[1]:.2f}, and truth PSNR stays "
         f"({fmean(gained):+.2f} dB on average, {median(gained):+.2f} in the median); the object's warp error grows in "
         f"{sum(worse)} of {len(worse)}" in flat()
+    )
+    below = [clip for clip, line in less.items() if line["agreement"] < LITTLE]
+    were, are = (sum(some[clip]["asked"] for clip in below) for some in (usual, less))
+    assert (
+        f"{len(below)} of the twelve are below the limit, and so edited so; of these {were:g} were found, and "
+        f"{are:g} are" in flat()
+    )
+
+
+def test_what_is_said_of_a_shape_and_a_colour():
+    less, usual = both_ways({"shape", "colour"}, {"shape", "colour", "texture"})
+    agreement, gained = [line["agreement"] for line in less.values()], gains(less, usual)
+    assert min(agreement) > LITTLE
+    assert (
+        f"({len(less)} clips, {min(less)} to {max(less)}) the agreement is {min(agreement):.2f} to {max(agreement):.2f}"
+        in flat()
+    )
+    assert (
+        f"they would move by {fmean(gained):+.2f} dB on average ({median(gained):+.2f} in the median)"
+        in flat()
     )
 
 
