@@ -233,6 +233,9 @@ def test_what_is_said_of_a_second_prompt():
     assert f"take {ddim[0]} s and then {ddim[1]} with `--inversion ddim` ({ddim[2]:.2f} times" in flat()
     assert f"{fixed[0]} s and then {fixed[1]} with `fixed-point` ({fixed[2]:.2f} times)" in flat()
     assert f"sampling alone {ddim[3]:.2f} and {fixed[3]:.2f} times" in flat()
+    line = by_way["kept, ddim, 0.3:1"]
+    first, second = line["cpu_seconds"]
+    assert f"{line['frames']} frames take {first} s and then {second}: {first / second:.2f} times" in flat()
 
 
 def test_what_is_said_of_the_size_of_calls():
