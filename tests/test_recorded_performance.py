@@ -334,3 +334,24 @@ def test_what_is_said_of_twelve_steps():
             median(line["cpu_seconds"] / fast[clip]["cpu_seconds"] for clip, line in published.items())
         )
     assert f"{min(of_papers):.1f} to {max(of_papers):.1f} times as fast as the way of the papers" in flat()
+
+
+def test_what_is_said_of_longer_clips():
+    made = {
+        (line["frames"], line["host"], line["row"]): line["cpu_seconds"]
+        for line in lines("performance-longer.jsonl")
+    }
+
+    def times(frames, row):
+        found = [
+            seconds / made[frames, host, FASTEST]
+            for (count, host, way), seconds in made.items()
+            if (count, way) == (frames, row)
+        ]
+        return f"{min(found):.1f} to {max(found):.1f}" if len(found) > 1 else f"{found[0]:.1f}"
+
+    assert (
+        f"of 16 frames the four hosts are {times(16, EXACT)} times as fast as `--exact` and "
+        f"{times(16, 'as published')} times as fast as the way of the papers; of 64 frames `tokenflow` is "
+        f"{times(64, EXACT)} times as fast as `--exact`" in flat()
+    )
