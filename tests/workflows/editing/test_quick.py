@@ -18,6 +18,7 @@ from evenreel.workflows.editing.additions.motion import MotionInUse
 from evenreel.workflows.editing.as_then import settings_of_then
 from evenreel.workflows.editing.computing.pipeline import Pipeline
 from evenreel.workflows.editing.records.resource_use import Stopwatch
+from evenreel.workflows.editing.setup import idle
 
 TOLD = {"prompt": "a star", "source_prompt": "a disc", "keep": "off", "motion": "off", "batch": 2}
 
@@ -172,3 +173,13 @@ def test_a_preset_that_cannot_be_is_refused(preset):
         EditSettings(**TOLD, preset=preset, exact=True)
     with pytest.raises(SettingsError, match=f"preset {preset} was measured in edits alone"):
         GenerateSettings(prompt="a star", preset=preset)
+
+
+@pytest.mark.parametrize(
+    ("host", "preset", "said"), [("frame", "fastest", 1), ("frame", "fast", 0), ("vidtome", "fastest", 0)]
+)
+def test_the_fastest_preset_in_the_host_frame_is_spoken_of(host, preset, said):
+    told = EditSettings(**TOLD, preset=preset, host=host)
+    occasion = idle.occasion_of(told, 2.5, 8)
+    found = idle.notices(told, create_host(host), None, 2.5, 12, occasion)
+    assert sum("breaks shapes in the host frame" in notice for notice in found) == said

@@ -39,7 +39,8 @@ def notices(
     steps: int,
     occasion: Occasion,
 ) -> Iterator[str]:
-    """Yield a sentence for each setting that another one switches off; `inversion` is None where there is none."""
+    """Yield a sentence for each setting that another one switches off, or goes badly with; `inversion` is None where
+    there is none."""
     if guidance_scale == 0:
         yield "a guidance scale of 0 leaves the prompt out: the negative prompt alone decides what is shown"
     if guidance_scale == 1:
@@ -65,6 +66,8 @@ def notices(
             yield f"a control scale of 0 leaves {which} out"
     if settings.adapter is not None and settings.adapter.scale == 0:
         yield "an adapter scale of 0 leaves the adapter out"
+    if settings.preset == "fastest" and host.name == "frame":
+        yield "the preset fastest breaks shapes in the host frame: it is meant for other hosts"
     reason = idle_settings(host, occasion).get("seed")
     if settings.seed and reason and not (inversion is not None and is_random(inversion)):
         yield f"seed {settings.seed} has no effect: {reason}"
