@@ -9,7 +9,8 @@
 
 A row is a host (`default` for that of `evenreel edit`) and, after commas, its settings, those of the edit, or those of
 the inversion (`inversion.antithetic=false`). `control=`
-spoils the finished edit: blur (one pixel), frozen (its first frame for ever), shuffled (its frames in another order).
+spoils the finished edit: blur (one pixel), frozen (its first frame for ever), shuffled (its frames in another order),
+source (the clip as it was).
 Each clip has one to three attributes changed. Warp errors are given as multiples of what the right answer itself has,
 along its own motion; where it has none, because nothing moves, there is a dash. The outline is that of the worst frame:
 how much of it the shape asked for covers, placed, sized and turned as fits best (IoU). Found and right are of pixels:
@@ -97,11 +98,12 @@ def _shuffled(frames: Frames) -> Frames:
     return frames[torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))]
 
 
-CONTROLS: Mapping[str, Callable[[Frames], Frames]] = {
-    "": lambda frames: frames,
-    "blur": softened,
-    "frozen": lambda frames: frames[:1].expand_as(frames),
-    "shuffled": _shuffled,
+CONTROLS: Mapping[str, Callable[[WorldEdit, Frames], Frames]] = {
+    "": lambda _, frames: frames,
+    "blur": lambda _, frames: softened(frames),
+    "frozen": lambda _, frames: frames[:1].expand_as(frames),
+    "shuffled": lambda _, frames: _shuffled(frames),
+    "source": lambda edit, _: edit.source.frames,
 }
 
 
@@ -163,6 +165,13 @@ def outlines(edit: WorldEdit, frames: Frames) -> list[float]:
     """How near each frame's object comes to the shape that it should have."""
     found = outline_iou(packaged_segmenter().masks(frames), edit.target.objects[0].shape)
     return [round(value, 3) for value in found.tolist()]
+
+
+def areas(edit: WorldEdit, frames: Frames) -> dict[str, float]:
+    """Pixels of a frame that the object covers, on average."""
+    clips = {"source": edit.source.frames, "edit": frames, "answer": edit.truth.frames}
+    share = {name: packaged_segmenter().masks(clip).float().mean() for name, clip in clips.items()}
+    return {name: round(float(value) * frames[0, 0].numel()) for name, value in share.items()}
 
 
 def changed_pixels(edit: WorldEdit, frames: Frames) -> dict[str, float]:
@@ -258,13 +267,14 @@ def main() -> None:
                     taken = time.perf_counter() - start, time.process_time() - start_cpu
                     made[same] = frames, *taken
                 frames, seconds, cpu_seconds = made[same]
-                frames = CONTROLS[control](frames)
+                frames = CONTROLS[control](edit, frames)
                 strips[row] = frames
                 item = {"key": key, "row": row, "clip": number, "change": edit.change, "seconds": seconds}
                 item["cpu_seconds"] = cpu_seconds
                 item |= measured(edit, frames, None, MEASURED)
                 item |= changed_pixels(edit, frames)
                 item["any_size_psnr"] = any_size_psnr(edit, frames)
+                item["areas"] = areas(edit, frames)
                 item["outlines"] = outlines(edit, frames)
                 item["answer"] = measured(edit, edit.truth.frames, None, OF_TRUTH)
                 done[key] = item

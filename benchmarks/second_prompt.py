@@ -23,7 +23,6 @@ WAYS: dict[str, tuple[str, ...]] = {
     "kept, ddim": ("--reuse-source", "--inversion", "ddim"),
     "kept, fixed-point": ("--reuse-source", "--inversion", "fixed-point"),
     "kept, ddim, 0.3:1": ("--reuse-source", "--inversion", "ddim", "--guidance-interval", "0.3:1"),
-    "kept, null-text": ("--reuse-source", "--inversion", "null-text"),
     "frame, ddim": ("--host", "frame", "--inversion", "ddim"),
     "tokenflow, ddim": ("--host", "tokenflow", "--inversion", "ddim"),
     "vidtome, ddim": ("--host", "vidtome", "--inversion", "ddim"),

@@ -162,10 +162,10 @@ class RunSettings:
     preset: Annotated[Literal["low-memory", "fast", "fastest"] | None, Option(MACHINE, default="none")] = None
     """Several settings in a word. `low-memory`: parts of the model lie on the GPU only while they work, the autoencoder
     computes large frames in pieces, and one frame passes at a time unless `--batch` is another number than 8. `fast`,
-    of edits, for a quick look: 20 steps, guidance at noise levels 0.3:1 and features shared by two steps. `fastest`, of
-    edits in other hosts than `frame`: 12 steps, the same guidance and features shared by three. What is told otherwise
-    is as told (a cache interval of 1, which is the default, counts as not told); docs/performance.md says what they
-    cost."""
+    for a quick look at an edit: 20 steps, guidance at noise levels 0.3:1, and features shared by two steps. `fastest`,
+    for edits in other hosts than `frame`: 12 steps, the same guidance, and features shared by three steps. A setting
+    that is given beside these counts instead (a cache interval of 1, the default, counts as not given);
+    docs/performance.md says what they cost."""
 
     def __post_init__(self) -> None:
         settle(self)

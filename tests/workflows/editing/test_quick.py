@@ -182,4 +182,4 @@ def test_the_fastest_preset_in_the_host_frame_is_spoken_of(host, preset, said):
     told = EditSettings(**TOLD, preset=preset, host=host)
     occasion = idle.occasion_of(told, 2.5, 8)
     found = idle.notices(told, create_host(host), None, 2.5, 12, occasion)
-    assert sum("breaks shapes in the host frame" in notice for notice in found) == said
+    assert sum("can break shapes in the host frame" in notice for notice in found) == said

@@ -67,7 +67,7 @@ def notices(
     if settings.adapter is not None and settings.adapter.scale == 0:
         yield "an adapter scale of 0 leaves the adapter out"
     if settings.preset == "fastest" and host.name == "frame":
-        yield "the preset fastest breaks shapes in the host frame: it is meant for other hosts"
+        yield "the preset fastest can break shapes in the host frame; it is meant for other hosts"
     reason = idle_settings(host, occasion).get("seed")
     if settings.seed and reason and not (inversion is not None and is_random(inversion)):
         yield f"seed {settings.seed} has no effect: {reason}"
